@@ -1,0 +1,3 @@
+module github.com/oomlab/oomlab
+
+go 1.26

@@ -1,0 +1,46 @@
+// Package wire is what the agent and the one who commands it say to each other:
+// one JSON object per line, in both directions, over whatever carries lines (a
+// serial port of a VM, a pipe, a function call).
+//
+// The agent speaks first, with a Hello. It then carries out one Request at a
+// time and answers with Messages, the last of which has Done set.
+package wire
+
+import (
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+)
+
+// Hello is the agent's first line, said when its observers are attached and
+// nothing has been started.
+type Hello struct {
+	Protocol int            `json:"protocol"`
+	Build    string         `json:"build"` // identity of the agent binary
+	Machine  kernel.Machine `json:"machine"`
+	Tier     evidence.Tier  `json:"tier"`
+}
+
+// Protocol is the version of this package's types.
+const Protocol = 1
+
+// Request is a plan to carry out.
+type Request struct {
+	ID       int       `json:"id"`
+	WallNS   int64     `json:"wall_ns,omitempty"` // a restored VM's clock is set to this
+	Plan     plan.Plan `json:"plan"`
+	SampleMS int       `json:"sample_ms,omitempty"` // period of the timeline; 0: 100
+	// Rehearse runs the plan's commands without limits, until they are quiet,
+	// to measure what they hold. Every process gets a Sample at the end.
+	Rehearse bool `json:"rehearse,omitempty"`
+}
+
+// Message is one line of an answer. Exactly one of Event, Done and Error is set.
+type Message struct {
+	ID    int             `json:"id"`
+	Event *evidence.Event `json:"event,omitempty"`
+	Done  bool            `json:"done,omitempty"`
+	Error string          `json:"error,omitempty"` // the request could not be carried out; everything was put back
+	// Sum counts the events before Done, so that a lossy line is noticed.
+	Sum int `json:"sum,omitempty"`
+}

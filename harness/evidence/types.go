@@ -1,0 +1,204 @@
+// Package evidence is what was seen during a run: events and readings, each
+// with its source and its time, and the record on disk that holds them.
+//
+// Evidence is never interpreted here. Two sources that tell of the same kill
+// stay two events; joining them is the judge's work.
+package evidence
+
+import "github.com/oomlab/oomlab/harness/kernel"
+
+// Source is the witness that an event comes from.
+type Source string
+
+// The witnesses. BPF, Kmsg, Counters and Wait are the four that a verdict
+// needs; the others tell the story around them.
+const (
+	BPF      Source = "bpf"      // eBPF programs in the kernel
+	Kmsg     Source = "kmsg"     // /dev/kmsg
+	Counters Source = "counters" // memory.events, memory.oom_control, /proc/vmstat
+	Wait     Source = "wait"     // wait status of the processes
+	Stressor Source = "stressor" // what a stressor says of itself
+	Agent    Source = "agent"    // what the agent did
+	Sampler  Source = "sampler"  // the timeline
+	Console  Source = "console"  // the VM's serial console
+)
+
+// Kind says what an event is.
+type Kind string
+
+// The kinds, by source.
+const (
+	// agent
+	Begin   Kind = "begin"   // observers are up, first readings are taken
+	Spawned Kind = "spawned" // Process, PID; a respawned process has one for each life
+	Did     Kind = "did"     // a during: action was carried out; Text says which
+	End     Kind = "end"     // the run is over; Text: settled, within, interrupted
+	Failure Kind = "failure" // the agent could not do something; Text says what
+	Lost    Kind = "lost"    // Source lost N events
+	// stressor
+	Ready Kind = "ready" // Process holds what it was told to
+	Step  Kind = "step"
+	// wait
+	Exited Kind = "exited" // Process, PID, Exit
+	// kmsg, console
+	Record Kind = "record" // one record of the kernel log
+	// counters
+	Reading Kind = "reading" // values of one file, before or after
+	// sampler
+	Sample Kind = "sample"
+	// bpf, by hook
+	OutOfMemory  Kind = "out_of_memory"        // an invocation of the OOM killer began
+	OOMReturn    Kind = "out_of_memory_return" // and ended; Result
+	Badness      Kind = "oom_badness"          // one candidate and the kernel's score of it
+	KillDecision Kind = "oom_kill_process"     // the victim is chosen
+	Kill         Kind = "__oom_kill_process"   // one process is killed, group members included
+	MarkVictim   Kind = "mark_victim"
+	TaskExit     Kind = "sched_process_exit" // of a process that was an OOM victim
+)
+
+// Event is one line of events.jsonl.
+type Event struct {
+	// AtNS is CLOCK_MONOTONIC of the target, in nanoseconds. The kernel log's
+	// clock is close to it but not the same.
+	AtNS    int64  `json:"at_ns"`
+	Source  Source `json:"source"`
+	Kind    Kind   `json:"kind"`
+	Process string `json:"process,omitempty"` // the plan's name, where the agent knows it
+	PID     int    `json:"pid,omitempty"`     // of the process (thread group), in the initial namespace
+	Text    string `json:"text,omitempty"`
+	N       uint64 `json:"n,omitempty"` // Lost: how many
+
+	Exit    *ExitStatus  `json:"exit,omitempty"`
+	Held    *Holding     `json:"held,omitempty"`
+	Log     *LogRecord   `json:"log,omitempty"`
+	Counter *CounterFile `json:"counter,omitempty"`
+	Sample  *SampleData  `json:"sample,omitempty"`
+	OOM     *OOM         `json:"oom,omitempty"`
+}
+
+// ExitStatus is a wait status.
+type ExitStatus struct {
+	Code   int `json:"code"`             // WEXITSTATUS
+	Signal int `json:"signal,omitempty"` // WTERMSIG; 0: it exited
+	// By names who waited: "agent", or the parent stressor.
+	By string `json:"by,omitempty"`
+}
+
+// Holding is what a ready stressor holds.
+type Holding struct {
+	Told     kernel.Bytes `json:"told"`
+	Resident kernel.Bytes `json:"resident"` // of that memory, swapped-out pages included
+	Overhead kernel.Bytes `json:"overhead"`
+}
+
+// LogRecord is one record of /dev/kmsg.
+type LogRecord struct {
+	Priority int    `json:"priority"`
+	Seq      uint64 `json:"seq"`
+	USec     int64  `json:"usec"`
+	Text     string `json:"text"` // unescaped; may hold several lines
+	Cont     bool   `json:"cont,omitempty"`
+}
+
+// CounterFile is one reading of one file of counters.
+type CounterFile struct {
+	When   string           `json:"when"`   // before, after
+	Cgroup string           `json:"cgroup"` // path below the run's base; "" for the machine
+	File   string           `json:"file"`   // memory.events, memory.events.local, memory.oom_control, vmstat
+	Values map[string]int64 `json:"values"`
+}
+
+// SampleData is one point of the timeline.
+type SampleData struct {
+	Cgroups   map[string]kernel.Bytes `json:"cgroups,omitempty"`   // memory.current or usage_in_bytes
+	Processes map[string]ProcessUsage `json:"processes,omitempty"` // by the plan's name
+	MemFree   kernel.Bytes            `json:"mem_free"`
+	SwapFree  kernel.Bytes            `json:"swap_free"`
+	PSISome   *float64                `json:"psi_some,omitempty"` // avg10 of /proc/pressure/memory
+	PSIFull   *float64                `json:"psi_full,omitempty"`
+	Load1     float64                 `json:"load1"`
+}
+
+// ProcessUsage is what a process holds.
+type ProcessUsage struct {
+	RSS  kernel.Bytes `json:"rss"`
+	Swap kernel.Bytes `json:"swap"`
+}
+
+// OOM is what an eBPF program saw at a hook.
+type OOM struct {
+	Seq uint64 `json:"seq"` // counts every event the programs tried to send, without gaps
+	// Decision numbers the invocations of out_of_memory(); 0 where the hook
+	// does not tell (tier 1).
+	Decision uint64 `json:"decision,omitempty"`
+	// Current is the task in whose context it happened: the trigger.
+	Current TaskID `json:"current"`
+	// Task is the candidate, the victim, or the task that exits.
+	Task *Task `json:"task,omitempty"`
+	// Control is struct oom_control; nil below tier 2.
+	Control *OOMControl `json:"control,omitempty"`
+	// Points is the kernel's own score of Task: the return value of
+	// oom_badness(). Nil where the kernel did not compute one.
+	Points *int64 `json:"points,omitempty"`
+	// TotalPages that the badness was computed with.
+	TotalPages *int64 `json:"total_pages,omitempty"`
+	Result     *bool  `json:"result,omitempty"`    // out_of_memory_return
+	ExitCode   *int   `json:"exit_code,omitempty"` // sched_process_exit: wait status
+	Message    string `json:"message,omitempty"`   // "Memory cgroup out of memory"
+}
+
+// TaskID names a task.
+type TaskID struct {
+	PID  int    `json:"pid"`  // of the thread
+	TGID int    `json:"tgid"` // of the process
+	Comm string `json:"comm"`
+}
+
+// Task is a task with what oom_badness() looks at.
+type Task struct {
+	TaskID
+	StartNS  uint64 `json:"start_ns"` // task->start_time, CLOCK_MONOTONIC
+	UID      int    `json:"uid"`
+	Adj      int    `json:"oom_score_adj"`
+	CgroupID uint64 `json:"cgroup_id"`        // of its memory cgroup (kernfs node)
+	Cgroup   string `json:"cgroup,omitempty"` // path, where the agent could tell
+	// MM is nil when the task has no address space any more.
+	MM *MM `json:"mm,omitempty"`
+}
+
+// MM is an address space's page counters, read twice: as the batched value
+// (percpu_counter.count, or the atomics before 6.2) and as the exact sum.
+// Before 6.2 both are the same. Which of them oom_badness() used is a fact of
+// the machine, kernel.BadnessReads.
+type MM struct {
+	Batched  Counts       `json:"batched"`
+	Exact    Counts       `json:"exact"`
+	PgTables kernel.Bytes `json:"pgtables_bytes"`
+	TotalVM  kernel.Pages `json:"total_vm"`
+	OOMSkip  bool         `json:"oom_skip,omitempty"` // MMF_OOM_SKIP
+}
+
+// Counts are mm->rss_stat, in pages. A batched value may be negative.
+type Counts struct {
+	File  kernel.Pages `json:"file"`
+	Anon  kernel.Pages `json:"anon"`
+	Swap  kernel.Pages `json:"swap"`
+	Shmem kernel.Pages `json:"shmem"`
+}
+
+// OOMControl is struct oom_control.
+type OOMControl struct {
+	Constraint   string       `json:"constraint"` // none, cpuset, mempolicy, memcg
+	MemcgID      uint64       `json:"memcg_id,omitempty"`
+	Memcg        string       `json:"memcg,omitempty"` // path, where the agent could tell
+	TotalPages   kernel.Pages `json:"total_pages"`
+	ChosenPoints int64        `json:"chosen_points"`
+	Order        int          `json:"order"` // -1: sysrq
+	GFP          uint32       `json:"gfp"`
+}
+
+// Tier is how much of the kernel the eBPF programs reached.
+type Tier struct {
+	Tier  int               `json:"tier"`  // 0 none, 1 mark_victim, 2 the kill, 3 the scoreboard
+	Hooks map[string]string `json:"hooks"` // hook -> how it is attached, or why not
+}

@@ -1,0 +1,115 @@
+package kernel
+
+// Machine is what there is to know about a machine before a scenario is
+// planned for it. package probe reads it; everything pure takes it as a value,
+// so a plan and a prediction can be made anywhere for any machine.
+type Machine struct {
+	Release  string `json:"release"`        // uname -r
+	Version  string `json:"version"`        // uname -v
+	Arch     string `json:"arch"`           // uname -m
+	PageSize Bytes  `json:"page_size"`      //
+	CPUs     int    `json:"cpus"`           // online
+	Boot     string `json:"boot,omitempty"` // random boot id
+
+	MemTotal     Bytes `json:"mem_total"`     // managed pages, as MemTotal says
+	MemFree      Bytes `json:"mem_free"`      //
+	MemAvailable Bytes `json:"mem_available"` //
+	SwapTotal    Bytes `json:"swap_total"`    //
+	SwapFree     Bytes `json:"swap_free"`     //
+	WatermarkMin Pages `json:"watermark_min"` // sum of the zones' min watermarks
+	Nodes        int   `json:"nodes"`         // NUMA nodes with memory
+
+	Cgroup  CgroupMount       `json:"cgroup"`
+	Sysctls map[string]string `json:"sysctls"` // those that change what the OOM killer does
+	THP     string            `json:"thp"`     // always, madvise, never; empty: not built in
+
+	Badness  BadnessReads `json:"badness"`
+	Stressor Footprint    `json:"stressor"`
+	// Others are the processes that a host-wide OOM could choose besides the
+	// scenario's own, in the order the kernel visits them.
+	Others []Candidate `json:"others,omitempty"`
+
+	Abilities map[Ability]Answer `json:"abilities"`
+}
+
+// CgroupMount is how the memory controller is reached.
+type CgroupMount struct {
+	Version int    `json:"version"`        // 1 or 2; 0: no memory controller
+	Root    string `json:"root"`           // mount point of the hierarchy with the memory controller
+	Self    string `json:"self"`           // the agent's own cgroup in it, "/" for the root
+	Swap    bool   `json:"swap"`           // swap accounting: memory.swap.max or memory.memsw exists
+	Local   bool   `json:"local"`          // mounted with memory_localevents
+	Group   bool   `json:"group"`          // memory.oom.group exists
+	Kmem    string `json:"kmem,omitempty"` // v1: "nokmem" when kernel memory is not charged
+}
+
+// BadnessReads says which reading of a process's page counters oom_badness()
+// sees on this machine. It is measured (/proc/PID/oom_score runs the same
+// function), not concluded from the version.
+type BadnessReads string
+
+const (
+	// ReadsThreadBatched: mm->rss_stat atomics; each thread keeps up to 64
+	// events back (SPLIT_RSS_COUNTING, up to 6.1).
+	ReadsThreadBatched BadnessReads = "thread-batched"
+	// ReadsCPUBatched: percpu_counter.count only; each CPU keeps up to batch-1
+	// pages back per counter (6.2 to 6.19).
+	ReadsCPUBatched BadnessReads = "cpu-batched"
+	// ReadsExact: percpu_counter_sum() (7.0 and newer).
+	ReadsExact BadnessReads = "exact"
+)
+
+// Footprint is what a process costs before it does anything it was told to.
+type Footprint struct {
+	Anon    Pages `json:"anon"`
+	File    Pages `json:"file"`
+	Shmem   Pages `json:"shmem"`
+	PgTable Pages `json:"pgtables"`
+	Threads int   `json:"threads"`
+	// Charged is what a memory cgroup is charged for one idle stressor in all:
+	// its anonymous pages, page tables, stacks and other kernel memory.
+	Charged Pages `json:"charged"`
+}
+
+// RSS is the resident set as oom_badness() adds it up.
+func (f Footprint) RSS() Pages { return f.Anon + f.File + f.Shmem }
+
+// Candidate is one process as oom_badness() looks at it.
+type Candidate struct {
+	PID      int    `json:"pid"`
+	Comm     string `json:"comm"`
+	RSS      Pages  `json:"rss"`
+	Swap     Pages  `json:"swapents"`
+	PgTables Bytes  `json:"pgtables_bytes"`
+	Adj      int    `json:"oom_score_adj"`
+}
+
+// Answer is yes, no, or unsure with the reason, after cilium/ebpf's feature
+// probes: only the first two may be relied upon.
+type Answer struct {
+	Is  string `json:"is"` // "yes", "no", "unsure"
+	Why string `json:"why,omitempty"`
+}
+
+// Yes reports whether the ability is certainly there.
+func (a Answer) Yes() bool { return a.Is == "yes" }
+
+// Ability is one thing a scenario or an observer may need from a machine.
+type Ability string
+
+// The abilities that doctor shows.
+const (
+	AbilityRoot        Ability = "root"         // effective uid 0 or equivalent capabilities
+	AbilityMemcg       Ability = "memcg"        // a memory controller below which cgroups can be made
+	AbilityOOMGroup    Ability = "oom.group"    // memory.oom.group
+	AbilityMemoryHigh  Ability = "memory.high"  // cgroup v2 throttling
+	AbilitySwap        Ability = "swap"         // swap is on, or can be switched on here
+	AbilityNegativeAdj Ability = "negative-adj" // CAP_SYS_RESOURCE: oom_score_adj below 0
+	AbilityKmsg        Ability = "kmsg"         // /dev/kmsg can be read
+	AbilitySysrq       Ability = "sysrq"        // /proc/sysrq-trigger can be written
+	AbilityHostOOM     Ability = "host-oom"     // a host-wide OOM is allowed here
+	AbilityBTF         Ability = "btf"          // /sys/kernel/btf/vmlinux
+	AbilityTracepoints Ability = "tracepoints"  // eBPF tier 1: mark_victim
+	AbilityKprobes     Ability = "kprobes"      // eBPF tier 2 and 3
+	AbilityFreeze      Ability = "freeze"       // cgroup.freeze or the v1 freezer
+)

@@ -1,0 +1,115 @@
+// Package plan turns a scenario and a machine into ordered steps and their
+// undo. A plan has every size in bytes, every name of a file that is written,
+// and nothing left to decide: the agent carries it out as it stands.
+//
+// The package is pure. A plan can be made anywhere for any machine.
+package plan
+
+import (
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/stressor/profile"
+)
+
+// Plan is a scenario made ready for one machine.
+type Plan struct {
+	Scenario string `json:"scenario"`
+	// Base is the directory below the machine's memory hierarchy that holds
+	// the run's cgroups: "oomlab-<run>". The agent puts it below its own cgroup.
+	Base          string `json:"base"`
+	CgroupVersion int    `json:"cgroup_version"`
+
+	Sysctls   []Sysctl  `json:"sysctls,omitempty"`
+	Swap      *Swap     `json:"swap,omitempty"`
+	Cgroups   []Cgroup  `json:"cgroups"` // parents before children
+	Processes []Process `json:"processes"`
+	During    []During  `json:"during,omitempty"`
+
+	// The run ends when every process has ended or has done its steps and
+	// holds, or after WithinMS milliseconds, whichever is first. Processes in
+	// Throttled are expected not to finish: with one of them the run always
+	// lasts WithinMS.
+	WithinMS  int64    `json:"within_ms"`
+	Throttled []string `json:"throttled,omitempty"`
+	// DeadlineMS is when everything that was started is killed in any case.
+	DeadlineMS int64 `json:"deadline_ms"`
+	// ExpectPanic: the machine is supposed to go down; its silence is not an error.
+	ExpectPanic bool `json:"expect_panic,omitempty"`
+}
+
+// Sysctl is one value below /proc/sys, restored at the end.
+type Sysctl struct {
+	Key   string `json:"key"` // vm.panic_on_oom
+	Value string `json:"value"`
+}
+
+// Swap is swap space to switch on before anything is started.
+type Swap struct {
+	Kind string       `json:"kind"` // disk, zram, file
+	Size kernel.Bytes `json:"size"`
+}
+
+// Cgroup is one cgroup to make and the files to write in it, in order. The
+// file names are those of the machine's cgroup version.
+type Cgroup struct {
+	Path   string  `json:"path"` // "/lab/a" below Base
+	Writes []Write `json:"writes,omitempty"`
+	// The knobs as they were understood, for the prediction. Nil: no limit.
+	Max      *kernel.Bytes `json:"max,omitempty"`
+	High     *kernel.Bytes `json:"high,omitempty"`
+	SwapMax  *kernel.Bytes `json:"swap_max,omitempty"`
+	OOMGroup bool          `json:"oom_group,omitempty"`
+}
+
+// Write puts a value into a file of a cgroup.
+type Write struct {
+	File  string `json:"file"`
+	Value string `json:"value"`
+}
+
+// Process is one process to start. Copies of a scenario's process are
+// processes of their own here, called NAME/1, NAME/2 and so on.
+type Process struct {
+	Name        string          `json:"name"`
+	Of          string          `json:"of"`     // the scenario's name for it
+	Cgroup      string          `json:"cgroup"` // "" is outside the run's cgroups
+	OOMScoreAdj int             `json:"oom_score_adj"`
+	After       []string        `json:"after,omitempty"`   // started when all of these are ready or have ended
+	Parent      string          `json:"parent,omitempty"`  // forked by this one; the agent does not start it
+	Respawn     int             `json:"respawn,omitempty"` // -1: for ever
+	Launch      profile.Launch  `json:"launch"`
+	Profile     profile.Profile `json:"profile,omitzero"` // of a stressor
+}
+
+// IsCommand reports whether the process is a program of the user's own.
+func (p Process) IsCommand() bool { return len(p.Launch.Argv) > 0 }
+
+// During is something done while the processes run. Exactly one action is set.
+type During struct {
+	After   []string `json:"after,omitempty"`
+	DelayMS int64    `json:"delay_ms,omitempty"`
+
+	Writes      []CgroupWrite  `json:"writes,omitempty"`
+	OOMScoreAdj map[string]int `json:"oom_score_adj,omitempty"`
+	Signal      map[string]int `json:"signal,omitempty"`
+	Freeze      string         `json:"freeze,omitempty"`
+	Thaw        string         `json:"thaw,omitempty"`
+	Sysctls     []Sysctl       `json:"sysctls,omitempty"`
+	Sysrq       string         `json:"sysrq,omitempty"`
+	Swapoff     bool           `json:"swapoff,omitempty"`
+}
+
+// CgroupWrite is a Write while the run goes on, with the knobs it changes.
+type CgroupWrite struct {
+	Path   string        `json:"path"`
+	Writes []Write       `json:"writes"`
+	Max    *kernel.Bytes `json:"max,omitempty"`
+	High   *kernel.Bytes `json:"high,omitempty"`
+}
+
+// Undo is one thing to put back. The agent writes the list to disk before it
+// makes the first change, so that a run that was killed can be cleaned up.
+type Undo struct {
+	Op    string `json:"op"` // kill-cgroup, rmdir, write, swapoff, unlink
+	Path  string `json:"path"`
+	Value string `json:"value,omitempty"` // what was there before, for write
+}

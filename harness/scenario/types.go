@@ -1,0 +1,237 @@
+// Package scenario is the file format: what a scenario says, how it is read,
+// and what is wrong with one.
+//
+// Parsing is strict and complete. [Parse] reports every problem of a file at
+// once, each with its line, its column and what was probably meant. It touches
+// no file system.
+package scenario
+
+import (
+	"time"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// APIVersion and Kind open every scenario file.
+const (
+	APIVersion = "oomlab/v1alpha1"
+	Kind       = "Scenario"
+)
+
+// Scenario is one YAML file: a machine, processes, and what should happen.
+type Scenario struct {
+	// Name is the file's path in its library without the extension, such as
+	// memcg/adj-outweighs-size. It is not written in the file.
+	Name string `yaml:"-" json:"-"`
+
+	APIVersion string   `yaml:"apiVersion" json:"apiVersion"`
+	Kind       string   `yaml:"kind" json:"kind"`
+	Summary    string   `yaml:"summary" json:"summary"`
+	Because    string   `yaml:"because" json:"because"`
+	Refs       []string `yaml:"refs" json:"refs,omitempty"`
+	Targets    []string `yaml:"targets" json:"targets"`
+	Needs      Needs    `yaml:"needs" json:"needs,omitzero"`
+
+	System    System    `yaml:"system" json:"system,omitzero"`
+	Cgroups   Cgroups   `yaml:"cgroups" json:"cgroups,omitempty"`
+	Processes Processes `yaml:"processes" json:"processes,omitempty"`
+	QoS       *QoS      `yaml:"qos" json:"qos,omitempty"`
+	During    []During  `yaml:"during" json:"during,omitempty"`
+
+	Expect Expect `yaml:"expect" json:"expect"`
+}
+
+// Needs is what a machine must offer. A machine that lacks it skips the
+// scenario; a VM is made to offer it.
+type Needs struct {
+	Memory    kernel.Bytes     `yaml:"memory" json:"memory,omitempty"` // RAM of the machine
+	CPUs      int              `yaml:"cpus" json:"cpus,omitempty"`
+	Kernel    string           `yaml:"kernel" json:"kernel,omitempty"` // ">= 5.17"
+	Cgroup    int              `yaml:"cgroup" json:"cgroup,omitempty"` // 1 or 2
+	Abilities []kernel.Ability `yaml:"abilities" json:"abilities,omitempty"`
+}
+
+// System is what the whole machine is set to while the scenario runs.
+type System struct {
+	Sysctls map[string]string `yaml:"sysctls" json:"sysctls,omitempty"` // vm.panic_on_oom: 1
+	Swap    *Swap             `yaml:"swap" json:"swap,omitempty"`
+}
+
+// Swap is the swap space that the scenario wants.
+type Swap struct {
+	Size kernel.Bytes `yaml:"size" json:"size"`
+	Kind string       `yaml:"kind" json:"kind,omitempty"` // disk (default), zram or file
+}
+
+// Cgroups are the memory cgroups in the order they are made, which is the
+// order in which the kernel visits them.
+type Cgroups []Cgroup
+
+// Cgroup is one memory cgroup below the run's own. Knobs carry the kernel's v2
+// names; nil means that the knob is not written.
+type Cgroup struct {
+	Path string `yaml:"-" json:"-"` // "/lab/a", absolute from the run's own cgroup
+
+	MemoryMin      *kernel.Bytes `yaml:"memory.min" json:"memory.min,omitempty"`
+	MemoryLow      *kernel.Bytes `yaml:"memory.low" json:"memory.low,omitempty"`
+	MemoryHigh     *kernel.Bytes `yaml:"memory.high" json:"memory.high,omitempty"`
+	MemoryMax      *kernel.Bytes `yaml:"memory.max" json:"memory.max,omitempty"`
+	MemorySwapMax  *kernel.Bytes `yaml:"memory.swap.max" json:"memory.swap.max,omitempty"`
+	MemoryOOMGroup *int          `yaml:"memory.oom.group" json:"memory.oom.group,omitempty"`
+}
+
+// Max is the value of a knob that says "max".
+const Max kernel.Bytes = 1<<63 - 1
+
+// Processes are in the order they are started where no `after` says otherwise.
+type Processes []Process
+
+// Process is a process that oomlab starts: a stressor, or a program of the
+// user's own.
+type Process struct {
+	Name string `yaml:"-" json:"-"`
+
+	Cgroup           string   `yaml:"cgroup" json:"cgroup,omitempty"`
+	OOMScoreAdj      int      `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"`
+	After            Names    `yaml:"after" json:"after,omitempty"`
+	Copies           int      `yaml:"copies" json:"copies,omitempty"`   // 0 means 1
+	Respawn          Respawn  `yaml:"respawn" json:"respawn,omitempty"` // how often it is started again after it was killed
+	Parent           string   `yaml:"parent" json:"parent,omitempty"`
+	SharesMemoryWith string   `yaml:"shares_memory_with" json:"shares_memory_with,omitempty"`
+	Nice             int      `yaml:"nice" json:"nice,omitempty"`
+	UID              int      `yaml:"uid" json:"uid,omitempty"`
+	Threads          int      `yaml:"threads" json:"threads,omitempty"`
+	Ignore           []string `yaml:"ignore" json:"ignore,omitempty"`
+
+	Command []string `yaml:"command" json:"command,omitempty"`
+	Do      []Step   `yaml:"do" json:"do,omitempty"`
+}
+
+// Names is one name or a list of names.
+type Names []string
+
+// Respawn counts restarts: `true` is RespawnForever, a number is that many.
+type Respawn int
+
+// RespawnForever is stress-ng's habit.
+const RespawnForever Respawn = -1
+
+// Step is one entry of `do:`: a word (`hold`), or a map whose first key names
+// the step and whose others qualify it (`{touch: 64Mi, rate: 32Mi/s}`).
+type Step struct {
+	Op       string        `json:"op"`
+	Size     kernel.Bytes  `json:"size,omitempty"`
+	Rate     kernel.Bytes  `json:"rate,omitempty"` // a second; 0: as fast as it goes
+	Duration time.Duration `json:"duration,omitempty"`
+	Code     int           `json:"code,omitempty"`
+	Name     string        `json:"name,omitempty"` // fork, wait
+}
+
+// During is something done to the machine while the processes run. Exactly one
+// of the actions is set.
+type During struct {
+	After Names         `yaml:"after" json:"after,omitempty"` // processes that must be ready
+	Delay time.Duration `yaml:"delay" json:"delay,omitempty"`
+
+	Set         map[string]Cgroup `yaml:"set" json:"set,omitempty"`                     // /lab: {memory.max: 64Mi}
+	OOMScoreAdj map[string]int    `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"` // big: 500
+	Signal      map[string]string `yaml:"signal" json:"signal,omitempty"`               // big: SIGSTOP
+	Freeze      string            `yaml:"freeze" json:"freeze,omitempty"`               // a cgroup
+	Thaw        string            `yaml:"thaw" json:"thaw,omitempty"`                   // a cgroup
+	Sysctls     map[string]string `yaml:"sysctls" json:"sysctls,omitempty"`
+	Sysrq       string            `yaml:"sysrq" json:"sysrq,omitempty"` // "f"
+	Swapoff     bool              `yaml:"swapoff" json:"swapoff,omitempty"`
+}
+
+// QoS lays out pods as a kubelet does: kubepods.slice, the class's slice, a
+// cgroup per pod and per container, and the kubelet's oom_score_adj formula;
+// without a kubelet.
+type QoS struct {
+	Pods Pods `yaml:"pods" json:"pods"`
+	// SingleProcessOOMKill leaves memory.oom.group of containers at 0, as the
+	// kubelet's option of that name does.
+	SingleProcessOOMKill bool `yaml:"singleProcessOOMKill" json:"singleProcessOOMKill,omitempty"`
+}
+
+// Pods are in the order they are started.
+type Pods []Pod
+
+// Pod is one pod of a [QoS] layout.
+type Pod struct {
+	Name         string     `yaml:"-" json:"-"`
+	After        Names      `yaml:"after" json:"after,omitempty"`
+	NodeCritical bool       `yaml:"nodeCritical" json:"nodeCritical,omitempty"`
+	Containers   Containers `yaml:"containers" json:"containers"`
+}
+
+// Containers are in the order they are started.
+type Containers []Container
+
+// Container is one container of a pod. Its process is called POD/CONTAINER.
+type Container struct {
+	Name     string    `yaml:"-" json:"-"`
+	Requests Resources `yaml:"requests" json:"requests,omitzero"`
+	Limits   Resources `yaml:"limits" json:"limits,omitzero"`
+	Command  []string  `yaml:"command" json:"command,omitempty"`
+	Do       []Step    `yaml:"do" json:"do,omitempty"`
+}
+
+// Resources are a container's requests or limits. CPU only decides the QoS
+// class; it is in thousandths of a core.
+type Resources struct {
+	Memory kernel.Bytes `yaml:"memory" json:"memory,omitempty"`
+	CPU    MilliCPU     `yaml:"cpu" json:"cpu,omitempty"`
+}
+
+// MilliCPU is a Kubernetes CPU quantity: 100m, 0.5, 2.
+type MilliCPU int64
+
+// Expect is what should happen. Every line is a claim that the evidence can
+// contradict.
+type Expect struct {
+	Constraint string  `yaml:"constraint" json:"constraint,omitempty"` // none, cpuset, mempolicy, memcg
+	OOMMemcg   string  `yaml:"oom_memcg" json:"oom_memcg,omitempty"`   // the cgroup whose limit was hit
+	Trigger    Names   `yaml:"trigger" json:"trigger,omitempty"`       // one of these invoked the OOM killer
+	Killed     *Killed `yaml:"killed" json:"killed,omitempty"`
+	Survives   Names   `yaml:"survives" json:"survives,omitempty"`
+	// Throttled processes are alive at the end and have not finished their
+	// steps; with one of these the run always lasts `within`.
+	Throttled         Names                     `yaml:"throttled" json:"throttled,omitempty"`
+	Exit              map[string]Exit           `yaml:"exit" json:"exit,omitempty"`
+	MemoryEvents      map[string]map[string]Num `yaml:"memory.events" json:"memory.events,omitempty"`
+	MemoryEventsLocal map[string]map[string]Num `yaml:"memory.events.local" json:"memory.events.local,omitempty"`
+	Vmstat            map[string]Num            `yaml:"vmstat" json:"vmstat,omitempty"`
+	// Panic is text that the kernel's panic message must contain.
+	Panic  string        `yaml:"panic" json:"panic,omitempty"`
+	Within time.Duration `yaml:"within" json:"within"`
+}
+
+// Killed is the claim of who dies. A plain list means exactly these, in this
+// order; {from: [...], count: N} means N kills, each of one of these.
+type Killed struct {
+	InOrder []string `json:"in_order,omitempty"`
+	From    []string `yaml:"from" json:"from,omitempty"`
+	Count   Num      `yaml:"count" json:"count,omitzero"`
+}
+
+// Exit is how a process ends: a signal's name or an exit code.
+type Exit struct {
+	Signal string `json:"signal,omitempty"` // SIGKILL
+	Code   int    `json:"code"`
+}
+
+// Num is a comparison with a number: 1, ">= 1", "< 3", "2..5".
+// The range includes both ends.
+type Num struct {
+	Min  int64  `json:"min"`
+	Max  int64  `json:"max"` // NumMax: no upper end
+	Text string `json:"text"`
+}
+
+// NumMax is the upper end of a comparison without one.
+const NumMax int64 = 1<<63 - 1
+
+// Holds reports whether n satisfies the comparison.
+func (c Num) Holds(n int64) bool { return c.Min <= n && n <= c.Max }
+
+func (c Num) String() string { return c.Text }

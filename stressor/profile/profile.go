@@ -1,0 +1,120 @@
+// Package profile is what one stressor is told to do, and what it answers.
+//
+// The agent writes a [Profile] as one line of JSON to the stressor's file
+// descriptor 3 and reads one [Report] per line from its descriptor 4. Amounts
+// are in bytes and become whole pages, rounded up.
+//
+// The package imports nothing but the standard library: the stressor links it,
+// and everything the stressor links becomes part of the experiment.
+package profile
+
+// File descriptors that the agent opens for a stressor.
+const (
+	ControlFD = 3 // the stressor reads a Launch, then a Profile, and dies at end of file
+	ReportFD  = 4 // the stressor writes Reports
+)
+
+// Launch tells the launcher what to become. The launcher (the stressor binary
+// with the argument "launch") waits for it, so that the agent can first place
+// the process in its cgroup and set its oom_score_adj. It then calls execve:
+// the new program's memory is charged where it belongs.
+type Launch struct {
+	// Argv is the program to become; empty means a stressor.
+	Argv []string `json:"argv,omitempty"`
+	// Comm names a stressor in the kernel's reports (at most 15 bytes).
+	Comm   string   `json:"comm,omitempty"`
+	Dir    string   `json:"dir,omitempty"`
+	Env    []string `json:"env,omitempty"`
+	Nice   int      `json:"nice,omitempty"`
+	UID    int      `json:"uid,omitempty"`    // 0 keeps the agent's user
+	Ignore []string `json:"ignore,omitempty"` // signals set to SIG_IGN, such as SIGTERM
+	// DeadlineMS is when the launched program is killed in any case, in
+	// milliseconds from the launch.
+	DeadlineMS int64 `json:"deadline_ms"`
+}
+
+// Profile is what one stressor does, from its start to its end.
+type Profile struct {
+	Name    string `json:"name"`
+	Steps   []Step `json:"steps"`
+	Threads int    `json:"threads,omitempty"` // extra threads that exist and do nothing
+	// Children are the processes that steps with Op Fork start, by name.
+	Children map[string]Profile `json:"children,omitempty"`
+	// OOMScoreAdj, UID and Cgroup are set by a forked child for itself before
+	// it does its steps; the agent sets those of the processes it starts.
+	OOMScoreAdj *int `json:"oom_score_adj,omitempty"`
+	// CgroupProcs is the cgroup.procs file that a forked child joins; empty: its parent's.
+	CgroupProcs string `json:"cgroup_procs,omitempty"`
+	// SharesMemory makes a forked child share its parent's address space
+	// (CLONE_VM without CLONE_THREAD).
+	SharesMemory bool  `json:"shares_memory,omitempty"`
+	DeadlineMS   int64 `json:"deadline_ms"`
+}
+
+// Op is the kind of a step.
+type Op string
+
+// The steps a stressor knows. Steps that take memory keep it until the process
+// ends or frees it.
+const (
+	Touch     Op = "touch"     // anonymous memory, written page by page, no huge pages
+	File      Op = "file"      // page cache: a file mapped and read
+	Write     Op = "write"     // dirty page cache: a file written
+	Shmem     Op = "shmem"     // shared memory (memfd), written page by page
+	Mlock     Op = "mlock"     // anonymous memory, locked
+	HugePages Op = "hugepages" // anonymous memory with MADV_HUGEPAGE
+	HugeTLB   Op = "hugetlb"   // explicit huge pages
+	SwapOut   Op = "swapout"   // MADV_PAGEOUT on that much of what is held
+	Free      Op = "free"      // gives back that much, last taken first
+	Leak      Op = "leak"      // touch at Rate, for ever
+	Sawtooth  Op = "sawtooth"  // take Bytes and give them back, for ever, at Rate
+	Fork      Op = "fork"      // starts the child named Name
+	Wait      Op = "wait"      // waits until the child named Name has ended
+	Sleep     Op = "sleep"     // for DurationMS
+	Exit      Op = "exit"      // with Code
+	Hold      Op = "hold"      // keeps everything, says ready, until told to end
+)
+
+// Step is one thing a stressor does.
+type Step struct {
+	Op         Op     `json:"op"`
+	Bytes      int64  `json:"bytes,omitempty"`
+	Rate       int64  `json:"rate,omitempty"` // bytes a second; 0: as fast as it goes
+	DurationMS int64  `json:"duration_ms,omitempty"`
+	Code       int    `json:"code,omitempty"`
+	Name       string `json:"name,omitempty"`
+	// Path is the file of File and Write; empty: a fresh temporary file.
+	Path string `json:"path,omitempty"`
+}
+
+// Report is one line that a stressor says.
+type Report struct {
+	Event string `json:"event"` // started, step, ready, forked, exited, error
+	Name  string `json:"name"`  // of the process that speaks, or that ended
+	PID   int    `json:"pid"`
+	// MonoNS is CLOCK_MONOTONIC when the report was made.
+	MonoNS int64 `json:"mono_ns"`
+	Step   int   `json:"step,omitempty"` // index of the step that is done
+
+	// Held is what the process was told to hold at this moment, in bytes;
+	// Resident is how much of just that memory mincore, smaps or the swap
+	// counters show, in bytes. A ready stressor has both equal.
+	Held     int64 `json:"held,omitempty"`
+	Resident int64 `json:"resident,omitempty"`
+	// Overhead is the rest of the process's resident set, in bytes.
+	Overhead int64 `json:"overhead,omitempty"`
+
+	// Exited: how the child Name ended.
+	Code   int `json:"code,omitempty"`
+	Signal int `json:"signal,omitempty"`
+
+	Error string `json:"error,omitempty"`
+}
+
+// Exit codes of the stressor and the launcher that are not a scenario's own.
+const (
+	ExitUsage    = 64 // the launch or the profile could not be understood
+	ExitFailed   = 71 // a step failed: no memory was given, a file could not be written
+	ExitOrphaned = 72 // the agent is gone
+	ExitDeadline = 75 // the deadline passed
+)
