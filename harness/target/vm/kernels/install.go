@@ -1,0 +1,180 @@
+package kernels
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// install downloads the packages of an offer and puts the kernel into dir.
+func install(ctx context.Context, offer Offer, dir string, o Options) error {
+	a := &apt{config: filepath.Join(o.Dir, ".apt", offer.Suite, "apt.conf"), suite: offer.Suite}
+	debs := filepath.Join(dir, "debs")
+	if err := os.Mkdir(debs, 0o755); err != nil {
+		return err
+	}
+	argv := []string{"apt-get", "-q", "download"}
+	e := entry{Suite: offer.Suite}
+	for _, p := range offer.parts {
+		e.Packages = append(e.Packages, p.name+"="+p.version)
+	}
+	// apt compares size and checksum with the signed lists.
+	if _, err := a.run(ctx, debs, append(argv, e.Packages...)...); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(debs, "*.deb"))
+	if err != nil {
+		return err
+	}
+	if len(files) != len(offer.parts) {
+		return fmt.Errorf("apt-get download left %d files where %d packages were asked for: %s", len(files), len(offer.parts), strings.Join(e.Packages, " "))
+	}
+	for _, file := range files {
+		o.Progress("unpacking " + filepath.Base(file))
+		if err := unpack(ctx, file, offer.Release, dir); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(file), err)
+		}
+	}
+	if err := os.RemoveAll(debs); err != nil {
+		return err
+	}
+	if err := CheckImage(filepath.Join(dir, "vmlinuz")); err != nil {
+		return fmt.Errorf("the packages %s hold no kernel: %w", strings.Join(e.Packages, " "), err)
+	}
+	e.Kernel = Kernel{
+		Version: offer.Version,
+		Release: offer.Release,
+		Image:   "vmlinuz",
+		Source:  fmt.Sprintf("Debian %s %s", offer.Suite, offer.Package),
+	}
+	for name, field := range map[string]*string{"modules": &e.Kernel.ModulesDir, "config": &e.Kernel.Config} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			*field = name
+		}
+	}
+	data, err := json.MarshalIndent(e, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "package.json"), append(data, '\n'), 0o644)
+}
+
+// unpack copies from a package what a kernel needs: image, configuration and
+// modules. dpkg-deb knows every compression that packages have had.
+func unpack(ctx context.Context, deb, release, dir string) (err error) {
+	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%w; kernels come from Debian packages: install dpkg, or give a path to a bzImage", err)
+	}
+	readErr := untar(out, release, dir)
+	if readErr != nil {
+		cmd.Cancel()
+	} else {
+		io.Copy(io.Discard, out) // the padding behind the archive's end
+	}
+	if err := cmd.Wait(); err != nil && readErr == nil {
+		return fmt.Errorf("dpkg-deb: %w: %s", err, reason(stderr.String()))
+	}
+	return readErr
+}
+
+func untar(r io.Reader, release, dir string) error {
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		to := place(h.Name, release)
+		if h.Typeflag != tar.TypeReg || to == "" {
+			continue
+		}
+		if err := write(filepath.Join(dir, to), tr); err != nil {
+			return err
+		}
+	}
+}
+
+// place says where in the cache entry a package's file belongs; empty: nowhere.
+// Since Debian 13 /lib is written as usr/lib; since 6.19 image and configuration
+// may be beside the modules.
+func place(name, release string) string {
+	name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	if rest, ok := strings.CutPrefix(name, "boot/"); ok {
+		switch rest {
+		case "vmlinuz-" + release:
+			return "vmlinuz"
+		case "config-" + release:
+			return "config"
+		}
+		return ""
+	}
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(name, "usr/"), "lib/modules/"+release+"/")
+	switch {
+	case !ok:
+		return ""
+	case rest == "vmlinuz", rest == "config":
+		return rest
+	case strings.HasPrefix(rest, "kernel/"), rest == "modules.builtin", rest == "modules.order":
+		return "modules/" + rest
+	}
+	return ""
+}
+
+func write(name string, r io.Reader) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Close())
+}
+
+// fromFile is the kernel in a bzImage. Its modules are taken from the directory
+// modules beside it, or from the machine's own if that runs the same release.
+func fromFile(file string) (Kernel, error) {
+	if err := CheckImage(file); err != nil {
+		return Kernel{}, err
+	}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return Kernel{}, err
+	}
+	release, err := imageRelease(abs)
+	if err != nil {
+		return Kernel{}, err
+	}
+	version, err := kernel.ParseVersion(release)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("%s: %w", file, err)
+	}
+	k := Kernel{Version: version, Release: release, Image: abs, Source: "file " + abs}
+	for _, dir := range []string{filepath.Join(filepath.Dir(abs), "modules"), "/lib/modules/" + release} {
+		if _, err := os.Stat(filepath.Join(dir, "kernel")); err == nil {
+			k.ModulesDir = dir
+			break
+		}
+	}
+	return k, nil
+}

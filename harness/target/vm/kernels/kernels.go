@@ -1,0 +1,336 @@
+// Package kernels finds kernels to boot: by the name people use for them, in a
+// cache, in the Debian archive, or in a file.
+//
+// Kernels are downloaded by the machine's own apt, from the mirror that the
+// machine already uses, into a state directory of their own: signatures are
+// checked, and nothing of the machine's apt is changed.
+package kernels
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/target/vm/cache"
+)
+
+// Kernel is a kernel that can be booted.
+type Kernel struct {
+	// Version is the upstream version, which for some releases is not in their
+	// name: Debian's 5.10.0-46-cloud-amd64 is a 5.10.251.
+	Version kernel.Version `json:"version"`
+	Release string         `json:"release"` // what uname -r will say
+	Image   string         `json:"image"`   // bzImage
+	// ModulesDir holds the kernel's modules; empty when there are none.
+	ModulesDir string `json:"modules_dir,omitempty"`
+	Config     string `json:"config,omitempty"` // file with the build configuration
+	Source     string `json:"source"`           // where it comes from, for a reader
+}
+
+// Offer is a kernel that can be fetched.
+type Offer struct {
+	Version kernel.Version `json:"version"`
+	Release string         `json:"release"`
+	Suite   string         `json:"suite"`
+	Package string         `json:"package"` // NAME=VERSION, as apt takes it
+	Size    kernel.Bytes   `json:"size"`    // of the download
+	Lacks   []string       `json:"lacks,omitempty"`
+
+	parts []part
+}
+
+// compareOffers orders offers from the worst to the best of what one spec may
+// mean: complete ones last, and of those the newest.
+func compareOffers(a, b Offer) int {
+	return cmp.Or(cmp.Compare(len(b.Lacks), len(a.Lacks)), a.Version.Compare(b.Version))
+}
+
+// Options say where kernels are kept and where they come from.
+type Options struct {
+	// Dir is the cache; empty: kernels/ in cache.Root.
+	Dir string
+	// AptDir is where the machine's apt is configured; empty: /etc/apt.
+	AptDir string
+	// Mirror replaces the machine's own Debian mirror; empty:
+	// $OOMLAB_DEBIAN_MIRROR. It is needed where apt has no Debian source, such
+	// as on Ubuntu.
+	Mirror string
+	// Keyring checks Mirror's signatures; empty: what apt trusts.
+	Keyring string
+	// Progress is told what is going on; it may be nil.
+	Progress func(string)
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Dir == "" {
+		root, err := cache.Root()
+		if err != nil {
+			return o, err
+		}
+		o.Dir = filepath.Join(root, "kernels")
+	}
+	if o.AptDir == "" {
+		o.AptDir = "/etc/apt"
+	}
+	if o.Mirror == "" {
+		o.Mirror = os.Getenv("OOMLAB_DEBIAN_MIRROR")
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	return o, nil
+}
+
+// entry is package.json of a cache entry.
+type entry struct {
+	Kernel
+	Suite    string   `json:"suite"`
+	Packages []string `json:"packages"`
+}
+
+// List are the cached kernels, oldest first. Entries that cannot be read are
+// left out: they are fetched anew when they are wanted.
+func List(o Options) ([]Kernel, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	files, err := filepath.Glob(filepath.Join(o.Dir, "*", "package.json"))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Dir, err)
+	}
+	var out []Kernel
+	for _, file := range files {
+		if k, err := load(filepath.Dir(file)); err == nil {
+			out = append(out, k)
+		}
+	}
+	slices.SortFunc(out, func(a, b Kernel) int {
+		return cmp.Or(a.Version.Compare(b.Version), strings.Compare(a.Release, b.Release))
+	})
+	return out, nil
+}
+
+// load reads one entry. Paths in package.json are relative, so that a cache can
+// be copied to another machine.
+func load(dir string) (Kernel, error) {
+	data, err := os.ReadFile(filepath.Join(dir, "package.json"))
+	if err != nil {
+		return Kernel{}, err
+	}
+	var e entry
+	if err := json.Unmarshal(data, &e); err != nil {
+		return Kernel{}, fmt.Errorf("%s/package.json: %w", dir, err)
+	}
+	k := e.Kernel
+	for _, path := range []*string{&k.Image, &k.ModulesDir, &k.Config} {
+		if *path == "" {
+			continue
+		}
+		*path = filepath.Join(dir, *path)
+		if _, err := os.Stat(*path); err != nil {
+			return Kernel{}, err
+		}
+	}
+	return k, nil
+}
+
+var seriesSpec = regexp.MustCompile(`^v?\d+\.\d+$`)
+
+// matches reports whether spec means the kernel: a series (6.12), a version
+// (6.12.95), or a release with or without what the packager appended.
+func matches(spec string, v kernel.Version, release string) bool {
+	spec = strings.TrimPrefix(spec, "v")
+	if seriesSpec.MatchString(spec) {
+		return v.Series() == spec
+	}
+	return spec == v.String() || spec == release ||
+		strings.HasPrefix(release, spec+"+") || strings.HasPrefix(release, spec+"-")
+}
+
+// Resolve finds the kernel that spec means:
+//
+//	6.12                   the newest cached one of a series
+//	6.12.95, a release     just that one
+//	./arch/x86/boot/bzImage  a file; with a slash in it, or an existing one
+//	(empty)                the newest cached one, or else the machine's own Debian release's
+//
+// A kernel that is not cached is fetched.
+func Resolve(ctx context.Context, spec string, o Options) (Kernel, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return Kernel{}, err
+	}
+	if strings.ContainsRune(spec, '/') {
+		return fromFile(spec)
+	}
+	cached, err := List(o)
+	if err != nil {
+		return Kernel{}, err
+	}
+	for _, k := range slices.Backward(cached) {
+		if spec == "" || matches(spec, k.Version, k.Release) {
+			return k, nil
+		}
+	}
+	if spec != "" && !seriesSpec.MatchString(spec) {
+		if st, err := os.Stat(spec); err == nil && st.Mode().IsRegular() {
+			return fromFile(spec)
+		}
+	}
+	return Fetch(ctx, spec, o)
+}
+
+// Fetch downloads the newest kernel that spec means, unless that very one is
+// cached already. An empty spec is the machine's own Debian release's kernel.
+func Fetch(ctx context.Context, spec string, o Options) (Kernel, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return Kernel{}, err
+	}
+	if spec != "" {
+		if _, err := kernel.ParseVersion(spec); err != nil {
+			return Kernel{}, fmt.Errorf("kernel %w, or a path to a bzImage", err)
+		}
+	}
+	unlock, err := cache.Lock(ctx, filepath.Join(o.Dir, ".lock"))
+	if err != nil {
+		return Kernel{}, fmt.Errorf("fetch kernel %s: %w", spec, err)
+	}
+	defer unlock()
+	cache.Sweep(o.Dir, sweepAge)
+
+	offer, err := find(ctx, spec, o)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("fetch kernel %s: %w", spec, err)
+	}
+	dir := filepath.Join(o.Dir, offer.Release)
+	if k, err := load(dir); err == nil {
+		return k, nil
+	}
+	o.Progress(fmt.Sprintf("fetching %s from %s (%s)", offer.Package, offer.Suite, offer.Size.Human()))
+	err = cache.Publish(dir, func(tmp string) error { return install(ctx, offer, tmp, o) })
+	if err != nil {
+		return Kernel{}, fmt.Errorf("fetch kernel %s: %w", offer.Release, err)
+	}
+	return load(dir)
+}
+
+// Offered are the newest kernels of every series in every suite that the mirror
+// has, oldest first. Suites that the mirror lacks are left out; when it has
+// none, the error says why.
+func Offered(ctx context.Context, o Options) ([]Offer, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := cache.Lock(ctx, filepath.Join(o.Dir, ".lock"))
+	if err != nil {
+		return nil, fmt.Errorf("list kernels: %w", err)
+	}
+	defer unlock()
+	all, err := offers(ctx, suites, o)
+	if len(all) == 0 && err != nil {
+		return nil, fmt.Errorf("list kernels: %w", err)
+	}
+	best := map[string]Offer{}
+	for _, offer := range all { // the best ones are last, and stay
+		best[offer.Version.Series()+" "+offer.Suite] = offer
+	}
+	return slices.SortedFunc(maps.Values(best), func(a, b Offer) int {
+		return cmp.Or(a.Version.Compare(b.Version), strings.Compare(a.Suite, b.Suite))
+	}), nil
+}
+
+// homes are the suites where a series lives. They only save downloading the
+// lists of the others: a kernel that is not in its home is looked for everywhere.
+var homes = map[string][]string{
+	"5.10": {"bullseye", "bullseye-security"},
+	"6.1":  {"bookworm", "bookworm-security"},
+	"6.12": {"trixie", "trixie-security"},
+}
+
+// find chooses the newest kernel that spec means.
+func find(ctx context.Context, spec string, o Options) (Offer, error) {
+	first := []string{"trixie-backports"}
+	if spec == "" {
+		first = ownSuites()
+	} else if v, err := kernel.ParseVersion(spec); err == nil && homes[v.Series()] != nil {
+		first = homes[v.Series()]
+	}
+	rest := slices.DeleteFunc(slices.Clone(suites), func(s string) bool { return slices.Contains(first, s) })
+
+	var all []Offer
+	var problems []error
+	for _, group := range [][]string{first, rest} {
+		found, err := offers(ctx, group, o)
+		if ctx.Err() != nil {
+			return Offer{}, err
+		}
+		problems = append(problems, err)
+		for _, offer := range slices.Backward(found) {
+			if spec == "" || matches(spec, offer.Version, offer.Release) {
+				return offer, nil
+			}
+		}
+		all = append(all, found...)
+	}
+	if len(all) == 0 {
+		return Offer{}, errors.Join(problems...)
+	}
+	return Offer{}, unknown(spec, all)
+}
+
+// unknown says what would have been found instead of spec.
+func unknown(spec string, all []Offer) error {
+	want, _ := kernel.ParseVersion(spec)
+	distance := func(v kernel.Version) int {
+		// A kernel of the same series is nearer than any other series.
+		d := (v.Major-want.Major)*1_000_000 + (v.Minor-want.Minor)*10_000
+		if d == 0 {
+			d = v.Patch - want.Patch
+		}
+		return max(d, -d)
+	}
+	slices.SortStableFunc(all, func(a, b Offer) int { return cmp.Compare(distance(a.Version), distance(b.Version)) })
+	var near []string
+	for _, offer := range all {
+		name := offer.Version.Series()
+		if name == want.Series() {
+			name = offer.Release
+		}
+		if !slices.Contains(near, name) {
+			near = append(near, name)
+		}
+		if len(near) == 4 {
+			break
+		}
+	}
+	return fmt.Errorf("the mirror has no such kernel; the nearest it has are %s; or give a path to a bzImage", strings.Join(near, ", "))
+}
+
+// ownSuites are those of the machine's own Debian release; on another
+// distribution, those of the newest stable release known here.
+func ownSuites() []string {
+	name := "trixie"
+	if data, err := os.ReadFile("/etc/os-release"); err == nil {
+		for line := range strings.Lines(string(data)) {
+			value, ok := strings.CutPrefix(strings.TrimSpace(line), "VERSION_CODENAME=")
+			if ok && slices.Contains(suites, strings.Trim(value, `"`)) {
+				name = strings.Trim(value, `"`)
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(suites), func(s string) bool {
+		return s != name && s != name+"-security"
+	})
+}
