@@ -1,0 +1,104 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Zoneinfo is /proc/zoneinfo, zone by zone, with the sums that a prediction
+// of a host-wide OOM needs. All numbers are pages.
+type Zoneinfo struct {
+	Zones []Zone
+	// Min, Low and High are the sums of the zones' watermarks, Managed that of
+	// their managed pages: MemTotal, but for what was taken since boot.
+	Min, Low, High, Managed Pages
+	// Nodes is the number of NUMA nodes that have managed pages.
+	Nodes int
+}
+
+// Zone is one zone of one node.
+type Zone struct {
+	Node                                  int
+	Name                                  string
+	Free, Min, Low, High                  Pages
+	Spanned, Present, Managed             Pages
+	ActiveAnon, InactiveAnon, Unevictable *Pages // nil where the kernel does not print them per zone
+}
+
+// ParseZoneinfo reads /proc/zoneinfo (mm/vmstat.c, zoneinfo_show_print). It
+// takes the zones' own numbers and leaves the per-node and per-CPU lists.
+func ParseZoneinfo(r io.Reader) (Zoneinfo, error) {
+	var z Zoneinfo
+	var zone *Zone
+	perCPU := false
+	err := eachLine("zoneinfo", r, func(line string) error {
+		fields := strings.Fields(line)
+		if fields[0] == "Node" {
+			if len(fields) != 4 || fields[2] != "zone" {
+				return errors.New(`want "Node N, zone NAME"`)
+			}
+			node, err := strconv.Atoi(strings.TrimSuffix(fields[1], ","))
+			if err != nil {
+				return fmt.Errorf("%q is not a node's number", fields[1])
+			}
+			z.Zones = append(z.Zones, Zone{Node: node, Name: fields[3]})
+			zone, perCPU = &z.Zones[len(z.Zones)-1], false
+			return nil
+		}
+		if zone == nil {
+			return errors.New("comes before the first zone; is this /proc/zoneinfo?")
+		}
+		if fields[0] == "pagesets" {
+			perCPU = true
+		}
+		if perCPU {
+			return nil // per-CPU lists have high: lines of their own
+		}
+		if len(fields) == 3 && fields[0] == "pages" && fields[1] == "free" {
+			fields = fields[1:]
+		}
+		if len(fields) != 2 {
+			return nil
+		}
+		to := map[string]*Pages{
+			"free": &zone.Free, "min": &zone.Min, "low": &zone.Low, "high": &zone.High,
+			"spanned": &zone.Spanned, "present": &zone.Present, "managed": &zone.Managed,
+		}[fields[0]]
+		optional := map[string]**Pages{
+			"nr_zone_active_anon": &zone.ActiveAnon, "nr_zone_inactive_anon": &zone.InactiveAnon,
+			"nr_zone_unevictable": &zone.Unevictable,
+		}[fields[0]]
+		if to == nil && optional == nil {
+			return nil
+		}
+		n, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil {
+			return fmt.Errorf("%s: %q is not a number of pages", fields[0], fields[1])
+		}
+		if to != nil {
+			*to = Pages(n)
+		} else {
+			p := Pages(n)
+			*optional = &p
+		}
+		return nil
+	})
+	if err != nil {
+		return Zoneinfo{}, err
+	}
+	if len(z.Zones) == 0 {
+		return Zoneinfo{}, errors.New("zoneinfo: no zones; is this /proc/zoneinfo?")
+	}
+	nodes := make(map[int]bool)
+	for _, zone := range z.Zones {
+		z.Min, z.Low, z.High, z.Managed = z.Min+zone.Min, z.Low+zone.Low, z.High+zone.High, z.Managed+zone.Managed
+		if zone.Managed > 0 {
+			nodes[zone.Node] = true
+		}
+	}
+	z.Nodes = len(nodes)
+	return z, nil
+}
