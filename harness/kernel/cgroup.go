@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// ProcCgroup is one line of /proc/PID/cgroup: where the process is in one
+// CgroupEntry is one line of /proc/PID/cgroup: where the process is in one
 // hierarchy.
-type ProcCgroup struct {
+type CgroupEntry struct {
 	ID          int      // 0: the cgroup v2 hierarchy
 	Controllers []string // nil for cgroup v2; name=systemd counts as one
 	Path        string   // from the root of the reader's cgroup namespace
@@ -22,8 +22,8 @@ type ProcCgroup struct {
 
 // ParseCgroup reads /proc/PID/cgroup (kernel/cgroup/cgroup.c,
 // proc_cgroup_show).
-func ParseCgroup(r io.Reader) ([]ProcCgroup, error) {
-	var all []ProcCgroup
+func ParseCgroup(r io.Reader) ([]CgroupEntry, error) {
+	var all []CgroupEntry
 	err := eachLine("cgroup", r, func(line string) error {
 		fields := strings.SplitN(line, ":", 3)
 		if len(fields) != 3 {
@@ -33,7 +33,7 @@ func ParseCgroup(r io.Reader) ([]ProcCgroup, error) {
 		if err != nil || id < 0 {
 			return fmt.Errorf("%q is not the number of a hierarchy", fields[0])
 		}
-		c := ProcCgroup{ID: id}
+		c := CgroupEntry{ID: id}
 		if fields[1] != "" {
 			c.Controllers = strings.Split(fields[1], ",")
 		}
@@ -53,7 +53,7 @@ func ParseCgroup(r io.Reader) ([]ProcCgroup, error) {
 // MemoryCgroup picks the line of the memory controller: the v1 hierarchy that
 // has it, else cgroup v2. It does not know whether cgroup v2 has the controller
 // enabled; cgroup.controllers says.
-func MemoryCgroup(all []ProcCgroup) (ProcCgroup, bool) {
+func MemoryCgroup(all []CgroupEntry) (CgroupEntry, bool) {
 	for _, c := range all {
 		if slices.Contains(c.Controllers, "memory") {
 			return c, true
@@ -64,5 +64,5 @@ func MemoryCgroup(all []ProcCgroup) (ProcCgroup, bool) {
 			return c, true
 		}
 	}
-	return ProcCgroup{}, false
+	return CgroupEntry{}, false
 }
