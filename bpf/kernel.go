@@ -1,0 +1,230 @@
+package bpf
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// offer is what the running kernel has to offer, read from its BTF and its
+// symbols.
+type offer struct {
+	markVictimTask bool // mark_victim's argument is the task, not the pid
+	exitGroupDead  bool // sched_process_exit tells the last thread
+	threadBatched  bool // mm->rss_stat is an array of atomics: up to 6.1
+	constraints    map[int32]string
+
+	symbols    map[string]uint64 // functions of interest that exist, with every suffix
+	symbolsErr error             // why symbols says nothing
+	cpus       int
+	perCPU     uint64 // address of __per_cpu_offset[]
+	exactErr   error  // why the parts that CPUs keep back cannot be read
+}
+
+// functions are the kernel functions that programs attach to.
+var functions = []string{
+	"out_of_memory", "oom_kill_process", "__oom_kill_process", "mark_oom_victim",
+	"oom_badness", "oom_evaluate_task",
+}
+
+const perCPUSymbol = "__per_cpu_offset"
+
+// readOffer reads what the kernel offers. Only a missing BTF is an error:
+// nothing can be relocated without it.
+func readOffer(root string, cache *btf.Cache) (*offer, error) {
+	spec, err := cache.Kernel()
+	if err != nil {
+		return nil, fmt.Errorf("BTF of the kernel: %w; it needs CONFIG_DEBUG_INFO_BTF", err)
+	}
+	o := &offer{constraints: constraintNames(spec)}
+
+	if params := tracepointParams(spec, "mark_victim"); len(params) > 0 {
+		_, o.markVictimTask = btf.UnderlyingType(params[0].Type).(*btf.Pointer)
+	}
+	o.exitGroupDead = len(tracepointParams(spec, "sched_process_exit")) > 1
+
+	var mm *btf.Struct
+	if err := spec.TypeByName("mm_struct", &mm); err != nil {
+		return nil, fmt.Errorf("BTF of the kernel: struct mm_struct: %w", err)
+	}
+	stat, ok := memberType(mm, "rss_stat")
+	if !ok {
+		return nil, errors.New("BTF of the kernel: struct mm_struct has no rss_stat; its page counters moved")
+	}
+	_, o.threadBatched = stat.(*btf.Struct)
+
+	o.readSymbols(filepath.Join(root, "proc/kallsyms"))
+	o.readCPUs(filepath.Join(root, "sys/devices/system/cpu/possible"))
+	return o, nil
+}
+
+// tracepointParams are the parameters of a tracepoint's probes without the
+// first one, which is private data.
+func tracepointParams(spec *btf.Spec, name string) []btf.FuncParam {
+	var def *btf.Typedef
+	if spec.TypeByName("btf_trace_"+name, &def) != nil {
+		return nil
+	}
+	pointer, ok := def.Type.(*btf.Pointer)
+	if !ok {
+		return nil
+	}
+	proto, ok := pointer.Target.(*btf.FuncProto)
+	if !ok || len(proto.Params) == 0 {
+		return nil
+	}
+	return proto.Params[1:]
+}
+
+// memberType finds a member by name, in anonymous structs and unions too.
+func memberType(s btf.Type, name string) (btf.Type, bool) {
+	var members []btf.Member
+	switch s := btf.UnderlyingType(s).(type) {
+	case *btf.Struct:
+		members = s.Members
+	case *btf.Union:
+		members = s.Members
+	}
+	for _, m := range members {
+		if m.Name == name {
+			return btf.UnderlyingType(m.Type), true
+		}
+		if m.Name == "" {
+			if t, ok := memberType(m.Type, name); ok {
+				return t, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// constraintNames are the values of enum oom_constraint, in the words that
+// evidence uses. The enum has grown in trees outside of mainline.
+func constraintNames(spec *btf.Spec) map[int32]string {
+	names := map[int32]string{0: "none", 1: "cpuset", 2: "mempolicy", 3: "memcg"}
+	var enum *btf.Enum
+	if spec.TypeByName("oom_constraint", &enum) != nil {
+		return names
+	}
+	for _, v := range enum.Values {
+		name := strings.ToLower(strings.TrimPrefix(v.Name, "CONSTRAINT_"))
+		if name == "memory_policy" {
+			name = "mempolicy"
+		}
+		names[int32(v.Value)] = name
+	}
+	return names
+}
+
+func (o *offer) readSymbols(path string) {
+	f, err := os.Open(path)
+	if err == nil {
+		defer f.Close()
+		o.symbols, err = parseKallsyms(f)
+	}
+	if err == nil && len(o.symbols) == 0 {
+		err = fmt.Errorf("%s names none of the OOM killer's functions", path)
+	}
+	o.symbolsErr = err
+	o.perCPU = o.symbols[perCPUSymbol]
+}
+
+// parseKallsyms collects the symbols of interest with their suffixes. Modules
+// come last and are not read.
+func parseKallsyms(r io.Reader) (map[string]uint64, error) {
+	wanted := map[string]bool{perCPUSymbol: true}
+	for _, f := range functions {
+		wanted[f] = true
+	}
+	found := map[string]uint64{}
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		line := lines.Bytes() // ffffffff81598eb0 t oom_badness.part.0
+		addr, rest, ok := strings.Cut(string(line), " ")
+		if !ok || len(rest) < 3 {
+			continue
+		}
+		name := rest[2:]
+		if strings.HasSuffix(name, "]") {
+			break
+		}
+		base, suffix, _ := strings.Cut(name, ".")
+		if !wanted[base] || suffix == "cold" {
+			continue
+		}
+		value, err := strconv.ParseUint(addr, 16, 64)
+		if err != nil {
+			return nil, fmt.Errorf("kallsyms: %q has no address: %w", line, err)
+		}
+		found[name] = value
+	}
+	return found, lines.Err()
+}
+
+func (o *offer) readCPUs(path string) {
+	text, err := os.ReadFile(path)
+	if err == nil {
+		o.cpus, err = parsePossible(strings.TrimSpace(string(text)))
+	}
+	switch {
+	case err != nil:
+		o.exactErr = err
+	case o.cpus > maxCPUs:
+		o.exactErr = fmt.Errorf("%d possible CPUs; the programs add up at most %d", o.cpus, maxCPUs)
+	case o.symbolsErr != nil:
+		o.exactErr = o.symbolsErr
+	case o.perCPU == 0:
+		o.exactErr = fmt.Errorf("the address of %s is not in /proc/kallsyms; it needs CONFIG_KALLSYMS_ALL and kernel.kptr_restrict below 2", perCPUSymbol)
+	}
+}
+
+// maxCPUs is MAX_CPUS of oom.bpf.c.
+const maxCPUs = 1024
+
+// parsePossible reads the number of CPUs from cpu/possible, "0-7". A list with
+// gaps is refused: __per_cpu_offset[] has no meaning for a CPU that cannot be.
+func parsePossible(s string) (int, error) {
+	first, last, isRange := strings.Cut(s, "-")
+	if !isRange {
+		last = first
+	}
+	n, err := strconv.Atoi(last)
+	if err != nil || first != "0" || n < 0 {
+		return 0, fmt.Errorf("possible CPUs %q are not numbered 0 to N without gaps", s)
+	}
+	return n + 1, nil
+}
+
+// missing says why fn cannot be probed; empty when it can, or when the symbols
+// could not be read and only trying tells.
+func (o *offer) missing(fn string) string {
+	if o.symbolsErr != nil {
+		return ""
+	}
+	if _, ok := o.symbols[fn]; ok {
+		return ""
+	}
+	for name := range o.symbols {
+		if strings.HasPrefix(name, fn+".") {
+			return "compiled as " + name + ", whose arguments may be others"
+		}
+	}
+	return "not in /proc/kallsyms: the compiler inlined it"
+}
+
+// part is the symbol that gcc split off fn, "oom_badness.part.0", or "".
+func (o *offer) part(fn string) string {
+	for name := range o.symbols {
+		if strings.HasPrefix(name, fn+".part.") {
+			return name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * kernel.h - the few members of kernel structures that oom.bpf.c reads.
+ *
+ * Every access is relocated against the BTF of the running kernel (CO-RE), so
+ * a structure names only what is read and in any order. A layout that differs
+ * between kernels has a flavour: NAME___suffix is looked up as NAME.
+ */
+#ifndef OOMLAB_KERNEL_H
+#define OOMLAB_KERNEL_H
+
+typedef signed char __s8;
+typedef unsigned char __u8;
+typedef short __s16;
+typedef unsigned short __u16;
+typedef int __s32;
+typedef unsigned int __u32;
+typedef long long __s64;
+typedef unsigned long long __u64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef _Bool bool;
+
+#define NULL ((void *)0)
+
+/* include/uapi/linux/bpf.h */
+enum {
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
+};
+
+struct bpf_pidns_info {
+	__u32 pid;
+	__u32 tgid;
+};
+
+/* What the kernel passes to a kprobe: arch/ARCH/include/uapi/asm/ptrace.h. */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx;
+	unsigned long r11, r10, r9, r8, ax, cx, dx, si, di;
+};
+#define ARG1(ctx) ((ctx)->di)
+#define ARG2(ctx) ((ctx)->si)
+#define RET(ctx) ((ctx)->ax)
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	unsigned long regs[31];
+};
+#define ARG1(ctx) ((ctx)->regs[0])
+#define ARG2(ctx) ((ctx)->regs[1])
+#define RET(ctx) ((ctx)->regs[0])
+#else
+#error "tell ARG1, ARG2 and RET for this architecture"
+#endif
+
+/* include/linux/oom.h, uapi/linux/prctl.h, sched/signal.h, mm_types.h: macros, not in BTF. */
+#define SIGNAL_GROUP_EXIT 0x00000004
+#define MMF_OOM_SKIP 21
+#define TASK_COMM_LEN 16
+
+/* Indexes of mm->rss_stat, include/linux/mm_types_task.h. */
+enum {
+	MM_FILEPAGES,
+	MM_ANONPAGES,
+	MM_SWAPENTS,
+	MM_SHMEMPAGES,
+	NR_MM_COUNTERS,
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	long counter;
+} atomic_long_t;
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct list_head {
+	struct list_head *next;
+};
+
+/* Since 6.2. */
+struct percpu_counter {
+	__s64 count;
+	__s32 *counters;
+};
+
+struct mm_struct {
+	struct percpu_counter rss_stat[NR_MM_COUNTERS];
+	atomic_long_t pgtables_bytes;
+	unsigned long total_vm;
+	unsigned long flags;
+};
+
+/* Up to 6.1. */
+struct mm_rss_stat___atomic {
+	atomic_long_t count[NR_MM_COUNTERS];
+};
+
+struct mm_struct___atomic {
+	struct mm_rss_stat___atomic rss_stat;
+};
+
+/* Since 6.18 the flags are a bitmap in a structure of its own. */
+typedef struct {
+	unsigned long __mm_flags[1];
+} mm_flags_t___bitmap;
+
+struct mm_struct___bitmap {
+	mm_flags_t___bitmap flags;
+};
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+
+enum cgroup_subsys_id {
+	memory_cgrp_id = 4, /* the value is relocated */
+};
+
+struct css_set {
+	struct cgroup_subsys_state *subsys[1];
+};
+
+struct mem_cgroup {
+	struct cgroup_subsys_state css;
+};
+
+struct signal_struct {
+	atomic_t live;
+	struct list_head thread_head;
+	int group_exit_code;
+	unsigned int flags;
+	bool oom_flag_origin : 1;
+	short oom_score_adj;
+	struct mm_struct *oom_mm;
+};
+
+struct task_struct {
+	int pid;
+	int tgid;
+	int exit_code;
+	__u64 start_time;
+	char comm[TASK_COMM_LEN];
+	struct task_struct *group_leader;
+	struct list_head thread_node;
+	struct signal_struct *signal;
+	struct mm_struct *mm;
+	const struct cred *real_cred;
+	struct css_set *cgroups;
+};
+
+enum oom_constraint {
+	CONSTRAINT_NONE,
+};
+
+struct oom_control {
+	struct mem_cgroup *memcg;
+	unsigned int gfp_mask;
+	int order;
+	unsigned long totalpages;
+	struct task_struct *chosen;
+	long chosen_points;
+	enum oom_constraint constraint;
+};
+
+#pragma clang attribute pop
+
+#endif
