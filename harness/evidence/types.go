@@ -35,6 +35,7 @@ const (
 	End     Kind = "end"     // the run is over; Text: settled, within, interrupted
 	Failure Kind = "failure" // the agent could not do something; Text says what
 	Lost    Kind = "lost"    // Source lost N events
+	Down    Kind = "down"    // the machine went down; Text: "panic: …", "hang: …"
 	// stressor
 	Ready Kind = "ready" // Process holds what it was told to
 	Step  Kind = "step"

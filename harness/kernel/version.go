@@ -59,3 +59,39 @@ func (v Version) Series() string { return fmt.Sprintf("%d.%d", v.Major, v.Minor)
 func (v Version) String() string {
 	return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Patch)
 }
+
+// Satisfies reports whether v meets a requirement: "6.12" or "== 6.12" means
+// any 6.12, ">= 5.17", "> 5.17", "<= 6.1", "< 7.0"; several are joined by
+// commas and must all hold. The error says what could not be read.
+func Satisfies(v Version, requirement string) (bool, error) {
+	all := true
+	for one := range strings.SplitSeq(requirement, ",") {
+		one = strings.TrimSpace(one)
+		rest := strings.TrimLeft(one, "<>=")
+		op := one[:len(one)-len(rest)]
+		want, err := ParseVersion(rest)
+		if err != nil {
+			return false, fmt.Errorf("kernel requirement %q: %w", requirement, err)
+		}
+		got := v
+		if strings.Count(rest, ".") < 2 {
+			got.Patch = 0 // a series is meant
+		}
+		c := got.Compare(want)
+		switch op {
+		case "", "=", "==":
+			all = all && c == 0
+		case ">=":
+			all = all && c >= 0
+		case ">":
+			all = all && c > 0
+		case "<=":
+			all = all && c <= 0
+		case "<":
+			all = all && c < 0
+		default:
+			return false, fmt.Errorf("kernel requirement %q: %q is no comparison; write >= 5.17", requirement, op)
+		}
+	}
+	return all, nil
+}

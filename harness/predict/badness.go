@@ -1,0 +1,99 @@
+package predict
+
+import (
+	"math"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// Never is the score of a task that oom_badness() refuses to consider
+// (LONG_MIN in the kernel, since 5.9).
+const Never int64 = math.MinInt64
+
+// AdjMin is OOM_SCORE_ADJ_MIN: the adjustment that exempts a process.
+const AdjMin = -1000
+
+// Task is one candidate as oom_badness() looks at it. Amounts are in pages.
+type Task struct {
+	RSS      kernel.Pages // file + anon + shmem, each not below zero
+	Swap     kernel.Pages // MM_SWAPENTS
+	PgTables kernel.Bytes // mm_pgtables_bytes()
+	Adj      int          // signal->oom_score_adj
+	Skip     bool         // MMF_OOM_SKIP, vfork, kernel thread, global init
+}
+
+// Rules are the points in which kernels of 4.19 and newer score differently.
+// The zero value is the behaviour of 5.9 and newer.
+type Rules struct {
+	// FloorOne: before 5.9 a score below 1 counted as 1, so that among
+	// forgiven tasks the first one scanned died.
+	FloorOne bool
+	// PageSize of the machine; zero means 4096.
+	PageSize kernel.Bytes
+}
+
+// RulesFor says how a kernel scores. An unknown (zero) version scores as a
+// current one does.
+func RulesFor(v kernel.Version, pageSize kernel.Bytes) Rules {
+	return Rules{FloorOne: v != (kernel.Version{}) && !v.AtLeast(5, 9), PageSize: pageSize}
+}
+
+// Points follows oom_badness() in mm/oom_kill.c: the pages that the task's
+// death would free, plus oom_score_adj in thousandths of the domain. The
+// division comes first, so a domain below 1000 pages knows no adjustment.
+func Points(t Task, total kernel.Pages, r Rules) int64 {
+	if t.Skip || t.Adj == AdjMin {
+		return Never
+	}
+	size := r.PageSize
+	if size <= 0 {
+		size = kernel.DefaultPageSize
+	}
+	points := int64(t.RSS) + int64(t.Swap) + int64(t.PgTables/size)
+	points += int64(t.Adj) * (int64(total) / 1000)
+	if r.FloorOne && points < 1 {
+		return 1
+	}
+	return points
+}
+
+// Choose follows select_bad_process(): the highest score wins, and among equal
+// ones the task that is visited last, because oom_evaluate_task() passes over a
+// task only when its score is lower. Before 5.9, where FloorOne holds, a task
+// had to be better than the one before it. It returns -1 when no task can be
+// chosen, and allocates nothing.
+func Choose(tasks []Task, total kernel.Pages, r Rules) (index int, points int64) {
+	index, points = -1, Never
+	for i, t := range tasks {
+		p := Points(t, total, r)
+		if p == Never || p < points || (r.FloorOne && p == points) {
+			continue
+		}
+		index, points = i, p
+	}
+	return index, points
+}
+
+// TotalPages is the size of a memory cgroup's OOM domain as mem_cgroup_get_max()
+// gives it: the limit of the cgroup that was hit and, unless swappiness is 0,
+// the swap it may use. A limit of nil is none.
+func TotalPages(max, swapMax *kernel.Bytes, swapTotal kernel.Bytes, swappiness int, pageSize kernel.Bytes) kernel.Pages {
+	if max == nil {
+		return 0
+	}
+	if pageSize <= 0 {
+		pageSize = kernel.DefaultPageSize
+	}
+	total := kernel.Pages(*max / pageSize)
+	if swappiness != 0 {
+		swap := swapTotal
+		if swapMax != nil {
+			swap = min(swap, *swapMax)
+		}
+		total += kernel.Pages(swap / pageSize)
+	}
+	if total == 0 {
+		total = 1 // mem_cgroup_out_of_memory: "?: 1"
+	}
+	return total
+}

@@ -1,0 +1,371 @@
+package predict
+
+import (
+	"math"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/stressor/profile"
+)
+
+// settled reports whether a process that others wait for lets them start: it
+// holds what it was told to, or it is gone for good.
+func (w *world) settled(name string) bool {
+	p := w.find(name)
+	return p == nil || p.phase == holding || p.phase == ended || p.phase == killed
+}
+
+func (w *world) allSettled(names []string) bool {
+	for _, name := range names {
+		if !w.settled(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// start lets the first process begin that waits for nothing any more.
+func (w *world) start() bool {
+	for i := range w.procs {
+		p := &w.procs[i]
+		if p.phase == waiting && p.p.Parent == "" && w.allSettled(p.p.After) {
+			w.launch(p)
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) launch(p *proc) {
+	w.joined++
+	p.phase, p.pc, p.rest, p.order = running, 0, Range{}, w.joined
+	p.anon, p.cache, p.partial, p.stuck = Range{}, Range{}, false, false
+	p.ends = Ends{Alive: true}
+}
+
+// instant carries out the first step that takes no memory which a limit could
+// refuse, and so happens at once as far as the OOM killer is concerned.
+func (w *world) instant() bool {
+	for i := range w.procs {
+		p := &w.procs[i]
+		if p.phase != running || p.stop || p.stuck {
+			continue
+		}
+		steps := p.p.Profile.Steps
+		if p.pc >= len(steps) {
+			p.phase = holding
+			return true
+		}
+		s := steps[p.pc]
+		amount := exactly(kernel.Bytes(s.Bytes).Pages(w.m.PageSize))
+		switch s.Op {
+		case profile.Hold:
+			p.phase = holding
+			return true
+		case profile.Exit:
+			p.phase, p.ends = ended, Ends{Code: s.Code}
+			w.orphan(p.p.Name)
+			return true
+		case profile.File, profile.Write:
+			// page cache: it fills what room there is and makes room when asked
+			p.cache.Hi += amount.Hi
+		case profile.Free:
+			p.anon = p.anon.minus(amount).floor(0)
+		case profile.Fork:
+			if child := w.find(s.Name); child != nil {
+				w.launch(child)
+			}
+		case profile.Wait:
+			if !w.gone(s.Name) {
+				continue
+			}
+		case profile.SwapOut, profile.HugeTLB:
+		default:
+			continue // grows, or sleeps
+		}
+		p.pc++
+		return true
+	}
+	return false
+}
+
+func (w *world) gone(name string) bool {
+	p := w.find(name)
+	return p == nil || p.phase == ended || p.phase == killed
+}
+
+// orphan ends the children of a process that is gone: a stressor's children
+// have PR_SET_PDEATHSIG.
+func (w *world) orphan(parent string) {
+	for i := range w.procs {
+		c := &w.procs[i]
+		if c.p.Parent == parent && c.alive() {
+			c.phase, c.ends = ended, Ends{Signal: kernel.SignalNumber("SIGKILL")}
+			w.orphan(c.p.Name)
+		}
+	}
+}
+
+// segments is every growth that goes on or lies behind a sleep.
+func (w *world) segments() []segment {
+	var out []segment
+	for i := range w.procs {
+		p := &w.procs[i]
+		if p.phase != running || p.stop || p.stuck {
+			continue
+		}
+		if s, ok := w.next(p); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// next is what lies ahead of a running process: sleeps, then growth; false if
+// its next step is of another kind.
+func (w *world) next(p *proc) (segment, bool) {
+	s := segment{p: p, until: p.pc, slow: math.Inf(1)}
+	steps := p.p.Profile.Steps
+	for ; s.until < len(steps) && steps[s.until].Op == profile.Sleep; s.until++ {
+		d := float64(steps[s.until].DurationMS) / 1000
+		s.wakeEarly += d
+		s.wakeLate += 1.5*d + 1
+	}
+	page := float64(w.m.PageSize)
+	for ; s.until < len(steps) && grows(steps[s.until].Op); s.until++ {
+		step := steps[s.until]
+		want := w.want(p, step)
+		if s.until == p.pc && p.partial {
+			want = p.rest
+		}
+		slow, fast := float64(slowest)/page, float64(fastest)/page
+		if step.Rate > 0 {
+			fast = float64(step.Rate) / page * 1.1
+			slow = min(slow, float64(step.Rate)/page*0.6)
+		}
+		s.slow, s.fast = min(s.slow, slow), max(s.fast, fast)
+		s.want = s.want.plus(want)
+	}
+	return s, s.until > p.pc
+}
+
+func (w *world) want(p *proc, s profile.Step) Range {
+	if s.Op == profile.Leak {
+		return exactly(endless)
+	}
+	want := exactly(kernel.Bytes(s.Bytes).Pages(w.m.PageSize))
+	if p.p.IsCommand() {
+		return want.widen(want.Lo/8, want.Hi/8) // what was measured once
+	}
+	return want
+}
+
+// at bounds how much of the segment is done t seconds from now.
+func (s segment) least(t float64) kernel.Pages { return take(s.want.Lo, s.slow*(t-s.wakeLate)) }
+func (s segment) most(t float64) kernel.Pages  { return take(s.want.Hi, s.fast*(t-s.wakeEarly)) }
+
+func take(want kernel.Pages, grown float64) kernel.Pages {
+	if !(grown > 0) {
+		return 0
+	}
+	if grown >= float64(want) {
+		return want
+	}
+	return kernel.Pages(grown)
+}
+
+// never is a time that does not come within any run, in seconds.
+const never = 1e9
+
+// when is the first moment at which grown reaches enough, by bisection; never
+// if it does not.
+func when(grown func(t float64) kernel.Pages, enough kernel.Pages) float64 {
+	if enough <= 0 {
+		return 0
+	}
+	if grown(never) < enough {
+		return never
+	}
+	lo, hi := 0.0, never
+	for range 80 {
+		mid := (lo + hi) / 2
+		if grown(mid) >= enough {
+			hi = mid
+		} else {
+			lo = mid
+		}
+	}
+	return hi
+}
+
+// overflow is a domain that the growth ahead may fill, and when.
+type overflow struct {
+	dir         string
+	room        Range
+	early, late float64
+}
+
+// grow lets everything that grows go on until it is done or a limit is hit. It
+// returns the worlds that may follow, the likeliest first.
+func (w *world) grow(segs []segment) []*world {
+	if w.throttle(segs) {
+		return []*world{w}
+	}
+	var hits []overflow
+	first, certain := float64(never), false
+	for _, dir := range w.domainsOf(segs) {
+		o := overflow{dir: dir, room: w.capacity(dir).minus(w.usage(dir))}
+		total := func(f func(segment, float64) kernel.Pages) func(float64) kernel.Pages {
+			return func(t float64) kernel.Pages {
+				var sum kernel.Pages
+				for _, s := range segs {
+					if inside(s.p.p.Cgroup, dir) {
+						g := f(s, t)
+						sum += g + g/perTable
+					}
+				}
+				return sum
+			}
+		}
+		o.early = when(total(segment.most), o.room.Lo+1)
+		o.late = when(total(segment.least), o.room.Hi+1)
+		if o.early >= never {
+			continue
+		}
+		hits = append(hits, o)
+		if o.late < never {
+			first, certain = min(first, o.late), true
+		}
+	}
+	var out, unlikely []*world
+	for _, o := range hits {
+		if o.early > first {
+			continue // another limit is hit before, whatever happens
+		}
+		next := w.clone()
+		triggers := next.advance(segs, o, min(o.late, first))
+		branches := next.oom(o.dir, triggers, false)
+		if o.late < never || (o.dir != "" && !certain && w.middling(segs, o)) {
+			out = append(out, branches...)
+		} else {
+			unlikely = append(unlikely, branches...)
+		}
+	}
+	if !certain {
+		next := w.clone()
+		next.finish(segs)
+		if len(out) == 0 {
+			out = append(out, next)
+		} else {
+			unlikely = append(unlikely, next)
+		}
+	}
+	return append(out, unlikely...)
+}
+
+// middling reports whether a hit that is not certain is likely all the same:
+// the middle of what is wanted exceeds the middle of the room.
+func (w *world) middling(segs []segment, o overflow) bool {
+	var want kernel.Pages
+	for _, s := range segs {
+		if inside(s.p.p.Cgroup, o.dir) {
+			want += s.want.Mid()
+		}
+	}
+	return want > o.room.Mid()
+}
+
+func (w *world) domainsOf(segs []segment) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, s := range segs {
+		for _, d := range w.domains(s.p.p.Cgroup) {
+			if !seen[d] {
+				seen[d] = true
+				out = append(out, d)
+			}
+		}
+	}
+	return out
+}
+
+// advance moves every segment to the moment between o.early and late at which
+// o.dir is full. It returns who may be the one that asked for the page too many.
+func (w *world) advance(segs []segment, o overflow, late float64) []string {
+	grown := make([]Range, len(segs))
+	var sum Range
+	for i, s := range segs {
+		grown[i] = Range{s.least(o.early), s.most(late)}
+		if inside(s.p.p.Cgroup, o.dir) {
+			sum = sum.plus(grown[i])
+		}
+	}
+	var triggers []string
+	for i, s := range segs {
+		g := grown[i]
+		if inside(s.p.p.Cgroup, o.dir) {
+			// all of them together have just filled the room
+			others := sum.minus(Range{g.Hi, g.Lo})
+			g.Lo = max(g.Lo, min(g.Hi, o.room.Lo-others.Hi-tables(others).Hi))
+			g.Hi = max(g.Lo, min(g.Hi, o.room.Hi-others.Lo))
+			g.Lo -= min(g.Lo, tables(g).Hi)
+			if s.want.Hi > 0 && s.wakeEarly <= late {
+				triggers = append(triggers, s.p.p.Name)
+			}
+		}
+		p := w.find(s.p.p.Name)
+		p.anon = p.anon.plus(g)
+		if g.Hi > 0 {
+			p.rest, p.partial = s.want.minus(g).floor(0), true
+			p.pc = s.until - 1
+		}
+	}
+	return triggers
+}
+
+// finish lets every segment come to its end.
+func (w *world) finish(segs []segment) {
+	for _, s := range segs {
+		p := w.find(s.p.p.Name)
+		p.anon = p.anon.plus(s.want)
+		p.pc, p.rest, p.partial = s.until, Range{}, false
+	}
+}
+
+// crawl is how much a throttled process still takes within a run, in pages: at
+// most a batch of 64 pages between sleeps that soon last 2 s, more while it is
+// just above memory.high.
+const crawl = 2048
+
+// throttle stops what would grow past memory.high, which never kills
+// (mem_cgroup_handle_over_high). It reports whether it changed anything.
+func (w *world) throttle(segs []segment) bool {
+	for i := range w.cgroups {
+		c := &w.cgroups[i]
+		if c.High == nil {
+			continue
+		}
+		var want Range
+		for _, s := range segs {
+			if inside(s.p.p.Cgroup, c.Path) {
+				want = want.plus(s.want)
+			}
+		}
+		room := exactly(kernel.Pages(*c.High / w.m.PageSize)).minus(w.usage(c.Path)).shift(w.swapFor(c.Path))
+		if want.Lo <= room.Hi+crawl {
+			continue
+		}
+		if c.Max != nil && *c.Max/w.m.PageSize < *c.High/w.m.PageSize+crawl {
+			continue // memory.max is so near that it is hit first
+		}
+		for _, s := range segs {
+			if !inside(s.p.p.Cgroup, c.Path) {
+				continue
+			}
+			g := Range{0, min(s.want.Hi, room.Hi+crawl)}
+			p := w.find(s.p.p.Name)
+			p.anon, p.stuck = p.anon.plus(g), true
+		}
+		return true
+	}
+	return false
+}

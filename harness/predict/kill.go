@@ -1,0 +1,353 @@
+package predict
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+)
+
+// Messages of check_panic_on_oom() and out_of_memory() in mm/oom_kill.c.
+const (
+	panicEnabled    = "Out of memory: system-wide panic_on_oom is enabled"
+	panicCompulsory = "Out of memory: compulsory panic_on_oom is enabled"
+	panicDeadlocked = "System is deadlocked on memory"
+)
+
+// candidate is a process that may be chosen, with the bounds of its score.
+type candidate struct {
+	p     *proc // nil: not the scenario's
+	name  string
+	score Range
+	order int
+}
+
+// oom follows out_of_memory(): panic_on_oom, then oom_kill_allocating_task, then
+// select_bad_process(). It returns the worlds that may follow, the likeliest
+// first.
+func (w *world) oom(dir string, triggers []string, sysrq bool) []*world {
+	if text := w.panics(dir, sysrq); text != "" {
+		w.panic = text
+		return []*world{w}
+	}
+	step := Step{Constraint: "memcg", OOMMemcg: dir, Trigger: triggers, TotalPages: w.total(dir)}
+	if dir == "" {
+		// anybody on the machine may ask for the page that is not there
+		step.Constraint = "none"
+		step.Trigger = append(slices.Clip(triggers), Elsewhere)
+		if sysrq {
+			step.Trigger = []string{Elsewhere}
+		}
+	}
+	candidates := w.candidates(dir)
+	step.Ranges = map[string]Range{}
+	for _, c := range candidates {
+		step.Ranges[c.name] = c.score
+	}
+	if dir == "" && !sysrq && w.sysctls["vm.oom_kill_allocating_task"] == "1" {
+		return w.allocating(step, candidates)
+	}
+	return w.choose(step, candidates)
+}
+
+func (w *world) panics(dir string, sysrq bool) string {
+	switch w.sysctls["vm.panic_on_oom"] {
+	case "1":
+		if dir == "" && !sysrq {
+			return panicEnabled
+		}
+	case "2":
+		if !sysrq {
+			return panicCompulsory
+		}
+	}
+	return ""
+}
+
+// candidates are the tasks that oom_badness() would give a score, best first;
+// among equals the one that is scanned last comes first.
+func (w *world) candidates(dir string) []candidate {
+	total := w.total(dir)
+	var out []candidate
+	for i := range w.procs {
+		p := &w.procs[i]
+		if !p.alive() || !inside(p.p.Cgroup, dir) || p.adj == AdjMin {
+			continue
+		}
+		below, above := w.lag(p)
+		order := p.order
+		if dir != "" {
+			order += w.scan(p.p.Cgroup) << 20
+		}
+		out = append(out, candidate{p, p.p.Name, p.score(total).widen(below, above), order})
+	}
+	if dir == "" {
+		rules := Rules{PageSize: w.m.PageSize}
+		for _, o := range w.m.Others {
+			t := Task{RSS: o.RSS, Swap: o.Swap, PgTables: o.PgTables, Adj: o.Adj}
+			if points := Points(t, total, rules); points != Never {
+				out = append(out, candidate{nil, "//" + o.Comm, exactly(kernel.Pages(points)).widen(512, 512), -1})
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.score.Mid(), a.score.Mid()), cmp.Compare(b.order, a.order))
+	})
+	return out
+}
+
+// scan is the place of a cgroup in mem_cgroup_scan_tasks()'s walk: pre-order,
+// children in the order in which they were made.
+func (w *world) scan(path string) int {
+	place := func(p string) int {
+		return slices.IndexFunc(w.cgroups, func(c plan.Cgroup) bool { return c.Path == p })
+	}
+	paths := make([]string, len(w.cgroups))
+	for i, c := range w.cgroups {
+		paths[i] = c.Path
+	}
+	slices.SortStableFunc(paths, func(a, b string) int {
+		if inside(a, b) || inside(b, a) {
+			return cmp.Compare(len(a), len(b))
+		}
+		a, b = diverge(a, b), diverge(b, a)
+		return cmp.Compare(place(a), place(b))
+	})
+	return slices.Index(paths, path) + 1
+}
+
+// diverge is the shortest prefix of path, in whole names, that other is not in.
+func diverge(path, other string) string {
+	for i := 1; i < len(path); i++ {
+		if path[i] == '/' && !inside(other, path[:i]) {
+			return path[:i]
+		}
+	}
+	return path
+}
+
+// choose follows select_bad_process(): whoever may have the highest score may
+// be the victim.
+func (w *world) choose(step Step, candidates []candidate) []*world {
+	if len(candidates) == 0 {
+		if step.OOMMemcg == "" {
+			w.panic = panicDeadlocked
+		} else {
+			w.stuck = true
+		}
+		return []*world{w}
+	}
+	floor := candidates[0].score.Lo
+	for _, c := range candidates {
+		floor = max(floor, c.score.Lo)
+	}
+	var out []*world
+	for _, c := range candidates {
+		if c.score.Hi < floor {
+			continue
+		}
+		if len(out) == maxForks {
+			w.doubts = "more than a few processes score alike"
+			break
+		}
+		out = append(out, w.clone().kill(step, c))
+	}
+	return out
+}
+
+// allocating is oom_kill_allocating_task: whoever asked dies, unless it may
+// not, and then the choice is as ever.
+func (w *world) allocating(step Step, candidates []candidate) []*world {
+	var out []*world
+	for _, c := range candidates {
+		if c.p != nil && slices.Contains(step.Trigger, c.name) {
+			out = append(out, w.clone().kill(step, c))
+		}
+	}
+	return append(out, w.choose(step, candidates)...)
+}
+
+// kill follows oom_kill_process(): the victim and, where memory.oom.group says
+// so, everybody in the group who is not exempt.
+func (w *world) kill(step Step, c candidate) *world {
+	step.Victims = []string{c.name}
+	if c.p == nil {
+		w.steps = append(w.steps, step)
+		w.doubts = c.name + " is not the scenario's and may be killed"
+		w.stuck = true
+		return w
+	}
+	step.Group = w.group(c.p.p.Cgroup, step.OOMMemcg)
+	victims := []int{w.index(c.name)}
+	if step.Group != "" {
+		rest := w.groupMembers(step.Group, victims[0])
+		victims = append(victims, rest...)
+	}
+	for _, i := range victims[1:] {
+		step.Victims = append(step.Victims, w.procs[i].p.Name)
+	}
+	w.steps = append(w.steps, step)
+	for _, i := range victims {
+		w.die(&w.procs[i])
+	}
+	return w
+}
+
+func (w *world) index(name string) int {
+	return slices.IndexFunc(w.procs, func(p proc) bool { return p.p.Name == name })
+}
+
+// group follows mem_cgroup_get_oom_group(): the highest cgroup between the
+// victim's and the domain's that has memory.oom.group set.
+func (w *world) group(path, dir string) string {
+	best := ""
+	for _, c := range w.cgroups {
+		if c.OOMGroup && inside(path, c.Path) && inside(c.Path, dir) && (best == "" || len(c.Path) < len(best)) {
+			best = c.Path
+		}
+	}
+	return best
+}
+
+func (w *world) groupMembers(group string, except int) []int {
+	var out []int
+	for i := range w.procs {
+		p := &w.procs[i]
+		if i != except && p.alive() && p.adj != AdjMin && inside(p.p.Cgroup, group) {
+			out = append(out, i)
+		}
+	}
+	slices.SortFunc(out, func(a, b int) int {
+		pa, pb := &w.procs[a], &w.procs[b]
+		return cmp.Or(cmp.Compare(w.scan(pa.p.Cgroup), w.scan(pb.p.Cgroup)), cmp.Compare(pa.order, pb.order))
+	})
+	return out
+}
+
+// die takes the process, what shares its memory, and what its death takes along.
+func (w *world) die(p *proc) {
+	p.phase, p.ends = killed, Ends{Signal: kernel.SignalNumber("SIGKILL")}
+	name := p.p.Name
+	w.orphan(name)
+	if p.p.Respawn < 0 || p.lives < p.p.Respawn {
+		p.lives++
+		w.launch(p)
+	}
+}
+
+// act does what `during:` says, as soon as those it waits for are settled.
+func (w *world) act() ([]*world, bool) {
+	if w.squeezed != nil {
+		return w.squeeze(*w.squeezed), true
+	}
+	for i, d := range w.plan.During {
+		if w.during[i] || !w.allSettled(d.After) {
+			continue
+		}
+		if d.DelayMS > 0 && len(w.segments()) > 0 {
+			if !w.sooner(d.DelayMS) {
+				w.doubts = "an action of during: falls into a time when processes grow"
+			}
+			continue
+		}
+		w.during[i] = true
+		return w.do(d), true
+	}
+	return nil, false
+}
+
+// sooner reports whether all growth is certainly over before the delay is.
+func (w *world) sooner(delayMS int64) bool {
+	for _, s := range w.segments() {
+		if s.least(float64(delayMS)/1000) < s.want.Lo {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *world) do(d plan.During) []*world {
+	for name, adj := range d.OOMScoreAdj {
+		if p := w.find(name); p != nil {
+			p.adj = adj
+		}
+	}
+	for name, sig := range d.Signal {
+		w.signal(name, sig)
+	}
+	for i := range w.procs {
+		p := &w.procs[i]
+		if d.Freeze != "" && inside(p.p.Cgroup, d.Freeze) {
+			p.stop = true
+		}
+		if d.Thaw != "" && inside(p.p.Cgroup, d.Thaw) {
+			p.stop = false
+		}
+	}
+	for _, s := range d.Sysctls {
+		w.sysctls[s.Key] = s.Value
+	}
+	if d.Swapoff {
+		w.swapOn = 0
+		w.doubts = "swapoff brings pages back in an order that depends on timing"
+	}
+	if d.Sysrq == "f" {
+		return w.oom("", nil, true)
+	}
+	for _, cw := range d.Writes {
+		c := w.cgroup(cw.Path)
+		if c == nil {
+			continue
+		}
+		if cw.High != nil {
+			c.High = cw.High
+		}
+		if cw.Max != nil {
+			c.Max = cw.Max
+			path := cw.Path
+			w.squeezed = &path
+		}
+	}
+	return []*world{w}
+}
+
+func (w *world) signal(name string, sig int) {
+	p := w.find(name)
+	if p == nil || !p.alive() {
+		return
+	}
+	switch kernel.SignalName(sig) {
+	case "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU":
+		p.stop = true
+	case "SIGCONT":
+		p.stop = false
+	case "SIGCHLD":
+	default:
+		if slices.Contains(p.p.Launch.Ignore, kernel.SignalName(sig)) {
+			return
+		}
+		p.phase, p.ends = ended, Ends{Signal: sig}
+		w.orphan(name)
+	}
+}
+
+// squeeze follows memory_max_write(): the writer of a limit below the usage
+// invokes the OOM killer itself until the usage fits.
+func (w *world) squeeze(dir string) []*world {
+	use, limit := w.usage(dir), w.capacity(dir)
+	over, fits := use.Lo > limit.Hi, use.Hi <= limit.Lo
+	if fits {
+		w.squeezed = nil
+		return []*world{w}
+	}
+	killing := w.clone().oom(dir, []string{Elsewhere}, false)
+	if over {
+		return killing
+	}
+	w.squeezed = nil
+	if use.Mid() > limit.Mid() {
+		return append(killing, w)
+	}
+	return append([]*world{w}, killing...)
+}

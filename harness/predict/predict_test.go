@@ -1,0 +1,250 @@
+package predict_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/stressor/profile"
+)
+
+func TestPointsAndChoice(t *testing.T) {
+	type task struct {
+		name string
+		rss  kernel.Pages
+		adj  int
+	}
+	tests := []struct {
+		name   string
+		total  kernel.Pages
+		tasks  []task
+		victim string
+		points int64
+	}{
+		{
+			name: "adj outweighs size",
+			// 256Mi = 65536 pages; 65536/1000 = 65; -600*65 = -39000.
+			total: 65536, tasks: []task{{"small", 16974, 0}, {"big", 49114, -600}},
+			victim: "small", points: 16974,
+		},
+		{
+			name:  "adj vanishes below 1000 pages",
+			total: 999, tasks: []task{{"plain", 680, 0}, {"adjusted", 392, 1000}},
+			victim: "plain", points: 680,
+		},
+		{
+			name:  "a tie goes to the task seen last", // oom_evaluate_task() passes on <, not <=
+			total: 65536, tasks: []task{{"first", 500, 0}, {"last", 500, 0}},
+			victim: "last", points: 500,
+		},
+		{
+			name:  "scores may be negative", // since 5.9 there is no floor of 1
+			total: 65536, tasks: []task{{"a", 100, -10}, {"b", 100, -9}},
+			victim: "b", points: 100 - 9*65,
+		},
+		{
+			name:  "-1000 is exempt, -999 is not",
+			total: 65536, tasks: []task{{"exempt", 60000, -1000}, {"forgiven", 10, -999}},
+			victim: "forgiven", points: 10 - 999*65,
+		},
+		{
+			name:  "nobody is left",
+			total: 65536, tasks: []task{{"exempt", 60000, -1000}},
+			victim: "", points: predict.Never,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var tasks []predict.Task
+			for _, x := range tt.tasks {
+				tasks = append(tasks, predict.Task{RSS: x.rss, Adj: x.adj})
+			}
+			i, points := predict.Choose(tasks, tt.total, predict.Rules{})
+			victim := ""
+			if i >= 0 {
+				victim = tt.tasks[i].name
+			}
+			if victim != tt.victim || points != tt.points {
+				t.Errorf("chose %q with %d points; want %q with %d", victim, points, tt.victim, tt.points)
+			}
+		})
+	}
+}
+
+func TestBefore59AScoreBelowOneCountsAsOne(t *testing.T) {
+	tasks := []predict.Task{{RSS: 10, Adj: -997}, {RSS: 5000, Adj: -997}}
+	old := predict.RulesFor(kernel.Version{Major: 5, Minor: 8}, 4096)
+	if i, points := predict.Choose(tasks, 1<<20, old); i != 0 || points != 1 {
+		t.Errorf("5.8 chose task %d with %d points; want the first one scanned, with 1", i, points)
+	}
+	if i, _ := predict.Choose(tasks, 1<<20, predict.RulesFor(kernel.Version{Major: 5, Minor: 9}, 4096)); i != 1 {
+		t.Errorf("5.9 chose task %d; want the bigger one", i)
+	}
+}
+
+func TestTotalPagesOfAMemcg(t *testing.T) {
+	limit, none, some := 64*kernel.MiB, kernel.Bytes(0), 16*kernel.MiB
+	tests := []struct {
+		name       string
+		swapMax    *kernel.Bytes
+		swap       kernel.Bytes
+		swappiness int
+		want       kernel.Pages
+	}{
+		{"no swap on the machine", nil, 0, 60, 16384},
+		{"swap.max 0", &none, kernel.GiB, 60, 16384},
+		{"swap.max counts", &some, kernel.GiB, 60, 20480},
+		{"no more than there is", &some, 8 * kernel.MiB, 60, 18432},
+		{"all of the machine's by default", nil, kernel.GiB, 60, 16384 + 262144},
+		{"swappiness 0 forbids it", &some, kernel.GiB, 0, 16384},
+	}
+	for _, tt := range tests {
+		if got := predict.TotalPages(&limit, tt.swapMax, tt.swap, tt.swappiness, 4096); got != tt.want {
+			t.Errorf("%s: %d pages; want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+// guest is a machine like the VMs that scenarios run in.
+func guest() kernel.Machine {
+	return kernel.Machine{
+		Release: "6.12.107", PageSize: 4096, CPUs: 1, MemTotal: 460 * kernel.MiB, MemAvailable: 400 * kernel.MiB,
+		WatermarkMin: 700, Cgroup: kernel.CgroupMount{Version: 2, Group: true}, Badness: kernel.ReadsCPUBatched,
+		Stressor: kernel.Footprint{Anon: 250, Shmem: 300, PgTable: 20, Threads: 5, Charged: 450},
+	}
+}
+
+func mi(n int) *kernel.Bytes { b := kernel.Bytes(n) * kernel.MiB; return &b }
+
+func hog(name, cgroup string, adj, mib int, after ...string) plan.Process {
+	return plan.Process{Name: name, Of: name, Cgroup: cgroup, OOMScoreAdj: adj, After: after,
+		Profile: profile.Profile{Name: name, Steps: []profile.Step{{Op: profile.Touch, Bytes: int64(mib) << 20}, {Op: profile.Hold}}}}
+}
+
+func TestOutcome(t *testing.T) {
+	lab := plan.Cgroup{Path: "/lab", Max: mi(256), SwapMax: mi(0)}
+	tests := []struct {
+		name    string
+		plan    plan.Plan
+		change  func(*kernel.Machine)
+		killed  []string
+		trigger []string
+		memcg   string
+		unsure  bool
+		panic   string
+	}{
+		{
+			name:   "one process over its limit",
+			plan:   plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{hog("a", "/lab", 0, 300)}},
+			killed: []string{"a"}, trigger: []string{"a"}, memcg: "/lab",
+		},
+		{
+			name:   "it fits",
+			plan:   plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{hog("a", "/lab", 0, 200)}},
+			killed: []string{},
+		},
+		{
+			name: "adj outweighs size",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{
+				hog("small", "/lab", 0, 64), hog("big", "/lab", -600, 216, "small")}},
+			killed: []string{"small"}, trigger: []string{"big"}, memcg: "/lab",
+		},
+		{
+			name: "two kills when one is not enough",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{
+				hog("a", "/lab", 500, 40), hog("b", "/lab", 400, 60, "a"), hog("c", "/lab", -500, 230, "b")}},
+			killed: []string{"a", "b"}, trigger: []string{"c"}, memcg: "/lab",
+		},
+		{
+			name: "the group goes together, victim first, then in scan order, -1000 spared",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{{Path: "/g", Max: mi(200), OOMGroup: true}}, Processes: []plan.Process{
+				hog("one", "/g", 0, 20), hog("safe", "/g", -1000, 20, "one"), hog("two", "/g", 0, 30, "safe"), hog("big", "/g", 0, 190, "two")}},
+			killed: []string{"big", "one", "two"}, trigger: []string{"big"}, memcg: "/g",
+		},
+		{
+			name: "the parent's limit kills in the fatter child",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{{Path: "/p", Max: mi(128)}, {Path: "/p/thin"}, {Path: "/p/fat"}}, Processes: []plan.Process{
+				hog("fat", "/p/fat", 0, 90), hog("thin", "/p/thin", 0, 60, "fat")}},
+			killed: []string{"fat"}, trigger: []string{"thin"}, memcg: "/p",
+		},
+		{
+			name: "two that grow at once to equal size are not decided on paper",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{
+				hog("a", "/lab", 0, 160), hog("b", "/lab", 0, 160)}},
+			killed: []string{"b"}, trigger: []string{"a", "b"}, memcg: "/lab", unsure: true,
+		},
+		{
+			name: "the whole machine",
+			plan: plan.Plan{Processes: []plan.Process{
+				hog("small", "", 1000, 16), hog("big", "", 0, 600, "small")}},
+			killed: []string{"small", "big"}, trigger: []string{"big", predict.Elsewhere},
+		},
+		{
+			name:   "panic_on_oom",
+			plan:   plan.Plan{Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}}, Processes: []plan.Process{hog("big", "", 0, 600)}},
+			killed: []string{}, panic: "Out of memory: system-wide panic_on_oom is enabled",
+		},
+		{
+			name: "swap takes what the limit does not",
+			plan: plan.Plan{Swap: &plan.Swap{Kind: "disk", Size: 128 * kernel.MiB}, Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(64)}},
+				Processes: []plan.Process{hog("a", "/lab", 0, 100)}},
+			killed: []string{},
+		},
+		{
+			name: "a lowered limit kills in the writer's context",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{hog("a", "/lab", 0, 64), hog("b", "/lab", 0, 96, "a")},
+				During: []plan.During{{After: []string{"b"}, Writes: []plan.CgroupWrite{{Path: "/lab", Max: mi(100)}}}}},
+			killed: []string{"b"}, trigger: []string{predict.Elsewhere}, memcg: "/lab",
+		},
+		{
+			name:   "memory.high never kills",
+			plan:   plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", High: mi(64)}}, Processes: []plan.Process{hog("a", "/lab", 0, 100)}},
+			killed: []string{},
+		},
+		{
+			name: "a batched counter leaves near-ties open",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{
+				hog("a", "/lab", 0, 126), hog("b", "/lab", 0, 160, "a")}},
+			killed: []string{"a"}, trigger: []string{"b"}, memcg: "/lab", unsure: true,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := guest()
+			if tt.change != nil {
+				tt.change(&m)
+			}
+			got := predict.Outcome(tt.plan, m, nil)
+			if !slices.Equal(got.Killed, tt.killed) && !tt.unsure {
+				t.Errorf("killed %v; want %v (%s)", got.Killed, tt.killed, fmt.Sprintf("%+v", got))
+			}
+			if tt.unsure && !slices.ContainsFunc(got.Orders, func(o []string) bool { return slices.Equal(o, tt.killed) }) {
+				t.Errorf("orders %v lack %v", got.Orders, tt.killed)
+			}
+			if (got.Unsure != "") != tt.unsure {
+				t.Errorf("unsure: %q; want it %v; orders %v", got.Unsure, tt.unsure, got.Orders)
+			}
+			if got.OOMMemcg != tt.memcg || got.Panic != tt.panic {
+				t.Errorf("limit of %q, panic %q; want %q, %q", got.OOMMemcg, got.Panic, tt.memcg, tt.panic)
+			}
+			if !slices.Equal(got.Trigger, tt.trigger) {
+				t.Errorf("trigger %v; want %v", got.Trigger, tt.trigger)
+			}
+		})
+	}
+}
+
+// BenchmarkChoose is the scoring of a large machine's task table.
+func BenchmarkChoose(b *testing.B) {
+	tasks := make([]predict.Task, 100_000)
+	for i := range tasks {
+		tasks[i] = predict.Task{RSS: kernel.Pages(i * 7919 % 65536), PgTables: kernel.Bytes(i%64) * 4096, Adj: i%2001 - 1000}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		predict.Choose(tasks, 1<<24, predict.Rules{})
+	}
+}

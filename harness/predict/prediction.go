@@ -1,0 +1,85 @@
+package predict
+
+import (
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// Prediction is what will happen, as far as it can be known beforehand.
+type Prediction struct {
+	// Killed are the processes that the OOM killer takes, in the order of the
+	// kernel's reports, on the most likely course. A process that is started
+	// again and killed again is there twice. Empty, not nil: nothing is killed.
+	Killed []string `json:"killed"`
+	// Constraint, OOMMemcg and Trigger are those of the first kill. Trigger
+	// holds every process that may be the one; [Elsewhere] among them means a
+	// task that is not the scenario's.
+	Constraint string   `json:"constraint,omitempty"`
+	OOMMemcg   string   `json:"oom_memcg,omitempty"`
+	Trigger    []string `json:"trigger,omitempty"`
+	// Scores are the candidates' points in pages at the first kill, the middle
+	// of Ranges.
+	Scores     map[string]int64 `json:"scores,omitempty"`
+	Ranges     map[string]Range `json:"ranges,omitempty"`
+	TotalPages kernel.Pages     `json:"total_pages,omitempty"`
+	// Steps are the kills of the most likely course, one entry per invocation
+	// of the OOM killer.
+	Steps []Step `json:"steps,omitempty"`
+
+	// Unsure says why the order of kills depends on timing; empty: it does not.
+	Unsure string `json:"unsure,omitempty"`
+	// Orders are the possible sequences of kills, the most likely first. More
+	// than MaxOrders are cut, which Open says.
+	Orders [][]string `json:"orders"`
+	Open   bool       `json:"open,omitempty"`
+	// Possible is every process that is killed on some course.
+	Possible []string `json:"possible,omitempty"`
+
+	Throttled []string        `json:"throttled,omitempty"`
+	Ends      map[string]Ends `json:"ends"`
+	Panic     string          `json:"panic,omitempty"`
+	// NoVictim: on some course the OOM killer finds nobody it may kill.
+	NoVictim bool `json:"no_victim,omitempty"`
+}
+
+// MaxOrders bounds Prediction.Orders.
+const MaxOrders = 64
+
+// Elsewhere stands in Trigger for any task outside the scenario: the agent, a
+// kernel thread, another program of the machine.
+const Elsewhere = "*"
+
+// Step is one invocation of the OOM killer that killed.
+type Step struct {
+	Constraint string           `json:"constraint"`
+	OOMMemcg   string           `json:"oom_memcg,omitempty"` // path below the run's base
+	Trigger    []string         `json:"trigger"`
+	Victims    []string         `json:"victims"`         // the chosen one, then the rest of its group in scan order
+	Group      string           `json:"group,omitempty"` // the cgroup whose memory.oom.group was honoured
+	TotalPages kernel.Pages     `json:"total_pages"`
+	Ranges     map[string]Range `json:"ranges"`
+}
+
+// Ends is how a process's last life ends. Alive with all else zero: it holds.
+type Ends struct {
+	Alive  bool `json:"alive,omitempty"`
+	Signal int  `json:"signal,omitempty"`
+	Code   int  `json:"code"`
+	Sure   bool `json:"sure"` // on every course
+}
+
+// Range is an amount of pages that is known within bounds, both included.
+type Range struct {
+	Lo kernel.Pages `json:"lo"`
+	Hi kernel.Pages `json:"hi"`
+}
+
+// Mid is the middle of the range.
+func (r Range) Mid() kernel.Pages { return r.Lo + (r.Hi-r.Lo)/2 }
+
+func exactly(p kernel.Pages) Range              { return Range{p, p} }
+func (r Range) plus(s Range) Range              { return Range{r.Lo + s.Lo, r.Hi + s.Hi} }
+func (r Range) minus(s Range) Range             { return Range{r.Lo - s.Hi, r.Hi - s.Lo} }
+func (r Range) shift(p kernel.Pages) Range      { return Range{r.Lo + p, r.Hi + p} }
+func (r Range) widen(lo, hi kernel.Pages) Range { return Range{r.Lo - lo, r.Hi + hi} }
+func (r Range) floor(p kernel.Pages) Range      { return Range{max(r.Lo, p), max(r.Hi, p)} }
+func (r Range) zero() bool                      { return r.Hi <= 0 }

@@ -1,0 +1,250 @@
+package predict
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/stressor/profile"
+)
+
+// phase is where a process is in its life.
+type phase int
+
+const (
+	waiting phase = iota // not started
+	running
+	holding // has done its steps and keeps what it has
+	ended   // exited, or killed by something that is not the OOM killer
+	killed  // by the OOM killer
+)
+
+// proc is a process in the model. It is copied by value when the course of
+// events forks.
+type proc struct {
+	p       *plan.Process
+	base    kernel.Footprint // before its steps
+	phase   phase
+	pc      int   // index of the step it is at
+	rest    Range // what is left of that step, in pages, if partial
+	partial bool
+	anon    Range // taken by steps, charged and scored
+	cache   Range // charged while there is room, and perhaps scored: page cache
+	adj     int
+	lives   int  // how often it was started again
+	order   int  // scan order: when it joined its cgroup, which is when it was forked
+	stop    bool // SIGSTOP or a frozen cgroup
+	ends    Ends
+	// stuck: throttled by memory.high; makes no progress worth counting
+	stuck bool
+}
+
+// alive reports whether the OOM killer can see the process.
+func (p *proc) alive() bool { return p.phase == running || p.phase == holding }
+
+// world is one possible state of things.
+type world struct {
+	m        *kernel.Machine
+	plan     *plan.Plan
+	procs    []proc
+	cgroups  []plan.Cgroup // with limits as they are now
+	sysctls  map[string]string
+	swapOn   kernel.Bytes
+	during   []bool // done
+	joined   int
+	steps    []Step // kills so far
+	panic    string
+	stuck    bool // nobody could be killed
+	doubts   string
+	squeezed *string // a cgroup whose limit was just lowered
+}
+
+func (w *world) clone() *world {
+	c := *w
+	c.procs = slices.Clone(w.procs)
+	c.cgroups = slices.Clone(w.cgroups)
+	c.sysctls = maps.Clone(w.sysctls)
+	c.during = slices.Clone(w.during)
+	c.steps = slices.Clip(w.steps)
+	return &c
+}
+
+func (w *world) find(name string) *proc {
+	for i := range w.procs {
+		if w.procs[i].p.Name == name {
+			return &w.procs[i]
+		}
+	}
+	return nil
+}
+
+// perTable is how many pages one last-level page table maps on machines with
+// 4 KiB pages; other page sizes have more, which overstates the tables by less
+// than the margins.
+const perTable = 512
+
+// tables are the page tables that amount pages of memory need.
+func tables(amount Range) Range {
+	up := func(p kernel.Pages) kernel.Pages { return (max(p, 0) + perTable - 1) / perTable }
+	return Range{up(amount.Lo), up(amount.Hi) + 2}
+}
+
+// charge is what the process costs its cgroup and the machine.
+func (p *proc) charge() Range {
+	if !p.alive() {
+		return Range{}
+	}
+	c := exactly(p.base.Charged).widen(p.base.Charged/4, p.base.Charged/4+32)
+	return c.plus(p.anon).plus(tables(p.anon))
+}
+
+// score is what oom_badness() says of the process, before lag.
+func (p *proc) score(total kernel.Pages) Range {
+	r := exactly(p.base.RSS() + p.base.PgTable).plus(p.anon).plus(tables(p.anon))
+	r.Hi += p.cache.Hi
+	return r.shift(kernel.Pages(p.adj) * (total / 1000))
+}
+
+// drift is how far an idle stressor's own resident set wanders between the
+// moment it was measured and the kill, in pages: the Go runtime touches a
+// little more of itself with every step.
+const drift = 96
+
+// lag is how far the number that oom_badness() reads may be from the truth, in
+// pages: below and above. See kernel-oom: per-thread caches flushed after 64
+// events up to 6.1, per-CPU batches of max(32, 2*CPUs) and three counters from
+// 6.2 to 6.19, exact from 7.0.
+func (w *world) lag(p *proc) (below, above kernel.Pages) {
+	switch w.m.Badness {
+	case kernel.ReadsExact:
+		return drift, drift
+	case kernel.ReadsCPUBatched:
+		cpus := kernel.Pages(max(1, w.m.CPUs))
+		batch := (max(32, 2*cpus) - 1) * cpus * 3
+		return batch + drift, batch + drift
+	}
+	threads := kernel.Pages(max(1, p.base.Threads) + p.p.Profile.Threads)
+	return 64*threads + drift, 64 + drift
+}
+
+// inside reports whether the cgroup path is dir or below it.
+func inside(path, dir string) bool {
+	return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
+}
+
+// usage is what the processes in a cgroup and below it are charged; the empty
+// path is the machine.
+func (w *world) usage(dir string) Range {
+	var sum Range
+	for i := range w.procs {
+		if p := &w.procs[i]; inside(p.p.Cgroup, dir) {
+			sum = sum.plus(p.charge())
+		}
+	}
+	return sum
+}
+
+// stockSlack is what may be charged to a cgroup without being used when its
+// limit is hit: MEMCG_CHARGE_BATCH pages per CPU, and kernel memory that nobody
+// can attribute (slab, per-CPU data of the cgroup itself).
+func (w *world) stockSlack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)) + 192 }
+
+// capacity is how much can be charged to a domain before its OOM killer runs.
+func (w *world) capacity(dir string) Range {
+	page := w.m.PageSize
+	if dir == "" {
+		// The allocator gives up near the min watermarks, after page cache and
+		// slab that can be reclaimed are gone; how much of "available" that
+		// really is differs from boot to boot.
+		free := w.m.MemAvailable.Pages(page)
+		swap := w.swapOn.Pages(page)
+		return Range{free - free/16 - 2*w.m.WatermarkMin, free + free/32}.shift(swap)
+	}
+	c := w.cgroup(dir)
+	if c == nil || c.Max == nil {
+		return exactly(1 << 50)
+	}
+	limit := kernel.Pages(*c.Max / page)
+	return exactly(limit).widen(w.stockSlack(), 0).shift(w.swapFor(dir))
+}
+
+// swapFor is the swap that memory charged to a cgroup can go to: the least of
+// its own limit, its ancestors' and the machine's.
+func (w *world) swapFor(dir string) kernel.Pages {
+	free := w.swapOn
+	for i := range w.cgroups {
+		if c := &w.cgroups[i]; c.SwapMax != nil && inside(dir, c.Path) {
+			free = min(free, *c.SwapMax)
+		}
+	}
+	return free.Pages(w.m.PageSize)
+}
+
+func (w *world) cgroup(path string) *plan.Cgroup {
+	for i := range w.cgroups {
+		if w.cgroups[i].Path == path {
+			return &w.cgroups[i]
+		}
+	}
+	return nil
+}
+
+// domains are the limits above a process, the nearest first, the machine last.
+// That is the order in which try_charge_memcg() and the page allocator meet
+// them.
+func (w *world) domains(path string) []string {
+	var out []string
+	for i := range w.cgroups {
+		if c := &w.cgroups[i]; c.Max != nil && inside(path, c.Path) {
+			out = append(out, c.Path)
+		}
+	}
+	slices.SortFunc(out, func(a, b string) int { return len(b) - len(a) })
+	return append(out, "")
+}
+
+// total is oc->totalpages of a domain.
+func (w *world) total(dir string) kernel.Pages {
+	if dir == "" {
+		return kernel.Pages((w.m.MemTotal + w.swapOn) / w.m.PageSize)
+	}
+	c := w.cgroup(dir)
+	swappiness := 60
+	if w.sysctls["vm.swappiness"] == "0" {
+		swappiness = 0
+	}
+	return TotalPages(c.Max, c.SwapMax, w.swapOn, swappiness, w.m.PageSize)
+}
+
+// segment is what a process takes without stopping in between: consecutive
+// steps that only grow, perhaps after a sleep.
+type segment struct {
+	p     *proc
+	want  Range
+	slow  float64 // pages a second, at least
+	fast  float64 // and at most
+	until int     // pc when it is done
+	// it begins this many seconds from now
+	wakeEarly, wakeLate float64
+}
+
+// The speed of a stressor that was given no rate: from an emulated CPU that
+// also runs something else to the fastest machine there is, in bytes a second.
+const (
+	slowest = 20 << 20
+	fastest = 16 << 30
+)
+
+// endless is what `leak` wants: more than any machine has.
+const endless = kernel.Pages(1 << 40)
+
+// grows reports whether a step takes memory that a limit can stop.
+func grows(op profile.Op) bool {
+	switch op {
+	case profile.Touch, profile.Shmem, profile.Mlock, profile.HugePages, profile.Leak, profile.Sawtooth:
+		return true
+	}
+	return false
+}
