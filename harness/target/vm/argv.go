@@ -1,0 +1,141 @@
+package vm
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// Accelerators of QEMU.
+const (
+	KVM = "kvm" // the processor's own virtualisation
+	TCG = "tcg" // software emulation: slower, and there everywhere
+)
+
+// config is a machine as QEMU is told about it.
+type config struct {
+	QEMU    string // program
+	Accel   string
+	Kernel  string // bzImage
+	Initrd  string
+	Cmdline string
+	Memory  kernel.Bytes
+	CPUs    int
+
+	RAM     string // file that is the guest's memory
+	Private bool   // the guest's writes do not reach that file
+	Swap    string // raw file; empty: no disk
+	Console string // file
+
+	// Incoming makes QEMU wait for a state to be loaded instead of booting.
+	Incoming bool
+}
+
+// File descriptors that QEMU inherits. Sockets that are connected from the start
+// need no path, no listening and no waiting, and their end is seen when QEMU dies.
+const (
+	fdMonitor = 3
+	fdChannel = 4
+	fdState   = 5 // the saved state, where Incoming is set
+)
+
+// argv is QEMU's command line. It is a pure function, and what it says that is
+// not the name of a file is part of a snapshot's identity.
+func argv(c config) []string {
+	share := "on"
+	if c.Private {
+		share = "off"
+	}
+	out := []string{
+		c.QEMU,
+		// vmport, SMM, SATA and USB are devices that take time to be probed
+		// and that nothing here uses.
+		"-machine", "q35,accel=" + c.Accel + ",memory-backend=ram,usb=off,vmport=off,smm=off,sata=off,graphics=off",
+		"-cpu", cpu(c.Accel),
+		"-smp", fmt.Sprint(c.CPUs),
+		"-m", fmt.Sprintf("size=%dM", c.Memory/kernel.MiB),
+		// The guest's memory is a file. While a snapshot is made it is shared,
+		// and so the file is the snapshot of the memory: nothing is copied. A
+		// restored guest maps it privately: only the pages it writes cost
+		// anything, and guests that run side by side share the rest.
+		"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=%s,share=%s", c.Memory/kernel.MiB, escape(c.RAM), share),
+		// Nothing that is not named here: no network, no display, no floppy.
+		"-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-nic", "none",
+		// The guest reboots when it panics, which ends QEMU.
+		"-no-reboot",
+		// The clock stands still while the guest does.
+		"-rtc", "base=utc,clock=vm",
+		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", fdMonitor),
+		"-mon", "chardev=monitor,mode=control",
+		"-chardev", "file,id=console,path=" + escape(c.Console),
+		"-serial", "chardev:console", // ttyS0
+		"-chardev", fmt.Sprintf("socket,id=channel,fd=%d", fdChannel),
+		"-serial", "chardev:channel", // ttyS1
+		"-kernel", c.Kernel,
+		"-initrd", c.Initrd,
+		"-append", c.Cmdline,
+	}
+	if c.Swap != "" {
+		out = append(out,
+			// The disk is new for each guest and never read again: it need not
+			// reach the host's disk.
+			"-drive", "if=none,id=swap,format=raw,cache=unsafe,file="+escape(c.Swap),
+			"-device", "virtio-blk-pci,drive=swap")
+	}
+	if c.Incoming {
+		out = append(out, "-S", "-incoming", "defer")
+	}
+	return out
+}
+
+// cpu is the processor that the guest sees.
+func cpu(accel string) string {
+	if accel == KVM {
+		return "host"
+	}
+	// cx16: with the emulated cmpxchg16b of QEMU 7.2 loaded guests crash in the
+	// slab allocator. la57: a fifth level of page tables makes every TLB miss
+	// slower, and hardly any machine that oomlab is asked about has it.
+	return "max,-cx16,-la57"
+}
+
+// escape doubles commas, which QEMU's option syntax takes for separators.
+func escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
+
+// swapDevice is what the guest calls the swap disk.
+const swapDevice = "/dev/vda"
+
+// cmdline is the kernel's command line. Every word has its reason.
+func cmdline(o Options) string {
+	words := []string{
+		// What the kernel says, and the level of each line of it, goes to the
+		// first serial port: after a panic that is all there is.
+		"console=ttyS0,115200", "console_msg_format=syslog", "loglevel=7",
+		"log_buf_len=4M", "printk.devkmsg=on",
+		// A kernel that is broken must not go on; QEMU ends at the reboot.
+		"panic=-1", "oops=panic",
+		// The same plan should give the same page counts.
+		"nokaslr", "norandmaps", "transparent_hugepage=madvise",
+		// Debian switches these off by default; the first is needed on 5.10 for
+		// memory.swap.max, the second for /proc/pressure.
+		"swapaccount=1", "psi=1",
+		// An emulated or overcommitted processor stands still at times. That is
+		// not the guest's fault, and complaints about it are not evidence.
+		"nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1", "tsc=reliable", "no_timer_check",
+		// What only costs time: flushes and barriers against side channels,
+		// clearing memory twice, self tests, auditing, protocols.
+		"mitigations=off", "init_on_alloc=0", "cryptomgr.notests", "audit=0",
+		"apparmor=0", "selinux=0", "ipv6.disable=1", "random.trust_cpu=on",
+		"8250.nr_uarts=2", "i8042.noaux", "i8042.nopnp",
+		// To the agent.
+		"oomlab.channel=ttyS1",
+	}
+	if o.CgroupVersion == 1 {
+		words = append(words, "oomlab.cgroup=1")
+	}
+	if o.SwapDisk > 0 {
+		words = append(words, "oomlab.swap="+swapDevice)
+	}
+	return strings.Join(words, " ")
+}

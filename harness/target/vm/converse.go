@@ -1,0 +1,254 @@
+package vm
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/agent/wire"
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/target"
+)
+
+const (
+	// maxLine bounds a line from the guest. A reading of a big cgroup tree has
+	// some ten thousand bytes.
+	maxLine = 8 << 20
+	// defaultDeadline is for a plan that has none.
+	defaultDeadline = time.Minute
+	// slack is what a guest gets on top of its plan's deadline to tell how it
+	// ended: an emulated machine that thrashes is slow.
+	slack = 20 * time.Second
+	// endWait is how long QEMU may take to end once the guest has closed its
+	// serial port.
+	endWait = 5 * time.Second
+	// consoleTail is how many lines of the console an error shows.
+	consoleTail = 25
+)
+
+// lines reads lines from the guest until its port is closed or stop is called.
+func lines(r io.Reader) (out <-chan []byte, stop func()) {
+	c := make(chan []byte)
+	quit := make(chan struct{})
+	go func() {
+		defer close(c)
+		sc := bufio.NewScanner(r)
+		sc.Buffer(make([]byte, 64<<10), maxLine)
+		for sc.Scan() {
+			// A port may deliver a stray zero or carriage return when it is opened.
+			line := bytes.Trim(sc.Bytes(), "\x00\r\n ")
+			if len(line) == 0 {
+				continue
+			}
+			select {
+			case c <- bytes.Clone(line):
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return c, func() { close(quit) }
+}
+
+// make boots a guest, waits for its Hello, and writes the snapshot into dir.
+func (v *VM) make(ctx context.Context, dir, key, accel string) (err error) {
+	c := v.config(accel)
+	c.Kernel, c.Initrd, c.RAM = filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd"), filepath.Join(dir, "ram")
+	c.Console = filepath.Join(v.runDir, "boot-console.txt")
+	if err := copyFile(c.Kernel, v.o.Kernel.Image); err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.Initrd, v.initrd, 0o600); err != nil {
+		return err
+	}
+	if c.Swap != "" {
+		c.Swap = filepath.Join(dir, "swap.img")
+		if err := v.makeSwap(c.Swap); err != nil {
+			return err
+		}
+		defer os.Remove(c.Swap)
+	}
+	begin := time.Now()
+	p, err := launch(ctx, argv(c), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.kill()) }()
+	v.consoles["boot-console.txt"] = c.Console
+
+	hello, err := v.awaitHello(ctx, p, c.Console, bootWait[accel])
+	if err != nil {
+		return err
+	}
+	booted := time.Now()
+	if err := save(ctx, p, filepath.Join(dir, "state")); err != nil {
+		return fmt.Errorf("save the snapshot: %w", err)
+	}
+	// QEMU is stopped and writes no more, but what it wrote has to outlive a
+	// power failure together with the name that the entry is about to get.
+	ram, err := os.Open(c.RAM)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(ram.Sync(), ram.Close()); err != nil {
+		return fmt.Errorf("save the snapshot: %w", err)
+	}
+	m := meta{
+		Key: key, Release: v.o.Kernel.Release, QEMU: v.version, Accel: accel, Hello: hello,
+		BootMS: booted.Sub(begin).Milliseconds(), SaveMS: time.Since(booted).Milliseconds(),
+	}
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	v.o.Log(fmt.Sprintf("%s said hello after %d ms; saved in %d ms", m.Release, m.BootMS, m.SaveMS))
+	return os.WriteFile(filepath.Join(dir, "meta.json"), data, 0o644)
+}
+
+// awaitHello reads the first line that a booting agent says.
+func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait time.Duration) (json.RawMessage, error) {
+	said, stop := lines(p.channel)
+	defer stop()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case line, ok := <-said:
+		if !ok {
+			return nil, v.down(ctx, p, console, nil)
+		}
+		var hello wire.Hello
+		if err := json.Unmarshal(line, &hello); err != nil {
+			return nil, fmt.Errorf("the agent's first line %.200q is no hello: %w", line, err)
+		}
+		if hello.Protocol != wire.Protocol {
+			return nil, fmt.Errorf("the agent speaks protocol %d, and %d is wanted; build oomlab and its agent from one source", hello.Protocol, wire.Protocol)
+		}
+		return json.RawMessage(line), nil
+	case <-timer.C:
+		text := readConsole(console)
+		return nil, &target.Down{How: "hang", Message: fmt.Sprintf("no hello from the agent within %v of the start", wait), Console: lastLines(text, consoleTail)}
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// converse sends a request and passes on what the agent answers.
+func (v *VM) converse(ctx context.Context, p *process, req wire.Request, sink func(evidence.Event)) error {
+	console := filepath.Join(v.runDir, "console.txt")
+	line, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	said, stop := lines(p.channel)
+	defer stop()
+	wait := time.Duration(req.Plan.DeadlineMS) * time.Millisecond
+	if wait <= 0 {
+		wait = defaultDeadline
+	}
+	timer := time.NewTimer(wait + slack)
+	defer timer.Stop()
+
+	// The guest reads while it is busy with something else, or not at all once
+	// it is down; so writing must not keep us from listening.
+	sent := make(chan error, 1)
+	go func() {
+		_, err := p.channel.Write(append(line, '\n'))
+		sent <- err
+	}()
+	count := 0
+	for {
+		select {
+		case err := <-sent:
+			if err != nil && ctx.Err() == nil {
+				// Reading finds the end of the port too, and why it ended.
+				v.o.Log(fmt.Sprintf("sending the plan: %v", err))
+			}
+			sent = nil
+		case line, ok := <-said:
+			if !ok {
+				return v.down(ctx, p, console, sink)
+			}
+			var m wire.Message
+			if err := json.Unmarshal(line, &m); err != nil {
+				return fmt.Errorf("vm: the agent said %.200q, which is no message: %w", line, err)
+			}
+			if m.ID != req.ID {
+				return fmt.Errorf("vm: the agent answers request %d, and %d was asked", m.ID, req.ID)
+			}
+			switch {
+			case m.Event != nil:
+				count++
+				sink(*m.Event)
+			case m.Error != "":
+				return fmt.Errorf("vm: agent: %s", m.Error)
+			case m.Done:
+				if m.Sum != count {
+					return fmt.Errorf("vm: the agent sent %d events and %d arrived: the serial line lost some", m.Sum, count)
+				}
+				return nil
+			}
+		case <-timer.C:
+			text := readConsole(console)
+			if message := panicMessage(text); message != "" {
+				return v.panicked(text, message, sink)
+			}
+			return &target.Down{How: "hang", Console: lastLines(text, consoleTail),
+				Message: fmt.Sprintf("after %v the agent had sent %d events and not the end", wait+slack, count)}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// down says how a guest ended whose serial port is closed.
+func (v *VM) down(ctx context.Context, p *process, console string, sink func(evidence.Event)) error {
+	timer := time.NewTimer(endWait)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+	case <-timer.C:
+		return &target.Down{How: "hang", Message: fmt.Sprintf("the guest closed its port, and QEMU did not end within %v", endWait)}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // that is why it was killed
+	}
+	text := readConsole(console)
+	if message := panicMessage(text); message != "" {
+		return v.panicked(text, message, sink)
+	}
+	d := &target.Down{How: "exited", Message: "the guest switched itself off", Console: lastLines(text, consoleTail)}
+	if state := p.cmd.ProcessState; state != nil && state.ExitCode() != 0 {
+		d.How, d.Message = "killed", "QEMU: "+state.String()
+		if complaint := p.complaint(); complaint != nil {
+			d.Message += ": " + complaint.Error()
+		}
+	}
+	return d
+}
+
+// panicked reports a panic. All that the kernel said to the console becomes
+// evidence: the agent, who would have read it from /dev/kmsg, did not live to.
+func (v *VM) panicked(console, message string, sink func(evidence.Event)) error {
+	if sink != nil {
+		for _, e := range consoleRecords(console) {
+			sink(e)
+		}
+	}
+	return &target.Down{How: "panic", Message: message, Console: lastLines(console, consoleTail)}
+}
+
+// readConsole is the console as far as it was written; nothing when there is none.
+func readConsole(name string) string {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}

@@ -1,0 +1,164 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/target/vm/qmp"
+)
+
+const (
+	greetWait = 20 * time.Second // from starting QEMU to its monitor's greeting
+	killWait  = 5 * time.Second  // from SIGKILL to QEMU's end
+)
+
+// process is one running QEMU.
+type process struct {
+	monitor *qmp.Monitor
+	channel *net.UnixConn // the guest's second serial port
+
+	cmd    *exec.Cmd
+	stderr *tail
+	done   chan struct{} // closed when QEMU has ended
+	err    error         // how; set before done is closed
+	killed sync.Once
+}
+
+// launch starts QEMU and opens its monitor. state is what fdState refers to; it
+// may be nil. QEMU lives until kill, or until it ends by itself, and never
+// longer than ctx or this process.
+func launch(ctx context.Context, argv []string, state *os.File) (p *process, err error) {
+	monitor, monitorEnd, err := socketpair()
+	if err != nil {
+		return nil, err
+	}
+	defer monitorEnd.Close()
+	channel, channelEnd, err := socketpair()
+	if err != nil {
+		return nil, errors.Join(err, monitor.Close())
+	}
+	defer channelEnd.Close()
+
+	p = &process{channel: channel, done: make(chan struct{}), stderr: &tail{max: 4 << 10}}
+	p.cmd = exec.Command(argv[0], argv[1:]...)
+	p.cmd.ExtraFiles = []*os.File{monitorEnd, channelEnd}
+	if state != nil {
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, state)
+	}
+	p.cmd.Stderr = p.stderr
+	p.cmd.WaitDelay = killWait
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig: syscall.SIGKILL,
+		Setpgid:   true, // Ctrl-C is ours to handle: it ends ctx
+	}
+	started := make(chan error)
+	go func() {
+		// PR_SET_PDEATHSIG is about the thread that forked. This one is locked
+		// and does nothing but wait, so it lives as long as QEMU or as long as
+		// this process, whichever ends first.
+		runtime.LockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", argv[0], err), monitor.Close(), channel.Close())
+	}
+	stop := context.AfterFunc(ctx, func() { p.signal() })
+	go func() {
+		<-p.done
+		stop()
+	}()
+
+	greeting, cancel := context.WithTimeout(ctx, greetWait)
+	defer cancel()
+	p.monitor, err = qmp.Open(greeting, monitor)
+	if err != nil {
+		return nil, errors.Join(err, p.kill(), p.complaint())
+	}
+	return p, nil
+}
+
+// socketpair is a connected pair: one end for us, one for QEMU.
+func socketpair() (*net.UnixConn, *os.File, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "vm socket"), os.NewFile(uintptr(fds[1]), "vm socket")
+	defer ours.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("socketpair: %w", err), theirs.Close())
+	}
+	return conn.(*net.UnixConn), theirs, nil
+}
+
+func (p *process) signal() {
+	p.killed.Do(func() {
+		p.cmd.Process.Kill() // the only error is that it has ended already
+	})
+}
+
+// kill ends QEMU and waits until it is gone. A QEMU that hangs in the kernel,
+// as one may in /dev/kvm, cannot be ended; then the error says so, and it is
+// left to the kernel.
+func (p *process) kill() error {
+	p.signal()
+	timer := time.NewTimer(killWait)
+	defer timer.Stop()
+	var err error
+	select {
+	case <-p.done:
+	case <-timer.C:
+		err = fmt.Errorf("QEMU (pid %d) did not end within %v of SIGKILL: it hangs in the host's kernel", p.cmd.Process.Pid, killWait)
+	}
+	if p.monitor != nil {
+		p.monitor.Close()
+	}
+	p.channel.Close()
+	return err
+}
+
+// complaint is what QEMU wrote to its standard error, as an error; nil when it
+// wrote nothing.
+func (p *process) complaint() error {
+	if text := strings.TrimSpace(p.stderr.String()); text != "" {
+		return fmt.Errorf("QEMU: %s", text)
+	}
+	return nil
+}
+
+// tail is a writer that keeps the last max bytes.
+type tail struct {
+	mu   sync.Mutex
+	max  int
+	data []byte
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.data = append(t.data, b...)
+	t.data = t.data[max(0, len(t.data)-t.max):]
+	return len(b), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.data)
+}

@@ -1,0 +1,384 @@
+// Package vm runs plans in guests of QEMU: any kernel, from the same clean state
+// every time, without risk for the host and without root.
+//
+// A guest is a kernel and an initramfs that holds the agent as PID 1, the
+// stressor, a few modules and the programs that a scenario names. It boots once.
+// When its agent has said Hello it is stopped and kept as a snapshot; from then
+// on every plan gets a fresh copy of it in well under a second.
+package vm
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/agent/wire"
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/target"
+	"github.com/oomlab/oomlab/harness/target/vm/cache"
+	"github.com/oomlab/oomlab/harness/target/vm/initramfs"
+	"github.com/oomlab/oomlab/harness/target/vm/kernels"
+)
+
+// Options describe a machine.
+type Options struct {
+	Kernel        kernels.Kernel
+	Memory        kernel.Bytes // whole MiB; 0: 512Mi
+	CPUs          int          // 0: 1
+	CgroupVersion int          // 1 or 2; 0: 2
+	SwapDisk      kernel.Bytes // size of a disk for swap; 0: none
+	// Programs are the host's programs and directories that the guest needs for
+	// commands of the user's own, see initramfs.Programs.
+	Programs []string
+	// Agent and Stressor are the binaries, built for the guest and static.
+	Agent, Stressor []byte
+
+	// QEMU is the program; empty: qemu-system-x86_64 in PATH.
+	QEMU string
+	// Accel is KVM or TCG; empty: KVM if a trial boot shows that it works.
+	Accel string
+	// CacheDir is where snapshots are kept; empty: cache.Root.
+	CacheDir string
+	// CacheLimit bounds the snapshots together; 0: 4Gi.
+	CacheLimit kernel.Bytes
+	// RunDir is where the console is written; empty: a temporary directory that
+	// Close deletes.
+	RunDir string
+	// Log is told what takes time; it may be nil.
+	Log func(string)
+}
+
+const (
+	defaultMemory     = 512 * kernel.MiB
+	leastMemory       = 96 * kernel.MiB // below it Debian's kernels do not reach PID 1
+	defaultCacheLimit = 4 * kernel.GiB
+)
+
+// bootWait is how long a guest may take from the start of QEMU to its Hello.
+var bootWait = map[string]time.Duration{
+	KVM: 20 * time.Second,
+	TCG: 3 * time.Minute, // 6 to 10 s on an idle machine
+}
+
+// agentPath and stressorPath are where the agent, being init, expects things.
+const (
+	agentPath    = "/init"
+	stressorPath = "/oomlab/stressor"
+	modulesDir   = "/oomlab/modules"
+)
+
+// VM is a target.Target. It is not safe for concurrent use; open several.
+type VM struct {
+	o         Options
+	version   string // what qemu --version says
+	initrd    []byte
+	initrdSum string
+	kernelSum string
+
+	runDir   string
+	ownDir   bool // runDir is ours to delete
+	accel    trial
+	snapshot *snapshot
+	consoles map[string]string
+}
+
+var _ target.Target = (*VM)(nil)
+
+// Open gets everything ready that needs no QEMU to run: the first Hello or Do
+// boots the guest, unless a snapshot of just this one is in the cache.
+func Open(ctx context.Context, o Options) (*VM, error) {
+	if o.Memory == 0 {
+		o.Memory = defaultMemory
+	}
+	if o.CPUs == 0 {
+		o.CPUs = 1
+	}
+	if o.CgroupVersion == 0 {
+		o.CgroupVersion = 2
+	}
+	if o.CacheLimit == 0 {
+		o.CacheLimit = defaultCacheLimit
+	}
+	if o.QEMU == "" {
+		o.QEMU = "qemu-system-x86_64"
+	}
+	if o.Log == nil {
+		o.Log = func(string) {}
+	}
+	if err := check(o); err != nil {
+		return nil, err
+	}
+	if o.CacheDir == "" {
+		root, err := cache.Root()
+		if err != nil {
+			return nil, err
+		}
+		o.CacheDir = root
+	}
+	v := &VM{o: o, runDir: o.RunDir, consoles: map[string]string{}}
+	var err error
+	if v.version, err = qemuVersion(ctx, o.QEMU); err != nil {
+		return nil, err
+	}
+	if err := kernels.CheckImage(o.Kernel.Image); err != nil {
+		return nil, err
+	}
+	if v.kernelSum, err = hashFile(o.Kernel.Image); err != nil {
+		return nil, err
+	}
+	if v.initrd, err = buildInitrd(o); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(v.initrd)
+	v.initrdSum = hex.EncodeToString(sum[:])
+	if v.runDir == "" {
+		if v.runDir, err = os.MkdirTemp("", "oomlab-vm-"); err != nil {
+			return nil, err
+		}
+		v.ownDir = true
+	} else if err := os.MkdirAll(v.runDir, 0o755); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func check(o Options) error {
+	switch {
+	case o.Memory%kernel.MiB != 0 || o.Memory < leastMemory:
+		return fmt.Errorf("vm: memory of %s: a guest needs a whole number of MiB, and at least %s", o.Memory, leastMemory)
+	case o.SwapDisk%kernel.MiB != 0 || o.SwapDisk < 0:
+		return fmt.Errorf("vm: swap disk of %s: write a whole number of MiB", o.SwapDisk)
+	case o.CPUs < 1 || o.CPUs > 64:
+		return fmt.Errorf("vm: %d CPUs: a guest has 1 to 64", o.CPUs)
+	case o.CgroupVersion != 1 && o.CgroupVersion != 2:
+		return fmt.Errorf("vm: cgroup version %d: there are 1 and 2", o.CgroupVersion)
+	case o.Accel != "" && o.Accel != KVM && o.Accel != TCG:
+		return fmt.Errorf("vm: accelerator %q: there are %s and %s", o.Accel, KVM, TCG)
+	case len(o.Agent) == 0 || len(o.Stressor) == 0:
+		return errors.New("vm: no agent or no stressor to put into the guest; build oomlab with make, which embeds them")
+	}
+	return nil
+}
+
+// qemuVersion is what identifies the emulator: a snapshot fits only the QEMU
+// that made it.
+func qemuVersion(ctx context.Context, qemu string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, qemu, "--version").Output()
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		return "", &target.Missing{What: "QEMU (" + qemu + ")", Hint: "install the package qemu-system-x86, or use --target local"}
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", qemu, err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return line, nil
+}
+
+// guestModules are loaded by the agent in this order, dependencies first. zram
+// needs its default compressor, which older kernels have in modules too.
+func guestModules(o Options) []string {
+	names := []string{"lzo", "lzo_rle", "zram"}
+	if o.SwapDisk > 0 {
+		names = append(names, "virtio_pci", "virtio_blk")
+	}
+	return names
+}
+
+func buildInitrd(o Options) ([]byte, error) {
+	files := append(initramfs.Base(),
+		initramfs.Regular(agentPath, o.Agent, true),
+		initramfs.Regular(stressorPath, o.Stressor, true))
+	modules, missing, err := o.Kernel.Modules(guestModules(o)...)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range missing {
+		if strings.HasPrefix(name, "virtio_") {
+			return nil, &target.Missing{
+				What: "the module " + name + " for the swap disk, which kernel " + o.Kernel.Release + " comes without",
+				Hint: "use a kernel that has its modules, or a scenario without swap on a disk",
+			}
+		}
+	}
+	for i, m := range modules {
+		name := fmt.Sprintf("%s/%02d-%s.ko", modulesDir, i, m.Name)
+		files = append(files, initramfs.Regular(name, m.Data, false))
+	}
+	programs, err := initramfs.Programs(o.Programs)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	// No compression: QEMU puts the archive into the guest's memory as it is,
+	// and an emulated processor would take longer to unpack it than to copy it.
+	if err := initramfs.Write(&b, append(files, programs...)); err != nil {
+		return nil, err
+	}
+	// While it is unpacked it is in memory twice.
+	if need := kernel.Bytes(2 * b.Len()); need > o.Memory*3/4 {
+		return nil, fmt.Errorf("vm: the programs and their libraries take %s, too much for a guest with %s; give it more memory or name fewer programs",
+			kernel.Bytes(b.Len()).Human(), o.Memory)
+	}
+	return b.Bytes(), nil
+}
+
+// config is the machine; files are named by whoever starts it.
+func (v *VM) config(accel string) config {
+	c := config{
+		QEMU: v.o.QEMU, Accel: accel, Memory: v.o.Memory, CPUs: v.o.CPUs,
+		Kernel: v.o.Kernel.Image, Cmdline: cmdline(v.o),
+		Console: filepath.Join(v.runDir, "console.txt"),
+	}
+	if v.o.SwapDisk > 0 {
+		c.Swap = filepath.Join(v.runDir, "swap.img")
+	}
+	return c
+}
+
+// Name implements target.Target.
+func (v *VM) Name() string { return "vm" }
+
+// Accel says which accelerator the guest runs with, and why; both are empty
+// before the first Hello or Do.
+func (v *VM) Accel() (accel, why string) { return v.accel.Accel, v.accel.Why }
+
+// Hello says what the guest is. It is part of the snapshot: when that is in the
+// cache, nothing is booted.
+func (v *VM) Hello(ctx context.Context) (wire.Hello, error) {
+	if err := v.ready(ctx); err != nil {
+		return wire.Hello{}, err
+	}
+	return v.snapshot.hello()
+}
+
+// ready makes sure that there is a snapshot.
+func (v *VM) ready(ctx context.Context) error {
+	if v.snapshot != nil {
+		return nil
+	}
+	t, tried := v.accelerator()
+	if !tried {
+		var s *snapshot
+		var err error
+		if s, t, err = v.tryKVM(ctx); err != nil {
+			return err
+		}
+		v.snapshot = s
+	}
+	v.accel = t
+	if v.snapshot != nil {
+		return nil
+	}
+	var err error
+	v.snapshot, err = v.ensure(ctx, t.Accel)
+	return err
+}
+
+// ensure gives the snapshot for an accelerator, from the cache or by booting.
+func (v *VM) ensure(ctx context.Context, accel string) (*snapshot, error) {
+	key := v.identity(accel)
+	parent := filepath.Join(v.o.CacheDir, "snapshots")
+	dir := filepath.Join(parent, key)
+	if s, err := loadSnapshot(dir); err == nil {
+		return s, nil
+	}
+	unlock, err := cache.Lock(ctx, filepath.Join(parent, ".lock-"+key))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if s, err := loadSnapshot(dir); err == nil {
+		return s, nil // somebody else made it while we waited
+	}
+	v.o.Log(fmt.Sprintf("booting %s once, to keep it as a snapshot (%s)", v.o.Kernel.Release, accel))
+	err = cache.Publish(dir, func(tmp string) error { return v.make(ctx, tmp, key, accel) })
+	if err != nil {
+		return nil, fmt.Errorf("vm: boot %s: %w", v.o.Kernel.Release, err)
+	}
+	prune(parent, v.o.CacheLimit, dir)
+	return loadSnapshot(dir)
+}
+
+// Do implements target.Target. Every call gets a fresh guest.
+//
+// A plan without DeadlineMS may take a minute.
+func (v *VM) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)) error {
+	p, err := v.fresh(ctx)
+	if err != nil {
+		return err
+	}
+	err = v.converse(ctx, p, req, sink)
+	v.consoles["console.txt"] = filepath.Join(v.runDir, "console.txt")
+	killErr := p.kill()
+	if v.o.SwapDisk > 0 {
+		killErr = errors.Join(killErr, os.Remove(filepath.Join(v.runDir, "swap.img")))
+	}
+	return errors.Join(err, killErr)
+}
+
+// fresh starts a guest from the snapshot. A snapshot that cannot be restored is
+// deleted, and made anew once.
+func (v *VM) fresh(ctx context.Context) (*process, error) {
+	if err := v.ready(ctx); err != nil {
+		return nil, err
+	}
+	p, err := v.start(ctx)
+	if err == nil || ctx.Err() != nil {
+		return p, err
+	}
+	v.o.Log(fmt.Sprintf("the snapshot of %s cannot be restored and is made anew: %v", v.o.Kernel.Release, err))
+	if err := cache.Remove(v.snapshot.dir); err != nil {
+		return nil, err
+	}
+	v.snapshot = nil
+	if err := v.ready(ctx); err != nil {
+		return nil, err
+	}
+	p, err = v.start(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("vm: restore %s: %w", v.o.Kernel.Release, err)
+	}
+	return p, nil
+}
+
+func (v *VM) start(ctx context.Context) (*process, error) {
+	if err := v.makeSwap(filepath.Join(v.runDir, "swap.img")); err != nil {
+		return nil, err
+	}
+	return v.restore(ctx, v.snapshot)
+}
+
+// makeSwap makes an empty disk of the wanted size, which takes no room until the
+// guest writes to it.
+func (v *VM) makeSwap(name string) error {
+	if v.o.SwapDisk == 0 {
+		return nil
+	}
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		return cache.Hint(err)
+	}
+	return os.Truncate(name, int64(v.o.SwapDisk))
+}
+
+// Artifacts implements target.Target: the console of the last Do, and that of
+// the boot if there was one.
+func (v *VM) Artifacts() map[string]string { return v.consoles }
+
+// Close implements target.Target.
+func (v *VM) Close() error {
+	if v.ownDir {
+		return os.RemoveAll(v.runDir)
+	}
+	return nil
+}
