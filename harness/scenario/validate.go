@@ -1,0 +1,307 @@
+package scenario
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// Targets are the places where a scenario can run.
+var Targets = []string{"local", "vm", "kube"}
+
+// maxWithin keeps a typing error from making a run that lasts all night.
+const maxWithin = 10 * time.Minute
+
+// Validate checks a scenario that was not read from a file, such as a
+// generated one, by the rules that [Parse] goes by. The error is a *[Problems]
+// whose entries name paths instead of lines.
+func (s Scenario) Validate() error {
+	v := validator{decoder: &decoder{file: s.Name}, s: &s}
+	v.scenario()
+	return problems(v.found)
+}
+
+// validator checks what a scenario means. What could not be read is left
+// alone: one mistake is one problem.
+type validator struct {
+	*decoder
+	s     *Scenario
+	found []Problem
+
+	processes map[string]*Process
+	cgroups   map[string]*Cgroup
+	// stands is what a name stands for: itself, its copies, the containers of
+	// a pod. spoken are the names that a hint may suggest.
+	stands map[string][]string
+	spoken []string
+}
+
+func (v *validator) problem(path []string, hint, what string, args ...any) {
+	if len(v.found) < enough && !v.wrong(path...) {
+		v.found = append(v.found, newProblem(v.file, v.find(path), path, hint, what, args...))
+	}
+}
+
+func at(path ...string) []string { return path }
+
+func (v *validator) scenario() {
+	s := v.s
+	if s.APIVersion != APIVersion {
+		v.problem(at("apiVersion"), "write apiVersion: "+APIVersion, "%q is not a version that is read here", s.APIVersion)
+	}
+	if s.Kind != Kind {
+		v.problem(at("kind"), "write kind: "+Kind, "%q is not a kind of file that is read here", s.Kind)
+	}
+	if strings.TrimSpace(s.Summary) == "" {
+		v.problem(at("summary"), "say in one sentence what happens", "is missing")
+	} else if strings.Contains(strings.TrimSpace(s.Summary), "\n") {
+		v.problem(at("summary"), "the arithmetic belongs into because", "has more than one line")
+	}
+	v.targets()
+	v.needs()
+	v.system()
+	v.layCgroups()
+	v.name()
+	if v.tooMany() {
+		return
+	}
+	for i := range s.Processes {
+		v.process(&s.Processes[i])
+	}
+	v.order()
+	v.family()
+	v.pods()
+	for i := range s.During {
+		v.during(i, s.During[i])
+	}
+	v.livelock()
+	v.expect()
+}
+
+func (v *validator) targets() {
+	if len(v.s.Targets) == 0 {
+		v.problem(at("targets"), "write some of "+strings.Join(Targets, ", "), "there is none")
+	}
+	for i, t := range v.s.Targets {
+		if !slices.Contains(Targets, t) {
+			v.problem(at("targets", strconv.Itoa(i)), meant(t, Targets), "no target is called %q", t)
+		} else if slices.Contains(v.s.Targets[:i], t) {
+			v.problem(at("targets", strconv.Itoa(i)), "", "%q is named twice", t)
+		}
+	}
+	if slices.Contains(v.s.Targets, "kube") && v.s.QoS == nil {
+		v.problem(at("targets"), "lay pods out with qos, or leave kube out", "kube runs pods, and there are none")
+	}
+	if v.s.Expect.Panic != "" && slices.Contains(v.s.Targets, "local") {
+		v.problem(at("targets"), "write targets: [vm]", "a scenario that expects a panic would take this machine down")
+	}
+}
+
+func (v *validator) needs() {
+	n := v.s.Needs
+	if n.CPUs < 0 || n.CPUs > 4096 {
+		v.problem(at("needs", "cpus"), "", "%d is not a number of CPUs", n.CPUs)
+	}
+	if n.Kernel != "" {
+		if _, err := kernel.Satisfies(kernel.Version{Major: 6}, n.Kernel); err != nil {
+			v.problem(at("needs", "kernel"), `write a comparison such as ">= 5.17"`, "%q is not a range of kernels", n.Kernel)
+		}
+	}
+	if n.Cgroup < 0 || n.Cgroup > 2 {
+		v.problem(at("needs", "cgroup"), "write 1 or 2", "%d is not a version of cgroups", n.Cgroup)
+	}
+	for i, a := range n.Abilities {
+		if !slices.Contains(abilities, string(a)) {
+			v.problem(at("needs", "abilities", strconv.Itoa(i)), meant(string(a), abilities), "no ability is called %q", a)
+		}
+	}
+}
+
+var abilities = []string{
+	string(kernel.AbilityRoot), string(kernel.AbilityMemcg), string(kernel.AbilityOOMGroup), string(kernel.AbilityMemoryHigh),
+	string(kernel.AbilitySwap), string(kernel.AbilityNegativeAdj), string(kernel.AbilityKmsg), string(kernel.AbilitySysrq),
+	string(kernel.AbilityHostOOM), string(kernel.AbilityBTF), string(kernel.AbilityTracepoints), string(kernel.AbilityKprobes),
+	string(kernel.AbilityFreeze),
+}
+
+var (
+	swapKinds = []string{"disk", "zram", "file"}
+	sysctlKey = regexp.MustCompile(`^[a-z0-9_]+(\.[A-Za-z0-9_-]+)+$`)
+)
+
+func (v *validator) system() {
+	v.sysctls(v.s.System.Sysctls, at("system", "sysctls"))
+	if swap := v.s.System.Swap; swap != nil {
+		if swap.Size <= 0 {
+			v.problem(at("system", "swap", "size"), "write size: 256Mi", "there is none")
+		}
+		if swap.Kind != "" && !slices.Contains(swapKinds, swap.Kind) {
+			v.problem(at("system", "swap", "kind"), meant(swap.Kind, swapKinds), "%q is not a kind of swap", swap.Kind)
+		}
+	}
+}
+
+func (v *validator) sysctls(m map[string]string, path []string) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		switch {
+		case !sysctlKey.MatchString(key):
+			v.problem(with(path, key), "write it as sysctl(8) does: vm.panic_on_oom", "%q is not the name of a sysctl", key)
+		case strings.ContainsAny(m[key], "\n\r"):
+			v.problem(with(path, key), "", "%q has more than one line", m[key])
+		}
+	}
+}
+
+var cgroupName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+func (v *validator) layCgroups() {
+	v.cgroups = map[string]*Cgroup{}
+	all := map[string]bool{}
+	for _, c := range v.s.Cgroups {
+		all[c.Path] = true
+	}
+	for i := range v.s.Cgroups {
+		c := &v.s.Cgroups[i]
+		path := at("cgroups", c.Path)
+		if what := badCgroup(c.Path); what != "" {
+			v.problem(path, "write a path below the run's own cgroup, such as /lab/a", "%q %s", c.Path, what)
+		} else if parent, ok := c.Parent(); ok && v.cgroups[parent] == nil {
+			hint := fmt.Sprintf("write %s: {} before it; the order is that in which the kernel visits them", parent)
+			if all[parent] {
+				hint = fmt.Sprintf("move %s before it", parent)
+			}
+			v.problem(path, hint, "%q comes before its parent", c.Path)
+		}
+		v.cgroups[c.Path] = c
+		v.knobs(*c, path)
+	}
+}
+
+// Parent is the path of the cgroup above; false for one at the top.
+func (c Cgroup) Parent() (string, bool) {
+	i := strings.LastIndexByte(c.Path, '/')
+	return c.Path[:max(i, 0)], i > 0
+}
+
+func badCgroup(path string) string {
+	if !strings.HasPrefix(path, "/") {
+		return "does not begin with a slash"
+	}
+	parts := strings.Split(path[1:], "/")
+	if len(parts) > 16 || len(path) > 512 {
+		return "is nested too deep"
+	}
+	for _, part := range parts {
+		switch {
+		case !cgroupName.MatchString(part) || len(part) > 64:
+			return "is not a path of names made of letters, digits, dots, dashes and underscores"
+		case slices.Contains([]string{"cgroup", "memory", "cpu", "cpuset", "io", "pids", "hugetlb", "rdma", "misc", "irq"}, strings.SplitN(part, ".", 2)[0]) && strings.Contains(part, "."):
+			return "could be a file of the kernel's"
+		}
+	}
+	return ""
+}
+
+func (v *validator) knobs(c Cgroup, path []string) {
+	if g := c.MemoryOOMGroup; g != nil && *g != 0 && *g != 1 {
+		v.problem(with(path, "memory.oom.group"), "write 0 or 1", "%d is neither on nor off", *g)
+	}
+	if c.MemoryMax != nil && *c.MemoryMax == 0 {
+		v.problem(with(path, "memory.max"), "", "nothing can run in 0 bytes")
+	}
+}
+
+// limited reports whether the cgroup has a finite memory.max.
+func (c Cgroup) limited() bool { return c.MemoryMax != nil && *c.MemoryMax != Max }
+
+// cgroup checks the name of a cgroup that something refers to.
+func (v *validator) cgroup(name string, path []string) {
+	if v.unread("cgroups") || v.cgroups[name] != nil {
+		return
+	}
+	if v.s.QoS != nil {
+		if name != kubepods && !strings.HasPrefix(name, kubepods+"/") {
+			v.problem(path, "the pods of qos are laid out below "+kubepods, "no cgroup %q", name)
+		}
+		return
+	}
+	var known []string
+	for _, c := range v.s.Cgroups {
+		known = append(known, c.Path)
+	}
+	if cgroup := "/" + name; v.cgroups[cgroup] != nil {
+		v.problem(path, fmt.Sprintf("did you mean %q?", cgroup), "no cgroup %q", name)
+		return
+	}
+	v.problem(path, meant(name, known), "no cgroup %q", name)
+}
+
+// kubepods is the cgroup below which package plan lays out the pods of a [QoS].
+const kubepods = "/kubepods.slice"
+
+func (v *validator) during(i int, d During) {
+	path := at("during", strconv.Itoa(i))
+	v.refer(d.After, with(path, "after"))
+	n := 0
+	for _, given := range []bool{
+		d.Set != nil, d.OOMScoreAdj != nil, d.Signal != nil, d.Freeze != "", d.Thaw != "", d.Sysctls != nil, d.Sysrq != "", d.Swapoff,
+	} {
+		if given {
+			n++
+		}
+	}
+	const actions = "set, oom_score_adj, signal, freeze, thaw, sysctls, sysrq or swapoff"
+	switch {
+	case n == 0:
+		v.problem(path, "write one of "+actions, "does nothing")
+	case n > 1:
+		v.problem(path, "write an entry for each; they are done in order", "does %d things at once", n)
+	}
+	if d.Delay > maxWithin {
+		v.problem(with(path, "delay"), "", "%v is longer than a run may last (%v)", d.Delay, maxWithin)
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Set)) {
+		c, below := d.Set[name], with(with(path, "set"), name)
+		v.cgroup(name, below)
+		v.knobs(c, below)
+		if c == (Cgroup{Path: c.Path}) {
+			v.problem(below, "write a knob and its value, such as {memory.max: 64Mi}", "sets nothing")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.OOMScoreAdj)) {
+		below := with(with(path, "oom_score_adj"), name)
+		v.refer(Names{name}, below)
+		v.adj(d.OOMScoreAdj[name], below)
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Signal)) {
+		below := with(with(path, "signal"), name)
+		v.refer(Names{name}, below)
+		if sig := d.Signal[name]; kernel.SignalNumber(sig) == 0 || sig != strings.ToUpper(sig) {
+			v.problem(below, meantSignal(sig), "%q is not a signal", sig)
+		}
+	}
+	for key, name := range map[string]string{"freeze": d.Freeze, "thaw": d.Thaw} {
+		if name != "" {
+			v.cgroup(name, with(path, key))
+		}
+	}
+	v.sysctls(d.Sysctls, with(path, "sysctls"))
+	if d.Sysrq != "" && d.Sysrq != "f" {
+		v.problem(with(path, "sysrq"), "f calls the OOM killer; the other keys are not offered", "%q is not a key that is pressed here", d.Sysrq)
+	}
+	if d.Swapoff && v.s.System.Swap == nil {
+		v.problem(with(path, "swapoff"), "set system.swap", "there is no swap to switch off")
+	}
+}
+
+func (v *validator) adj(adj int, path []string) {
+	if adj < -1000 || adj > 1000 {
+		v.problem(path, "it goes from -1000 to 1000", "%d is not an oom_score_adj", adj)
+	}
+}
