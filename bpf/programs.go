@@ -30,6 +30,9 @@ var ErrFlushed = ringbuf.ErrFlushed
 type Options struct {
 	Root    string // of the file system that holds /proc and /sys; empty: "/"
 	MaxTier int    // do not try more than this; 0: MaxTier
+	// Buffer is the size of the ring buffer in bytes, a power of two and at
+	// least a page; 0: 4 MiB, room for 13000 events.
+	Buffer uint32
 	// OnlyFentry attaches tiers 2 and 3 by fentry where both would do. It is
 	// for comparing the two.
 	OnlyFentry bool
@@ -105,6 +108,9 @@ func Open(ctx context.Context, opt Options) (*Programs, error) {
 	}
 	if err := offer.tell(spec); err != nil {
 		return nil, err
+	}
+	if opt.Buffer != 0 {
+		spec.Maps[oomMapEvents].MaxEntries = opt.Buffer
 	}
 
 	p := &Programs{offer: offer, hooks: map[string]string{}}
@@ -235,6 +241,10 @@ func (p *Programs) attach(h hook, load func(string) (*ebpf.Program, error), opt 
 	err := p.hold(load, h.fentry, func(prog *ebpf.Program) (link.Link, error) {
 		return link.AttachTracing(link.TracingOptions{Program: prog})
 	})
+	if errors.Is(err, unix.EPERM) {
+		// The library would guess at RLIMIT_MEMLOCK, which Open has lifted.
+		err = unix.EPERM
+	}
 	if err != nil {
 		return "", errors.Join(viaKprobe, fmt.Errorf("fentry: %w", err))
 	}

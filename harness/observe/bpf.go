@@ -1,0 +1,225 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomlab/oomlab/bpf"
+	"github.com/oomlab/oomlab/harness/evidence"
+)
+
+// BPFOptions says how far to go.
+type BPFOptions struct {
+	Root    string // of the file system that holds /proc and /sys; empty: "/"
+	MaxTier int    // do not try more than this tier; 0: all
+	// Buffer is the size of the ring buffer in bytes, a power of two and at
+	// least a page; 0: 4 MiB.
+	Buffer uint32
+	// OnlyFentry attaches by fentry what kprobes could do too.
+	OnlyFentry bool
+}
+
+// BPF watches the OOM killer's own functions. Its methods are safe for
+// concurrent use.
+//
+// It keeps no wall clock: a virtual machine may be frozen and restored around
+// it at any moment.
+type BPF struct {
+	root  string
+	progs *bpf.Programs
+	done  chan struct{} // closed when nothing is read any more
+
+	deliver sync.Mutex // held while the sink is called; before mu
+
+	mu      sync.Mutex
+	sink    Sink
+	since   uint64 // CLOCK_MONOTONIC of Start; earlier events are discarded
+	seq     uint64 // of the last event or loss since Start
+	seen    uint64 // events taken from the ring buffer since Open
+	told    uint64 // of Counts' lost: told, or from before Start
+	err     error  // why nothing is read any more
+	changed chan struct{}
+}
+
+// OpenBPF attaches the eBPF programs of as many tiers as the kernel allows. It
+// fails when there is none at all; the error then has every hook's reason. It
+// takes seconds on an emulated machine, most of them to read the kernel's BTF.
+func OpenBPF(ctx context.Context, opt BPFOptions) (*BPF, error) {
+	if opt.Root == "" {
+		opt.Root = "/"
+	}
+	progs, err := bpf.Open(ctx, bpf.Options(opt))
+	if err != nil {
+		return nil, fmt.Errorf("eBPF: %w", err)
+	}
+	b := &BPF{root: opt.Root, progs: progs, done: make(chan struct{}), changed: make(chan struct{})}
+	go b.read()
+	return b, nil
+}
+
+// Tier says how much of the kernel is watched, hook by hook.
+func (b *BPF) Tier() evidence.Tier {
+	return evidence.Tier{Tier: b.progs.Tier(), Hooks: b.progs.Hooks()}
+}
+
+// Start delivers to sink every event that happens from now on. Their Seq
+// counts from 1.
+func (b *BPF) Start(sink Sink) error {
+	b.deliver.Lock()
+	defer b.deliver.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return fmt.Errorf("CLOCK_MONOTONIC: %w", err)
+	}
+	_, lost, err := b.progs.Counts()
+	if err != nil {
+		return fmt.Errorf("eBPF: %w", err)
+	}
+	b.sink, b.since, b.seq, b.told = sink, uint64(now.Nano()), 0, lost
+	return b.err
+}
+
+// Stop ends delivery: the sink is not called any more when it returns. The
+// programs stay attached.
+func (b *BPF) Stop() {
+	b.deliver.Lock()
+	defer b.deliver.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sink = nil
+}
+
+// Drain returns when every event that happened before the call has been
+// delivered, and after that the number of those that were lost, if any.
+func (b *BPF) Drain(ctx context.Context) error {
+	tried, _, err := b.progs.Counts()
+	if err != nil {
+		return fmt.Errorf("eBPF: %w", err)
+	}
+	// What wakes this up is an event that arrives. The ticker is for one that
+	// is counted but not yet in the buffer, because its program was interrupted
+	// in between, and for one that was lost, which wakes nobody.
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		_, lost, err := b.progs.Counts()
+		if err != nil {
+			return fmt.Errorf("eBPF: %w", err)
+		}
+		b.mu.Lock()
+		seen, changed, readErr := b.seen, b.changed, b.err
+		b.mu.Unlock()
+		if readErr != nil {
+			return readErr
+		}
+		if seen+lost >= tried {
+			b.tellLost(lost)
+			return nil
+		}
+		if err := b.progs.Flush(); err != nil {
+			return fmt.Errorf("eBPF ring buffer: flush: %w", err)
+		}
+		select {
+		case <-changed:
+		case <-again.C:
+		case <-ctx.Done():
+			return fmt.Errorf("eBPF: waiting for event %d of %d (%d lost): %w", seen, tried, lost, context.Cause(ctx))
+		}
+	}
+}
+
+// tellLost delivers how many of the events since Start were lost and not told.
+func (b *BPF) tellLost(lost uint64) {
+	b.deliver.Lock()
+	defer b.deliver.Unlock()
+	b.mu.Lock()
+	sink, n := b.sink, lost-b.told
+	if lost < b.told { // told by a later Drain already
+		n = 0
+	}
+	b.told += n
+	b.seq += n
+	b.mu.Unlock()
+	if n > 0 && sink != nil {
+		sink(evidence.Event{AtNS: monotonic(), Source: evidence.BPF, Kind: evidence.Lost, N: n,
+			Text: "the ring buffer of the eBPF programs was full"})
+	}
+}
+
+// Close detaches the programs. Nothing of them stays in the kernel.
+func (b *BPF) Close() error {
+	b.Stop()
+	err := b.progs.Close()
+	<-b.done
+	if err != nil {
+		return fmt.Errorf("eBPF: %w", err)
+	}
+	return nil
+}
+
+// read takes events from the ring buffer until it is closed.
+func (b *BPF) read() {
+	defer close(b.done)
+	for {
+		e, err := b.progs.Next()
+		if errors.Is(err, bpf.ErrFlushed) {
+			continue
+		}
+		if errors.Is(err, os.ErrClosed) {
+			err = errors.New("eBPF: closed")
+		}
+		b.take(e, err)
+		if err != nil {
+			return
+		}
+	}
+}
+
+// take delivers one event.
+func (b *BPF) take(e bpf.Event, err error) {
+	b.deliver.Lock()
+	defer b.deliver.Unlock()
+	b.mu.Lock()
+	sink := b.sink
+	switch {
+	case err != nil:
+		b.err = err
+		b.seq++
+	case e.AtNs < b.since:
+		sink = nil
+	default:
+		b.seq++
+	}
+	seq := b.seq
+	b.mu.Unlock()
+	if sink != nil && err != nil {
+		sink(evidence.Event{AtNS: monotonic(), Source: evidence.BPF, Kind: evidence.Lost, N: 1, Text: err.Error()})
+	} else if sink != nil {
+		sink(oomEvent(e, seq, b.progs.Constraint, b.tgid))
+	}
+
+	b.mu.Lock()
+	if err == nil {
+		b.seen++
+	}
+	close(b.changed)
+	b.changed = make(chan struct{})
+	b.mu.Unlock()
+}
+
+// monotonic is CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns().
+func monotonic() int64 {
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) != nil {
+		return 0
+	}
+	return now.Nano()
+}

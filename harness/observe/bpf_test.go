@@ -1,0 +1,405 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// record is a sink that keeps everything.
+type record struct {
+	mu     sync.Mutex
+	events []evidence.Event
+}
+
+func (r *record) sink(e evidence.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+}
+
+// of is the events of one kind about one of pids; all pids if there is none.
+func (r *record) of(kind evidence.Kind, pids ...int) []evidence.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []evidence.Event
+	for _, e := range r.events {
+		if e.Kind == kind && (len(pids) == 0 || slices.Contains(pids, e.PID)) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func open(t *testing.T, opt BPFOptions) *BPF {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	before := time.Now()
+	b, err := OpenBPF(t.Context(), opt)
+	if err != nil {
+		t.Skipf("needs eBPF: %v", err)
+	}
+	t.Logf("tier %d in %v", b.Tier().Tier, time.Since(before).Round(time.Millisecond))
+	for hook, how := range b.Tier().Hooks {
+		t.Logf("  %s: %s", hook, how)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+func drain(t *testing.T, w interface{ Drain(context.Context) error }) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := w.Drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// calibrate finds out what oom_badness() reads, with processes of different
+// sizes until one decides it.
+func calibrate(t *testing.T, b *BPF, dir string) kernel.BadnessReads {
+	t.Helper()
+	var err error
+	for pages := 301; pages < 309; pages++ {
+		h := start(t, dir, pages)
+		h.ready(t)
+		var reads kernel.BadnessReads
+		reads, err = b.BadnessReads(t.Context(), h.pid)
+		if err == nil {
+			return reads
+		}
+		if !errors.Is(err, ErrInconclusive) {
+			break
+		}
+	}
+	t.Fatal(err)
+	return ""
+}
+
+// TestGuestKill has the kernel choose between two processes and looks at
+// everything there is to see of it.
+func TestGuestKill(t *testing.T) {
+	for name, opt := range map[string]BPFOptions{
+		"all":    {},
+		"fentry": {OnlyFentry: true},
+		"tier 1": {MaxTier: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t, opt)
+			dir, version := memcg(t, 64<<20)
+			tier := b.Tier().Tier
+			reads := kernel.BadnessReads("")
+			if tier == 3 {
+				roomy, _ := memcg(t, 64<<20)
+				reads = calibrate(t, b, roomy)
+				t.Logf("oom_badness() reads %s", reads)
+			}
+			var seen record
+			if err := b.Start(seen.sink); err != nil {
+				t.Fatal(err)
+			}
+			small := start(t, dir, 2049)
+			small.ready(t)
+			big := start(t, dir, 0)
+			big.killed(t)
+			drain(t, b)
+			b.Stop()
+
+			checkSeq(t, seen.events)
+			if n := len(seen.of(evidence.Lost)); n != 0 {
+				t.Errorf("%d events say that some were lost", n)
+			}
+			checkVictim(t, &seen, big.pid, dir)
+			if len(seen.of(evidence.MarkVictim, small.pid)) != 0 {
+				t.Errorf("mark_victim of the process that lives")
+			}
+			if tier >= 2 {
+				checkDecision(t, &seen, big.pid, dir, version)
+			}
+			if tier >= 3 {
+				checkScores(t, &seen, reads, small.pid, big.pid)
+			}
+		})
+	}
+}
+
+// checkSeq wants the events numbered without gaps and in the order of time.
+func checkSeq(t *testing.T, events []evidence.Event) {
+	t.Helper()
+	last := int64(0)
+	for i, e := range events {
+		if e.OOM == nil {
+			t.Fatalf("event %d (%s) has no OOM", i, e.Kind)
+		}
+		if e.OOM.Seq != uint64(i+1) {
+			t.Errorf("event %d has Seq %d", i+1, e.OOM.Seq)
+		}
+		// The score is stamped at oom_badness()'s entry and sent at its return.
+		if e.AtNS < last && e.Kind != evidence.Badness {
+			t.Errorf("event %d (%s) is %d ns older than the one before", i+1, e.Kind, last-e.AtNS)
+		}
+		last = e.AtNS
+	}
+}
+
+func checkVictim(t *testing.T, seen *record, pid int, dir string) {
+	t.Helper()
+	marks := seen.of(evidence.MarkVictim, pid)
+	if len(marks) != 1 {
+		t.Fatalf("%d mark_victim of pid %d; want 1; all: %+v", len(marks), pid, seen.of(evidence.MarkVictim))
+	}
+	if task := marks[0].OOM.Task; task.StartNS == 0 && marks[0].OOM.Current.PID != task.PID {
+		t.Logf("mark_victim tells only the thread id %d here", task.PID)
+	} else {
+		if task.CgroupID != cgroupID(t, dir) {
+			t.Errorf("victim in cgroup %d; want %d", task.CgroupID, cgroupID(t, dir))
+		}
+		if task.MM == nil || task.MM.Batched.Anon < 4096 {
+			t.Errorf("victim holds %+v; it fills 64 MiB", task.MM)
+		}
+		if task.StartNS == 0 || task.Comm != "exe" {
+			t.Errorf("victim is %+v; want a start time and the name exe", task.TaskID)
+		}
+	}
+	exits := seen.of(evidence.TaskExit)
+	if len(exits) != 1 || exits[0].PID != pid {
+		t.Fatalf("ends of victims: %+v; want the one of pid %d", exits, pid)
+	}
+	if code := exits[0].OOM.ExitCode; code == nil || *code != 9 {
+		t.Errorf("wait status %v; want 9", code)
+	}
+	if exits[0].AtNS <= marks[0].AtNS {
+		t.Errorf("the victim ended %d ns before it was marked", marks[0].AtNS-exits[0].AtNS)
+	}
+}
+
+func checkDecision(t *testing.T, seen *record, pid int, dir string, version int) {
+	t.Helper()
+	decisions := seen.of(evidence.KillDecision)
+	if len(decisions) != 1 || decisions[0].PID != pid {
+		t.Fatalf("decisions %+v; want one, to kill %d", decisions, pid)
+	}
+	d := decisions[0].OOM
+	if d.Control.Constraint != "memcg" || d.Control.MemcgID != cgroupID(t, dir) || d.Control.TotalPages != 64<<20/4096 {
+		t.Errorf("decision %+v; want memcg %d with 16384 pages", d.Control, cgroupID(t, dir))
+	}
+	if d.Message != "Memory cgroup out of memory" {
+		t.Errorf("message %q", d.Message)
+	}
+	kills := seen.of(evidence.Kill)
+	if len(kills) != 1 || kills[0].PID != pid || kills[0].OOM.Decision != d.Decision {
+		t.Errorf("kills %+v; want one of %d in decision %d", kills, pid, d.Decision)
+	}
+	begins, ends := seen.of(evidence.OutOfMemory), seen.of(evidence.OOMReturn)
+	if len(begins) == 0 || len(begins) != len(ends) {
+		t.Fatalf("%d decisions began and %d ended", len(begins), len(ends))
+	}
+	if last := ends[len(ends)-1].OOM; last.Result == nil || !*last.Result {
+		t.Errorf("the last decision returned %+v; want true", last)
+	}
+	for i := range begins {
+		if begins[i].OOM.Decision == 0 || begins[i].OOM.Decision != ends[i].OOM.Decision {
+			t.Errorf("decision %d ended as %d", begins[i].OOM.Decision, ends[i].OOM.Decision)
+		}
+	}
+}
+
+// checkScores wants the kernel's points for every candidate to be, to the page,
+// what follows from the counters.
+func checkScores(t *testing.T, seen *record, reads kernel.BadnessReads, pids ...int) {
+	t.Helper()
+	for _, pid := range pids {
+		scores := seen.of(evidence.Badness, pid)
+		if len(scores) == 0 {
+			t.Errorf("pid %d was not scored", pid)
+		}
+		for _, e := range scores {
+			o := e.OOM
+			if o.Message != "" {
+				continue // not scored: on its way out
+			}
+			c := o.Task.MM.Exact
+			if reads == kernel.ReadsCPUBatched {
+				c = o.Task.MM.Batched
+			}
+			want := badness(c, *o.Task, *o.TotalPages, kernel.Bytes(os.Getpagesize()))
+			t.Logf("pid %d: the kernel says %d; batched %+v, exact %+v", pid, *o.Points, o.Task.MM.Batched, o.Task.MM.Exact)
+			if *o.Points != want {
+				t.Errorf("pid %d: the kernel says %d points, its counters %d: %+v", pid, *o.Points, want, o.Task.MM)
+			}
+			if *o.TotalPages != 64<<20/4096 {
+				t.Errorf("pid %d was scored with %d total pages", pid, *o.TotalPages)
+			}
+		}
+	}
+}
+
+// TestGuestGroupKill wants one event for each attempted kill of a group, the
+// victim's second one included.
+func TestGuestGroupKill(t *testing.T) {
+	b := open(t, BPFOptions{})
+	dir, version := memcg(t, 64<<20)
+	if version != 2 {
+		t.Skip("needs memory.oom.group, which is in cgroup v2")
+	}
+	if b.Tier().Tier < 2 {
+		t.Skip("needs tier 2")
+	}
+	if err := os.WriteFile(dir+"/memory.oom.group", []byte("1"), 0); err != nil {
+		t.Skipf("needs memory.oom.group: %v", err)
+	}
+	var seen record
+	if err := b.Start(seen.sink); err != nil {
+		t.Fatal(err)
+	}
+	one, two := start(t, dir, 101), start(t, dir, 102)
+	one.ready(t)
+	two.ready(t)
+	big := start(t, dir, 0)
+	for _, h := range []*held{one, two, big} {
+		h.killed(t)
+	}
+	drain(t, b)
+
+	checkSeq(t, seen.events)
+	if n := len(seen.of(evidence.KillDecision)); n != 1 {
+		t.Errorf("%d decisions; want 1", n)
+	}
+	if first := seen.of(evidence.Kill); len(first) == 0 || first[0].PID != big.pid {
+		t.Errorf("first kill %+v; want of %d", first, big.pid)
+	}
+	for _, h := range []*held{one, two, big} {
+		if n := len(seen.of(evidence.Kill, h.pid)); n < 1 || n > 2 || n == 2 && h != big {
+			t.Errorf("%d kills of pid %d", n, h.pid)
+		}
+		if n := len(seen.of(evidence.MarkVictim, h.pid)); n != 1 {
+			t.Errorf("%d mark_victim of pid %d; want 1", n, h.pid)
+		}
+		if n := len(seen.of(evidence.TaskExit, h.pid)); n != 1 {
+			t.Errorf("%d ends of pid %d; want 1", n, h.pid)
+		}
+	}
+	t.Logf("%d kills, %d marks, %d ends", len(seen.of(evidence.Kill)), len(seen.of(evidence.MarkVictim)), len(seen.of(evidence.TaskExit)))
+}
+
+// TestGuestLost fills a small ring buffer while nobody reads it, and wants
+// every event to be either delivered or counted.
+func TestGuestLost(t *testing.T) {
+	b := open(t, BPFOptions{Buffer: uint32(os.Getpagesize())})
+	dir, _ := memcg(t, 32<<20)
+	var seen record
+	blocked, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	if err := b.Start(func(e evidence.Event) {
+		once.Do(func() { close(blocked); <-goOn })
+		seen.sink(e)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		start(t, dir, 0).killed(t)
+	}
+	<-blocked
+	tried, lost, err := b.progs.Counts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	drain(t, b)
+	if lost == 0 {
+		t.Fatalf("%d events found room in a page", tried)
+	}
+	told := seen.of(evidence.Lost)
+	if len(told) != 1 || told[0].N != lost || told[0].Source != evidence.BPF {
+		t.Errorf("%+v; want one event with %d lost", told, lost)
+	}
+	if got := uint64(len(seen.events)-1) + lost; got != tried {
+		t.Errorf("%d delivered or lost; want %d", got, tried)
+	}
+	drain(t, b)
+	if n := len(seen.of(evidence.Lost)); n != 1 {
+		t.Errorf("the loss was told %d times", n)
+	}
+}
+
+// TestGuestStart wants nothing from before Start and nothing after Stop.
+func TestGuestStart(t *testing.T) {
+	b := open(t, BPFOptions{MaxTier: 1})
+	dir, _ := memcg(t, 32<<20)
+	start(t, dir, 0).killed(t)
+	var first, second record
+	if err := b.Start(first.sink); err != nil {
+		t.Fatal(err)
+	}
+	middle := start(t, dir, 0)
+	middle.killed(t)
+	drain(t, b)
+	b.Stop()
+	start(t, dir, 0).killed(t)
+	if err := b.Start(second.sink); err != nil {
+		t.Fatal(err)
+	}
+	drain(t, b)
+	if n := len(first.of(evidence.MarkVictim)); n != 1 || first.of(evidence.MarkVictim)[0].PID != middle.pid {
+		t.Errorf("%d victims; want only %d", n, middle.pid)
+	}
+	if len(second.events) != 0 {
+		t.Errorf("events from before Start: %+v", second.events)
+	}
+}
+
+func TestBadnessReads(t *testing.T) {
+	// 1000 pages of page tables and files, 37 of 101 anonymous ones known.
+	task := evidence.Task{TaskID: evidence.TaskID{PID: 7, Comm: "small"}, Adj: -2, MM: &evidence.MM{
+		Batched:  evidence.Counts{File: 600, Anon: 37, Swap: -5},
+		Exact:    evidence.Counts{File: 600, Anon: 101},
+		PgTables: 400 * 4096,
+	}}
+	unknown := task
+	unknown.MM = &evidence.MM{Batched: task.MM.Batched, Exact: task.MM.Batched, PgTables: task.MM.PgTables, ExactUnknown: true}
+	same := task
+	same.MM = &evidence.MM{Batched: task.MM.Exact, Exact: task.MM.Exact, PgTables: task.MM.PgTables}
+	for _, test := range []struct {
+		name   string
+		task   evidence.Task
+		points int64
+		want   kernel.BadnessReads
+		err    string
+		is     error
+	}{
+		// 600+37+400 - 2*(9999/1000): the batched -5 counts as 0.
+		{name: "batched", task: task, points: 1019, want: kernel.ReadsCPUBatched},
+		{name: "exact", task: task, points: 1083, want: kernel.ReadsExact},
+		{name: "neither", task: task, points: 1020, err: "small (pid 7): the kernel says 1020 points; its batched counters give 1019 and its exact ones 1083: it was running, or oom_badness() is another function here"},
+		{name: "both", task: same, points: 1083, is: ErrInconclusive, err: "small (pid 7): both give 1083 points: " + ErrInconclusive.Error()},
+		{name: "unknown", task: unknown, points: 1019, is: ErrInconclusive, err: "small (pid 7): what the CPUs keep back is not known: " + ErrInconclusive.Error()},
+		{name: "never", task: task, points: -1 << 63, err: "small (pid 7) has no score: the OOM killer would never choose it"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := badnessReads(test.task, test.points, 9999, 4096)
+			if got != test.want {
+				t.Errorf("reads %q; want %q", got, test.want)
+			}
+			if text := ""; err != nil && err.Error() != test.err || err == nil && test.err != text {
+				t.Errorf("error %v; want %q", err, test.err)
+			}
+			if test.is != nil && !errors.Is(err, test.is) {
+				t.Errorf("%v is not %v", err, test.is)
+			}
+		})
+	}
+}

@@ -1,0 +1,137 @@
+package observe
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/oomlab/oomlab/bpf"
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+var bpfKinds = map[bpf.Kind]evidence.Kind{
+	bpf.OutOfMemory:      evidence.OutOfMemory,
+	bpf.OutOfMemoryRet:   evidence.OOMReturn,
+	bpf.OOMBadness:       evidence.Badness,
+	bpf.OOMEvaluateTask:  evidence.Badness,
+	bpf.OOMKillProcess:   evidence.KillDecision,
+	bpf.EachKill:         evidence.Kill,
+	bpf.MarkVictim:       evidence.MarkVictim,
+	bpf.SchedProcessExit: evidence.TaskExit,
+}
+
+// The messages of a candidate that the kernel looked at without scoring it.
+const (
+	// MessageVictimAlready: tsk_is_oom_victim(). Unless its memory has been
+	// reaped (OOMSkip), the scan ends here and nothing is killed.
+	MessageVictimAlready = "is an OOM victim already"
+	// MessageOrigin: oom_task_origin(), a task in swapoff or unmerging KSM. It
+	// is chosen before any other.
+	MessageOrigin = "oom_task_origin"
+)
+
+// oomEvent translates what a program saw. PID is set where the event is about
+// a task. constraint names a value of enum oom_constraint; tgid finds the
+// process of a thread id.
+func oomEvent(e bpf.Event, seq uint64, constraint func(int32) string, tgid func(int) int) evidence.Event {
+	oom := &evidence.OOM{
+		Seq:      seq,
+		Decision: e.Decision,
+		Current:  evidence.TaskID{PID: int(e.CurrentPid), TGID: int(e.CurrentTgid), Comm: bpf.Text(e.CurrentComm[:])},
+		Message:  bpf.Text(e.Message[:]),
+	}
+	if e.Flags&bpf.HasTask != 0 {
+		oom.Task = task(e.Task, e.Flags)
+		if e.Flags&bpf.HasIdentity == 0 {
+			oom.Task.TGID = tgid(oom.Task.PID)
+		}
+	}
+	if e.Flags&bpf.HasControl != 0 {
+		oom.Control = &evidence.OOMControl{
+			MemcgID:      e.MemcgId,
+			TotalPages:   kernel.Pages(e.TotalPages),
+			ChosenPoints: e.ChosenPoints,
+			Order:        int(e.Order),
+			GFP:          e.Gfp,
+		}
+		// On entry the constraint and the total are not computed yet.
+		if e.Kind != bpf.OutOfMemory {
+			oom.Control.Constraint = constraint(e.Constraint)
+		}
+	}
+	if e.Flags&bpf.HasPoints != 0 {
+		oom.Points = &e.Points
+	}
+	switch e.Kind {
+	case bpf.OOMBadness:
+		oom.TotalPages = &e.Value
+	case bpf.OOMEvaluateTask:
+		oom.Message = MessageVictimAlready
+		if e.Flags&bpf.IsOrigin != 0 {
+			oom.Message = MessageOrigin
+		}
+	case bpf.OutOfMemoryRet:
+		result := e.Value != 0
+		oom.Result = &result
+	case bpf.SchedProcessExit:
+		status := int(e.Value)
+		oom.ExitCode = &status
+	}
+	event := evidence.Event{AtNS: int64(e.AtNs), Source: evidence.BPF, Kind: bpfKinds[e.Kind], OOM: oom}
+	if oom.Task != nil {
+		event.PID = oom.Task.TGID
+	}
+	return event
+}
+
+func task(t bpf.Task, has bpf.Has) *evidence.Task {
+	out := &evidence.Task{
+		TaskID:   evidence.TaskID{PID: int(t.Pid), TGID: int(t.Tgid), Comm: bpf.Text(t.Comm[:])},
+		StartNS:  t.StartNs,
+		UID:      int(t.Uid),
+		Adj:      int(t.Adj),
+		CgroupID: t.CgroupId,
+	}
+	if has&bpf.HasMM != 0 {
+		out.MM = &evidence.MM{
+			Batched:      counts(t.Batched),
+			Exact:        counts(t.Exact),
+			PgTables:     kernel.Bytes(t.Pgtables),
+			TotalVM:      kernel.Pages(t.TotalVm),
+			OOMSkip:      t.OomSkip != 0,
+			ExactUnknown: has&bpf.HasExact == 0,
+		}
+	}
+	return out
+}
+
+func counts(c [4]int64) evidence.Counts {
+	return evidence.Counts{
+		File:  kernel.Pages(c[bpf.FilePages]),
+		Anon:  kernel.Pages(c[bpf.AnonPages]),
+		Swap:  kernel.Pages(c[bpf.SwapEnts]),
+		Shmem: kernel.Pages(c[bpf.ShmemPages]),
+	}
+}
+
+// tgid is the process of a thread, for kernels whose mark_victim tells only
+// the thread. The victim is still there unless its parent was quick; then its
+// thread id is the best there is, and in all but rare cases the same.
+func (b *BPF) tgid(pid int) int {
+	text, err := os.ReadFile(filepath.Join(b.root, "proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return pid
+	}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		if value, ok := bytes.CutPrefix(lines.Bytes(), []byte("Tgid:")); ok {
+			if n, err := strconv.Atoi(string(bytes.TrimSpace(value))); err == nil {
+				return n
+			}
+		}
+	}
+	return pid
+}
