@@ -19,6 +19,7 @@ type offer struct {
 	markVictimTask bool // mark_victim's argument is the task, not the pid
 	exitGroupDead  bool // sched_process_exit tells the last thread
 	threadBatched  bool // mm->rss_stat is an array of atomics: up to 6.1
+	memlock        bool // eBPF memory counts against RLIMIT_MEMLOCK: up to 5.10
 	constraints    map[int32]string
 
 	symbols    map[string]uint64 // functions of interest that exist, with every suffix
@@ -48,6 +49,8 @@ func readOffer(root string, cache *btf.Cache) (*offer, error) {
 	if params := tracepointParams(spec, "mark_victim"); len(params) > 0 {
 		_, o.markVictimTask = btf.UnderlyingType(params[0].Type).(*btf.Pointer)
 	}
+	var charged *btf.Struct
+	o.memlock = spec.TypeByName("bpf_map_memory", &charged) == nil
 	o.exitGroupDead = len(tracepointParams(spec, "sched_process_exit")) > 1
 
 	var mm *btf.Struct

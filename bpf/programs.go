@@ -15,7 +15,6 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -86,7 +85,8 @@ var partHooks = []hook{
 
 // Open loads the programs and attaches as many as the kernel takes. It fails
 // when not even mark_victim could be had; the error then has each hook's
-// reason. On kernels before 5.11 it raises RLIMIT_MEMLOCK of the process.
+// reason. Where eBPF maps count as locked memory (up to 5.10) it lifts
+// RLIMIT_MEMLOCK of the process.
 func Open(ctx context.Context, opt Options) (*Programs, error) {
 	if opt.Root == "" {
 		opt.Root = "/"
@@ -94,13 +94,18 @@ func Open(ctx context.Context, opt Options) (*Programs, error) {
 	if opt.MaxTier == 0 {
 		opt.MaxTier = MaxTier
 	}
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("RLIMIT_MEMLOCK, which limits eBPF maps on this kernel: %w", err)
-	}
 	cache := btf.NewCache()
 	offer, err := readOffer(opt.Root, cache)
 	if err != nil {
 		return nil, err
+	}
+	if offer.memlock {
+		// Not by the library: it decides in an init function, when PID 1 of a
+		// machine has not mounted /proc yet.
+		unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+		if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited); err != nil {
+			return nil, fmt.Errorf("RLIMIT_MEMLOCK, which this kernel applies to eBPF: %w; it needs CAP_SYS_RESOURCE", err)
+		}
 	}
 	spec, err := loadOom()
 	if err != nil {
