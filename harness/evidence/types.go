@@ -36,6 +36,7 @@ const (
 	Failure Kind = "failure" // the agent could not do something; Text says what
 	Lost    Kind = "lost"    // Source lost N events
 	Down    Kind = "down"    // the machine went down; Text: "panic: …", "hang: …"
+	Alive   Kind = "alive"   // Process, PID and Status of one that is alive at the end, just before End
 	// stressor
 	Ready Kind = "ready" // Process holds what it was told to
 	Step  Kind = "step"
@@ -75,6 +76,21 @@ type Event struct {
 	Counter *CounterFile `json:"counter,omitempty"`
 	Sample  *SampleData  `json:"sample,omitempty"`
 	OOM     *OOM         `json:"oom,omitempty"`
+	// Status is what /proc/PID/status says of the process: with Alive, and with
+	// Ready of a program that cannot say itself what it holds.
+	Status *ProcessStatus `json:"status,omitempty"`
+}
+
+// ProcessStatus is one reading of /proc/PID/status. An amount that the kernel
+// did not print, because the process has no address space any more, is nil.
+type ProcessStatus struct {
+	State    string        `json:"state"` // one letter: R, S, D, T, Z
+	Threads  int           `json:"threads"`
+	RssAnon  *kernel.Bytes `json:"rss_anon,omitempty"`
+	RssFile  *kernel.Bytes `json:"rss_file,omitempty"`
+	RssShmem *kernel.Bytes `json:"rss_shmem,omitempty"`
+	VmSwap   *kernel.Bytes `json:"vm_swap,omitempty"`
+	VmPTE    *kernel.Bytes `json:"vm_pte,omitempty"`
 }
 
 // ExitStatus is a wait status.
@@ -99,6 +115,8 @@ type LogRecord struct {
 	USec     int64  `json:"usec"`
 	Text     string `json:"text"` // unescaped; may hold several lines
 	Cont     bool   `json:"cont,omitempty"`
+	Facility int    `json:"facility,omitempty"` // not 0: written by user space, not by the kernel
+	Caller   string `json:"caller,omitempty"`   // "T123", "C0"; empty without CONFIG_PRINTK_CALLER
 }
 
 // CounterFile is one reading of one file of counters.
@@ -177,6 +195,9 @@ type MM struct {
 	PgTables kernel.Bytes `json:"pgtables_bytes"`
 	TotalVM  kernel.Pages `json:"total_vm"`
 	OOMSkip  bool         `json:"oom_skip,omitempty"` // MMF_OOM_SKIP
+	// ExactUnknown: what the CPUs keep back could not be read, and Exact is a
+	// copy of Batched.
+	ExactUnknown bool `json:"exact_unknown,omitempty"`
 }
 
 // Counts are mm->rss_stat, in pages. A batched value may be negative.
