@@ -4,8 +4,11 @@
 // descriptor 3 and reads one [Report] per line from its descriptor 4. Amounts
 // are in bytes and become whole pages, rounded up.
 //
-// The package imports nothing but the standard library: the stressor links it,
-// and everything the stressor links becomes part of the experiment.
+// The package imports nothing but the standard library, and little of that: the
+// stressor links it, and everything the stressor links becomes part of the
+// experiment. That is why the lines are read and written by hand here:
+// encoding/json costs a process 400 KiB of resident file pages. Everyone else
+// may use encoding/json on the same types; the two agree, and a test keeps it so.
 package profile
 
 // File descriptors that the agent opens for a stressor.
@@ -13,6 +16,13 @@ const (
 	ControlFD = 3 // the stressor reads a Launch, then a Profile, and dies at end of file
 	ReportFD  = 4 // the stressor writes Reports
 )
+
+// End is the line that tells a stressor to exit with status 0. The end of the
+// control file without it means that the agent is gone: ExitOrphaned.
+const End = "end"
+
+// CommLen is how many bytes of a name the kernel shows: TASK_COMM_LEN less its zero.
+const CommLen = 15
 
 // Launch tells the launcher what to become. The launcher (the stressor binary
 // with the argument "launch") waits for it, so that the agent can first place
@@ -28,8 +38,17 @@ type Launch struct {
 	Nice   int      `json:"nice,omitempty"`
 	UID    int      `json:"uid,omitempty"`    // 0 keeps the agent's user
 	Ignore []string `json:"ignore,omitempty"` // signals set to SIG_IGN, such as SIGTERM
+	// OOMScoreAdj and CgroupProcs are what the process sets and joins itself
+	// before it becomes the program. The agent does both from outside and
+	// leaves them empty; a stressor that forks uses them for its child.
+	OOMScoreAdj *int   `json:"oom_score_adj,omitempty"`
+	CgroupProcs string `json:"cgroup_procs,omitempty"`
+	// OutlivesParent leaves PR_SET_PDEATHSIG unset.
+	OutlivesParent bool `json:"outlives_parent,omitempty"`
 	// DeadlineMS is when the launched program is killed in any case, in
-	// milliseconds from the launch.
+	// milliseconds from the launch; it must be set. A program of the user's
+	// own has no timer: it dies with the process that launched it, and that
+	// one has to keep the deadline.
 	DeadlineMS int64 `json:"deadline_ms"`
 }
 
@@ -40,15 +59,27 @@ type Profile struct {
 	Threads int    `json:"threads,omitempty"` // extra threads that exist and do nothing
 	// Children are the processes that steps with Op Fork start, by name.
 	Children map[string]Profile `json:"children,omitempty"`
-	// OOMScoreAdj, UID and Cgroup are set by a forked child for itself before
-	// it does its steps; the agent sets those of the processes it starts.
-	OOMScoreAdj *int `json:"oom_score_adj,omitempty"`
+	// OOMScoreAdj, CgroupProcs, Nice, UID and Ignore are set by a forked child
+	// for itself before it does its steps; the agent sets those of the
+	// processes it starts.
+	OOMScoreAdj *int     `json:"oom_score_adj,omitempty"`
+	Nice        int      `json:"nice,omitempty"`   // 0: its parent's
+	UID         int      `json:"uid,omitempty"`    // 0: its parent's
+	Ignore      []string `json:"ignore,omitempty"` // beside those that its parent ignores
 	// CgroupProcs is the cgroup.procs file that a forked child joins; empty: its parent's.
 	CgroupProcs string `json:"cgroup_procs,omitempty"`
 	// SharesMemory makes a forked child share its parent's address space
-	// (CLONE_VM without CLONE_THREAD).
-	SharesMemory bool  `json:"shares_memory,omitempty"`
-	DeadlineMS   int64 `json:"deadline_ms"`
+	// (CLONE_VM without CLONE_THREAD). Such a child runs no code of its own: it
+	// waits to be killed, so it has no steps but Hold and dies with its parent.
+	SharesMemory bool `json:"shares_memory,omitempty"`
+	// OutlivesParent lets a forked child live on when its parent dies, as
+	// processes do outside of experiments. It still dies with the agent.
+	// Without it the parent's death kills the child (PR_SET_PDEATHSIG), and no
+	// kernel record tells of that kill.
+	OutlivesParent bool `json:"outlives_parent,omitempty"`
+	// DeadlineMS is from the moment the profile was read; 0: the deadline of
+	// the launch, or of the parent, which holds in any case.
+	DeadlineMS int64 `json:"deadline_ms"`
 }
 
 // Op is the kind of a step.
@@ -65,9 +96,9 @@ const (
 	HugePages Op = "hugepages" // anonymous memory with MADV_HUGEPAGE
 	HugeTLB   Op = "hugetlb"   // explicit huge pages
 	SwapOut   Op = "swapout"   // MADV_PAGEOUT on that much of what is held
-	Free      Op = "free"      // gives back that much, last taken first
+	Free      Op = "free"      // gives back that much, last taken first, whole pages
 	Leak      Op = "leak"      // touch at Rate, for ever
-	Sawtooth  Op = "sawtooth"  // take Bytes and give them back, for ever, at Rate
+	Sawtooth  Op = "sawtooth"  // take Bytes at Rate and give them back at once, for ever
 	Fork      Op = "fork"      // starts the child named Name
 	Wait      Op = "wait"      // waits until the child named Name has ended
 	Sleep     Op = "sleep"     // for DurationMS
@@ -87,21 +118,38 @@ type Step struct {
 	Path string `json:"path,omitempty"`
 }
 
-// Report is one line that a stressor says.
+// The events of a Report, in the order in which they can come. A parent says Forked and
+// Exited of its child, and Started and Ready too of one that shares its memory.
+const (
+	Started = "started" // the profile is understood, nothing is done yet
+	Forked  = "forked"  // the child Name exists and has the PID
+	Stepped = "step"    // the step Step is done
+	Ready   = "ready"   // all steps are done; Held, Resident and Overhead are filled in
+	Exited  = "exited"  // the child Name ended with Code or Signal
+	Error   = "error"   // the process is about to exit; Error says why
+)
+
+// Report is one line that a stressor says. A line is shorter than PIPE_BUF, so
+// the lines of a parent and its children never mix.
 type Report struct {
-	Event string `json:"event"` // started, step, ready, forked, exited, error
-	Name  string `json:"name"`  // of the process that speaks, or that ended
+	Event string `json:"event"`
+	Name  string `json:"name"` // of the process that speaks, or that ended
 	PID   int    `json:"pid"`
 	// MonoNS is CLOCK_MONOTONIC when the report was made.
 	MonoNS int64 `json:"mono_ns"`
 	Step   int   `json:"step,omitempty"` // index of the step that is done
 
-	// Held is what the process was told to hold at this moment, in bytes;
-	// Resident is how much of just that memory mincore, smaps or the swap
-	// counters show, in bytes. A ready stressor has both equal.
-	Held     int64 `json:"held,omitempty"`
+	// Held is what the process was told to hold at this moment, in bytes of
+	// whole pages. Ready alone fills in the other two.
+	Held int64 `json:"held,omitempty"`
+	// Resident is how much of just that memory the kernel shows: pages of the
+	// page table, swapped out ones included (/proc/self/pagemap), and pages of
+	// the page cache for File and Write (mincore). A ready stressor has both
+	// equal; only page cache, and shared memory on a machine with swap, may
+	// have been reclaimed in between.
 	Resident int64 `json:"resident,omitempty"`
-	// Overhead is the rest of the process's resident set, in bytes.
+	// Overhead is the rest of the process's resident set
+	// (/proc/self/smaps_rollup), in bytes.
 	Overhead int64 `json:"overhead,omitempty"`
 
 	// Exited: how the child Name ended.

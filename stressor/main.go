@@ -1,0 +1,170 @@
+// Command oomlab-stressor is a process that holds exactly the memory it was
+// told to hold, and little else.
+//
+// It is a binary of its own because oom_badness() (mm/oom_kill.c) counts the
+// resident pages of files too: whatever it links is part of the experiment. It
+// therefore links neither fmt nor encoding/json (700 KiB resident between them), runs on one Go processor
+// and never collects garbage, so that a stressor costs the same on every
+// machine: about 2 MiB, of which two thirds are the binary itself.
+//
+// The agent starts it as `oomlab-stressor launch` and speaks the lines of
+// package profile on file descriptors 3 and 4. See usage for use by hand.
+package main
+
+import (
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomlab/oomlab/stressor/profile"
+)
+
+const usage = `usage: oomlab-stressor [deadline=1h] STEP...
+       oomlab-stressor launch | run | version
+
+Takes memory step by step and says on standard error what it holds. Sizes are
+Kubernetes quantities (64Mi, 1.5Gi, 200M), times Go durations (500ms, 1h).
+
+  touch=SIZE[,rate=SIZE/s]      anonymous memory, written page by page
+  mlock=SIZE[,rate=SIZE/s]      the same, locked
+  shmem=SIZE[,rate=SIZE/s]      shared memory (memfd)
+  file=SIZE[,path=FILE]         page cache, mapped and read; size 0: all of FILE
+  write=SIZE[,path=FILE]        page cache, written; FILE is replaced
+  hugepages=SIZE, hugetlb=SIZE  transparent, explicit huge pages
+  swapout=SIZE, free=SIZE       push out; give back, last taken first
+  leak,rate=SIZE/s              touch for ever
+  sawtooth=SIZE[,rate=SIZE/s]   take it and give it back, for ever
+  sleep=TIME   exit=CODE   hold (which is what the last step leads to)
+
+Files without a path are temporary and lie in $OOMLAB_TMP or /tmp.
+launch and run take lines of JSON on file descriptor 3 from oomlab's agent.
+
+exit status: 64 usage, 71 a step failed, 72 the agent is gone, 75 the deadline passed
+`
+
+// The main goroutine keeps the main thread: its name and its death signal are
+// the process's, and its page faults are what invokes the OOM killer.
+func init() { runtime.LockOSThread() }
+
+func main() { os.Exit(command()) }
+
+func command() int {
+	args := os.Args[1:]
+	if len(args) == 0 {
+		return complain(strings.TrimSuffix(usage, "\n"), profile.ExitUsage)
+	}
+	switch args[0] {
+	case "launch":
+		return launch(args[1:])
+	case "run":
+		return run(args[1:])
+	case "version", "--version":
+		return say("oomlab-stressor " + version)
+	case "help", "-h", "--help":
+		return say(strings.TrimSuffix(usage, "\n"))
+	}
+	return byHand(args)
+}
+
+// version is set by the linker: -X main.version=...
+var version = "devel"
+
+func say(line string) int {
+	if err := writeAll(unix.Stdout, []byte(line+"\n")); err != nil {
+		return profile.ExitFailed
+	}
+	return 0
+}
+
+// complain says a line on standard error and passes the exit status on.
+func complain(line string, code int) int {
+	if err := writeAll(unix.Stderr, []byte(line+"\n")); err != nil {
+		return code // nobody listens; the status still tells
+	}
+	return code
+}
+
+// readFile does not use os.ReadFile, which starts the runtime's poller: an epoll
+// instance, and with it kernel memory that is charged to the cgroup.
+func readFile(path string) ([]byte, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var out []byte
+	var chunk [1024]byte
+	for {
+		n, err := retry(func() (int, error) { return unix.Read(fd, chunk[:]) })
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return out, nil
+		}
+		out = append(out, chunk[:n]...)
+	}
+}
+
+func writeFile(path, value string) error {
+	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0) })
+	if err == nil {
+		err = writeAll(fd, []byte(value))
+		unix.Close(fd)
+	}
+	if err != nil {
+		return fail("writing "+value+" to "+path, err)
+	}
+	return nil
+}
+
+func writeAll(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := retry(func() (int, error) { return unix.Write(fd, b) })
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// retry repeats a system call that a signal interrupted.
+func retry[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if err != unix.EINTR {
+			return v, err
+		}
+	}
+}
+
+// fail puts what was done before an error. fmt.Errorf would cost resident pages.
+func fail(doing string, err error) error { return &failure{doing, err} }
+
+type failure struct {
+	doing string
+	err   error
+}
+
+func (f *failure) Error() string { return f.doing + ": " + f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// now is CLOCK_MONOTONIC in nanoseconds.
+func now() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic("clock_gettime: " + err.Error()) // the clock is always there
+	}
+	return ts.Nano()
+}
+
+// sleepUntil returns when CLOCK_MONOTONIC has reached t. It is for steps whose
+// purpose is to take time; nothing waits for another process with it.
+func sleepUntil(t int64) {
+	ts := unix.NsecToTimespec(t)
+	for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &ts, nil) == unix.EINTR {
+	}
+}

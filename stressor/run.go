@@ -1,0 +1,212 @@
+package main
+
+import (
+	"errors"
+	"runtime"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomlab/oomlab/stressor/profile"
+)
+
+// run does what the profile on the control file says.
+func run(args []string) int {
+	out := &reporter{fd: profile.ReportFD, name: "run"}
+	if !sameEverywhere() {
+		// A person or a script called it directly.
+		return out.fatal(profile.ExitFailed, execSelf(append([]string{"oomlab-stressor", "run"}, args...)))
+	}
+	o, err := parseOptions(args)
+	if err != nil {
+		return complain("oomlab-stressor run: "+err.Error(), profile.ExitUsage)
+	}
+	if o.comm != "" {
+		out.name = o.comm
+	}
+	// What must hold even if no profile ever comes. The death signal is armed
+	// again because execve may have cleared it.
+	if err := errors.Join(armDeathSignal(o), ignoreAll(o.ignore), killAt(o.deadline)); err != nil {
+		return out.fatal(profile.ExitFailed, err)
+	}
+	line, err := readLine(profile.ControlFD)
+	if err != nil {
+		return out.fatal(profile.ExitOrphaned, fail("waiting for a profile on descriptor 3", err))
+	}
+	p, err := profile.ParseProfile(line)
+	if err == nil {
+		err = p.Validate()
+	}
+	if err != nil {
+		return out.fatal(profile.ExitUsage, fail("profile", err))
+	}
+	if p.DeadlineMS > 0 {
+		if at := now() + p.DeadlineMS*1e6; o.deadline == 0 || at < o.deadline {
+			o.deadline = at
+		}
+	}
+	if o.deadline == 0 {
+		return out.fatal(profile.ExitUsage, errors.New("profile: deadline_ms: nothing runs without a deadline, and the launch set none"))
+	}
+	out.name = p.Name
+	return work(p, o, out)
+}
+
+func ignoreAll(signals []unix.Signal) error {
+	for _, s := range signals {
+		if err := ignore(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// work carries out a valid profile and returns the exit status, if anything
+// but the watcher ends the process.
+func work(p profile.Profile, o options, out *reporter) int {
+	if o.comm == "" {
+		o.comm = p.Name[:min(len(p.Name), profile.CommLen)]
+	}
+	if err := errors.Join(setComm(o.comm), disableTHP(!wantsHugePages(p)), killAt(o.deadline)); err != nil {
+		return out.fatal(profile.ExitFailed, err)
+	}
+	watch, err := newWatcher(o, out)
+	if err != nil {
+		return out.fatal(profile.ExitFailed, err)
+	}
+	w := worker{fill: newPattern(), kids: &family{profile: p, options: o, out: out, watch: watch, born: map[string]*child{}}}
+	go watch.run()
+	if err := begin(o, out); err != nil {
+		return out.fatal(profile.ExitOrphaned, err)
+	}
+	startThreads(p.Threads)
+	for i, s := range p.Steps {
+		watch.step.Store(int64(i))
+		if s.Op == profile.Exit {
+			return s.Code
+		}
+		if s.Op == profile.Hold {
+			break
+		}
+		if err := w.do(s); err != nil {
+			return out.fatal(profile.ExitFailed, fail(stepName(i, s.Op), err))
+		}
+		if out.say(profile.Report{Event: profile.Stepped, Step: i, Held: w.mem.held()}) != nil {
+			return profile.ExitOrphaned
+		}
+	}
+	if code := w.ready(out); code != 0 {
+		return code
+	}
+	select {} // the watcher ends the process
+}
+
+func stepName(i int, op profile.Op) string {
+	return "step " + strconv.Itoa(i+1) + " (" + string(op) + ")"
+}
+
+// begin says that the process is there: to the agent, and to the stressor that
+// forked it.
+func begin(o options, out *reporter) error {
+	if err := out.say(profile.Report{Event: profile.Started}); err != nil {
+		return fail("saying that the process started", err)
+	}
+	if !o.forked {
+		return nil
+	}
+	if err := writeAll(statusFD, []byte{1}); err != nil {
+		return fail("telling the parent that its child started", err)
+	}
+	return unix.Close(statusFD)
+}
+
+// ready says what is held and how much of it is there. It returns the exit
+// status if that is not the same and should be.
+func (w *worker) ready(out *reporter) int {
+	res, err := w.mem.measure()
+	if err != nil {
+		return out.fatal(profile.ExitFailed, fail("measuring what is held", err))
+	}
+	held := w.mem.held()
+	if res.resident != held {
+		must, err := w.mem.mustStay()
+		if err == nil && must {
+			err = errors.New("told to hold " + quantity(held) + ", but " + quantity(res.resident) + " is resident")
+		}
+		if err != nil {
+			return out.fatal(profile.ExitFailed, err)
+		}
+	}
+	r := profile.Report{Event: profile.Ready, Held: held, Resident: res.resident, Overhead: res.overhead}
+	if out.say(r) != nil {
+		return profile.ExitOrphaned
+	}
+	return 0
+}
+
+// setComm names the main thread, whose name the kernel's reports show.
+func setComm(name string) error {
+	var comm [profile.CommLen + 1]byte
+	copy(comm[:profile.CommLen], name)
+	if err := unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&comm)), 0, 0, 0); err != nil {
+		return fail("prctl PR_SET_NAME", err)
+	}
+	return nil
+}
+
+func wantsHugePages(p profile.Profile) bool {
+	for _, s := range p.Steps {
+		if s.Op == profile.HugePages {
+			return true
+		}
+	}
+	return false
+}
+
+// startThreads makes n more threads that wait for ever, and returns when all
+// of them exist.
+func startThreads(n int) {
+	up := make(chan bool)
+	for range n {
+		go func() {
+			runtime.LockOSThread()
+			up <- true
+			select {}
+		}()
+	}
+	for range n {
+		<-up
+	}
+}
+
+// killGrace is how long a process that should have ended by itself at the
+// deadline, and could not, still lives.
+const killGrace = 2e9
+
+// killAt has the kernel kill this process after the deadline, whatever Go's
+// scheduler does. Zero is no deadline.
+func killAt(deadline int64) error {
+	if deadline == 0 {
+		return nil
+	}
+	// struct sigevent: sigev_value, sigev_signo, sigev_notify (0: SIGEV_SIGNAL).
+	event := struct {
+		value         uint64
+		signo, notify int32
+		_             [48]byte
+	}{signo: int32(unix.SIGKILL)}
+	var id int32
+	_, _, errno := unix.RawSyscall(unix.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC,
+		uintptr(unsafe.Pointer(&event)), uintptr(unsafe.Pointer(&id)))
+	if errno != 0 {
+		return fail("timer_create", errno)
+	}
+	spec := struct{ interval, value unix.Timespec }{value: unix.NsecToTimespec(deadline + killGrace)}
+	_, _, errno = unix.RawSyscall6(unix.SYS_TIMER_SETTIME, uintptr(id), unix.TIMER_ABSTIME,
+		uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	if errno != 0 {
+		return fail("timer_settime", errno)
+	}
+	return nil
+}
