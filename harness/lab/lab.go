@@ -1,0 +1,285 @@
+// Package lab opens targets for scenarios and runs many of them side by side.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/oomlab/oomlab/harness"
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/payload"
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/target"
+	"github.com/oomlab/oomlab/harness/target/local"
+	"github.com/oomlab/oomlab/harness/target/vm"
+	"github.com/oomlab/oomlab/harness/target/vm/kernels"
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// Options say where scenarios run and what is kept.
+type Options struct {
+	Target string // local or vm; empty: chosen for each scenario
+	Kernel string // for VMs, as kernels.Resolve takes it
+	// CgroupVersion of VMs where a scenario does not ask for one; 0: 2.
+	CgroupVersion int
+	AllowHostOOM  bool
+	RunsDir       string // empty: runs
+	// Parallel bounds how many VMs run at once; 0: as many as the machine has
+	// room for.
+	Parallel int
+	// Log is told what takes time; it may be nil. It may be called from
+	// several goroutines.
+	Log func(string)
+}
+
+// Job is one run to make.
+type Job struct {
+	Scenario scenario.Scenario
+	Source   []byte
+	Command  []string // that repeats it
+}
+
+// Lab runs jobs.
+type Lab struct {
+	o               Options
+	agent, stressor []byte
+
+	kernelOnce sync.Once
+	kernel     kernels.Kernel
+	kernelErr  error
+
+	numberMu sync.Mutex // two runs do not get one number
+
+	localMu  sync.Mutex // this machine carries out one plan at a time
+	local    *local.Local
+	localErr error
+	opened   bool
+}
+
+// Open gets a lab ready. Nothing is booted or probed before it is needed.
+func Open(o Options) (*Lab, error) {
+	if o.RunsDir == "" {
+		o.RunsDir = "runs"
+	}
+	if o.Log == nil {
+		o.Log = func(string) {}
+	}
+	switch o.Target {
+	case "", "local", "vm":
+	default:
+		return nil, fmt.Errorf("target %q: there are local and vm", o.Target)
+	}
+	l := &Lab{o: o}
+	var err error
+	if l.agent, err = payload.Agent(); err != nil {
+		return nil, err
+	}
+	l.stressor, err = payload.Stressor()
+	return l, err
+}
+
+// Close puts back what a lab set up.
+func (l *Lab) Close() error {
+	l.localMu.Lock()
+	defer l.localMu.Unlock()
+	if l.local == nil {
+		return nil
+	}
+	return l.local.Close()
+}
+
+// Kernel is the kernel that VMs boot.
+func (l *Lab) Kernel(ctx context.Context) (kernels.Kernel, error) {
+	l.kernelOnce.Do(func() {
+		l.kernel, l.kernelErr = kernels.Resolve(ctx, l.o.Kernel, kernels.Options{Progress: l.o.Log})
+	})
+	return l.kernel, l.kernelErr
+}
+
+// choose says where a scenario runs, and why.
+func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name, because string) {
+	if l.o.Target != "" {
+		return l.o.Target, "asked for"
+	}
+	if l.o.Kernel != "" {
+		return "vm", "a kernel was asked for"
+	}
+	if !slices.Contains(s.Targets, "local") {
+		return "vm", "the scenario is for VMs only"
+	}
+	l.localMu.Lock()
+	defer l.localMu.Unlock()
+	t, err := l.openLocal(ctx)
+	if err != nil {
+		return "vm", "not local: " + err.Error()
+	}
+	hello, err := t.Hello(ctx)
+	if err != nil {
+		return "vm", "not local: " + err.Error()
+	}
+	if unmet := plan.Unmet(s, hello.Machine, "local"); len(unmet) > 0 {
+		return "vm", "not local: " + unmet[0].String()
+	}
+	return "local", "this machine meets its needs"
+}
+
+// openLocal expects localMu to be held.
+func (l *Lab) openLocal(ctx context.Context) (*local.Local, error) {
+	if !l.opened {
+		l.opened = true
+		l.local, l.localErr = local.Open(ctx, local.Options{Stressor: l.stressor, AllowHostOOM: l.o.AllowHostOOM})
+	}
+	return l.local, l.localErr
+}
+
+// memoryStep rounds the memory of VMs, so that scenarios share snapshots.
+const memoryStep = 128 * kernel.MiB
+
+// Machine says what VM a scenario gets.
+func (l *Lab) vmOptions(ctx context.Context, s scenario.Scenario, dir string) (vm.Options, error) {
+	k, err := l.Kernel(ctx)
+	if err != nil {
+		return vm.Options{}, err
+	}
+	o := vm.Options{
+		Kernel: k, Memory: max(512*kernel.MiB, (s.Needs.Memory+memoryStep-1)/memoryStep*memoryStep),
+		CPUs: s.Needs.CPUs, CgroupVersion: s.Needs.Cgroup, Agent: l.agent, Stressor: l.stressor, RunDir: dir, Log: l.o.Log,
+	}
+	if o.CgroupVersion == 0 {
+		o.CgroupVersion = l.o.CgroupVersion
+	}
+	if swap := s.System.Swap; swap != nil && (swap.Kind == "" || swap.Kind == "disk") {
+		o.SwapDisk = (swap.Size + kernel.MiB - 1) / kernel.MiB * kernel.MiB
+	}
+	for _, p := range s.Processes {
+		if len(p.Command) > 0 {
+			o.Programs = append(o.Programs, p.Command[0])
+		}
+	}
+	return o, nil
+}
+
+// RunOne makes one run and returns its result. An error means that there is
+// no result.
+func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (verdict.Result, error) {
+	name, because := l.choose(ctx, j.Scenario)
+	dir, err := l.newRun(j.Scenario.Name)
+	if err != nil {
+		return verdict.Result{}, err
+	}
+	o := harness.Options{Dir: dir, Because: because, Command: j.Command, OnEvent: onEvent}
+	if name == "local" {
+		l.localMu.Lock()
+		defer l.localMu.Unlock()
+		t, err := l.openLocal(ctx)
+		if err != nil {
+			return harness.Run(ctx, absent{"local", err}, j.Scenario, j.Source, o)
+		}
+		return harness.Run(ctx, t, j.Scenario, j.Source, o)
+	}
+	vo, err := l.vmOptions(ctx, j.Scenario, dir)
+	if err != nil {
+		return harness.Run(ctx, absent{"vm", err}, j.Scenario, j.Source, o)
+	}
+	t, err := vm.Open(ctx, vo)
+	if err != nil {
+		return harness.Run(ctx, absent{"vm", err}, j.Scenario, j.Source, o)
+	}
+	result, err := harness.Run(ctx, t, j.Scenario, j.Source, o)
+	return result, errors.Join(err, t.Close())
+}
+
+// newRun makes the next run directory: 0142-memcg-adj-outweighs-size.
+func (l *Lab) newRun(scenario string) (string, error) {
+	if err := os.MkdirAll(l.o.RunsDir, 0o755); err != nil {
+		return "", err
+	}
+	l.numberMu.Lock()
+	defer l.numberMu.Unlock()
+	suffix := "-" + strings.ReplaceAll(scenario, "/", "-")
+	next := 1
+	entries, err := os.ReadDir(l.o.RunsDir)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		var n int
+		if _, err := fmt.Sscanf(e.Name(), "%d-", &n); err == nil {
+			next = max(next, n+1)
+		}
+	}
+	for ; ; next++ {
+		dir := filepath.Join(l.o.RunsDir, fmt.Sprintf("%04d%s", next, suffix))
+		err := os.Mkdir(dir, 0o755)
+		if !errors.Is(err, os.ErrExist) {
+			return dir, err
+		}
+	}
+}
+
+// parallel is how many VMs run at once.
+func (l *Lab) parallel(jobs []Job) int {
+	memory := 512 * kernel.MiB
+	for _, j := range jobs {
+		memory = max(memory, j.Scenario.Needs.Memory)
+	}
+	n, err := vm.FitHere(memory)
+	if err != nil || n < 1 {
+		n = 1
+	}
+	if l.o.Parallel > 0 {
+		n = l.o.Parallel
+	}
+	return max(1, min(n, len(jobs)))
+}
+
+// Run makes all runs, several at once where there is room, and hands each
+// result to done as it arrives, one at a time. It returns the first error; the
+// runs that are under way then still end. A cancelled context starts no more.
+func (l *Lab) Run(ctx context.Context, jobs []Job, done func(index int, r verdict.Result)) error {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var failed error
+	next := make(chan int)
+	for range l.parallel(jobs) {
+		wg.Go(func() {
+			for i := range next {
+				r, err := l.RunOne(ctx, jobs[i], nil)
+				mu.Lock()
+				if err != nil {
+					failed = errors.Join(failed, fmt.Errorf("%s: %w", jobs[i].Scenario.Name, err))
+				} else {
+					done(i, r)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range jobs {
+		select {
+		case next <- i:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(next)
+	wg.Wait()
+	return errors.Join(failed, ctx.Err())
+}
+
+// absent is a target that could not be opened.
+type absent struct {
+	name string
+	err  error
+}
+
+var _ target.Target = absent{}

@@ -1,0 +1,107 @@
+package verdict
+
+import (
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+)
+
+// counterKey names one counter: a file of a cgroup, or of the machine.
+type counterKey struct {
+	cgroup string // "" for the machine
+	file   string
+	name   string
+}
+
+// base is how the run's own cgroup, above all of the plan's, is called in
+// readings.
+const base = "/"
+
+func (j *joined) readCounters() {
+	before := map[counterKey]int64{}
+	for _, e := range j.in.Events {
+		if e.Kind != evidence.Reading || e.Counter == nil {
+			continue
+		}
+		for name, value := range e.Counter.Values {
+			key := counterKey{e.Counter.Cgroup, e.Counter.File, name}
+			if e.Counter.When == "before" {
+				before[key] = value
+			} else if b, ok := before[key]; ok {
+				j.counters[key] = BeforeAfter{b, value}
+			}
+		}
+	}
+}
+
+// killCounters are the counters of kills: of each process, with repetitions.
+const (
+	memoryEvents      = "memory.events"
+	memoryEventsLocal = "memory.events.local"
+	oomControl        = "memory.oom_control"
+	vmstat            = "vmstat"
+	oomKill           = "oom_kill"
+)
+
+// counted reports whether a counter above a process's cgroup rose by a kill.
+func (j *joined) counted(path string) bool {
+	for key, c := range j.counters {
+		if key.name != oomKill || c.Delta() == 0 {
+			continue
+		}
+		if key.file == vmstat && path == "" || key.file == memoryEvents && inside(path, key.cgroup) ||
+			(key.file == memoryEventsLocal || key.file == oomControl) && key.cgroup == path {
+			return true
+		}
+	}
+	return false
+}
+
+func inside(path, dir string) bool {
+	return dir == "" || dir == base || path == dir || strings.HasPrefix(path, dir+"/")
+}
+
+// checkCounters holds every oom_kill counter against the "Killed process"
+// lines: __oom_kill_process() counts the kill and prints the line, once each,
+// the first victim of a group twice. So the two are equal, with repetitions.
+func (j *joined) checkCounters() {
+	if len(j.counters) == 0 {
+		j.disagree(NoReading, "no counter was read before and after the run")
+		return
+	}
+	for key, c := range j.counters {
+		if key.name != oomKill {
+			continue
+		}
+		var want int64
+		for _, k := range j.kills {
+			hit := false
+			switch {
+			case key.file == vmstat:
+				hit = true
+			case key.file == memoryEvents && !j.in.Machine.Cgroup.Local:
+				hit = inCgroups(k) && inside(k.Victim.Cgroup, key.cgroup)
+			default: // memory.events.local, v1 memory.oom_control: this cgroup only
+				hit = inCgroups(k) && (k.Victim.Cgroup == key.cgroup || k.Victim.Cgroup == "" && key.cgroup == base)
+			}
+			if hit {
+				want += int64(k.Logged)
+			}
+		}
+		where := key.file + " of " + key.cgroup
+		if key.cgroup == "" {
+			where = key.file
+		}
+		switch {
+		case c.Delta() > want:
+			j.disagree(CounterWithoutKill, "oom_kill in %s rose by %d; the kernel log has %d kills there", where, c.Delta(), want)
+		case c.Delta() < want:
+			j.disagree(KillWithoutCounter, "oom_kill in %s rose by %d; the kernel log has %d kills there", where, c.Delta(), want)
+		}
+	}
+}
+
+// inCgroups reports whether the victim lived in one of the run's cgroups.
+func inCgroups(k Kill) bool {
+	return strings.HasPrefix(k.Victim.Cgroup, "/") && !strings.HasPrefix(k.Victim.Cgroup, "//")
+}

@@ -1,0 +1,15 @@
+// Package verdict judges a run: it joins what the witnesses saw, kill by kill,
+// holds it against the claims of the scenario and against the prediction, and
+// says one of four words.
+//
+// It is pure. A run directory judged again, anywhere, gives the same result
+// byte for byte.
+//
+// Four witnesses are asked: eBPF, the kernel log, the counters and the wait
+// status. A process counts as OOM-killed when its wait status is SIGKILL and a
+// kernel-side record names its pid; 137 alone proves nothing, and neither does
+// a missing report, which the kernel rate-limits. Two witnesses that contradict
+// each other make the verdict broken, and the contradiction has a name
+// ([Discord]); what the kernel is known to count or print twice, or not at all,
+// is part of what is expected and not tolerated by loose comparison.
+package verdict

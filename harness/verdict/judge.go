@@ -1,0 +1,85 @@
+package verdict
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/scenario"
+)
+
+// Judge says what a run shows. It looks at nothing but in.
+func Judge(in Input) Result {
+	r := Result{
+		Scenario: in.Meta.Scenario, Target: in.Meta.Target, Run: in.Meta.Run, Seed: in.Meta.Seed,
+		Kernel:  KernelID{Release: in.Machine.Release, Version: in.Machine.Version},
+		Started: in.Meta.Started, DurationMS: in.Meta.DurationMS, Timings: in.Meta.Timings, Tier: in.Tier.Tier,
+		Kills: []Kill{}, Scoreboard: [][]Row{}, Claims: []Claim{},
+		Exits: map[string]scenario.Exit{}, Counters: map[string]map[string]BeforeAfter{},
+	}
+	if len(in.Meta.Skip) > 0 {
+		r.Verdict, r.Reason = Skip, strings.Join(in.Meta.Skip, "; ")
+		r.Prediction.Killed = []string{}
+		return r
+	}
+	r.Prediction = short(in.Prediction)
+	j := join(in)
+	j.checkWitnesses()
+	if in.Meta.Error != "" {
+		j.disagree(AgentFailed, "%s", in.Meta.Error)
+	}
+	if j.down != "" && in.Scenario.Expect.Panic == "" {
+		j.disagree(NoEnd, "%s", j.down)
+	}
+	r.Kills, r.Scoreboard, r.Lost, r.Panic = j.kills, j.scoreboards(), j.lost, j.log.panic
+	r.Claims = append(j.expected(in.Scenario.Expect), j.modelClaims()...)
+	r.Disagreements = j.sorted()
+	for _, l := range j.lives {
+		if l.exit != nil {
+			r.Exits[l.process] = exitOf(*l.exit)
+		}
+	}
+	for key, c := range j.counters {
+		path := strings.TrimSpace(key.file + " " + key.cgroup)
+		if r.Counters[path] == nil {
+			r.Counters[path] = map[string]BeforeAfter{}
+		}
+		r.Counters[path][key.name] = c
+	}
+	r.Verdict, r.Reason = conclude(r)
+	return r
+}
+
+// conclude draws the verdict from disagreements and claims.
+func conclude(r Result) (Word, string) {
+	if len(r.Disagreements) > 0 {
+		d := r.Disagreements[0]
+		return Broken, more(string(d.Name)+": "+d.Detail, len(r.Disagreements)-1)
+	}
+	failed, first := 0, ""
+	shown := 0
+	for _, c := range r.Claims {
+		switch c.Verdict {
+		case Fail:
+			if failed == 0 {
+				first = fmt.Sprintf("%s: expected %s; observed %s", c.Name, c.Expected, c.Observed)
+			}
+			failed++
+		case Pass:
+			shown++
+		}
+	}
+	if failed > 0 {
+		return Fail, more(first, failed-1)
+	}
+	if shown == 0 {
+		return Broken, "nothing was shown"
+	}
+	return Pass, ""
+}
+
+func more(first string, others int) string {
+	if others == 0 {
+		return first
+	}
+	return fmt.Sprintf("%s (and %d more)", first, others)
+}

@@ -1,0 +1,73 @@
+package verdict
+
+import (
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/plan"
+)
+
+// life is one process from its start to its end. A process that is started
+// again has several.
+type life struct {
+	process string
+	plan    plan.Process
+	pid     int
+	born    int64 // AtNS of Spawned
+	ready   bool
+	exit    *evidence.ExitStatus // nil: it was alive at the end, or nobody saw it end
+	diedNS  int64
+	alive   bool // seen alive at the end
+	ends    int  // how many times its end was reported
+	// kernelExit is the wait status that eBPF read from the task.
+	kernelExit *int
+}
+
+// lives reads who lived and how each one ended, in the order of birth.
+func lives(p plan.Plan, events []evidence.Event) []*life {
+	var all []*life
+	latest := func(pid int, process string) *life {
+		for i := len(all) - 1; i >= 0; i-- {
+			if all[i].pid == pid && (process == "" || all[i].process == process) {
+				return all[i]
+			}
+		}
+		return nil
+	}
+	for _, e := range events {
+		switch e.Kind {
+		case evidence.Spawned:
+			q, _ := p.Process(e.Process)
+			all = append(all, &life{process: e.Process, plan: q, pid: e.PID, born: e.AtNS})
+		case evidence.Ready:
+			if l := latest(e.PID, e.Process); l != nil {
+				l.ready = true
+			}
+		case evidence.Exited:
+			if l := latest(e.PID, e.Process); l != nil {
+				l.exit, l.diedNS = e.Exit, e.AtNS
+				l.ends++
+			}
+		case evidence.Alive:
+			if l := latest(e.PID, e.Process); l != nil {
+				l.alive = true
+			}
+		case evidence.TaskExit:
+			if e.OOM != nil && e.OOM.Task != nil && e.OOM.ExitCode != nil {
+				if l := latest(e.OOM.Task.TGID, ""); l != nil {
+					code := *e.OOM.ExitCode
+					l.kernelExit = &code
+				}
+			}
+		}
+	}
+	return all
+}
+
+// byPID finds the life that a kernel record of a moment speaks of.
+func byPID(all []*life, pid int) *life {
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].pid == pid {
+			return all[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package verdict
+
+import (
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/harness/scenario"
+)
+
+// Word is a verdict: one of four words, and they are not degrees of each other.
+//
+//	pass    every claim is shown by the evidence, prediction included
+//	fail    the evidence contradicts a claim or the prediction
+//	skip    this machine cannot run the scenario; nothing was started
+//	broken  it ran, but the evidence cannot carry a judgement: events were
+//	        lost, two sources disagree, a stressor never became ready
+//
+// Only pass and fail say anything about the kernel.
+type Word string
+
+// The four words.
+const (
+	Pass   Word = "pass"
+	Fail   Word = "fail"
+	Skip   Word = "skip"
+	Broken Word = "broken"
+)
+
+// Worst is the word that stands for several: broken, fail, skip, pass.
+func Worst(words ...Word) Word {
+	worst := Pass
+	rank := map[Word]int{Pass: 0, Skip: 1, Fail: 2, Broken: 3}
+	for _, w := range words {
+		if rank[w] > rank[worst] {
+			worst = w
+		}
+	}
+	return worst
+}
+
+// Result is one run, judged: the JSON of `oomlab run -o json` and result.json.
+type Result struct {
+	Scenario   string     `json:"scenario"`
+	Target     string     `json:"target"`
+	Kernel     KernelID   `json:"kernel"`
+	Verdict    Word       `json:"verdict"`
+	Reason     string     `json:"reason,omitempty"`
+	Seed       int64      `json:"seed"`
+	Started    string     `json:"started"` // RFC 3339
+	DurationMS int64      `json:"duration_ms"`
+	Run        string     `json:"run,omitempty"` // the run directory's name
+	Tier       int        `json:"tier"`          // of the eBPF programs
+	Prediction Prediction `json:"prediction"`
+	Kills      []Kill     `json:"kills"`
+	// Scoreboard has one entry per kill decision that the kernel showed, and in
+	// it every candidate in the kernel's order.
+	Scoreboard [][]Row                           `json:"scoreboard"`
+	Exits      map[string]scenario.Exit          `json:"exits"`
+	Counters   map[string]map[string]BeforeAfter `json:"counters"`
+	Claims     []Claim                           `json:"claims"`
+	// Disagreements are what two witnesses say differently, each with its name.
+	Disagreements []Disagreement   `json:"disagreements,omitempty"`
+	Lost          LostCount        `json:"lost"`
+	Panic         string           `json:"panic,omitempty"`
+	Timings       map[string]int64 `json:"timings_ms"`
+}
+
+// KernelID names the kernel that ran.
+type KernelID struct {
+	Release string `json:"release"`
+	Version string `json:"version"`
+}
+
+// Prediction is the part of a prediction that people read.
+type Prediction struct {
+	Killed     []string         `json:"killed"`
+	Constraint string           `json:"constraint,omitempty"`
+	OOMMemcg   string           `json:"oom_memcg,omitempty"`
+	Trigger    []string         `json:"trigger,omitempty"`
+	Scores     map[string]int64 `json:"scores,omitempty"`
+	Unsure     string           `json:"unsure,omitempty"`
+	Orders     [][]string       `json:"orders,omitempty"` // where unsure
+	Panic      string           `json:"panic,omitempty"`
+}
+
+func short(p predict.Prediction) Prediction {
+	s := Prediction{Killed: p.Killed, Constraint: p.Constraint, OOMMemcg: p.OOMMemcg, Trigger: p.Trigger,
+		Scores: p.Scores, Unsure: p.Unsure, Panic: p.Panic}
+	if p.Unsure != "" {
+		s.Orders = p.Orders
+	}
+	return s
+}
+
+// Kill is one process that the OOM killer took, as all witnesses tell of it.
+type Kill struct {
+	Victim      Victim            `json:"victim"`
+	Trigger     Trigger           `json:"trigger"`
+	Constraint  string            `json:"constraint,omitempty"`
+	OOMMemcg    string            `json:"oom_memcg,omitempty"`
+	Points      *int64            `json:"points,omitempty"`          // the kernel's own score
+	Replayed    *int64            `json:"replayed_points,omitempty"` // ours, from the numbers it read
+	TotalPages  *kernel.Pages     `json:"total_pages,omitempty"`
+	OOMScoreAdj int               `json:"oom_score_adj"`
+	RSS         *RSS              `json:"rss,omitempty"`
+	Group       string            `json:"group,omitempty"` // killed because of memory.oom.group of this cgroup
+	AtMS        int64             `json:"at_ms"`           // since the run's begin
+	ExitMS      *int64            `json:"exit_ms,omitempty"`
+	Logged      int               `json:"logged"` // "Killed process" lines
+	Sources     []evidence.Source `json:"sources"`
+}
+
+// Victim is who was killed. Process is empty when it is not the scenario's.
+type Victim struct {
+	Process string `json:"process,omitempty"`
+	PID     int    `json:"pid"`
+	Comm    string `json:"comm"`
+	Cgroup  string `json:"cgroup,omitempty"`
+}
+
+// Trigger is in whose context the OOM killer ran.
+type Trigger struct {
+	Process string `json:"process,omitempty"`
+	PID     int    `json:"pid"`
+	Comm    string `json:"comm"`
+}
+
+// RSS is what the victim held when it was killed, in pages.
+type RSS struct {
+	Anon     kernel.Pages `json:"anon"`
+	File     kernel.Pages `json:"file"`
+	Shmem    kernel.Pages `json:"shmem"`
+	Swap     kernel.Pages `json:"swap"`
+	PgTables kernel.Pages `json:"pgtables"`
+}
+
+// Row is one candidate of a scoreboard. Points are nil for a task that
+// oom_badness() refused.
+type Row struct {
+	Process  string `json:"process,omitempty"`
+	PID      int    `json:"pid"`
+	Comm     string `json:"comm"`
+	Adj      int    `json:"oom_score_adj"`
+	Points   *int64 `json:"points"`
+	Replayed *int64 `json:"replayed_points"`
+	Chosen   bool   `json:"chosen,omitempty"`
+}
+
+// BeforeAfter is a counter, which only ever says something as a difference.
+type BeforeAfter struct {
+	Before int64 `json:"before"`
+	After  int64 `json:"after"`
+}
+
+// Delta is how much was counted in between.
+func (b BeforeAfter) Delta() int64 { return b.After - b.Before }
+
+// Claim is one checkable line: of `expect:`, of the prediction, or of those
+// that hold for every run (no collateral, the model's arithmetic).
+type Claim struct {
+	Name     string            `json:"name"`
+	Verdict  Word              `json:"verdict"`
+	Expected string            `json:"expected"`
+	Observed string            `json:"observed"`
+	Sources  []evidence.Source `json:"sources"`
+}
+
+// LostCount is how many events an observer could not deliver.
+type LostCount struct {
+	EBPF uint64 `json:"ebpf"`
+	Kmsg uint64 `json:"kmsg"`
+}
+
+// Disagreement is two witnesses that contradict each other, or one that says
+// what cannot be. Any makes the verdict broken.
+type Disagreement struct {
+	Name   Discord `json:"name"`
+	Detail string  `json:"detail"`
+}
+
+// Discord is the name of a kind of disagreement.
+type Discord string
+
+// The kinds of disagreement. docs/reading-a-verdict.md explains each.
+const (
+	EventsLost         Discord = "events-lost"          // an observer could not keep up
+	NoEnd              Discord = "no-end"               // the record stops before the run ended
+	AgentFailed        Discord = "agent-failed"         // a step of the plan could not be carried out
+	NeverReady         Discord = "never-ready"          // a process did not finish its steps in time
+	LogWithoutBPF      Discord = "log-without-bpf"      // "Killed process" names a pid that eBPF did not see
+	BPFWithoutLog      Discord = "bpf-without-log"      // eBPF saw a kill that the log does not name
+	LogRepeated        Discord = "log-repeated"         // one pid has more "Killed process" lines than the kernel prints
+	BPFRepeated        Discord = "bpf-repeated"         // one victim was marked twice
+	BPFIncomplete      Discord = "bpf-incomplete"       // an event of the eBPF programs is missing from its sequence
+	VictimDiffers      Discord = "victim-differs"       // log and eBPF name different victims for one decision
+	TriggerDiffers     Discord = "trigger-differs"      // log and eBPF name different triggers
+	ConstraintDiffers  Discord = "constraint-differs"   // log and eBPF name different constraints
+	RecordWithoutExit  Discord = "record-without-exit"  // the kernel recorded a kill, the process lives or ended otherwise
+	ExitDiffers        Discord = "exit-differs"         // wait status and eBPF's exit code are not the same
+	KillWithoutRecord  Discord = "kill-without-record"  // a process died of SIGKILL and nobody knows why
+	CounterWithoutKill Discord = "counter-without-kill" // a counter rose more than there were kills
+	KillWithoutCounter Discord = "kill-without-counter" // a counter rose less than there were kills
+	GroupPartlyKilled  Discord = "group-partly-killed"  // memory.oom.group was honoured, and a member lives
+	TableDiffers       Discord = "table-differs"        // the log's task table and eBPF's scoreboard are not the same
+	DeadButAlive       Discord = "dead-but-alive"       // a process ended and was alive afterwards
+	NoWitness          Discord = "no-witness"           // eBPF or the kernel log was not there to see
+	NoReading          Discord = "no-reading"           // a counter was not read before and after
+)
