@@ -14,6 +14,9 @@
 //                               the task on newer ones and on old ones with a
 //                               backport. Not fired for processes that are
 //                               killed because they share the victim's memory.
+//                               Fired twice for the victim of a group kill
+//                               whose leader was quick to die: the second time
+//                               for another thread.
 //   raw_tp/sched_process_exit   kernel/exit.c. The end of a process that is an
 //                               OOM victim, with its wait status.
 //  tier 2
@@ -423,8 +426,12 @@ int mark_victim(struct bpf_raw_tracepoint_args *ctx)
 			e->flags |= HAS_TASK;
 		}
 	}
-	if (victim)
+	if (victim) {
 		e->flags |= describe_task(&e->task, victim);
+		// The argument is a thread with an mm. It may have let go of it since.
+		e->task.pid = BPF_CORE_READ(victim, pid);
+		bpf_probe_read_kernel(e->task.comm, sizeof(e->task.comm), __builtin_preserve_access_index(&victim->comm));
+	}
 	d = my_decision();
 	if (d)
 		describe_control(e, (void *)d->oc);
@@ -523,10 +530,11 @@ static __noinline int on_oom_kill_process(struct oom_control *oc, const char *me
 static __noinline int on_each_kill(struct task_struct *victim, const char *message)
 {
 	struct event *e = begin(KIND_EACH_KILL);
-	struct decision *d = my_decision();
+	struct decision *d;
 
 	if (!e)
-		return 0;
+		return 0; // before anything else: old verifiers lose track of it
+	d = my_decision();
 	if (d)
 		describe_control(e, (void *)d->oc);
 	e->flags |= describe_task(&e->task, victim);

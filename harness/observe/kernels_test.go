@@ -58,7 +58,8 @@ func TestKernels(t *testing.T) {
 			cmd := exec.CommandContext(ctx, qemu, "-M", "q35,accel=tcg", "-cpu", "max,-cx16", "-smp", "2", "-m", "512",
 				"-nodefaults", "-display", "none", "-nic", "none", "-no-reboot", "-serial", "stdio",
 				"-kernel", image, "-initrd", initramfs,
-				"-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off -- -test.v -test.run="+only)
+				"-append", // What the kernel does not know goes to init: into its environment, or behind -- as arguments.
+				"console=ttyS0 quiet panic=-1 oops=panic mitigations=off OOMLAB_TEST_TIER=3 -- -test.v -test.run="+only)
 			cmd.Stdout, cmd.Stderr = &console, &console
 			err := cmd.Run()
 			text := strings.ReplaceAll(console.String(), "\r", "")
