@@ -114,11 +114,11 @@ func Nearest(got string, known []string) string {
 		return ""
 	}
 	for _, k := range known {
-		if len(k) > 64 || k == got {
+		if len(k) > 64 {
 			continue
 		}
-		// a name of three letters is not meant by another three
-		if d := typos(strings.ToLower(got), strings.ToLower(k)); d < at && d < max(len(got), len(k))-1 {
+		// a name of which less than half is right was not meant
+		if d := typos(strings.ToLower(got), strings.ToLower(k)); d < at && 2*d <= max(len(got), len(k)) {
 			best, at = k, d
 		}
 	}

@@ -266,7 +266,8 @@ func (v *validator) order() {
 				} else if len(v.processes[next].After) == 0 {
 					where[2] = "parent"
 				}
-				v.problem(where, "one of them must start first", "nothing can start: %s", strings.Join(append(slices.Clip(cycle), next), " waits for "))
+				v.problem(where, "one of them must start first", "%s waits for %s", next,
+					strings.Join(append(slices.Clip(cycle[1:]), next), ", which waits for "))
 			case 0:
 				walk(next, trail)
 			}

@@ -1,0 +1,283 @@
+package scenario
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"reflect"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/invopop/jsonschema"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// typesSource is where the descriptions come from: the comments of the types
+// themselves.
+//
+//go:embed types.go
+var typesSource string
+
+// Schema is the JSON Schema (draft 2020-12) of a scenario file, for editors.
+// Every file that [Parse] accepts is valid by it. The reverse does not hold:
+// what a name refers to, and whether a claim can fail, is not said in a schema.
+func Schema() ([]byte, error) {
+	docs, err := comments(typesSource)
+	if err != nil {
+		return nil, err
+	}
+	r := &jsonschema.Reflector{
+		Anonymous:                  true,
+		ExpandedStruct:             true,
+		FieldNameTag:               "yaml",
+		RequiredFromJSONSchemaTags: true,
+		LookupComment:              func(t reflect.Type, field string) string { return docs[strings.TrimSuffix(t.Name()+"."+field, ".")] },
+	}
+	defs := written()
+	r.Mapper = func(t reflect.Type) *jsonschema.Schema { return mapped(t) }
+	for _, v := range []any{Cgroup{}, Process{}, Pod{}, Container{}} {
+		s := r.Reflect(v)
+		for name, def := range s.Definitions {
+			defs[name] = def
+		}
+		s.Definitions, s.Version = nil, ""
+		defs[reflect.TypeOf(v).Name()] = s
+	}
+	root := r.Reflect(Scenario{})
+	for name, def := range root.Definitions {
+		defs[name] = def
+	}
+	root.Definitions = defs
+	root.Title = "oomlab scenario"
+	root.Description = docs["Scenario"]
+	if err := refine(root, defs); err != nil {
+		return nil, err
+	}
+	out, err := json.MarshalIndent(root, "", "  ")
+	return append(out, '\n'), err
+}
+
+// mapped is how a type with a spelling of its own is written; nil for the
+// types that are what they look like. The schemas are fresh: the reflector
+// writes into them.
+func mapped(t reflect.Type) *jsonschema.Schema {
+	def := map[reflect.Type]string{
+		reflect.TypeFor[kernel.Bytes]():  "size",
+		reflect.TypeFor[time.Duration](): "duration",
+		reflect.TypeFor[Names]():         "names",
+		reflect.TypeFor[Respawn]():       "respawn",
+		reflect.TypeFor[Step]():          "step",
+		reflect.TypeFor[Killed]():        "killed",
+		reflect.TypeFor[Exit]():          "exit",
+		reflect.TypeFor[Num]():           "comparison",
+		reflect.TypeFor[MilliCPU]():      "cpu",
+		reflect.TypeFor[string]():        "text",
+	}[t]
+	if def != "" {
+		return ref(def)
+	}
+	if keyedBy[t] == "" {
+		return nil
+	}
+	elem := ref(t.Elem().Name())
+	if t == reflect.TypeFor[Cgroups]() { // a cgroup may be written without a knob
+		elem = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{elem, {Type: "null"}}}
+	}
+	return &jsonschema.Schema{Type: "object", AdditionalProperties: elem}
+}
+
+func ref(def string) *jsonschema.Schema { return &jsonschema.Schema{Ref: "#/$defs/" + def} }
+
+// written are the definitions of the values that have a spelling of their own.
+func written() jsonschema.Definitions {
+	pattern := func(p, desc string, examples ...any) *jsonschema.Schema {
+		return &jsonschema.Schema{Type: "string", Pattern: p, Description: desc, Examples: examples}
+	}
+	orNumber := func(s *jsonschema.Schema, number string) *jsonschema.Schema {
+		out := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, {Type: number}}, Description: s.Description, Examples: s.Examples}
+		s.Description, s.Examples = "", nil
+		return out
+	}
+	const quantity = `([0-9]+\.?[0-9]*|\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E)?`
+	signal := pattern("^SIG[A-Z0-9]+$", "")
+	list := &jsonschema.Schema{Type: "array", Items: ref("text")}
+	return jsonschema.Definitions{
+		// what JSON cannot say, and the parser does not mind: 1 for "1"
+		"text":       {AnyOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}},
+		"size":       orNumber(pattern("^"+quantity+"$", "A Kubernetes quantity of memory, or bytes.", "64Mi", "1.5Gi", "200M"), "number"),
+		"limit":      orNumber(pattern("^(max|"+quantity+")$", "A Kubernetes quantity of memory, bytes, or max.", "64Mi", "max"), "number"),
+		"rate":       pattern("^"+quantity+"/s$", "An amount of memory a second.", "32Mi/s"),
+		"duration":   orNumber(pattern(`^\+?([0-9.]+(ns|us|µs|μs|ms|s|m|h))+$|^\+?0$`, "A number and a unit.", "30s", "500ms"), "number"),
+		"names":      {AnyOf: []*jsonschema.Schema{ref("text"), list}},
+		"respawn":    {AnyOf: []*jsonschema.Schema{{Type: "boolean"}, {Type: "integer", Minimum: "0"}}},
+		"comparison": orNumber(pattern(`^\s*((>=|<=|==|>|<)?\s*-?[0-9]+|-?[0-9]+\s*\.\.\s*-?[0-9]+)\s*$`, "A number or a comparison.", 1, ">= 1", "2..5"), "integer"),
+		"cpu":        orNumber(pattern("^[0-9]+([.][0-9]+)?m?$", "A Kubernetes quantity of CPU.", "100m", "0.5"), "number"),
+		"exit":       {AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0", Maximum: "255"}, pattern("^[+]?[0-9]+$", ""), signal}, Description: "An exit code, or the signal that ended it."},
+		"killed":     killedSchema(list),
+		"step":       stepSchema(),
+	}
+}
+
+func killedSchema(list *jsonschema.Schema) *jsonschema.Schema {
+	some := &jsonschema.Schema{Type: "object", Properties: jsonschema.NewProperties(), Required: []string{"from", "count"}, AdditionalProperties: jsonschema.FalseSchema}
+	some.Properties.Set("from", &jsonschema.Schema{Type: "array", Items: ref("text"), Description: "Each victim is one of these."})
+	some.Properties.Set("count", &jsonschema.Schema{Ref: "#/$defs/comparison", Description: "How many kills there are."})
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{list, some}}
+}
+
+// stepHelp is what each step does, for editors.
+var stepHelp = map[string]string{
+	"touch":     "Take anonymous memory, written page by page, without huge pages.",
+	"file":      "Fill page cache: read a file of that size.",
+	"write":     "Fill dirty page cache: write a file of that size.",
+	"shmem":     "Take shared memory (a memfd).",
+	"mlock":     "Take anonymous memory and lock it.",
+	"hugepages": "Take anonymous memory with transparent huge pages.",
+	"hugetlb":   "Take memory from the pool of explicit huge pages.",
+	"swapout":   "Push that much of what is held out to swap.",
+	"free":      "Give that much back, last taken first.",
+	"leak":      "Take memory at that rate, for ever.",
+	"sawtooth":  "Take that much and give it back, for ever.",
+	"fork":      "Start the process of that name, whose parent this is.",
+	"wait":      "Wait until the forked process of that name has ended.",
+	"sleep":     "Do nothing for that long.",
+	"exit":      "End with that code.",
+	"hold":      "Keep everything and be ready, until the run is over.",
+}
+
+func stepSchema() *jsonschema.Schema {
+	out := &jsonschema.Schema{Description: "A word, or a map whose first key names the step."}
+	kinds := map[string]string{"size": "size", "rate": "rate", "name": "text", "duration": "duration"}
+	for _, op := range ops {
+		if op.value == "" {
+			out.AnyOf = append(out.AnyOf, &jsonschema.Schema{Const: op.name, Description: stepHelp[op.name]})
+			continue
+		}
+		s := &jsonschema.Schema{
+			Type: "object", Properties: jsonschema.NewProperties(), Required: []string{op.name},
+			AdditionalProperties: jsonschema.FalseSchema, Description: stepHelp[op.name],
+		}
+		value := &jsonschema.Schema{Type: "integer", Minimum: "0", Maximum: "255"}
+		if def := kinds[op.value]; def != "" {
+			value = ref(def)
+		}
+		s.Properties.Set(op.name, value)
+		if op.qualifier != "" {
+			s.Properties.Set(op.qualifier, ref(kinds[op.qualifier]))
+		}
+		if op.name == "sawtooth" {
+			s.Required = append(s.Required, "rate")
+		}
+		out.AnyOf = append(out.AnyOf, s)
+	}
+	return out
+}
+
+// refine adds what the Go types do not say: what is required, and what the
+// words are that a field knows.
+func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
+	root.Required = []string{"apiVersion", "kind", "summary", "expect"}
+	defs["Swap"].Required = []string{"size"}
+	defs["QoS"].Required = []string{"pods"}
+	defs["Pod"].Required = []string{"containers"}
+	var missing []string
+	edit := func(s *jsonschema.Schema, field string, change func(*jsonschema.Schema)) {
+		if p, ok := s.Properties.Get(field); ok {
+			change(p)
+			return
+		}
+		missing = append(missing, field)
+	}
+	words := func(list ...string) func(*jsonschema.Schema) {
+		return func(s *jsonschema.Schema) {
+			if s.Type == "array" {
+				s = s.Items
+			}
+			s.Ref, s.Type = "", "string"
+			for _, w := range list {
+				s.Enum = append(s.Enum, w)
+			}
+		}
+	}
+	edit(root, "apiVersion", words(APIVersion))
+	edit(root, "kind", words(Kind))
+	edit(root, "targets", words(Targets...))
+	edit(root, "targets", func(s *jsonschema.Schema) { s.Default = DefaultTargets })
+	edit(defs["Needs"], "abilities", words(abilities...))
+	edit(defs["Swap"], "kind", words(swapKinds...))
+	edit(defs["During"], "sysrq", words("f"))
+	edit(defs["Expect"], "constraint", words(Constraints...))
+	edit(defs["Expect"], "within", func(s *jsonschema.Schema) { s.Default = DefaultWithin.String() })
+	for _, field := range []string{"memory.events", "memory.events.local"} {
+		edit(defs["Expect"], field, func(s *jsonschema.Schema) {
+			names := &jsonschema.Schema{}
+			words(MemoryEvents...)(names)
+			s.AdditionalProperties.PropertyNames = names
+		})
+	}
+	for _, knob := range []string{"memory.min", "memory.low", "memory.high", "memory.max", "memory.swap.max"} {
+		edit(defs["Cgroup"], knob, func(s *jsonschema.Schema) { s.Ref = "#/$defs/limit" })
+	}
+	edit(defs["Cgroup"], "memory.oom.group", func(s *jsonschema.Schema) { s.Enum = []any{0, 1} })
+	for _, s := range []struct {
+		in       *jsonschema.Schema
+		field    string
+		from, to int
+	}{{defs["Process"], "oom_score_adj", -1000, 1000}, {defs["Process"], "nice", -20, 19}} {
+		edit(s.in, s.field, func(p *jsonschema.Schema) {
+			p.Minimum, p.Maximum = json.Number(fmt.Sprint(s.from)), json.Number(fmt.Sprint(s.to))
+		})
+	}
+	if missing != nil {
+		return fmt.Errorf("schema: there is no field %s any more", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+var docLink = regexp.MustCompile(`\[(\w+)\]`)
+
+// comments maps Type and Type.Field to what the source says of them.
+func comments(source string) (map[string]string, error) {
+	file, err := parser.ParseFile(token.NewFileSet(), "types.go", source, parser.ParseComments)
+	if err != nil {
+		return nil, err
+	}
+	text := func(groups ...*ast.CommentGroup) string {
+		var parts []string
+		for _, g := range groups {
+			if t := strings.TrimSpace(g.Text()); t != "" {
+				parts = append(parts, strings.Join(strings.Fields(t), " "))
+			}
+		}
+		return docLink.ReplaceAllString(strings.Join(parts, " "), "$1")
+	}
+	out := map[string]string{}
+	for _, decl := range file.Decls {
+		gen, ok := decl.(*ast.GenDecl)
+		if !ok {
+			continue
+		}
+		for _, spec := range gen.Specs {
+			t, ok := spec.(*ast.TypeSpec)
+			if !ok {
+				continue
+			}
+			out[t.Name.Name] = text(gen.Doc)
+			s, ok := t.Type.(*ast.StructType)
+			if !ok {
+				continue
+			}
+			for _, f := range s.Fields.List {
+				for _, name := range f.Names {
+					out[t.Name.Name+"."+name.Name] = text(f.Doc, f.Comment)
+				}
+			}
+		}
+	}
+	return out, nil
+}
