@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomlab/oomlab/harness/agent"
+)
+
+// Where the initramfs of a virtual machine has things.
+const (
+	guestStressor = "/oomlab/stressor"
+	guestModules  = "/oomlab/modules/*.ko"
+	guestScratch  = "/run/oomlab"
+)
+
+// bootAndServe is the life of PID 1. It never returns: without PID 1 the kernel
+// panics, so the machine is switched off instead, with the reason on its
+// console.
+func bootAndServe() {
+	err := func() error {
+		options, err := boot()
+		if err != nil {
+			return err
+		}
+		line, err := openChannel(options["oomlab.channel"])
+		if err != nil {
+			return err
+		}
+		a, err := agent.New(context.Background(), agent.Options{
+			Stressor: guestStressor, ScratchDir: guestScratch, HostOOM: true, Own: true,
+		})
+		if err != nil {
+			return err
+		}
+		if err := a.Serve(context.Background(), line, line); err != nil {
+			return err
+		}
+		return errors.New("the channel was closed")
+	}()
+	fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
+	unix.Sync()
+	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	select {} // the machine is going down
+}
+
+// boot makes a kernel that has just started into a machine, and returns the
+// NAME=VALUE words of its command line.
+func boot() (map[string]string, error) {
+	for _, m := range []mount{
+		{"proc", "/proc", "proc", ""},
+		{"sysfs", "/sys", "sysfs", ""},
+		{"devtmpfs", "/dev", "devtmpfs", ""},
+		{"tmpfs", "/tmp", "tmpfs", "mode=1777"},
+		{"tmpfs", "/run", "tmpfs", "mode=755"},
+	} {
+		if err := m.mount(); err != nil {
+			return nil, err
+		}
+	}
+	// What not every kernel has; whoever needs it says that it is missing.
+	for _, m := range []mount{
+		{"tmpfs", "/dev/shm", "tmpfs", "mode=1777"},
+		{"devpts", "/dev/pts", "devpts", ""},
+		{"tracefs", "/sys/kernel/tracing", "tracefs", ""},
+		{"debugfs", "/sys/kernel/debug", "debugfs", ""},
+		{"bpf", "/sys/fs/bpf", "bpf", ""},
+	} {
+		warn(m.mount())
+	}
+	for name, to := range map[string]string{
+		"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0",
+		"/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2",
+	} {
+		warn(os.Symlink(to, name))
+	}
+	warn(unix.Sethostname([]byte("oomlab")))
+	// eBPF maps of 5.10 are charged to RLIMIT_MEMLOCK; a run has a few
+	// descriptors for each process.
+	warn(unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}))
+	warn(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 65536, Max: 65536}))
+	for name, value := range map[string]string{
+		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "TERM": "linux",
+	} {
+		os.Setenv(name, value)
+	}
+	if err := loadModules(); err != nil {
+		return nil, err
+	}
+	options, err := commandLine()
+	if err != nil {
+		return nil, err
+	}
+	if options["oomlab.cgroup"] == "1" {
+		return options, mountCgroupV1()
+	}
+	return options, mountCgroupV2("/sys/fs/cgroup")
+}
+
+// warn prints what went wrong and is not fatal. A name that exists already is
+// as good as one that was made.
+func warn(err error) {
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
+	}
+}
+
+type mount struct{ source, target, fs, data string }
+
+// mount makes the directory and mounts it. The kernel may have mounted
+// devtmpfs itself.
+func (m mount) mount() error {
+	if err := os.MkdirAll(m.target, 0o755); err != nil {
+		return err
+	}
+	err := unix.Mount(m.source, m.target, m.fs, 0, m.data)
+	if err != nil && !errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("mount %s at %s: %w", m.fs, m.target, err)
+	}
+	return nil
+}
+
+func commandLine() (map[string]string, error) {
+	text, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	options := map[string]string{}
+	for _, word := range strings.Fields(string(text)) {
+		name, value, _ := strings.Cut(word, "=")
+		options[name] = value
+	}
+	return options, nil
+}
+
+// loadModules loads what the initramfs brings, in the order of the names, in
+// which each module comes after those it needs. A module that is built into
+// this kernel is as good as loaded.
+func loadModules() error {
+	names, err := filepath.Glob(guestModules)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = unix.FinitModule(int(f.Fd()), "", 0)
+		f.Close()
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("load %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// mountCgroupV2 mounts the one hierarchy and hands every controller on.
+func mountCgroupV2(at string) error {
+	if err := (mount{"cgroup2", at, "cgroup2", ""}).mount(); err != nil {
+		return err
+	}
+	controllers, err := os.ReadFile(filepath.Join(at, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	for _, name := range strings.Fields(string(controllers)) {
+		// Some cannot be handed on (cpu with real-time tasks); only memory must be.
+		err := os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte("+"+name), 0)
+		if err != nil && name == "memory" {
+			return err
+		}
+		warn(err)
+	}
+	return nil
+}
+
+// mountCgroupV1 mounts the memory controller and the freezer as hierarchies of
+// their own and the rest as cgroup v2. A kernel without v1's memory controller
+// gets it on v2, and the machine's facts say so.
+func mountCgroupV1() error {
+	if err := (mount{"tmpfs", "/sys/fs/cgroup", "tmpfs", "mode=755"}).mount(); err != nil {
+		return err
+	}
+	for _, name := range []string{"memory", "freezer"} {
+		warn(mount{"cgroup", "/sys/fs/cgroup/" + name, "cgroup", name}.mount())
+	}
+	return mountCgroupV2("/sys/fs/cgroup/unified")
+}
+
+// openChannel opens the serial line to the one who commands, without the
+// terminal's habits: no echo, no line editing, no translation.
+func openChannel(name string) (*os.File, error) {
+	if name == "" {
+		return nil, errors.New("the kernel command line has no oomlab.channel=DEVICE")
+	}
+	f, err := os.OpenFile(filepath.Join("/dev", name), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var ttyErr error
+	err = raw.Control(func(fd uintptr) {
+		t, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+		if errors.Is(err, unix.ENOTTY) {
+			return // a virtio port has no such habits
+		}
+		if err != nil {
+			ttyErr = err
+			return
+		}
+		t.Iflag, t.Oflag, t.Lflag = 0, 0, 0
+		t.Cflag = unix.CS8 | unix.CREAD | unix.CLOCAL | unix.B115200
+		t.Cc[unix.VMIN], t.Cc[unix.VTIME] = 1, 0
+		ttyErr = unix.IoctlSetTermios(int(fd), unix.TCSETS, t)
+	})
+	if err := errors.Join(err, ttyErr); err != nil {
+		return nil, fmt.Errorf("channel %s: %w", name, err)
+	}
+	return f, nil
+}

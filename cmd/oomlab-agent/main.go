@@ -1,0 +1,86 @@
+// Command oomlab-agent carries out plans on the machine it runs on.
+//
+// In a virtual machine it is PID 1: it sets the machine up, says Hello on the
+// device that the kernel command line names, and serves requests. Elsewhere it
+// serves on standard input and output. Either way it speaks package wire.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomlab/oomlab/harness/agent"
+)
+
+const usage = `usage: oomlab-agent serve [STRESSOR]
+       oomlab-agent version
+
+serve carries out plans that it reads as lines of JSON from standard input, and
+answers on standard output. STRESSOR is the stressor's binary; without it, the
+one called oomlab-stressor beside this program.
+
+exit status: 0 the line ended, 64 usage, 70 the line or the machine failed
+`
+
+// Exit statuses, those of oomlab.
+const (
+	exitUsage  = 64
+	exitBroken = 70
+)
+
+func main() {
+	if os.Getpid() == 1 {
+		bootAndServe()
+		return
+	}
+	os.Exit(command(os.Args[1:]))
+}
+
+func command(args []string) int {
+	switch {
+	case len(args) == 1 && args[0] == "version":
+		fmt.Println("oomlab-agent", agent.Build())
+		return 0
+	case len(args) >= 1 && len(args) <= 2 && args[0] == "serve":
+		stressor := ""
+		if len(args) == 2 {
+			stressor = args[1]
+		}
+		if err := serve(stressor); err != nil {
+			fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
+			return exitBroken
+		}
+		return 0
+	case len(args) == 1 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help"):
+		fmt.Print(usage)
+		return 0
+	}
+	fmt.Fprint(os.Stderr, usage)
+	return exitUsage
+}
+
+func serve(stressor string) error {
+	if stressor == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		stressor = filepath.Join(filepath.Dir(self), "oomlab-stressor")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	a, err := agent.New(ctx, agent.Options{Stressor: stressor, ScratchDir: "/run/oomlab", Own: true})
+	if err != nil {
+		return err
+	}
+	err = a.Serve(ctx, os.Stdin, os.Stdout)
+	if closeErr := a.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}

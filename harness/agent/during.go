@@ -1,0 +1,251 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+)
+
+// An action is one entry of the plan's During.
+type action struct {
+	plan  plan.During
+	state actionState
+	due   time.Time
+}
+
+type actionState int
+
+const (
+	actionWaiting actionState = iota // for the processes it comes after
+	actionDelayed                    // for its time
+	actionRunning
+	actionDone
+)
+
+// startActions starts what is due. Actions that may block are done by one
+// worker, one after the other, in the order in which they came due; the plan's
+// order decides between those that come due together.
+func (r *run) startActions() {
+	now := time.Now()
+	for _, a := range r.actions {
+		if a.state == actionWaiting && r.reached(a.plan.After) {
+			a.state, a.due = actionDelayed, now.Add(time.Duration(a.plan.DelayMS)*time.Millisecond)
+			if wait := a.due.Sub(now); wait > 0 {
+				time.AfterFunc(wait, func() { r.post(func() {}) }) // comes back here
+			}
+		}
+		if a.state != actionDelayed || a.due.After(now) {
+			continue
+		}
+		a.state = actionRunning
+		if a.plan.OOMScoreAdj != nil || a.plan.Signal != nil {
+			r.did(a, r.touchProcesses(a.plan)) // their pids are the loop's to know
+			continue
+		}
+		r.work <- func() {
+			err := r.perform(a.plan)
+			r.post(func() { r.did(a, err) })
+		}
+	}
+}
+
+func (r *run) did(a *action, err error) {
+	a.state = actionDone
+	text := describe(a.plan)
+	if err != nil {
+		r.failure(text + ": " + err.Error())
+	} else {
+		r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Did, Text: text})
+	}
+	r.happened()
+}
+
+// describe says in one line what an action does.
+func describe(d plan.During) string {
+	var parts []string
+	for _, c := range d.Writes {
+		for _, w := range c.Writes {
+			parts = append(parts, fmt.Sprintf("%s: %s = %s", c.Path, w.File, w.Value))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.OOMScoreAdj)) {
+		parts = append(parts, fmt.Sprintf("oom_score_adj of %s = %d", name, d.OOMScoreAdj[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Signal)) {
+		parts = append(parts, fmt.Sprintf("%s to %s", kernel.SignalName(d.Signal[name]), name))
+	}
+	if d.Freeze != "" {
+		parts = append(parts, "freeze "+d.Freeze)
+	}
+	if d.Thaw != "" {
+		parts = append(parts, "thaw "+d.Thaw)
+	}
+	for _, s := range d.Sysctls {
+		parts = append(parts, s.Key+" = "+s.Value)
+	}
+	if d.Sysrq != "" {
+		parts = append(parts, "sysrq-"+d.Sysrq)
+	}
+	if d.Swapoff {
+		parts = append(parts, "swapoff")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// perform does the actions that may block: a limit that is lowered waits for
+// reclaim and kills, swapoff for every page to come back.
+func (r *run) perform(d plan.During) error {
+	for _, c := range d.Writes {
+		for _, w := range c.Writes {
+			if err := writeFile(filepath.Join(r.tree.dir(c.Path), w.File), w.Value); err != nil {
+				return err
+			}
+		}
+	}
+	if d.Freeze != "" {
+		if err := r.tree.freeze(d.Freeze, true); err != nil {
+			return err
+		}
+	}
+	if d.Thaw != "" {
+		if err := r.tree.freeze(d.Thaw, false); err != nil {
+			return err
+		}
+	}
+	if err := setSysctls(r.agent.root, d.Sysctls); err != nil {
+		return err
+	}
+	if d.Sysrq != "" {
+		if err := writeFile(r.agent.root.Path("/proc/sysrq-trigger"), d.Sysrq); err != nil {
+			return err
+		}
+	}
+	if d.Swapoff {
+		return r.swapoff()
+	}
+	return nil
+}
+
+// swapoff switches all swap off; the plan's own and, on a machine of its own,
+// whatever there is.
+func (r *run) swapoff() error {
+	text, err := r.agent.root.Text("/proc/swaps")
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(text, "\n")
+	var errs []error
+	for _, line := range lines[1:] { // the first is the heading
+		if path, _, ok := strings.Cut(line, " "); ok {
+			errs = append(errs, swapoff(path))
+		}
+	}
+	if len(lines) < 2 {
+		return errors.New("no swap is on")
+	}
+	return errors.Join(errs...)
+}
+
+func (r *run) touchProcesses(d plan.During) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(d.OOMScoreAdj)) {
+		p := r.byName[name]
+		if p == nil || !p.alive() {
+			errs = append(errs, fmt.Errorf("process %s is not running", name))
+			continue
+		}
+		file := r.agent.root.Path("/proc", strconv.Itoa(p.pid), "oom_score_adj")
+		errs = append(errs, writeFile(file, strconv.Itoa(d.OOMScoreAdj[name])))
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Signal)) {
+		p := r.byName[name]
+		if p == nil || !p.alive() || p.pidfd < 0 {
+			errs = append(errs, fmt.Errorf("process %s is not running", name))
+			continue
+		}
+		if err := unix.PidfdSendSignal(p.pidfd, unix.Signal(d.Signal[name]), nil, 0); err != nil {
+			errs = append(errs, fmt.Errorf("%s to %s (pid %d): %w", kernel.SignalName(d.Signal[name]), name, p.pid, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// freezeDeadline bounds the wait for a cgroup to be frozen; a task in an
+// uninterruptible sleep can hold it up.
+const freezeDeadline = 10 * time.Second
+
+// freeze freezes or thaws a cgroup and waits until it is.
+func (t *tree) freeze(path string, frozen bool) error {
+	if t.version == 1 {
+		state := map[bool]string{true: "FROZEN", false: "THAWED"}[frozen]
+		return setFreezerState(filepath.Join(t.freezer, path, "freezer.state"), state)
+	}
+	value := map[bool]string{true: "1", false: "0"}[frozen]
+	events := filepath.Join(t.dir(path), "cgroup.events")
+	f, err := os.Open(events)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := writeFile(filepath.Join(t.dir(path), "cgroup.freeze"), value); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(freezeDeadline)
+	buf := make([]byte, 256)
+	for {
+		n, err := unix.Pread(int(f.Fd()), buf, 0)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", events, err)
+		}
+		if slices.Contains(strings.Split(string(buf[:n]), "\n"), "frozen "+value) {
+			return nil
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			return fmt.Errorf("%s: awaited frozen %s for %s, have %q", events, value, freezeDeadline, buf[:n])
+		}
+		_, err = unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}}, int(left.Milliseconds())+1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("poll %s: %w", events, err)
+		}
+	}
+}
+
+// setFreezerState writes the state of a cgroup v1 freezer until it is reached:
+// FREEZING becomes FROZEN when it is looked at, and nothing tells when (Documentation/
+// admin-guide/cgroup-v1/freezer-subsystem.rst).
+func setFreezerState(file, state string) error {
+	deadline := time.NewTimer(freezeDeadline)
+	defer deadline.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if err := writeFile(file, state); err != nil {
+			return err
+		}
+		now, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if strings.TrimSpace(string(now)) == state {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			return fmt.Errorf("%s: awaited %s for %s, have %q", file, state, freezeDeadline, strings.TrimSpace(string(now)))
+		}
+	}
+}

@@ -1,0 +1,251 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/agent/wire"
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/probe"
+	"github.com/oomlab/oomlab/stressor/profile"
+)
+
+// Hello says what the machine is and how much of it can be watched. What can
+// only be learnt by doing is done: a cgroup is made, a few idle stressors are
+// started in it and measured, and everything is put back.
+//
+// A machine on which that is not possible is not an error; its abilities say
+// what it lacks. An error means that the machine could not be read at all.
+func (a *Agent) Hello(ctx context.Context) (wire.Hello, error) {
+	tier := a.observers.tier()
+	o := probe.Options{Tier: tier.Tier, Hooks: tier.Hooks, HostOOM: a.hostOOM}
+	o.CgroupErr = a.measure(ctx, &o)
+	if ctx.Err() != nil {
+		return wire.Hello{}, ctx.Err()
+	}
+	if o.Badness == "" && o.CgroupErr == nil {
+		a.measureBadness(ctx, &o)
+	}
+	m, err := probe.Machine(ctx, a.root, o)
+	if err != nil {
+		return wire.Hello{}, err
+	}
+	if a.observers.kmsgErr != nil {
+		m.Abilities[kernel.AbilityKmsg] = kernel.Answer{Is: "no", Why: a.observers.kmsgErr.Error()}
+	}
+	return wire.Hello{Protocol: wire.Protocol, Build: Build(), Machine: m, Tier: tier}, nil
+}
+
+// Build names this build of oomlab: its version and the revision it was made of.
+func Build() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	out := info.Main.Version
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			out += " " + s.Value[:min(len(s.Value), 12)]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			out += " modified"
+		}
+	}
+	return out
+}
+
+// measureWithin bounds one round of measuring: three processes that do almost
+// nothing, on a machine that may be emulated.
+const measureWithin = 60 * time.Second
+
+// measurement is a plan of stressors that hold some pages each, the one called
+// idle none, each in a cgroup of its own.
+func (a *Agent) measurement(pages map[string]int64, order ...string) plan.Plan {
+	p := plan.Plan{
+		Base: uniqueBase("probe"), CgroupVersion: a.mount.Version,
+		WithinMS: measureWithin.Milliseconds(), DeadlineMS: measureWithin.Milliseconds(),
+	}
+	for _, name := range order {
+		prof := profile.Profile{Name: name, DeadlineMS: p.DeadlineMS}
+		if n := pages[name]; n > 0 {
+			prof.Steps = append(prof.Steps, profile.Step{Op: profile.Touch, Bytes: n * int64(os.Getpagesize())})
+		}
+		prof.Steps = append(prof.Steps, profile.Step{Op: profile.Hold})
+		p.Cgroups = append(p.Cgroups, plan.Cgroup{Path: "/" + name})
+		p.Processes = append(p.Processes, plan.Process{
+			Name: name, Of: name, Cgroup: "/" + name,
+			Launch:  profile.Launch{Comm: name, DeadlineMS: p.DeadlineMS},
+			Profile: prof,
+		})
+	}
+	return p
+}
+
+// measured carries a measurement out and calls inspect while all of its
+// processes are ready. Its error is why the machine cannot carry out plans.
+func (a *Agent) measured(ctx context.Context, p plan.Plan, inspect func(*run) error) error {
+	var trouble, looked error
+	err := a.carryOut(ctx, p, carry{
+		sink: func(ev evidence.Event) {
+			if ev.Kind == evidence.Failure {
+				trouble = errors.Join(trouble, errors.New(ev.Text))
+			}
+		},
+		settle: time.Millisecond,
+		inspect: func(r *run) {
+			if r.end != endSettled {
+				looked = fmt.Errorf("idle stressors were awaited for %s; the run ended: %s", measureWithin, r.end)
+				return
+			}
+			for _, q := range r.procs {
+				if q.state != ready {
+					looked = fmt.Errorf("idle stressor %s ended instead of being ready", q.plan.Name)
+					return
+				}
+			}
+			looked = inspect(r)
+		},
+	})
+	return errors.Join(err, looked, trouble)
+}
+
+// measure finds out what a new cgroup offers, what an idle stressor costs,
+// whether a child's oom_score_adj can be lowered and, if eBPF gets that far,
+// which counters oom_badness() reads.
+func (a *Agent) measure(ctx context.Context, o *probe.Options) error {
+	if a.mountErr != nil {
+		return a.mountErr
+	}
+	// odd numbers of pages leave residues in batched counters
+	p := a.measurement(map[string]int64{"odd1": 37, "odd2": 53}, "idle", "odd1", "odd2")
+	return a.measured(ctx, p, func(r *run) error {
+		files := a.root.CgroupFiles(relative(a.root, r.tree.dir("/idle")))
+		o.Cgroup = &files
+		idle := r.byName["idle"]
+		var err error
+		if o.Stressor, err = a.footprint(idle.pid, r.tree.dir("/idle")); err != nil {
+			return err
+		}
+		adj := a.root.Path("/proc", strconv.Itoa(idle.pid), "oom_score_adj")
+		o.NegativeAdj = &kernel.Answer{Is: "yes"}
+		if err := writeFile(adj, "-1"); err != nil {
+			o.NegativeAdj = &kernel.Answer{Is: "no", Why: err.Error()}
+		}
+		pids := []int{idle.pid, r.byName["odd1"].pid, r.byName["odd2"].pid}
+		if o.Badness, err = a.observers.badnessReads(ctx, pids); err != nil {
+			o.Badness = a.weigh(pids[1:])
+		}
+		return nil
+	})
+}
+
+// footprint measures one idle stressor: its counters, and what its cgroup is
+// charged with for it.
+func (a *Agent) footprint(pid int, dir string) (kernel.Footprint, error) {
+	page := kernel.Bytes(os.Getpagesize())
+	s, err := a.root.Status(pid)
+	if err != nil {
+		return kernel.Footprint{}, err
+	}
+	f := kernel.Footprint{Threads: s.Threads}
+	for _, amount := range []struct {
+		from *kernel.Bytes
+		to   *kernel.Pages
+	}{{s.RssAnon, &f.Anon}, {s.RssFile, &f.File}, {s.RssShmem, &f.Shmem}, {s.VmPTE, &f.PgTable}} {
+		if amount.from == nil {
+			return f, fmt.Errorf("/proc/%d/status lacks RssAnon, RssFile, RssShmem or VmPTE", pid)
+		}
+		*amount.to = amount.from.Pages(page)
+	}
+	file := filepath.Join(dir, "memory.current")
+	if a.mount.Version == 1 {
+		file = filepath.Join(dir, "memory.usage_in_bytes")
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return f, err
+	}
+	n, err := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64)
+	if err != nil {
+		return f, fmt.Errorf("%s: %q is not a number of bytes", file, b)
+	}
+	f.Charged = kernel.Bytes(n).Pages(page)
+	return f, nil
+}
+
+// weigh asks /proc/PID/oom_score of each process until one of them tells;
+// empty if none does.
+func (a *Agent) weigh(pids []int) kernel.BadnessReads {
+	if thread, ok, err := a.root.ThreadBatched(); err != nil || !ok {
+		return ""
+	} else if thread {
+		return kernel.ReadsThreadBatched
+	}
+	m := kernel.Machine{PageSize: kernel.Bytes(os.Getpagesize())}
+	if a.root.Memory(&m) != nil {
+		return ""
+	}
+	for _, pid := range pids {
+		if reads, err := a.root.MeasureBadness(pid, m); err == nil {
+			return reads
+		}
+	}
+	return ""
+}
+
+// weighLimit is how much memory measureBadness may take for a moment.
+const weighLimit = 128 * kernel.MiB
+
+// measureBadness tries stressors of sizes at which a step of oom_score is
+// likely to fall between the two readings of their counters: around a
+// thousandth of all memory (see probe.Telling). What it cannot find out it
+// leaves open.
+func (a *Agent) measureBadness(ctx context.Context, o *probe.Options) {
+	page := kernel.Bytes(os.Getpagesize())
+	m := kernel.Machine{PageSize: page}
+	if a.root.Memory(&m) != nil {
+		return
+	}
+	step := (m.MemTotal+m.SwapTotal).Pages(page)/1000 + 1
+	idle := o.Stressor.RSS() + o.Stressor.PgTable
+	for step < idle {
+		step += (m.MemTotal+m.SwapTotal).Pages(page)/1000 + 1
+	}
+	if step.Bytes(page) > weighLimit {
+		return
+	}
+	pages := map[string]int64{}
+	var order []string
+	for i, beyond := range []kernel.Pages{2, 7, 12, 17, 23, 29} {
+		name := "weight" + strconv.Itoa(i+1)
+		pages[name] = int64(max(step-idle+beyond, 1))
+		order = append(order, name)
+	}
+	a.measured(ctx, a.measurement(pages, order...), func(r *run) error {
+		var pids []int
+		for _, p := range r.procs {
+			pids = append(pids, p.pid)
+		}
+		o.Badness = a.weigh(pids)
+		return nil
+	})
+}
+
+// relative is a directory as probe.Root wants it: absolute on the machine that
+// the root shows.
+func relative(root probe.Root, dir string) string {
+	rel, err := filepath.Rel(string(root), dir)
+	if err != nil {
+		return dir
+	}
+	return "/" + rel
+}

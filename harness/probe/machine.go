@@ -1,0 +1,215 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// Options are what cannot be read and was found out by doing.
+type Options struct {
+	// Cgroup is what a freshly made memory cgroup offers; nil when none could
+	// be made, and CgroupErr says why.
+	Cgroup    *Cgroup
+	CgroupErr error
+	// NegativeAdj: what happened when a child's oom_score_adj was lowered; nil:
+	// not tried, then the capabilities tell.
+	NegativeAdj *kernel.Answer
+	// Tier is how far eBPF got (see evidence.Tier), Hooks how each hook fared.
+	Tier  int
+	Hooks map[string]string
+	// HostOOM: this machine may run out of memory as a whole.
+	HostOOM bool
+	// Badness and Stressor were measured by the caller; empty: unknown, and
+	// Badness is then concluded from what can be read.
+	Badness  kernel.BadnessReads
+	Stressor kernel.Footprint
+}
+
+// sysctls that change what the OOM killer does, or when it is invoked.
+var sysctls = []string{
+	"kernel.panic", "kernel.panic_on_oops", "kernel.randomize_va_space", "kernel.sysrq",
+	"vm.admin_reserve_kbytes", "vm.min_free_kbytes", "vm.oom_dump_tasks", "vm.oom_kill_allocating_task",
+	"vm.overcommit_memory", "vm.overcommit_ratio", "vm.panic_on_oom", "vm.swappiness",
+	"vm.user_reserve_kbytes", "vm.watermark_scale_factor",
+}
+
+// Machine reads a machine. A file that every machine has and that cannot be
+// read is an error; what is optional is left out, and abilities say what that
+// costs. A machine without a memory controller has Cgroup.Version 0.
+func Machine(ctx context.Context, r Root, o Options) (kernel.Machine, error) {
+	m := kernel.Machine{PageSize: kernel.Bytes(os.Getpagesize()), Sysctls: map[string]string{}}
+	var errs []error
+	text := func(path string) string {
+		v, err := r.Text(path)
+		errs = append(errs, err)
+		return v
+	}
+	m.Release = text("/proc/sys/kernel/osrelease")
+	m.Version = text("/proc/sys/kernel/version")
+	m.Arch = r.arch()
+	m.Boot, _ = r.Text("/proc/sys/kernel/random/boot_id") // absent from recordings
+	cpus, err := countList(text("/sys/devices/system/cpu/online"))
+	errs = append(errs, err)
+	m.CPUs = cpus
+	if err := r.Memory(&m); err != nil {
+		errs = append(errs, err)
+	}
+	if errors.Join(errs...) != nil {
+		return m, fmt.Errorf("probe: %w", errors.Join(errs...))
+	}
+	for _, key := range sysctls {
+		if v, err := r.Sysctl(key); err == nil { // not every kernel has all
+			m.Sysctls[key] = v
+		}
+	}
+	m.THP = chosen(r, "/sys/kernel/mm/transparent_hugepage/enabled")
+	var mountErr error
+	m.Cgroup, mountErr = r.CgroupMount()
+	if o.CgroupErr == nil {
+		o.CgroupErr = mountErr
+	}
+	files := r.CgroupFiles(m.Cgroup.Root + "/" + m.Cgroup.Self)
+	if o.Cgroup != nil {
+		files = *o.Cgroup
+	}
+	files.Apply(&m.Cgroup)
+	m.Stressor, m.Badness = o.Stressor, o.Badness
+	if m.Badness == "" {
+		if m.Badness, err = r.ConcludeBadness(m.Release); err != nil {
+			return m, fmt.Errorf("probe: %w", err)
+		}
+	}
+	if m.Others, err = r.Others(ctx, m); err != nil {
+		return m, fmt.Errorf("probe: %w", err)
+	}
+	m.Abilities = r.abilities(m, files, o)
+	return m, nil
+}
+
+// Memory reads how much memory the machine has and has left into m.
+func (r Root) Memory(m *kernel.Machine) error {
+	info, err := r.Meminfo()
+	if err != nil {
+		return err
+	}
+	zones, err := r.Zoneinfo()
+	if err != nil {
+		return err
+	}
+	m.MemTotal, m.MemFree, m.SwapTotal, m.SwapFree = info.MemTotal, info.MemFree, info.SwapTotal, info.SwapFree
+	if info.MemAvailable != nil {
+		m.MemAvailable = *info.MemAvailable
+	}
+	m.WatermarkMin, m.Nodes = zones.Min, zones.Nodes
+	return nil
+}
+
+// arch is the machine's architecture as uname -m says it. The kernel shows it
+// below /proc since 6.1; an older one runs on what this binary was built for.
+func (r Root) arch() string {
+	if arch, err := r.Text("/proc/sys/kernel/arch"); err == nil {
+		return arch
+	}
+	switch runtime.GOARCH {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	}
+	return runtime.GOARCH
+}
+
+// countList counts the members of a list such as "0-3,8".
+func countList(list string) (int, error) {
+	n := 0
+	for part := range strings.SplitSeq(list, ",") {
+		from, to, ranged := strings.Cut(part, "-")
+		first, err := strconv.Atoi(from)
+		last := first
+		if err == nil && ranged {
+			last, err = strconv.Atoi(to)
+		}
+		if err != nil || last < first {
+			return 0, fmt.Errorf("%q is not a list of CPUs such as 0-3,8", list)
+		}
+		n += last - first + 1
+	}
+	return n, nil
+}
+
+// chosen is the word in brackets of a file such as "always [madvise] never";
+// empty when there is none.
+func chosen(r Root, path string) string {
+	text, err := r.Text(path)
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(text, "[")
+	word, _, _ := strings.Cut(rest, "]")
+	return word
+}
+
+// Others lists the processes that a host-wide OOM could choose, in the order
+// in which the kernel visits them: oldest first (for_each_process follows the
+// list of forks). Those it never chooses are left out: global init, kernel
+// threads, and what has oom_score_adj -1000.
+func (r Root) Others(ctx context.Context, m kernel.Machine) ([]kernel.Candidate, error) {
+	entries, err := os.ReadDir(r.Path("/proc"))
+	if err != nil {
+		return nil, err
+	}
+	type aged struct {
+		kernel.Candidate
+		start uint64
+	}
+	var all []aged
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == 1 {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		// A process that ends while it is read is not a candidate.
+		stat, err1 := r.Stat(pid)
+		status, err2 := r.Status(pid)
+		adj, err3 := r.OOMScoreAdj(pid)
+		if err1 != nil || err2 != nil || err3 != nil || status.VmRSS == nil || adj == -1000 {
+			continue
+		}
+		c := kernel.Candidate{PID: pid, Comm: stat.Comm, RSS: stat.RSS, Adj: adj}
+		if m.Badness == kernel.ReadsExact {
+			c.RSS = status.VmRSS.Pages(m.PageSize)
+		}
+		if status.VmSwap != nil {
+			c.Swap = status.VmSwap.Pages(m.PageSize)
+		}
+		if status.VmPTE != nil {
+			c.PgTables = *status.VmPTE
+		}
+		all = append(all, aged{c, stat.StartTime})
+	}
+	slices.SortStableFunc(all, func(a, b aged) int {
+		if a.start != b.start {
+			if a.start < b.start {
+				return -1
+			}
+			return 1
+		}
+		return a.PID - b.PID
+	})
+	out := make([]kernel.Candidate, len(all))
+	for i, c := range all {
+		out[i] = c.Candidate
+	}
+	return out, nil
+}
