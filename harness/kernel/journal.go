@@ -1,0 +1,204 @@
+package kernel
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// journalEntry is what matters of one entry of the systemd journal.
+type journalEntry struct {
+	message   []byte
+	has       bool
+	at, host  string
+	transport string
+	ident     string
+}
+
+// kernel reports whether the entry is the kernel's, as far as it says.
+func (e *journalEntry) kernel() bool {
+	if e.transport != "" {
+		return e.transport == "kernel"
+	}
+	return e.ident == "" || e.ident == "kernel"
+}
+
+// set takes one field. Of the two clocks the kernel's own is kept.
+func (e *journalEntry) set(name string, value []byte) {
+	switch name {
+	case "MESSAGE":
+		e.message, e.has = append([]byte(nil), value[:min(len(value), maxLine)]...), true
+	case "_TRANSPORT":
+		e.transport = string(value)
+	case "SYSLOG_IDENTIFIER":
+		e.ident = string(value)
+	case "_HOSTNAME":
+		e.host = string(value)
+	case "_SOURCE_MONOTONIC_TIMESTAMP":
+		if usec, err := strconv.ParseInt(string(value), 10, 64); err == nil && usec >= 0 {
+			e.at = strconv.FormatInt(usec/1e6, 10) + "." + zeroPad(usec%1e6)
+		}
+	case "__REALTIME_TIMESTAMP":
+		if e.at == "" {
+			e.at = string(value)
+		}
+	}
+}
+
+// give hands the entry's message to the parser: it is the kernel's record,
+// whole.
+func (s *scanner) give(e *journalEntry) {
+	if !e.has {
+		return
+	}
+	l := Record{Text: string(e.message)}.logLine()
+	l.at, l.host, l.foreign = e.at, e.host, !e.kernel()
+	s.parser.accept(l)
+}
+
+// isFieldName recognises a line of journalctl -o export that announces a
+// binary field: the name alone.
+func isFieldName(line []byte) bool {
+	if len(line) == 0 || len(line) > 64 {
+		return false
+	}
+	for _, c := range line {
+		if (c < 'A' || c > 'Z') && c != '_' && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// exportLine takes one line of journalctl -o export. An empty line ends the
+// entry.
+func (s *scanner) exportLine(line []byte) {
+	if len(line) == 0 {
+		s.endEntry()
+		return
+	}
+	name, value, ok := bytes.Cut(line, []byte{'='})
+	if !ok || !isFieldName(name) {
+		return
+	}
+	if s.entry == nil {
+		s.entry = &journalEntry{}
+	}
+	s.entry.set(string(name), value)
+}
+
+func (s *scanner) endEntry() {
+	if e := s.entry; e != nil {
+		s.entry = nil
+		s.give(e)
+	}
+}
+
+// binaryField takes a field of journalctl -o export whose value is not plain
+// text: NAME, newline, eight bytes of length, the value, newline. n is where
+// the name ends.
+func (s *scanner) binaryField(data []byte, n int, cut bool) (int, bool) {
+	rest := data[n+1:]
+	if len(rest) < 8 {
+		return len(data), cut
+	}
+	size := binary.LittleEndian.Uint64(rest)
+	if size > scanBuffer/2 {
+		return n + 1, true // not a length, or nothing worth having
+	}
+	if uint64(len(rest)) < 8+size+1 {
+		if !cut {
+			return 0, false
+		}
+		size = uint64(len(rest)) - 8
+	}
+	if s.entry == nil {
+		s.entry = &journalEntry{}
+	}
+	s.entry.set(string(data[:n]), rest[8:8+size])
+	return min(n+1+8+int(size)+1, len(data)), true
+}
+
+// jsonLine takes a line that is a JSON object with a log message in it, as
+// journalctl -o json and -o json-pretty, container runtimes and log shippers
+// write it. It reports whether the line was one.
+func (s *scanner) jsonLine(line []byte) bool {
+	line = bytes.TrimPrefix(line, []byte("data: "))
+	if value, ok := bytes.CutPrefix(line, []byte(`"MESSAGE" : `)); ok {
+		if text, ok := jsonText(bytes.TrimSuffix(bytes.TrimRight(value, "\r "), []byte{','})); ok {
+			s.give(&journalEntry{message: text, has: true})
+			return true
+		}
+	}
+	var fields map[string]json.RawMessage
+	if line[0] != '{' || json.Unmarshal(line, &fields) != nil {
+		return false
+	}
+	for _, key := range []string{"jsonPayload", "journald", "fields"} {
+		var inner map[string]json.RawMessage
+		if json.Unmarshal(fields[key], &inner) == nil {
+			for k, v := range inner {
+				if _, twice := fields[k]; !twice {
+					fields[k] = v
+				}
+			}
+		}
+	}
+	var e journalEntry
+	for _, name := range []string{"_TRANSPORT", "SYSLOG_IDENTIFIER", "_HOSTNAME", "_SOURCE_MONOTONIC_TIMESTAMP", "__REALTIME_TIMESTAMP", "MESSAGE"} {
+		if text, ok := jsonText(fields[name]); ok {
+			e.set(name, text)
+		}
+	}
+	if e.has {
+		s.give(&e)
+		return true
+	}
+	for _, key := range []string{"message", "log", "msg", "textPayload"} {
+		text, ok := jsonText(fields[key])
+		if !ok {
+			continue
+		}
+		for _, key := range []string{"host", "hostname", "node"} {
+			if host, ok := jsonText(fields[key]); ok && e.host == "" {
+				e.host = string(host)
+			}
+		}
+		for line := range strings.SplitSeq(strings.TrimRight(string(text), "\n"), "\n") {
+			l := parseLogLine(line)
+			if l.host == "" {
+				l.host = e.host
+			}
+			l.foreign = l.foreign || !e.kernel()
+			s.parser.accept(l)
+		}
+		return true
+	}
+	return false
+}
+
+// jsonText gives a JSON string, or an array of bytes, which is how journalctl
+// writes what is not UTF-8.
+func jsonText(raw json.RawMessage) ([]byte, bool) {
+	if len(raw) == 0 {
+		return nil, false
+	}
+	var text string
+	if raw[0] == '"' && json.Unmarshal(raw, &text) == nil {
+		return []byte(text), true
+	}
+	var codes []int
+	if raw[0] != '[' || json.Unmarshal(raw, &codes) != nil {
+		return nil, false
+	}
+	b := make([]byte, 0, len(codes))
+	for _, c := range codes {
+		if c < 0 || c > 255 {
+			return nil, false
+		}
+		b = append(b, byte(c))
+	}
+	return b, true
+}

@@ -1,0 +1,405 @@
+package kernel
+
+import (
+	"strconv"
+	"strings"
+)
+
+// logLine is one line of a kernel log with its prefix taken off.
+type logLine struct {
+	at, host, caller string
+	text             string
+	kind             kind
+	// prefixed: the line had a time or a tag of its own, so it is not the
+	// rest of the line before it.
+	prefixed bool
+	// record: text is exactly what the kernel printed at once, so it is never
+	// wrapped and a newline in it is the kernel's own.
+	record bool
+	// foreign: the line says itself that another program wrote it.
+	foreign bool
+}
+
+// parseLogLine finds the kernel's text in a line of any log: raw /dev/kmsg,
+// dmesg, journalctl, syslog, a serial console, a container runtime's log, a
+// quoted mail.
+//
+// The prefix is taken off from the left, piece by piece, and only pieces that
+// are known; a name inside the text that looks like a prefix stays a name.
+// Where a line begins with something unknown, the text is looked for behind
+// "kernel: " and behind a time in brackets.
+func parseLogLine(s string) logLine {
+	s = strings.Trim(s, "\r\x00")
+	if strings.IndexByte(s, 0x1b) >= 0 {
+		s = strings.TrimRight(stripANSI(s), "\r")
+	}
+	if strings.Contains(s, nbsp) {
+		s = plainSpaces(s)
+	}
+	if s == "" {
+		return logLine{}
+	}
+	if s[0] >= '0' && s[0] <= '9' && isKmsg(s) {
+		if r, err := ParseKmsgRecord([]byte(s)); err == nil {
+			return r.logLine()
+		}
+	}
+	s = stripQuotes(s)
+	var l logLine
+	// Lines of the kernel's that begin the line are bare.
+	if l.kind = classify(s); l.kind != kindNone {
+		l.text = s
+		return l
+	}
+	rest := s
+	if n := prioTag(rest); n > 0 {
+		l.prefixed = true
+		rest = rest[n:]
+		if strings.HasPrefix(rest, "1 ") { // RFC 5424
+			rest = rest[2:]
+		}
+	}
+	// Several times can stand one behind the other: syslog's, the kernel's.
+	for range 3 {
+		at, after, ok := cutTime(rest)
+		if !ok || strings.HasPrefix(after, invoked[1:]) { // the name is a time
+			break
+		}
+		l.prefixed = true
+		if l.at == "" {
+			l.at = at
+		}
+		rest = after
+		for {
+			caller, after, ok := cutCaller(rest)
+			if !ok {
+				break
+			}
+			l.caller, rest = caller, after
+		}
+		for _, stream := range []string{"stdout F ", "stderr F ", "stdout P ", "stderr P "} {
+			rest = strings.TrimPrefix(rest, stream)
+		}
+		if l.kind = classify(rest); l.kind != kindNone {
+			l.text = rest
+			return l
+		}
+		if n := prioTag(rest); n > 0 {
+			rest = rest[n:]
+		}
+		if host, after, foreign, ok := cutTag(rest); ok {
+			if foreign {
+				if isHead(rest) { // "x: y invoked oom-killer:" of a bare log
+					break
+				}
+				return logLine{prefixed: true, foreign: true}
+			}
+			if l.host == "" {
+				l.host = host
+			}
+			rest = after
+		}
+	}
+	if !l.prefixed {
+		if i := strings.Index(rest[:min(len(rest), 256)], "kernel: "); i >= 0 && !isHead(s) {
+			after := rest[i+len("kernel: "):]
+			inner := parseLogLine(after)
+			if inner.kind != kindNone || inner.at != "" {
+				inner.prefixed = true
+				return inner
+			}
+			rest, l.prefixed = after, true
+		} else if rest == "kernel:" {
+			return logLine{prefixed: true}
+		} else if i := consoleTime(rest); i > 0 && !isHead(s) {
+			inner := parseLogLine(rest[i:])
+			inner.prefixed = true
+			return inner
+		}
+	}
+	if l.kind = classify(strings.TrimLeft(rest, " \t")); l.kind != kindNone {
+		rest = strings.TrimLeft(rest, " \t")
+	} else if isHead(rest) || isHead(strings.TrimSpace(rest)) {
+		l.kind = kindHead
+		if !l.prefixed {
+			rest = strings.TrimLeft(rest, " \t")
+		}
+	} else if i := strings.Index(rest, invoked); i > maxComm {
+		// An unknown prefix, and a name behind it: the last word is a guess,
+		// but the report is there.
+		l.kind, l.prefixed = kindHead, true
+		rest = rest[strings.LastIndexAny(rest[:i], " \t")+1:]
+	} else if isCpuset(rest) {
+		l.kind = kindCpuset
+	}
+	l.text = rest
+	return l
+}
+
+// logLine makes a record a line; it needs no looking for the text.
+func (r Record) logLine() logLine {
+	l := logLine{
+		at:     strconv.FormatInt(r.USec/1e6, 10) + "." + zeroPad(r.USec%1e6),
+		caller: r.Caller, text: r.Text, prefixed: true, record: true,
+		foreign: r.Facility != 0,
+	}
+	if l.kind = classify(l.text); l.kind == kindNone {
+		switch {
+		case isHead(l.text):
+			l.kind = kindHead
+		case isCpuset(l.text):
+			l.kind = kindCpuset
+		case l.text != "" && l.text[0] == ' ': // " </TASK>"
+			l.kind = classify(strings.TrimLeft(l.text, " "))
+			if l.kind != kindOther {
+				l.kind = kindNone
+			}
+		}
+	}
+	return l
+}
+
+func zeroPad(usec int64) string {
+	s := strconv.FormatInt(usec, 10)
+	return "000000"[:max(0, 6-len(s))] + s
+}
+
+// isKmsg recognises prio,seq,usec,flag at the start of a line.
+func isKmsg(s string) bool {
+	for range 3 {
+		n := digits(s)
+		if n == 0 || n > 20 || n == len(s) || s[n] != ',' && s[n] != ';' {
+			return false
+		}
+		s = s[n+1:]
+	}
+	return strings.IndexByte(s[:min(len(s), 200)], ';') >= 0
+}
+
+// isCpuset recognises "x cpuset=/ mems_allowed=0", which up to 4.20 follows
+// the head.
+func isCpuset(s string) bool {
+	i := strings.Index(s, " cpuset=")
+	return i >= 0 && i <= maxComm && strings.Contains(s[i:], " mems_allowed=")
+}
+
+const nbsp = "\u00a0"
+
+// plainSpaces undoes what mail programs do to runs of spaces: they make some of
+// them no-break spaces. A no-break space that stands alone is left; it is part
+// of a name.
+func plainSpaces(s string) string {
+	if strings.HasPrefix(s, nbsp) || strings.Contains(s, nbsp+" ") || strings.Contains(s, " "+nbsp) || strings.Contains(s, nbsp+nbsp) {
+		return strings.ReplaceAll(s, nbsp, " ")
+	}
+	return s
+}
+
+// stripANSI takes out the colours of dmesg and journalctl.
+func stripANSI(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != 0x1b {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+1 < len(s) && s[i+1] == '[' {
+			for i += 2; i < len(s) && (s[i] < 0x40 || s[i] > 0x7e); i++ {
+			}
+		} else {
+			i++
+		}
+	}
+	return b.String()
+}
+
+// stripQuotes takes off what mail programs and archives put around a line.
+func stripQuotes(s string) string {
+	trimmed := strings.TrimLeft(s, " \t")
+	if trimmed == "" || strings.IndexByte(">|&<", trimmed[0]) < 0 {
+		return s
+	}
+	s = trimmed
+	for {
+		before := s
+		for _, p := range []string{"&gt;", "&nbsp;", "<div>", "<p>", "<pre>", ">", "| "} {
+			s = strings.TrimPrefix(s, p)
+		}
+		if s == before {
+			break
+		}
+		s = strings.TrimLeft(s, " \t")
+	}
+	for _, p := range []string{"</p>", "</div>", "<br>", "<br/>", "<br />"} {
+		s = strings.TrimSuffix(s, p)
+	}
+	return s
+}
+
+// prioTag is the length of "<6>" at the start of s.
+func prioTag(s string) int {
+	if len(s) < 3 || s[0] != '<' {
+		return 0
+	}
+	n := digits(s[1:])
+	if n == 0 || n > 3 || len(s) < n+2 || s[n+1] != '>' {
+		return 0
+	}
+	return n + 2
+}
+
+// cutCaller takes the tag of CONFIG_PRINTK_CALLER off: "[ T123] ", "[   C0] ".
+func cutCaller(s string) (caller, rest string, ok bool) {
+	t := strings.TrimLeft(s, " ")
+	if !strings.HasPrefix(t, "[") {
+		return "", s, false
+	}
+	inside, rest, ok := strings.Cut(t[1:], "]")
+	inside = strings.TrimSpace(inside)
+	if !ok || len(inside) < 2 || len(inside) > 12 || inside[0] != 'T' && inside[0] != 'C' || digits(inside[1:]) != len(inside)-1 {
+		return "", s, false
+	}
+	return inside, strings.TrimPrefix(rest, " "), true
+}
+
+// cutTime takes a time off, in any of the forms that dmesg, journalctl and
+// syslog write it, in any language, and one space behind it.
+func cutTime(s string) (at, rest string, ok bool) {
+	if strings.HasPrefix(s, "[") {
+		inside, rest, ok := strings.Cut(s[1:], "]")
+		if !ok || len(inside) > 64 {
+			return "", s, false
+		}
+		trimmed := strings.TrimSpace(strings.Trim(inside, "<> "))
+		if !isMonotonic(strings.TrimPrefix(trimmed, "+")) && clock(inside) < 0 {
+			return "", s, false
+		}
+		return trimmed, strings.TrimPrefix(rest, " "), true
+	}
+	head := s[:min(len(s), 64)]
+	i := clock(head)
+	if i < 0 {
+		// journalctl -o short-unix
+		if n := digits(s); n >= 9 && n <= 11 {
+			word, rest, ok := strings.Cut(s, " ")
+			if ok && isMonotonic(word) {
+				return word, rest, true
+			}
+		}
+		return "", s, false
+	}
+	// In front of the clock stand a date, a weekday or nothing: at most four
+	// words and no punctuation that a date would not have.
+	if strings.ContainsAny(head[:i], ":=()[]{}\"") || len(strings.Fields(head[:i])) > 4 {
+		return "", s, false
+	}
+	end := strings.IndexByte(s[i:], ' ')
+	if end < 0 {
+		return s, "", true
+	}
+	end += i
+	// Behind it can stand a zone or a year.
+	if word, _, ok := strings.Cut(s[end+1:], " "); ok && isZone(word) {
+		end += 1 + len(word)
+	}
+	return s[:end], s[end+1:], true
+}
+
+// clock finds HH:MM, of a time of day, in s.
+func clock(s string) int {
+	for i := 0; i+5 <= len(s); i++ {
+		if s[i+2] != ':' || digits(s[i:i+2]) != 2 || digits(s[i+3:i+5]) != 2 {
+			continue
+		}
+		if i > 0 && s[i-1] != ' ' && s[i-1] != 'T' && s[i-1] != '-' {
+			continue
+		}
+		if i+5 < len(s) && s[i+5] != ':' && s[i+5] != ' ' {
+			continue
+		}
+		return i
+	}
+	return -1
+}
+
+func isMonotonic(s string) bool {
+	n := digits(s)
+	return n > 0 && n < len(s) && s[n] == '.' && digits(s[n+1:]) == len(s)-n-1 && len(s)-n > 1
+}
+
+// isZone recognises what can stand behind a clock: UTC, CEST, +0200, 2025. A
+// host's name in capitals looks like a zone; that only costs the host.
+func isZone(s string) bool {
+	if len(s) == 4 && digits(s) == 4 {
+		return true
+	}
+	if len(s) == 5 && (s[0] == '+' || s[0] == '-') && digits(s[1:]) == 4 {
+		return true
+	}
+	if len(s) < 3 || len(s) > 5 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < 'A' || s[i] > 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+// cutTag takes "host kernel: " off what follows a time. ok says that there is
+// a tag, foreign that it is another program's.
+func cutTag(s string) (host, rest string, foreign, ok bool) {
+	pos := 0
+	for n := range 5 {
+		word, after, more := strings.Cut(s[pos:], " ")
+		if word == "" || len(word) > 255 {
+			return "", s, false, false
+		}
+		name, colon := strings.CutSuffix(word, ":")
+		name, _, _ = strings.Cut(name, "[")
+		switch {
+		case colon && (name == "kernel" || name == "vmunix"):
+			return host, after, false, true
+		case !colon && n > 0 && word == "kernel" && strings.HasPrefix(after, "- "):
+			// RFC 5424: kernel - - - text
+			for range 3 {
+				_, after, _ = strings.Cut(after, " ")
+			}
+			return host, after, false, true
+		case colon && n > 0 && isTag(word):
+			return "", s, true, true
+		}
+		if !more || strings.HasPrefix(word, "[") {
+			return "", s, false, false
+		}
+		if n == 0 {
+			host = word
+		}
+		pos += len(word) + 1
+	}
+	return "", s, false, false
+}
+
+// isTag recognises a program's syslog tag: "sshd[12]:", "systemd:".
+func isTag(word string) bool {
+	name, ok := strings.CutSuffix(word, ":")
+	if name, _, ok := strings.Cut(name, "["); ok && name != "" {
+		return true
+	}
+	return ok && name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./@") == ""
+}
+
+// consoleTime finds "[12.345678] " inside a line, as behind a login prompt.
+func consoleTime(s string) int {
+	for i := 1; i < min(len(s), 256); i++ {
+		if s[i] != '[' || s[i-1] == '(' {
+			continue
+		}
+		inside, _, ok := strings.Cut(s[i+1:], "]")
+		if ok && len(inside) <= 24 && isMonotonic(strings.TrimSpace(inside)) {
+			return i
+		}
+	}
+	return -1
+}

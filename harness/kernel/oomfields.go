@@ -1,0 +1,384 @@
+package kernel
+
+import (
+	"strconv"
+	"strings"
+)
+
+// parseHead reads what is behind "invoked oom-killer:".
+func parseHead(rest string) Trigger {
+	var t Trigger
+	s := squeeze(rest)
+	if _, v, ok := strings.Cut(s, "gfp_mask="); ok {
+		end := strings.IndexAny(v, ",(")
+		if end < 0 {
+			end = len(v)
+		}
+		if mask, err := strconv.ParseUint(v[:end], 0, 64); err == nil {
+			t.GFPMask = &mask
+		}
+		if end < len(v) && v[end] == '(' {
+			t.GFP, _, _ = strings.Cut(v[end+1:], ")")
+		}
+	}
+	if _, v, ok := strings.Cut(s, "nodemask="); ok {
+		t.NodeMask, _, _ = strings.Cut(v, ",order=")
+	}
+	if _, v, ok := strings.Cut(s, "order="); ok {
+		t.Order, _ = integer(v)
+	}
+	if _, v, ok := strings.Cut(s, "oom_score_adj="); ok {
+		t.Adj, _ = integer(v)
+	}
+	return t
+}
+
+// parseCPU reads the line of dump_stack_print_info(). comm, where it is known,
+// helps to find the end of the name.
+func parseCPU(s, comm string) (pid *int, name, release string) {
+	for _, form := range [][2]string{{"PID: ", " Comm: "}, {"Pid: ", ", comm: "}} {
+		_, v, ok := strings.Cut(s, form[0])
+		if !ok {
+			continue
+		}
+		if pid, ok = integer(v); !ok {
+			return nil, "", ""
+		}
+		_, rest, ok := strings.Cut(v, form[1])
+		if !ok {
+			return pid, "", ""
+		}
+		if after, ok := strings.CutPrefix(rest, comm); ok && comm != "" {
+			name, rest = comm, after
+		} else {
+			end := len(rest)
+			for _, mark := range []string{" Not tainted ", " Tainted: ", " Kdump: "} {
+				if i := strings.Index(rest, mark); i >= 0 && i < end {
+					end = i
+				}
+			}
+			name, rest = rest[:end], rest[end:]
+		}
+		// The release stands before the build's number, "#1".
+		words := strings.Fields(rest)
+		for i := 1; i < len(words); i++ {
+			if words[i][0] == '#' {
+				if w := words[i-1]; strings.Contains(w, ".") && digits(w) > 0 {
+					release = w
+				}
+				break
+			}
+		}
+		return pid, name, release
+	}
+	return nil, "", ""
+}
+
+// parseUsage reads a "memory: usage" line.
+func parseUsage(s string) (Usage, bool) {
+	s = squeeze(s)
+	var u Usage
+	for _, f := range []struct {
+		name, unit string
+		to         *uint64
+	}{{"usage", "kB,", &u.UsageKB}, {"limit", "kB,", &u.LimitKB}, {"failcnt", "", &u.Failcnt}} {
+		_, v, ok := strings.Cut(s, f.name)
+		if !ok {
+			return u, false
+		}
+		n, rest, ok := unsigned(v)
+		if !ok || !strings.HasPrefix(rest, f.unit) {
+			return u, false
+		}
+		*f.to, s = n, rest
+	}
+	return u, true
+}
+
+// killTail is what stands behind the name in a line that names a process as
+// "N (comm) ...". The name may hold parentheses and the words that follow it,
+// so the last place where they fit counts.
+func killTail(s string) string {
+	_, _, tail, _ := splitProcess(s, "total-vm:")
+	return tail
+}
+
+// splitProcess splits "... N (comm) tail", where tail begins with next. If it
+// does not, because the line is cut, the name ends at the last parenthesis.
+func splitProcess(s, next string) (pid int, comm, tail string, ok bool) {
+	i := strings.Index(s, "process")
+	if i >= 0 {
+		i += len("process")
+	} else if i = strings.Index(s, "OOM victim"); i >= 0 {
+		i += len("OOM victim")
+	} else if i = strings.Index(s, "pid:"); i >= 0 {
+		i += len("pid:")
+	} else {
+		return 0, "", "", false
+	}
+	s = strings.TrimLeft(s[i:], " ")
+	n, s, ok := number(s)
+	if !ok || n < 0 || n > 1<<31-1 {
+		return 0, "", "", false
+	}
+	pid = int(n)
+	open := strings.IndexByte(s, '(')
+	if open < 0 {
+		return pid, "", "", true
+	}
+	s = s[open+1:]
+	shut := strings.LastIndex(s, ") "+next)
+	if shut < 0 {
+		shut = strings.LastIndexByte(s, ')')
+	}
+	if shut < 0 {
+		return pid, s, "", true
+	}
+	return pid, s[:shut], strings.TrimLeft(s[shut+1:], " "), true
+}
+
+// sizes reads the key:NkB list at the end of a kill or reaper line.
+func sizes(tail string, keys map[string]**uint64) {
+	tail = squeeze(tail)
+	for key, to := range keys {
+		_, v, ok := strings.Cut(tail, key)
+		if !ok {
+			continue
+		}
+		if n, rest, ok := unsigned(v); ok && strings.HasPrefix(rest, "k") {
+			*to = &n
+		}
+	}
+}
+
+// parseKill reads a "Killed process" line.
+func parseKill(s string) (KillLine, bool) {
+	var k KillLine
+	k.Message, _ = classifyKill(s)
+	pid, comm, tail, ok := splitProcess(s[len(k.Message):], "total-vm:")
+	if !ok {
+		return k, false
+	}
+	k.PID, k.Comm = pid, comm
+	sizes(tail, map[string]**uint64{
+		"total-vm:": &k.TotalVMKB, "anon-rss:": &k.AnonRSSKB, "file-rss:": &k.FileRSSKB,
+		"shmem-rss:": &k.ShmemRSSKB, "pgtables:": &k.PgTablesKB,
+	})
+	tail = squeeze(tail)
+	if _, v, ok := strings.Cut(tail, "UID:"); ok {
+		if uid, _, ok := number(v); ok {
+			k.UID = &uid
+		}
+	}
+	if _, v, ok := strings.Cut(tail, "oom_score_adj:"); ok {
+		k.Adj, _ = integer(v)
+	}
+	return k, true
+}
+
+// parseChosen reads "Kill process N (comm) score S or sacrifice child".
+func parseChosen(s string) (KillLine, bool) {
+	var k KillLine
+	k.Message, _ = classifyKill(s)
+	pid, comm, tail, ok := splitProcess(s[len(k.Message):], "score ")
+	if !ok {
+		return k, false
+	}
+	k.PID, k.Comm, k.Announced, k.ChosenPID, k.ChosenComm = pid, comm, true, &pid, comm
+	if _, v, ok := strings.Cut(squeeze(tail), "score"); ok {
+		k.Score, _ = integer(v)
+	}
+	return k, true
+}
+
+// summary is the oom-kill: line.
+type summary struct {
+	constraint, nodemask, cpuset, mems, oomMemcg, taskMemcg, comm string
+	global                                                        bool
+	pid                                                           *int
+	uid                                                           *int64
+	whole                                                         bool
+}
+
+// parseSummary reads the oom-kill: line. Names of cgroups and processes are in
+// it without quotes, so it is read from both ends, and what is left in the
+// middle is split where the result makes sense: a victim's cgroup is below the
+// one whose limit was hit, and a process's name is short. name gives the name
+// of a process in the task table.
+func parseSummary(s string, name func(pid int) (string, bool)) summary {
+	var m summary
+	s = strings.TrimPrefix(s, "oom-kill:")
+	if i := strings.LastIndex(s, ",uid="); i >= 0 {
+		if uid, rest, ok := number(s[i+len(",uid="):]); ok && strings.TrimSpace(rest) == "" {
+			m.uid, m.whole = &uid, true
+			s = s[:i]
+		}
+	}
+	if i := strings.LastIndex(s, ",pid="); i >= 0 && m.whole {
+		if pid, ok := integer(s[i+len(",pid="):]); ok {
+			m.pid = pid
+			s = s[:i]
+		}
+	}
+	const task = ",task="
+	at := -1
+	for i := strings.Index(s, task); i >= 0; {
+		comm := s[i+len(task):]
+		if len(comm) <= maxComm || len(unescapeHex([]byte(comm))) <= maxComm {
+			if at < 0 {
+				at = i
+			}
+			if m.pid != nil {
+				if known, ok := name(*m.pid); ok && known == comm {
+					at = i
+					break
+				}
+			}
+		}
+		next := strings.Index(s[i+1:], task)
+		if next < 0 {
+			break
+		}
+		i += 1 + next
+	}
+	if at >= 0 {
+		m.comm, s = s[at+len(task):], s[:at]
+	}
+	if rest, ok := strings.CutPrefix(s, "constraint="); ok {
+		m.constraint, s, _ = strings.Cut(rest, ",")
+		s = "," + s
+	}
+	// What is left: ,nodemask=..,cpuset=..,mems_allowed=..,global_oom,task_memcg=..
+	if before, after, ok := strings.Cut(s, ",global_oom"); ok {
+		m.global = true
+		m.taskMemcg = strings.TrimPrefix(after, ",task_memcg=")
+		s = before
+	} else if before, after, ok := strings.Cut(s, ",oom_memcg="); ok {
+		m.oomMemcg, m.taskMemcg = splitMemcgs(after)
+		s = before
+	}
+	if i := strings.LastIndex(s, ",mems_allowed="); i >= 0 {
+		m.mems, s = s[i+len(",mems_allowed="):], s[:i]
+	}
+	if before, after, ok := strings.Cut(s, ",cpuset="); ok {
+		m.cpuset, s = after, before
+	}
+	m.nodemask = strings.TrimPrefix(s, ",nodemask=")
+	if s == "," {
+		m.nodemask = ""
+	}
+	return m
+}
+
+// splitMemcgs splits "/oom,task_memcg=/oom/task".
+func splitMemcgs(s string) (oom, task string) {
+	const sep = ",task_memcg="
+	for from := 0; ; {
+		i := strings.Index(s[from:], sep)
+		if i < 0 {
+			break
+		}
+		i += from
+		if o, t := s[:i], s[i+len(sep):]; o == "/" || t == o || strings.HasPrefix(t, o+"/") {
+			return o, t
+		}
+		from = i + 1
+	}
+	oom, task, _ = strings.Cut(s, sep)
+	return oom, task
+}
+
+// columns of the task table that are numbers, by their names in the header.
+var columnSet = map[string]func(*TaskRow, int64){
+	"uid":            func(t *TaskRow, n int64) { t.UID = n },
+	"tgid":           func(t *TaskRow, n int64) { t.TGID = int(n) },
+	"total_vm":       func(t *TaskRow, n int64) { t.TotalVM = Pages(n) },
+	"rss":            func(t *TaskRow, n int64) { t.RSS = Pages(n) },
+	"rss_anon":       func(t *TaskRow, n int64) { p := Pages(n); t.RSSAnon = &p },
+	"rss_file":       func(t *TaskRow, n int64) { p := Pages(n); t.RSSFile = &p },
+	"rss_shmem":      func(t *TaskRow, n int64) { p := Pages(n); t.RSSShmem = &p },
+	"pgtables_bytes": func(t *TaskRow, n int64) { b := Bytes(n); t.PgTables = &b },
+	"nr_ptes":        func(t *TaskRow, n int64) { t.NrPtes = &n },
+	"nr_pmds":        func(t *TaskRow, n int64) { t.NrPmds = &n },
+	"swapents":       func(t *TaskRow, n int64) { t.Swapents = Pages(n) },
+	"oom_score_adj":  func(t *TaskRow, n int64) { t.Adj = int(n) },
+	"cpu":            func(*TaskRow, int64) {},
+	"oom_adj":        func(*TaskRow, int64) {},
+}
+
+// The tables' columns behind the pid, for rows whose header is missing.
+var (
+	columnsPtes = strings.Fields("uid tgid total_vm rss nr_ptes swapents oom_score_adj")
+	columnsPmds = strings.Fields("uid tgid total_vm rss nr_ptes nr_pmds swapents oom_score_adj")
+	columnsOne  = strings.Fields("uid tgid total_vm rss pgtables_bytes swapents oom_score_adj")
+	columnsRSS  = strings.Fields("uid tgid total_vm rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj")
+)
+
+// parseTableHeader gives the columns between the pid and the name.
+func parseTableHeader(s string) []string {
+	_, rest, _ := strings.Cut(s, "]")
+	var columns []string
+	for _, f := range strings.Fields(rest) {
+		if f == "name" {
+			break
+		}
+		if columnSet[f] == nil {
+			return nil
+		}
+		columns = append(columns, f)
+	}
+	return columns
+}
+
+// guessColumns tells the layout of a row without a header. A name that is a
+// number is the last field, so it does not count as a column.
+func guessColumns(rest string) []string {
+	fields := strings.Fields(rest)
+	n := 0
+	for n < len(fields) && isNumber(fields[n]) {
+		n++
+	}
+	if n == len(fields) {
+		n-- // the name is a number
+	}
+	switch {
+	case n >= len(columnsRSS):
+		return columnsRSS
+	case n == len(columnsPmds):
+		return columnsPmds
+	case n >= len(columnsOne):
+		if b, err := strconv.ParseInt(fields[4], 10, 64); err == nil && b%1024 == 0 && b > 0 {
+			return columnsOne
+		}
+		return columnsPtes
+	}
+	return nil
+}
+
+// parseRow reads one row of the task table.
+func parseRow(s string, columns []string) (t TaskRow, ok bool) {
+	inside, rest, _ := strings.Cut(s[1:], "]")
+	pid, err := strconv.ParseInt(strings.TrimSpace(inside), 10, 32)
+	if err != nil {
+		return t, false
+	}
+	t.PID = int(pid)
+	if columns == nil {
+		if columns = guessColumns(rest); columns == nil {
+			return t, false
+		}
+	}
+	for _, column := range columns {
+		rest = strings.TrimLeft(rest, " \t")
+		n, after, ok := number(rest)
+		if !ok || after != "" && after[0] != ' ' {
+			return t, false
+		}
+		columnSet[column](&t, n)
+		rest = after
+	}
+	// Exactly one space stands between the last number and the name, which
+	// may be empty and may begin with spaces itself.
+	t.Name = strings.TrimPrefix(rest, " ")
+	return t, true
+}

@@ -1,0 +1,232 @@
+package kernel
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+)
+
+const (
+	scanBuffer = 256 << 10
+	// scanStart is how many lines at the start of a log are all looked at: a
+	// log may begin inside a report.
+	scanStart = 4096
+)
+
+// needles are what a line of a log must hold to begin a report, or to belong
+// to one that has had its kill. Every line of kindHead, kindTable, kindSummary,
+// kindKill, kindChosen, kindGroup, kindReaper, kindNoKillable, kindPanic,
+// kindSuppressed and kindSysrq has one of them.
+var needles = [][]byte{
+	[]byte("oom"),
+	[]byte("ut of memory"),
+	[]byte("illed process"),
+	[]byte("ill process "),
+	[]byte("Manual OOM"),
+}
+
+// jsonNeedle is a message that journalctl -o json writes as an array of bytes
+// because it is not UTF-8.
+var jsonNeedle = []byte(`"MESSAGE":[`)
+
+// Reports reads a kernel log in any form and gives the OOM reports in it, in
+// the order of their heads. It understands raw /dev/kmsg records, dmesg,
+// journalctl in its short, export and JSON forms, syslog, container logs,
+// serial consoles and quoted mails; forms may be mixed.
+//
+// It holds 256 KiB of the log, what [Parser] holds, and nothing else. A line
+// longer than that is cut. The only errors are those of r; the reports found
+// before are given first.
+func Reports(r io.Reader) iter.Seq2[Report, error] {
+	return func(yield func(Report, error) bool) {
+		s := scanner{r: r, buf: make([]byte, 0, scanBuffer), start: scanStart}
+		for {
+			err := s.fill()
+			s.scan(err != nil)
+			for _, report := range s.parser.take() {
+				if !yield(report, nil) {
+					return
+				}
+			}
+			if err == nil {
+				continue
+			}
+			s.endEntry()
+			for _, report := range s.parser.Close() {
+				if !yield(report, nil) {
+					return
+				}
+			}
+			if !errors.Is(err, io.EOF) {
+				yield(Report{}, fmt.Errorf("kernel log: after %d bytes: %w", s.read, err))
+			}
+			return
+		}
+	}
+}
+
+// scanner splits a log into lines and drops those that cannot matter before
+// anything is done with them.
+type scanner struct {
+	r      io.Reader
+	buf    []byte // not yet scanned
+	read   int64
+	parser Parser
+	start  int  // lines still to be looked at one by one
+	long   bool // the rest of the line at the start of buf is dropped
+	json   bool // the log has JSON objects
+	// entry is what is known of the entry of journalctl -o export that the
+	// lines are in.
+	entry  *journalEntry
+	export bool
+	empty  int // reads in a row that gave nothing
+}
+
+// fill reads until the buffer is full or r has no more for now.
+func (s *scanner) fill() error {
+	n, err := s.r.Read(s.buf[len(s.buf):cap(s.buf)])
+	s.buf = s.buf[:len(s.buf)+n]
+	s.read += int64(n)
+	if n > 0 {
+		s.empty = 0
+		return err
+	}
+	if s.empty++; err == nil && s.empty > 100 {
+		return io.ErrNoProgress
+	}
+	return err
+}
+
+// scan looks at every whole line of the buffer and keeps the rest. At the end
+// of the log the rest is a line too, and so is the part of a line that fills
+// the buffer.
+func (s *scanner) scan(last bool) {
+	data := s.buf
+	if s.long {
+		end := bytes.IndexByte(data, '\n')
+		if end < 0 {
+			s.buf = s.buf[:0]
+			return
+		}
+		data, s.long = data[end+1:], false
+	}
+	end := bytes.LastIndexByte(data, '\n') + 1
+	if full := end == 0 && len(data) == cap(s.buf); last || full {
+		end = len(data)
+		s.long = full && !last
+	}
+	used := s.lines(data[:end], end == len(data) && (last || s.long))
+	if used == 0 && len(data) == cap(s.buf) {
+		used = len(data) // a binary field that does not fit
+	}
+	s.buf = s.buf[:copy(s.buf, data[used:])]
+}
+
+// lines looks at data, whole lines but for a cut last one, and says how much
+// of it is done.
+func (s *scanner) lines(data []byte, cut bool) int {
+	pos, looked := 0, 0
+	hits := make([]int, len(needles)+1)
+	for i := range hits {
+		hits[i] = -1
+	}
+	for pos < len(data) {
+		if s.start > 0 || s.entry != nil || s.parser.busy() {
+			n, ok := s.line(data[pos:], cut)
+			if !ok {
+				return pos
+			}
+			pos += n
+			looked = pos
+			s.start = max(0, s.start-1)
+			continue
+		}
+		hit := s.next(data, pos, hits)
+		if hit == len(data) {
+			return len(data)
+		}
+		begin := bytes.LastIndexByte(data[pos:hit], '\n') + 1 + pos
+		switch {
+		case s.export:
+			// The whole entry says who wrote the message.
+			begin = max(bytes.LastIndex(data[pos:begin], []byte("\n\n"))+pos+1, looked)
+		case begin > looked:
+			// A wrapped line may have begun one line earlier.
+			begin = max(bytes.LastIndexByte(data[looked:begin-1], '\n')+1+looked, looked)
+			if n, ok := s.line(data[begin:], cut); ok {
+				begin += n
+			}
+		}
+		pos = begin
+		// At least the line with the hit is looked at, or the export entry.
+		for pos <= hit && pos < len(data) {
+			n, ok := s.line(data[pos:], cut)
+			if !ok {
+				return pos
+			}
+			pos += n
+		}
+		looked = pos
+	}
+	return pos
+}
+
+// next finds the first needle at or behind pos, or gives len(data). hits
+// remembers where each was found, so that no byte is searched twice.
+func (s *scanner) next(data []byte, pos int, hits []int) int {
+	first := len(data)
+	for i := range hits {
+		needle := jsonNeedle
+		if i < len(needles) {
+			needle = needles[i]
+		} else if !s.json {
+			break
+		}
+		if hits[i] < pos {
+			n := bytes.Index(data[pos:], needle)
+			if hits[i] = pos + n; n < 0 {
+				hits[i] = len(data)
+			}
+		}
+		first = min(first, hits[i])
+	}
+	return first
+}
+
+// line takes the line, or the binary field of a journal export, at the start
+// of data. It gives its length, and false if the end is not there yet.
+func (s *scanner) line(data []byte, cut bool) (int, bool) {
+	n := bytes.IndexByte(data, '\n')
+	next := n + 1
+	if n < 0 {
+		if !cut {
+			return 0, false
+		}
+		n, next = len(data), len(data)
+	}
+	line := data[:n]
+	if s.export && isFieldName(line) && next > n {
+		return s.binaryField(data, n, cut)
+	}
+	s.text(line)
+	return next, true
+}
+
+// text gives one line to whom it belongs.
+func (s *scanner) text(line []byte) {
+	if s.export || bytes.HasPrefix(line, []byte("__CURSOR=")) {
+		s.export = true
+		s.exportLine(line)
+		return
+	}
+	trimmed := bytes.TrimLeft(line, " \t")
+	if len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '"' || bytes.HasPrefix(trimmed, []byte("data: {"))) {
+		if s.jsonLine(trimmed) {
+			s.json = true
+			return
+		}
+	}
+	s.parser.accept(parseLogLine(string(line[:min(len(line), maxLine)])))
+}
