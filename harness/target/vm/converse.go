@@ -118,24 +118,30 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 	defer stop()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	select {
-	case line, ok := <-said:
-		if !ok {
-			return nil, v.down(ctx, p, console, nil)
+	for {
+		select {
+		case line, ok := <-said:
+			if !ok {
+				return nil, v.down(ctx, p, console, nil)
+			}
+			var hello wire.Hello
+			if err := json.Unmarshal(line, &hello); err != nil {
+				return nil, fmt.Errorf("the agent's first line %.200q is no hello: %w", line, err)
+			}
+			if hello.Protocol != wire.Protocol {
+				return nil, fmt.Errorf("the agent speaks protocol %d, and %d is wanted; build oomlab and its agent from one source", hello.Protocol, wire.Protocol)
+			}
+			return json.RawMessage(line), nil
+		case e := <-p.monitor.Events():
+			if e.Name == stopEvent {
+				return nil, stopped(console)
+			}
+		case <-timer.C:
+			return nil, &target.Down{How: "hang", Message: fmt.Sprintf("no hello from the agent within %v of the start", wait),
+				Console: lastLines(readConsole(console), consoleTail)}
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
 		}
-		var hello wire.Hello
-		if err := json.Unmarshal(line, &hello); err != nil {
-			return nil, fmt.Errorf("the agent's first line %.200q is no hello: %w", line, err)
-		}
-		if hello.Protocol != wire.Protocol {
-			return nil, fmt.Errorf("the agent speaks protocol %d, and %d is wanted; build oomlab and its agent from one source", hello.Protocol, wire.Protocol)
-		}
-		return json.RawMessage(line), nil
-	case <-timer.C:
-		text := readConsole(console)
-		return nil, &target.Down{How: "hang", Message: fmt.Sprintf("no hello from the agent within %v of the start", wait), Console: lastLines(text, consoleTail)}
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
 	}
 }
 
@@ -152,7 +158,7 @@ func (v *VM) converse(ctx context.Context, p *process, req wire.Request, sink fu
 	if wait <= 0 {
 		wait = defaultDeadline
 	}
-	timer := time.NewTimer(wait + slack)
+	timer := time.NewTimer(wait + v.slack)
 	defer timer.Stop()
 
 	// The guest reads while it is busy with something else, or not at all once
@@ -194,17 +200,30 @@ func (v *VM) converse(ctx context.Context, p *process, req wire.Request, sink fu
 				}
 				return nil
 			}
+		case e := <-p.monitor.Events():
+			if e.Name == stopEvent {
+				return stopped(console)
+			}
 		case <-timer.C:
 			text := readConsole(console)
 			if message := panicMessage(text); message != "" {
 				return v.panicked(text, message, sink)
 			}
 			return &target.Down{How: "hang", Console: lastLines(text, consoleTail),
-				Message: fmt.Sprintf("after %v the agent had sent %d events and not the end", wait+slack, count)}
+				Message: fmt.Sprintf("after %v the agent had sent %d events and not the end", wait+v.slack, count)}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// stopEvent is QEMU's word for a guest that stands still though nobody asked for
+// it: KVM met something that it cannot do, or the host's disk is full.
+const stopEvent = "STOP"
+
+func stopped(console string) error {
+	return &target.Down{How: "hang", Message: "QEMU stopped the guest because of an error of its own",
+		Console: lastLines(readConsole(console), consoleTail)}
 }
 
 // down says how a guest ended whose serial port is closed.

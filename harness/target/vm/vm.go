@@ -89,6 +89,9 @@ type VM struct {
 	accel    trial
 	snapshot *snapshot
 	consoles map[string]string
+
+	slack   time.Duration  // see the constant; tests shorten it
+	onStart func(*process) // told of every guest that was started; may be nil
 }
 
 var _ target.Target = (*VM)(nil)
@@ -124,7 +127,7 @@ func Open(ctx context.Context, o Options) (*VM, error) {
 		}
 		o.CacheDir = root
 	}
-	v := &VM{o: o, runDir: o.RunDir, consoles: map[string]string{}}
+	v := &VM{o: o, runDir: o.RunDir, consoles: map[string]string{}, slack: slack}
 	var err error
 	if v.version, err = qemuVersion(ctx, o.QEMU); err != nil {
 		return nil, err
@@ -293,7 +296,8 @@ func (v *VM) ensure(ctx context.Context, accel string) (*snapshot, error) {
 	if s, err := loadSnapshot(dir); err == nil {
 		return s, nil
 	}
-	unlock, err := cache.Lock(ctx, filepath.Join(parent, ".lock-"+key))
+	// One lock for many keys, so that the locks do not pile up.
+	unlock, err := cache.Lock(ctx, filepath.Join(parent, ".lock-"+key[:2]))
 	if err != nil {
 		return nil, err
 	}
@@ -317,6 +321,9 @@ func (v *VM) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)
 	p, err := v.fresh(ctx)
 	if err != nil {
 		return err
+	}
+	if v.onStart != nil {
+		v.onStart(p)
 	}
 	err = v.converse(ctx, p, req, sink)
 	v.consoles["console.txt"] = filepath.Join(v.runDir, "console.txt")

@@ -2,16 +2,25 @@ package vm
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 )
 
@@ -31,6 +40,20 @@ var guest = sync.OnceValues(func() ([]byte, error) {
 	}
 	return os.ReadFile(name)
 })
+
+// sharedCache holds the snapshots of this run of the tests: each guest boots once.
+var sharedCache string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "oomlab-vm-test-")
+	if err != nil {
+		panic(err)
+	}
+	sharedCache = dir
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
 
 // options are those of a guest that can be booted here; without QEMU or a cached
 // kernel there is nothing to test.
@@ -52,7 +75,7 @@ func options(t testing.TB, series string) Options {
 	}
 	for i := len(cached) - 1; i >= 0; i-- {
 		if k := cached[i]; series == "" || k.Version.Series() == series {
-			return Options{Kernel: k, Agent: agent, Stressor: []byte("no stressor"), Accel: TCG, CacheDir: t.TempDir(), RunDir: t.TempDir(), Log: func(s string) { t.Log(s) }}
+			return Options{Kernel: k, Agent: agent, Stressor: []byte("no stressor"), Accel: TCG, CacheDir: sharedCache, RunDir: t.TempDir(), Log: func(s string) { t.Log(s) }}
 		}
 	}
 	t.Skipf("needs a kernel in the cache: oomlab kernels fetch %s", series)
@@ -84,17 +107,350 @@ func do(t testing.TB, v *VM, scenario string) ([]evidence.Event, error) {
 	return events, err
 }
 
-func TestEcho(t *testing.T) {
-	v := open(t, options(t, os.Getenv("SERIES")))
-	for range 3 {
-		begin := time.Now()
-		events, err := do(t, v, "echo 3")
+func TestEveryPlanGetsAFreshGuest(t *testing.T) {
+	v := open(t, options(t, ""))
+	hello, err := v.Hello(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := hello.Machine.Release, v.o.Kernel.Release; got != want {
+		t.Errorf("the guest runs %s, want %s", got, want)
+	}
+	var uptimes []float64
+	for range 2 {
+		events, err := do(t, v, "tick")
+		if err != nil || len(events) != 1 {
+			t.Fatalf("%d events, %v", len(events), err)
+		}
+		var uptime, idle float64
+		if _, err := fmt.Sscan(events[0].Text, &uptime, &idle); err != nil {
+			t.Fatal(err)
+		}
+		uptimes = append(uptimes, uptime)
+	}
+	// A guest that went on from the first plan would be older the second time
+	// by at least the time that a restore takes.
+	if d := math.Abs(uptimes[1] - uptimes[0]); d > 0.05 {
+		t.Errorf("uptimes of two guests from one snapshot are %v s, %.2f s apart", uptimes, d)
+	}
+	if console := v.Artifacts()["console.txt"]; console == "" || !exists(console) {
+		t.Errorf("the console %q is not there", console)
+	}
+}
+
+func TestHowAGuestEnds(t *testing.T) {
+	v := open(t, options(t, ""))
+	for _, test := range []struct {
+		scenario string
+		want     string // of the error; empty: none
+		how      string // of a Down
+		events   int    // from the agent
+	}{
+		{scenario: "echo 3", events: 3},
+		{scenario: "panic", want: "sysrq triggered crash", how: "panic", events: 1},
+		{scenario: "off", want: "switched itself off", how: "exited"},
+		{scenario: "lossy", want: "sent 1 events and 0 arrived"},
+		{scenario: "wrong-id", want: "answers request 8, and 7 was asked"},
+		{scenario: "garbage", want: "is no message"},
+		{scenario: "nonsense", want: "agent: no such scenario: nonsense"},
+	} {
+		t.Run(test.scenario, func(t *testing.T) {
+			events, err := do(t, v, test.scenario)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+			var down *target.Down
+			if errors.As(err, &down) != (test.how != "") || down != nil && down.How != test.how {
+				t.Errorf("error %#v, want a Down by %q", err, test.how)
+			}
+			agent, panicked := 0, false
+			for _, e := range events {
+				switch e.Source {
+				case evidence.Agent:
+					agent++
+				case evidence.Console:
+					panicked = panicked || strings.HasPrefix(e.Log.Text, panicText) && e.Log.Priority == 0 && e.AtNS > 0
+				}
+			}
+			if agent != test.events {
+				t.Errorf("%d events, want %d", agent, test.events)
+			}
+			if panicked != (test.how == "panic") {
+				t.Errorf("a console record of a panic: %v", panicked)
+			}
+		})
+	}
+}
+
+// TestTheConsoleTellsOfAnOOMPanic: nobody else lives to tell.
+func TestTheConsoleTellsOfAnOOMPanic(t *testing.T) {
+	o := options(t, "6.12")
+	o.Memory = 128 * kernel.MiB
+	v := open(t, o)
+	events, err := do(t, v, "exhaust")
+	var down *target.Down
+	if !errors.As(err, &down) || down.How != "panic" || !strings.Contains(down.Message, "panic_on_oom is enabled") {
+		t.Fatalf("error %v, want a panic because of panic_on_oom", err)
+	}
+	var table bool
+	for _, e := range events {
+		table = table || e.Source == evidence.Console && strings.Contains(e.Log.Text, "oom_score_adj name")
+	}
+	if !table {
+		t.Errorf("%d events without the kernel's task table", len(events))
+	}
+	if *update {
+		console, err := os.ReadFile(v.Artifacts()["console.txt"])
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(events) != 3 {
-			t.Errorf("%d events, want 3", len(events))
+		if err := os.WriteFile("testdata/console-panic.txt", console, 0o644); err != nil {
+			t.Fatal(err)
 		}
-		t.Log(time.Since(begin))
+	}
+}
+
+// TestASilentGuestIsAHang and that the next plan is not affected.
+func TestASilentGuestIsAHang(t *testing.T) {
+	v := open(t, options(t, ""))
+	if _, err := v.Hello(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v.slack = 200 * time.Millisecond
+	req := wire.Request{ID: 1, Plan: plan.Plan{Scenario: "hang", DeadlineMS: 300}}
+	err := v.Do(t.Context(), req, func(evidence.Event) {})
+	var down *target.Down
+	if !errors.As(err, &down) || down.How != "hang" || !strings.Contains(down.Message, "after 500ms") {
+		t.Errorf("error %v, want a Down by hang after 500ms", err)
+	}
+	v.slack = slack
+	if _, err := do(t, v, "echo 1"); err != nil {
+		t.Errorf("after a hang: %v", err)
+	}
+}
+
+func TestCancelEndsTheGuestAtOnce(t *testing.T) {
+	v := open(t, options(t, ""))
+	if _, err := v.Hello(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	because := errors.New("the user pressed Ctrl-C")
+	started := make(chan struct{})
+	go func() {
+		<-started
+		cancel(because)
+	}()
+	begin := time.Now()
+	// The guest says one thing and then goes on for minutes.
+	req := wire.Request{ID: 1, Plan: plan.Plan{Scenario: "echo 1000000", DeadlineMS: 600_000}}
+	var once sync.Once
+	err := v.Do(ctx, req, func(evidence.Event) { once.Do(func() { close(started) }) })
+	if !errors.Is(err, because) {
+		t.Errorf("error %v, want %v", err, because)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if left := children(t); len(left) > 0 {
+		t.Errorf("processes left: %v", left)
+	}
+}
+
+// children are the QEMU processes of this test binary.
+func children(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range stats {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		_, rest, _ := strings.Cut(string(data), ") ")
+		if fields := strings.Fields(rest); len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid()) && strings.Contains(string(data), "(qemu-") {
+			out = append(out, string(data))
+		}
+	}
+	return out
+}
+
+func TestAKilledQEMUIsTold(t *testing.T) {
+	v := open(t, options(t, ""))
+	if _, err := v.Hello(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v.onStart = func(p *process) {
+		if err := p.cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := do(t, v, "hang")
+	var down *target.Down
+	if !errors.As(err, &down) || down.How != "killed" || !strings.Contains(down.Message, "signal: killed") {
+		t.Errorf("error %v, want a Down by killed", err)
+	}
+}
+
+func TestLongLinesArriveWhole(t *testing.T) {
+	v := open(t, options(t, ""))
+	for _, padding := range []int{100, 5_000, 70_000, 300_000} {
+		req := wire.Request{ID: 1, Plan: plan.Plan{Scenario: "size", Base: strings.Repeat("y", padding), DeadlineMS: 60_000}}
+		line, err := json.Marshal(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got uint64
+		begin := time.Now()
+		if err := v.Do(t.Context(), req, func(e evidence.Event) { got = e.N }); err != nil {
+			t.Errorf("a request of %d bytes: %v", len(line), err)
+			continue
+		}
+		if want := uint64(len(line) + 1); got != want {
+			t.Errorf("the guest got %d bytes, want %d", got, want)
+		}
+		t.Logf("a request of %d bytes was carried out after %v", len(line), time.Since(begin).Round(time.Millisecond))
+	}
+}
+
+func TestASwapDiskIsThere(t *testing.T) {
+	for _, series := range []string{"5.10", ""} { // virtio is in modules, and built in
+		o := options(t, series)
+		o.SwapDisk = 64 * kernel.MiB
+		v := open(t, o)
+		for range 2 {
+			events, err := do(t, v, "swap")
+			if err != nil {
+				t.Fatalf("%s: %v", o.Kernel.Release, err)
+			}
+			if len(events) != 1 || events[0].N != 64<<20 {
+				t.Errorf("%s: %+v, want a disk of %d bytes", o.Kernel.Release, events, 64<<20)
+			}
+		}
+		if exists(filepath.Join(v.runDir, "swap.img")) {
+			t.Error("the swap disk was left behind")
+		}
+	}
+}
+
+func TestProgramsRunInTheGuest(t *testing.T) {
+	o := options(t, "")
+	for _, name := range []string{"/bin/uname", "/usr/bin/env"} { // dynamically linked
+		if !exists(name) {
+			t.Skipf("needs %s", name)
+		}
+		o.Programs = append(o.Programs, name)
+	}
+	v := open(t, o)
+	events, err := do(t, v, "programs /bin/uname /usr/bin/env")
+	if err != nil || len(events) != 2 {
+		t.Fatalf("%d events, %v", len(events), err)
+	}
+	if events[0].Text != "Linux\n" {
+		t.Errorf("uname printed %q", events[0].Text)
+	}
+	if !strings.Contains(events[1].Text, "TERM=linux") { // the kernel gives it to init
+		t.Errorf("env printed %q", events[1].Text)
+	}
+}
+
+func TestABrokenSnapshotIsMadeAnew(t *testing.T) {
+	o := options(t, "")
+	o.CacheDir = t.TempDir()
+	var log []string
+	o.Log = func(s string) { log = append(log, s) }
+	first := open(t, o)
+	if _, err := first.Hello(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(first.snapshot.file("state"), []byte("not a state"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log = nil
+	second := open(t, o)
+	if _, err := do(t, second, "echo 1"); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(log, "\n")
+	if !strings.Contains(text, "cannot be restored and is made anew") || strings.Count(text, "booting") != 1 {
+		t.Errorf("the log says %q, want one boot after a broken snapshot", text)
+	}
+}
+
+func TestGuestsSideBySideShareOneSnapshot(t *testing.T) {
+	o := options(t, "")
+	o.CacheDir = t.TempDir()
+	var boots atomic.Int32
+	o.Log = func(s string) {
+		if strings.HasPrefix(s, "booting") {
+			boots.Add(1)
+		}
+	}
+	var wg sync.WaitGroup
+	for range 2 {
+		o := o
+		o.RunDir = t.TempDir()
+		v := open(t, o)
+		wg.Go(func() {
+			for range 3 {
+				if events, err := do(t, v, "echo 100"); err != nil || len(events) != 100 {
+					t.Errorf("%d events, %v", len(events), err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := boots.Load(); n != 1 {
+		t.Errorf("%d boots, want 1", n)
+	}
+}
+
+func TestABootThatFailsLeavesNoSnapshot(t *testing.T) {
+	o := options(t, "")
+	o.CacheDir = t.TempDir()
+	o.Agent = []byte("#!/nowhere\n")
+	v := open(t, o)
+	_, err := v.Hello(t.Context())
+	var down *target.Down
+	if !errors.As(err, &down) || down.How != "panic" || !strings.Contains(down.Message, "No working init found") {
+		t.Errorf("error %v, want a panic without init", err)
+	}
+	left, err := filepath.Glob(filepath.Join(o.CacheDir, "snapshots", "[^.]*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("snapshots left: %v, %v", left, err)
+	}
+}
+
+// TestKVMIsTriedOnce opens /dev/kvm, which may hang for ever. QEMU is then left
+// to the kernel, so this runs only when asked for.
+func TestKVMIsTriedOnce(t *testing.T) {
+	if os.Getenv("OOMLAB_TEST_KVM") == "" {
+		t.Skip("set OOMLAB_TEST_KVM=1 to boot a guest with KVM, or to find out that it cannot be done")
+	}
+	o := options(t, "")
+	o.Accel, o.CacheDir = "", t.TempDir()
+	if dir := os.Getenv("OOMLAB_TEST_KVM_CACHE"); dir != "" {
+		o.CacheDir = dir
+	}
+	var trials []string
+	o.Log = func(s string) {
+		t.Log(s)
+		if strings.HasPrefix(s, "trying whether KVM works") {
+			trials = append(trials, s)
+		}
+	}
+	var accel string
+	for range 2 {
+		v := open(t, o)
+		if events, err := do(t, v, "echo 3"); err != nil || len(events) != 3 {
+			t.Fatalf("%d events, %v", len(events), err)
+		}
+		accel, _ = v.Accel()
+	}
+	if len(trials) > 1 || accel != KVM && accel != TCG {
+		t.Errorf("accelerator %q after %d trials", accel, len(trials))
 	}
 }

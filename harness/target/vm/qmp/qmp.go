@@ -151,49 +151,36 @@ func (m *Monitor) Do(ctx context.Context, command string, arguments any, files .
 	return nil
 }
 
-// Await reads events until done says that one of them is it, or fails.
-func (m *Monitor) Await(ctx context.Context, what string, done func(Event) (bool, error)) error {
-	for {
-		select {
-		case e := <-m.events:
-			if ok, err := done(e); ok || err != nil {
-				return err
-			}
-			continue
-		default:
-		}
-		select {
-		case e := <-m.events:
-			if ok, err := done(e); ok || err != nil {
-				return err
-			}
-		case <-m.gone:
-			return fmt.Errorf("qmp: waiting for %s: %w", what, m.err)
-		case <-ctx.Done():
-			return fmt.Errorf("qmp: waiting for %s: %w", what, context.Cause(ctx))
-		}
-	}
-}
+// Events are what happens without being asked for. Reading them takes them away
+// from Migrated.
+func (m *Monitor) Events() <-chan Event { return m.events }
 
 // Migrated waits until saving or loading a guest is over. It needs the migration
 // capability "events".
 func (m *Monitor) Migrated(ctx context.Context) error {
-	return m.Await(ctx, "the end of the migration", func(e Event) (bool, error) {
+	for {
+		var e Event
+		select {
+		case e = <-m.events:
+		case <-m.gone:
+			return fmt.Errorf("qmp: waiting for the end of the migration: %w", m.err)
+		case <-ctx.Done():
+			return fmt.Errorf("qmp: waiting for the end of the migration: %w", context.Cause(ctx))
+		}
 		if e.Name != "MIGRATION" {
-			return false, nil
+			continue
 		}
 		var data struct{ Status string }
 		if err := json.Unmarshal(e.Data, &data); err != nil {
-			return false, fmt.Errorf("qmp: event %s %s: %w", e.Name, e.Data, err)
+			return fmt.Errorf("qmp: event %s %s: %w", e.Name, e.Data, err)
 		}
 		switch data.Status {
 		case "completed":
-			return true, nil
+			return nil
 		case "failed", "cancelled":
-			return false, fmt.Errorf("qmp: the migration %s", data.Status)
+			return fmt.Errorf("qmp: the migration %s", data.Status)
 		}
-		return false, nil
-	})
+	}
 }
 
 // Close ends the connection. QEMU goes on.

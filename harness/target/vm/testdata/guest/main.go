@@ -4,6 +4,7 @@
 //	echo N          N events
 //	size N          one event that says how long the request's line was
 //	panic           panic_on_oom's message, through sysrq-c
+//	exhaust         vm.panic_on_oom, and then all memory is taken
 //	off             the machine is switched off
 //	hang            silence
 //	lossy           a sum that is one too high
@@ -31,6 +32,9 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 )
+
+// hold keeps what exhaust took.
+var hold [][]byte
 
 func main() {
 	if err := run(); err != nil {
@@ -139,10 +143,23 @@ func serve(req wire.Request, length int, options map[string]string, say func(any
 			return err
 		}
 		return os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
+	case "exhaust":
+		if err := os.WriteFile("/proc/sys/vm/panic_on_oom", []byte("1"), 0); err != nil {
+			return err
+		}
+		for {
+			block, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
+			if err != nil {
+				return err
+			}
+			hold = append(hold, block)
+		}
 	case "off":
 		return unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	case "hang":
-		select {}
+		for {
+			unix.Pause()
+		}
 	case "lossy":
 		sum++
 	case "wrong-id":

@@ -1,0 +1,138 @@
+package vm
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestArgv(t *testing.T) {
+	base := config{
+		QEMU: "qemu-system-x86_64", Accel: TCG, Memory: 512 * kernel.MiB, CPUs: 1,
+		Kernel: "/cache/kernel", Initrd: "/cache/initrd", RAM: "/cache/ram", Console: "/run/console.txt",
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*config)
+		o      Options
+	}{
+		{name: "boot"},
+		{name: "restore", change: func(c *config) { c.Private, c.Incoming = true, true }},
+		{name: "kvm", change: func(c *config) { c.Accel, c.CPUs = KVM, 2 }},
+		{
+			name:   "swap",
+			change: func(c *config) { c.Swap = "/runs/7, again/swap.img" }, // a comma in a path
+			o:      Options{SwapDisk: kernel.GiB},
+		},
+		{name: "cgroup1", o: Options{CgroupVersion: 1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := base
+			if test.change != nil {
+				test.change(&c)
+			}
+			c.Cmdline = cmdline(test.o)
+			got := strings.Join(argv(c), "\n") + "\n"
+			file := filepath.Join("testdata", "argv", test.name+".txt")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("argv differs from %s (go test -update writes it):\n%s", file, got)
+			}
+		})
+	}
+}
+
+// TestRestoringBootsTheSameMachine: QEMU refuses a state, or worse, accepts it,
+// when the machine that loads it is not the one that saved it.
+func TestRestoringBootsTheSameMachine(t *testing.T) {
+	c := config{QEMU: "qemu", Accel: TCG, Memory: 256 * kernel.MiB, CPUs: 2, Kernel: "k", Initrd: "i", RAM: "r", Console: "c", Swap: "s"}
+	boot := argv(c)
+	c.Private, c.Incoming = true, true
+	restore := argv(c)
+	for i, word := range restore {
+		restore[i] = strings.Replace(word, "share=off", "share=on", 1)
+	}
+	if want := append(slices.Clone(boot), "-S", "-incoming", "defer"); !slices.Equal(restore, want) {
+		t.Errorf("restored with %q,\nwant %q", restore, want)
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	base := func() *VM {
+		return &VM{
+			o:       Options{Memory: 512 * kernel.MiB, CPUs: 1, CgroupVersion: 2, QEMU: "qemu"},
+			version: "QEMU 7.2", kernelSum: "k", initrdSum: "i", runDir: "/a",
+		}
+	}
+	want := base().identity(TCG)
+	same := base()
+	same.runDir, same.o.Kernel.Image, same.o.QEMU = "/b", "/elsewhere/vmlinuz", "/usr/bin/qemu"
+	if got := same.identity(TCG); got != want {
+		t.Error("where files lie changes the identity of a snapshot")
+	}
+	seen := map[string]string{want: "nothing"}
+	for name, change := range map[string]func(*VM){
+		"memory":  func(v *VM) { v.o.Memory *= 2 },
+		"CPUs":    func(v *VM) { v.o.CPUs = 2 },
+		"cgroup":  func(v *VM) { v.o.CgroupVersion = 1 },
+		"swap":    func(v *VM) { v.o.SwapDisk = kernel.GiB },
+		"swap 2":  func(v *VM) { v.o.SwapDisk = 2 * kernel.GiB },
+		"QEMU":    func(v *VM) { v.version = "QEMU 8" },
+		"kernel":  func(v *VM) { v.kernelSum = "k2" },
+		"initrd":  func(v *VM) { v.initrdSum = "i2" },
+		"sums":    func(v *VM) { v.kernelSum, v.initrdSum = "ki", "" },
+		"and KVM": nil,
+	} {
+		v, accel := base(), TCG
+		if change != nil {
+			change(v)
+		} else {
+			accel = KVM
+		}
+		key := v.identity(accel)
+		if other, ok := seen[key]; ok {
+			t.Errorf("changing %s gives the same identity as changing %s", name, other)
+		}
+		seen[key] = name
+	}
+}
+
+func TestFit(t *testing.T) {
+	for _, test := range []struct {
+		available kernel.Bytes
+		cpus      int
+		memory    kernel.Bytes
+		want      int
+	}{
+		// (24Gi - 1Gi) / (512Mi + 150Mi) = 35, but there are 2 processors.
+		{24 * kernel.GiB, 2, 512 * kernel.MiB, 2},
+		// (4Gi - 1Gi) / (512Mi + 150Mi) = 3072/662 = 4.
+		{4 * kernel.GiB, 16, 512 * kernel.MiB, 4},
+		{4 * kernel.GiB, 16, 2 * kernel.GiB, 1},
+		// Less than the reserve: one guest gets its chance.
+		{512 * kernel.MiB, 16, 512 * kernel.MiB, 1},
+	} {
+		if got := Fit(test.available, test.cpus, test.memory); got != test.want {
+			t.Errorf("Fit(%s, %d, %s) = %d, want %d", test.available, test.cpus, test.memory, got, test.want)
+		}
+	}
+	n, err := FitHere(512 * kernel.MiB)
+	if err != nil || n < 1 {
+		t.Errorf("FitHere = %d, %v", n, err)
+	}
+}

@@ -1,0 +1,60 @@
+package vm
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+)
+
+// testdata/console-panic.txt is the console of a 6.12 guest that was restored,
+// got vm.panic_on_oom and ran out of memory.
+func TestConsoleOfAPanic(t *testing.T) {
+	data, err := os.ReadFile("testdata/console-panic.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	console := string(data)
+	if got, want := panicMessage(console), "Out of memory: system-wide panic_on_oom is enabled"; got != want {
+		t.Errorf("panic %q, want %q", got, want)
+	}
+	events := consoleRecords(console)
+	var invoked, table, panicked *evidence.Event
+	for i, e := range events {
+		switch text := e.Log.Text; {
+		case strings.Contains(text, " invoked oom-killer: "):
+			invoked = &events[i]
+		case strings.HasPrefix(text, "[  pid  ]"):
+			table = &events[i]
+		case strings.HasPrefix(text, panicText):
+			panicked = &events[i]
+		}
+		if e.Source != evidence.Console || e.Kind != evidence.Record || e.AtNS != e.Log.USec*1000 || e.AtNS == 0 {
+			t.Errorf("event %d: %+v", i, e)
+		}
+	}
+	if invoked == nil || table == nil || panicked == nil {
+		t.Fatalf("in %d records: invoked %v, table %v, panic %v; want all three", len(events), invoked, table, panicked)
+	}
+	// The levels that the kernel gives them: KERN_WARNING, KERN_INFO, KERN_EMERG.
+	for e, want := range map[*evidence.Event]int{invoked: 4, table: 6, panicked: 0} {
+		if e.Log.Priority != want {
+			t.Errorf("%q has priority %d, want %d", e.Log.Text, e.Log.Priority, want)
+		}
+	}
+}
+
+func TestConsoleLinesOfOthers(t *testing.T) {
+	console := "ut off]\r\n<6>[    1.000002] whole\r\nagent: said something\r\n<6>[    1.0] short\r\n<6>[    2.500000] cut"
+	events := consoleRecords(console)
+	if len(events) != 2 || events[0].Log.Text != "whole" || events[0].AtNS != 1_000_002_000 || events[1].Log.Text != "cut" {
+		t.Errorf("events %+v", events)
+	}
+	if got := lastLines(console, 2); got != "<6>[    1.0] short\n<6>[    2.500000] cut" {
+		t.Errorf("last lines %q", got)
+	}
+	if got := panicMessage(console); got != "" {
+		t.Errorf("panic %q where there is none", got)
+	}
+}
