@@ -111,8 +111,7 @@ func launch(args []string) int {
 	if err := prepare(l, o); err != nil {
 		return out.fatal(profile.ExitFailed, fail("launch", err))
 	}
-	// The death signal was armed too late if the parent died before that.
-	if !o.outlives && unix.Getppid() != parent || hungUp(profile.ControlFD) {
+	if o.orphaned(parent) {
 		return out.fatal(profile.ExitOrphaned, errors.New("launch: the parent died before its child was launched"))
 	}
 	if len(l.Argv) > 0 {
@@ -121,6 +120,18 @@ func launch(args []string) int {
 		err = execSelf(o.args())
 	}
 	return out.fatal(profile.ExitFailed, fail("launch", err))
+}
+
+// orphaned reports whether whoever this process must not outlive is gone
+// already, so that the death signal was armed too late.
+func (o options) orphaned(parent int) bool {
+	switch {
+	case !o.outlives:
+		return unix.Getppid() != parent || hungUp(profile.ControlFD)
+	case o.forked:
+		return hungUp(lifelineFD)
+	}
+	return hungUp(profile.ControlFD)
 }
 
 // prepare does to this process what survives execve. Giving up the user comes

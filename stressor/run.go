@@ -115,7 +115,9 @@ func begin(o options, out *reporter) error {
 	if !o.forked {
 		return nil
 	}
-	if err := writeAll(statusFD, []byte{1}); err != nil {
+	// A parent that is gone by now no longer waits. Whether its child goes on
+	// is for the death signal and the watcher to say.
+	if err := writeAll(statusFD, []byte{1}); err != nil && err != unix.EPIPE {
 		return fail("telling the parent that its child started", err)
 	}
 	return unix.Close(statusFD)

@@ -48,10 +48,9 @@ func newWatcher(o options, out *reporter) (*watcher, error) {
 	if o.forked {
 		w.lifeline = lifelineFD
 		unix.CloseOnExec(lifelineFD)
-	}
-	if o.outlives {
-		// The other end is the parent's, and says nothing of the agent.
-		w.control = -1
+		if o.outlives {
+			w.control = -1 // the other end is the parent's
+		}
 	}
 	for _, fd := range []int{profile.ControlFD, profile.ReportFD} {
 		unix.CloseOnExec(fd)
