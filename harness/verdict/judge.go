@@ -10,8 +10,9 @@ import (
 // Judge says what a run shows. It looks at nothing but in.
 func Judge(in Input) Result {
 	r := Result{
-		Scenario: in.Meta.Scenario, Target: in.Meta.Target, Run: in.Meta.Run, Seed: in.Meta.Seed,
-		Kernel:  KernelID{Release: in.Machine.Release, Version: in.Machine.Version},
+		Scenario: in.Meta.Scenario, Summary: in.Scenario.Summary, Target: in.Meta.Target, Because: in.Meta.Because,
+		Run: in.Meta.Run, Command: in.Meta.Command, Seed: in.Meta.Seed,
+		Kernel:  KernelID{Release: in.Machine.Release, Version: in.Machine.Version, PageSize: in.Machine.PageSize},
 		Started: in.Meta.Started, DurationMS: in.Meta.DurationMS, Timings: in.Meta.Timings, Tier: in.Tier.Tier,
 		Kills: []Kill{}, Scoreboard: [][]Row{}, Claims: []Claim{},
 		Exits: map[string]scenario.Exit{}, Counters: map[string]map[string]BeforeAfter{},

@@ -41,15 +41,18 @@ func Worst(words ...Word) Word {
 // Result is one run, judged: the JSON of `oomlab run -o json` and result.json.
 type Result struct {
 	Scenario   string     `json:"scenario"`
+	Summary    string     `json:"summary,omitempty"` // of the scenario
 	Target     string     `json:"target"`
+	Because    string     `json:"target_because,omitempty"` // why this target
 	Kernel     KernelID   `json:"kernel"`
 	Verdict    Word       `json:"verdict"`
 	Reason     string     `json:"reason,omitempty"`
 	Seed       int64      `json:"seed"`
 	Started    string     `json:"started"` // RFC 3339
 	DurationMS int64      `json:"duration_ms"`
-	Run        string     `json:"run,omitempty"` // the run directory's name
-	Tier       int        `json:"tier"`          // of the eBPF programs
+	Run        string     `json:"run,omitempty"`     // the run directory's name
+	Command    []string   `json:"command,omitempty"` // that repeats the run
+	Tier       int        `json:"tier"`              // of the eBPF programs
 	Prediction Prediction `json:"prediction"`
 	Kills      []Kill     `json:"kills"`
 	// Scoreboard has one entry per kill decision that the kernel showed, and in
@@ -67,25 +70,29 @@ type Result struct {
 
 // KernelID names the kernel that ran.
 type KernelID struct {
-	Release string `json:"release"`
-	Version string `json:"version"`
+	Release  string       `json:"release"`
+	Version  string       `json:"version"`
+	PageSize kernel.Bytes `json:"page_size,omitempty"` // that amounts in pages are of
 }
 
 // Prediction is the part of a prediction that people read.
 type Prediction struct {
-	Killed     []string         `json:"killed"`
-	Constraint string           `json:"constraint,omitempty"`
-	OOMMemcg   string           `json:"oom_memcg,omitempty"`
-	Trigger    []string         `json:"trigger,omitempty"`
-	Scores     map[string]int64 `json:"scores,omitempty"`
-	Unsure     string           `json:"unsure,omitempty"`
-	Orders     [][]string       `json:"orders,omitempty"` // where unsure
-	Panic      string           `json:"panic,omitempty"`
+	Killed     []string `json:"killed"`
+	Constraint string   `json:"constraint,omitempty"`
+	OOMMemcg   string   `json:"oom_memcg,omitempty"`
+	Trigger    []string `json:"trigger,omitempty"`
+	// Scores and Ranges are the candidates' points at the first kill: the
+	// middle, and the bounds that the kernel's own score must lie within.
+	Scores map[string]int64         `json:"scores,omitempty"`
+	Ranges map[string]predict.Range `json:"ranges,omitempty"`
+	Unsure string                   `json:"unsure,omitempty"`
+	Orders [][]string               `json:"orders,omitempty"` // where unsure
+	Panic  string                   `json:"panic,omitempty"`
 }
 
 func short(p predict.Prediction) Prediction {
 	s := Prediction{Killed: p.Killed, Constraint: p.Constraint, OOMMemcg: p.OOMMemcg, Trigger: p.Trigger,
-		Scores: p.Scores, Unsure: p.Unsure, Panic: p.Panic}
+		Scores: p.Scores, Ranges: p.Ranges, Unsure: p.Unsure, Panic: p.Panic}
 	if p.Unsure != "" {
 		s.Orders = p.Orders
 	}
