@@ -164,7 +164,12 @@ func prepare(l profile.Launch, o options) error {
 		}
 	}
 	if len(l.Argv) == 0 {
-		if err := disableTHP(true); err != nil {
+		if err := errors.Join(disableTHP(true), allowReturn()); err != nil {
+			return err
+		}
+	}
+	if l.OneCPU {
+		if err := bindToFirstCPU(); err != nil {
 			return err
 		}
 	}

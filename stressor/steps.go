@@ -21,6 +21,13 @@ type worker struct {
 // do carries out one step. It returns when the step is done, which for Leak
 // and Sawtooth is never.
 func (w *worker) do(s profile.Step) error {
+	if takes(s.Op) {
+		back, err := standBack()
+		if err != nil {
+			return err
+		}
+		defer back()
+	}
 	switch s.Op {
 	case profile.Touch, profile.Shmem, profile.Mlock, profile.HugePages, profile.HugeTLB:
 		return w.take(s)

@@ -18,6 +18,16 @@ type Options struct {
 	Run string
 }
 
+// shared is what every process of one plan is made from.
+type shared struct {
+	names      names
+	all        scenario.Processes
+	deadlineMS int64
+	// oneCPU: stressors take turns on one processor, unless the scenario asks
+	// for several.
+	oneCPU bool
+}
+
 // deadlineSlackMS is how long after `within` everything is killed in any case:
 // long enough for a slow machine to settle, short enough that nothing that was
 // forgotten lives on.
@@ -52,9 +62,10 @@ func Make(s scenario.Scenario, m kernel.Machine, o Options) (Plan, error) {
 	for _, proc := range processes {
 		n.add(proc)
 	}
+	shared := shared{names: n, all: processes, deadlineMS: p.DeadlineMS, oneCPU: s.Needs.CPUs <= 1}
 	for _, proc := range processes {
 		for i, name := range n[proc.Name] {
-			planned, err := planProcess(proc, name, i, n, processes, p.DeadlineMS)
+			planned, err := planProcess(proc, name, i, shared)
 			if err != nil {
 				return Plan{}, err
 			}
@@ -198,7 +209,8 @@ func writes(c scenario.Cgroup, m kernel.Machine) []Write {
 // commLen is TASK_COMM_LEN without its final NUL.
 const commLen = 15
 
-func planProcess(s scenario.Process, name string, i int, n names, all scenario.Processes, deadlineMS int64) (Process, error) {
+func planProcess(s scenario.Process, name string, i int, o shared) (Process, error) {
+	n, deadlineMS := o.names, o.deadlineMS
 	p := Process{
 		Name: name, Of: s.Name, Cgroup: s.Cgroup, OOMScoreAdj: s.OOMScoreAdj,
 		After: n.all(s.After), Respawn: int(s.Respawn),
@@ -208,11 +220,13 @@ func planProcess(s scenario.Process, name string, i int, n names, all scenario.P
 	}
 	p.Launch = profile.Launch{
 		Argv: s.Command, Comm: comm(name), Nice: s.Nice, UID: s.UID, Ignore: s.Ignore, DeadlineMS: deadlineMS,
+		// a program of the user's own runs as it would elsewhere
+		OneCPU: len(s.Command) == 0 && o.oneCPU,
 	}
 	if p.IsCommand() {
 		return p, nil
 	}
-	prof, err := planProfile(s, name, i, n, all, deadlineMS)
+	prof, err := planProfile(s, name, i, o)
 	p.Profile = prof
 	return p, err
 }
@@ -227,8 +241,9 @@ func pick(of []string, i int) string {
 
 func comm(name string) string { return name[:min(len(name), commLen)] }
 
-func planProfile(s scenario.Process, name string, i int, n names, all scenario.Processes, deadlineMS int64) (profile.Profile, error) {
-	p := profile.Profile{Name: name, Threads: s.Threads, DeadlineMS: deadlineMS}
+func planProfile(s scenario.Process, name string, i int, o shared) (profile.Profile, error) {
+	n, all := o.names, o.all
+	p := profile.Profile{Name: name, Threads: s.Threads, DeadlineMS: o.deadlineMS}
 	for _, step := range s.Do {
 		out := profile.Step{
 			Op: profile.Op(step.Op), Bytes: int64(step.Size), Rate: int64(step.Rate),
@@ -245,7 +260,7 @@ func planProfile(s scenario.Process, name string, i int, n names, all scenario.P
 		if j < 0 {
 			return p, fmt.Errorf("plan: %s forks %q, which is not a process", name, step.Name)
 		}
-		child, err := planProfile(all[j], out.Name, i, n, all, deadlineMS)
+		child, err := planProfile(all[j], out.Name, i, o)
 		if err != nil {
 			return p, err
 		}

@@ -2,6 +2,7 @@ package predict
 
 import (
 	"math"
+	"slices"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/stressor/profile"
@@ -212,7 +213,7 @@ func (w *world) grow(segs []segment) []*world {
 	}
 	var hits []overflow
 	first, certain := float64(never), false
-	for _, dir := range w.domainsOf(segs) {
+	for _, dir := range w.nearest(w.domainsOf(segs), segs) {
 		o := overflow{dir: dir, room: w.capacity(dir).minus(w.usage(dir))}
 		total := func(f func(segment, float64) kernel.Pages) func(float64) kernel.Pages {
 			return func(t float64) kernel.Pages {
@@ -260,6 +261,51 @@ func (w *world) grow(segs []segment) []*world {
 		}
 	}
 	return append(out, unlikely...)
+}
+
+// nearest drops limits that cannot be the first to be hit because another one,
+// below or above them in the tree, is nearer for everybody who grows. What is
+// uncertain about the two rooms is the same in both, so their difference is
+// known better than they are.
+func (w *world) nearest(dirs []string, segs []segment) []string {
+	return slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool {
+		return slices.ContainsFunc(dirs, func(other string) bool {
+			if dir == "" || other == "" || dir == other {
+				return false // the machine's room is uncertain in its own way
+			}
+			for _, s := range segs {
+				if !inside(s.p.p.Cgroup, dir) || !inside(s.p.p.Cgroup, other) {
+					return false
+				}
+			}
+			child, parent := dir, other
+			if inside(other, dir) {
+				child, parent = other, dir
+			}
+			// what the parent has to spare when the child is full
+			spare := exactly(w.limit(parent) - w.limit(child)).minus(w.beside(parent, child))
+			if dir == child {
+				return spare.Hi < 0
+			}
+			return spare.Lo > 0
+		})
+	})
+}
+
+// beside is what is charged to parent and not to child, which is inside it.
+func (w *world) beside(parent, child string) Range {
+	var sum Range
+	for i := range w.procs {
+		if p := &w.procs[i]; inside(p.p.Cgroup, parent) && !inside(p.p.Cgroup, child) {
+			sum = sum.plus(p.charge())
+		}
+	}
+	for i := range w.cgroups {
+		if c := w.cgroups[i].Path; c != parent && inside(c, parent) && (c == child || !inside(c, child)) {
+			sum = sum.plus(cgroupCost)
+		}
+	}
+	return sum
 }
 
 // middling reports whether a hit that is not certain is likely all the same:

@@ -122,7 +122,10 @@ func (w *world) lag(p *proc) (below, above kernel.Pages) {
 		return drift, drift
 	case kernel.ReadsCPUBatched:
 		cpus := kernel.Pages(max(1, w.m.CPUs))
-		batch := (max(32, 2*cpus) - 1) * cpus * 3
+		if p.p.Launch.OneCPU {
+			cpus = 1
+		}
+		batch := (max(32, 2*kernel.Pages(w.m.CPUs)) - 1) * cpus * 3
 		return batch + drift, batch + drift
 	}
 	threads := kernel.Pages(max(1, p.base.Threads) + p.p.Profile.Threads)
@@ -143,8 +146,19 @@ func (w *world) usage(dir string) Range {
 			sum = sum.plus(p.charge())
 		}
 	}
+	for i := range w.cgroups {
+		if c := w.cgroups[i].Path; c != dir && inside(c, dir) {
+			sum = sum.plus(cgroupCost)
+		}
+	}
 	return sum
 }
+
+// cgroupCost is what a cgroup costs the one above it, in pages: its structures
+// and its per-CPU statistics are charged to the parent (mem_cgroup_alloc()).
+// That is why a pod whose only container has the same limit is hit before the
+// container is.
+var cgroupCost = Range{4, 96}
 
 // stockSlack is what may be charged to a cgroup without being used when its
 // limit is hit: MEMCG_CHARGE_BATCH pages per CPU, and kernel memory that nobody
@@ -166,8 +180,12 @@ func (w *world) capacity(dir string) Range {
 	if c == nil || c.Max == nil {
 		return exactly(1 << 50)
 	}
-	limit := kernel.Pages(*c.Max / page)
-	return exactly(limit).widen(w.stockSlack(), 0).shift(w.swapFor(dir))
+	return exactly(w.limit(dir)).widen(w.stockSlack(), 0)
+}
+
+// limit is how much a limited cgroup may hold, swap included, in pages.
+func (w *world) limit(dir string) kernel.Pages {
+	return kernel.Pages(*w.cgroup(dir).Max/w.m.PageSize) + w.swapFor(dir)
 }
 
 // swapFor is the swap that memory charged to a cgroup can go to: the least of

@@ -301,8 +301,8 @@ func (j *joined) groupOf(d *decision) string {
 func (j *joined) scoreboards() [][]Row {
 	boards := [][]Row{}
 	for _, d := range j.decisions {
-		if len(d.rows) == 0 {
-			continue
+		if len(d.rows) == 0 || d.chosen == nil {
+			continue // the scan was given up: a victim was still on its way out
 		}
 		var board []Row
 		for _, o := range d.rows {

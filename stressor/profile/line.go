@@ -45,6 +45,8 @@ func (p *parser) launch(l *Launch) error {
 			l.CgroupProcs, err = p.string()
 		case "outlives_parent":
 			l.OutlivesParent, err = p.bool()
+		case "one_cpu":
+			l.OneCPU, err = p.bool()
 		case "deadline_ms":
 			l.DeadlineMS, err = p.int64()
 		default:
@@ -207,6 +209,7 @@ func AppendLaunch(dst []byte, l Launch) []byte {
 	w.adj(l.OOMScoreAdj)
 	w.str("cgroup_procs", l.CgroupProcs)
 	w.flag("outlives_parent", l.OutlivesParent)
+	w.flag("one_cpu", l.OneCPU)
 	w.int("deadline_ms", l.DeadlineMS)
 	w.close('}')
 	return w.line()

@@ -45,6 +45,10 @@ type Launch struct {
 	CgroupProcs string `json:"cgroup_procs,omitempty"`
 	// OutlivesParent leaves PR_SET_PDEATHSIG unset.
 	OutlivesParent bool `json:"outlives_parent,omitempty"`
+	// OneCPU binds the process and its children to the first processor it may
+	// run on. Processes of one run that share a processor take turns, which is
+	// what makes the order of their allocations and of a victim's exit repeatable.
+	OneCPU bool `json:"one_cpu,omitempty"`
 	// DeadlineMS is when the launched program is killed in any case, in
 	// milliseconds from the launch; it must be set. A program of the user's
 	// own has no timer: it dies with the process that launched it, and that
