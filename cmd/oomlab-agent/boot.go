@@ -61,6 +61,11 @@ func boot() (map[string]string, error) {
 		{"tmpfs", "/tmp", "tmpfs", "mode=1777"},
 		{"tmpfs", "/run", "tmpfs", "mode=755"},
 	} {
+		// A user's program may have come with the initramfs at its own path,
+		// below /tmp too; it is not covered up. The root is a tmpfs anyway.
+		if there, _ := os.ReadDir(m.target); len(there) > 0 && m.fs == "tmpfs" {
+			continue
+		}
 		if err := m.mount(); err != nil {
 			return nil, err
 		}

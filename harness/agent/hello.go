@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -137,8 +138,11 @@ func (a *Agent) measure(ctx context.Context, o *probe.Options) error {
 		}
 		adj := a.root.Path("/proc", strconv.Itoa(idle.pid), "oom_score_adj")
 		o.NegativeAdj = &kernel.Answer{Is: "yes"}
-		if err := writeFile(adj, "-1"); err != nil {
-			o.NegativeAdj = &kernel.Answer{Is: "no", Why: err.Error()}
+		switch err := writeFile(adj, "-1"); {
+		case errors.Is(err, fs.ErrPermission):
+			o.NegativeAdj = &kernel.Answer{Is: "no", Why: "lacks CAP_SYS_RESOURCE"}
+		case err != nil:
+			o.NegativeAdj = &kernel.Answer{Is: "unsure", Why: err.Error()}
 		}
 		pids := []int{idle.pid, r.byName["odd1"].pid, r.byName["odd2"].pid}
 		if o.Badness, err = a.observers.badnessReads(ctx, pids); err != nil {

@@ -180,7 +180,10 @@ func tier(o Options, needed int) kernel.Answer {
 	}
 	var why []string
 	for hook, how := range o.Hooks {
-		why = append(why, hook+": "+how)
+		if reason, failed := strings.CutPrefix(how, "no: "); failed || o.Tier == 0 {
+			first, _, _ := strings.Cut(reason, "\n")
+			why = append(why, hook+": "+first)
+		}
 	}
 	slices.Sort(why)
 	return no(fmt.Sprintf("tier %d; %s", o.Tier, strings.Join(why, "; ")))
