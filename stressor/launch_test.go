@@ -98,7 +98,7 @@ func TestByHand(t *testing.T) {
 		{"touch=1Mi exit=3", 3, "step 1 is done, holding 1Mi"},
 		{"touch=1.5Mi,rate=100Mi/s free=512Ki exit=0", 0, "step 2 is done, holding 1Mi"},
 		{"touch=4k touch=1 exit=0", 0, "step 2 is done, holding 8Ki"},
-		{"deadline=100ms touch=2Mi hold", 75, "ready, holding 2Mi, resident 2Mi"},
+		{"deadline=2s touch=2Mi hold", 75, "ready, holding 2Mi, resident 2Mi"},
 		{"touch=1MB", 64, `touch=1MB: "1MB" is not an amount of memory; write bytes or 64Mi`},
 		{"touch=1Mi,speed=1", 64, "speed=1 does not go with touch"},
 		{"grow=1Mi", 64, `no step is called "grow"`},

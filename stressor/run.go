@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -68,7 +70,7 @@ func work(p profile.Profile, o options, out *reporter) int {
 	if o.comm == "" {
 		o.comm = p.Name[:min(len(p.Name), profile.CommLen)]
 	}
-	if err := errors.Join(setComm(o.comm), disableTHP(!wantsHugePages(p)), killAt(o.deadline)); err != nil {
+	if err := errors.Join(setComm(o.comm), allowHugePages(p), killAt(o.deadline)); err != nil {
 		return out.fatal(profile.ExitFailed, err)
 	}
 	watch, err := newWatcher(o, out)
@@ -157,13 +159,66 @@ func setComm(name string) error {
 	return nil
 }
 
-func wantsHugePages(p profile.Profile) bool {
-	for _, s := range p.Steps {
-		if s.Op == profile.HugePages {
-			return true
+// allowHugePages lifts what the launcher set, if the profile has a use for
+// huge pages: the setting wins over MADV_HUGEPAGE. Go's heap is then advised
+// against them by itself, or it would become huge where
+// /sys/kernel/mm/transparent_hugepage/enabled says always.
+func allowHugePages(p profile.Profile) error {
+	if !wantsHugePages(p) {
+		return disableTHP(true)
+	}
+	const path = "/proc/self/maps"
+	maps, err := readFile(path)
+	if err != nil {
+		return fail("reading "+path, err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		m, err := parseMapping(line)
+		if err != nil {
+			return fail(path, err)
+		}
+		if !m.anonymous {
+			continue
+		}
+		_, _, errno := unix.Syscall(unix.SYS_MADVISE, m.start, m.end-m.start, unix.MADV_NOHUGEPAGE)
+		if errno != 0 && errno != unix.EINVAL {
+			return fail("madvise MADV_NOHUGEPAGE of "+strings.TrimSpace(line), errno)
 		}
 	}
-	return false
+	return disableTHP(false)
+}
+
+func wantsHugePages(p profile.Profile) bool {
+	return slices.ContainsFunc(p.Steps, func(s profile.Step) bool { return s.Op == profile.HugePages })
+}
+
+// mapping is one line of /proc/self/maps. Anonymous ones have no file and no
+// name such as [vdso], but may have the heap's or a stack's.
+type mapping struct {
+	start, end uintptr
+	anonymous  bool
+}
+
+func parseMapping(line string) (mapping, error) {
+	var m mapping
+	fields := strings.Fields(line)
+	if len(fields) < 5 {
+		return m, errors.New(strconv.Quote(line) + " has fewer than five fields")
+	}
+	from, to, _ := strings.Cut(fields[0], "-")
+	start, err := strconv.ParseUint(from, 16, 64)
+	if err != nil {
+		return m, err
+	}
+	end, err := strconv.ParseUint(to, 16, 64)
+	if err != nil {
+		return m, err
+	}
+	// Go names its mappings, such as [anon: Go: heap], where the kernel can.
+	name := strings.Join(fields[5:], " ")
+	m = mapping{start: uintptr(start), end: uintptr(end)}
+	m.anonymous = name == "" || name == "[heap]" || strings.HasPrefix(name, "[stack") || strings.HasPrefix(name, "[anon:")
+	return m, nil
 }
 
 // startThreads makes n more threads that wait for ever, and returns when all
