@@ -1,0 +1,307 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// side is one line of what was expected, predicted, observed and replayed. A
+// cell that nobody said anything about is empty.
+type side struct {
+	label                                   string
+	expected, predicted, observed, replayed string
+	claims                                  []string // that are about it
+}
+
+// nothing stands where a column has nothing to say.
+const nothing = "-"
+
+// sides shows the four side by side. A line with a claim that does not hold has
+// a mark before it.
+func (p *page) sides() {
+	const gutter, label = 2, 12
+	width := (p.width() - gutter - label) / 4
+	p.line("")
+	row := func(mark, name string, cells ...string) {
+		wrapped := make([][]string, len(cells))
+		height := 1
+		for i, cell := range cells {
+			wrapped[i] = wrap(cmp.Or(cell, nothing), width-2)
+			height = max(height, len(wrapped[i]))
+		}
+		for n := range height {
+			line := pad("", gutter+label)
+			if n == 0 {
+				line = pad(mark, gutter) + pad(name, label)
+			}
+			for _, lines := range wrapped {
+				cell := ""
+				if n < len(lines) {
+					cell = lines[n]
+				}
+				line += pad(cell, width)
+			}
+			p.line("%s", line)
+		}
+	}
+	row("", "", "expected", "predicted", "observed", "replayed")
+	for _, s := range p.compared() {
+		mark := ""
+		if slices.ContainsFunc(p.r.Claims, func(c verdict.Claim) bool {
+			return c.Verdict != verdict.Pass && c.Verdict != verdict.Skip && slices.Contains(s.claims, c.Name)
+		}) {
+			mark = "!"
+		}
+		row(mark, s.label, s.expected, s.predicted, s.observed, s.replayed)
+	}
+}
+
+func (p *page) compared() []side {
+	var first verdict.Kill
+	if len(p.r.Kills) > 0 {
+		first = p.r.Kills[0]
+	}
+	q := p.r.Prediction
+	all := []side{
+		{
+			label: "killed", claims: []string{"killed", "prediction.killed", "collateral", "replay.choice", "replay.log"},
+			expected: p.expected("killed"), predicted: p.predictedKills(), observed: p.names(victims(p.r)), replayed: p.names(choices(p.r)),
+		}, {
+			label: "constraint", claims: []string{"constraint", "oom_memcg", "prediction.constraint"},
+			expected:  strings.TrimSpace(p.expected("constraint") + " " + p.expected("oom_memcg")),
+			predicted: strings.TrimSpace(q.Constraint + " " + q.OOMMemcg),
+			observed:  strings.TrimSpace(first.Constraint + " " + first.OOMMemcg),
+		}, {
+			label: "trigger", claims: []string{"trigger", "prediction.trigger"},
+			expected: p.expected("trigger"), predicted: anyOf(q.Trigger),
+		}, {
+			label: "points", claims: []string{"prediction.scores", "replay.points"},
+			observed: number(first.Points), replayed: number(first.Replayed),
+		},
+	}
+	if len(p.r.Kills) > 0 {
+		all[2].observed = trigger(first.Trigger)
+		all[3].predicted = bounds(q, first.Victim.Process)
+	}
+	if q.Panic != "" || p.r.Panic != "" || p.expected("panic") != "" {
+		all = append(all, side{
+			label: "panic", claims: []string{"panic", "prediction.panic"},
+			expected: p.expected("panic"), predicted: q.Panic, observed: p.r.Panic,
+		})
+	}
+	return slices.DeleteFunc(all, func(s side) bool {
+		return s.expected == "" && s.predicted == "" && s.observed == "" && s.replayed == ""
+	})
+}
+
+// expected is what the author of the scenario claimed.
+func (p *page) expected(claim string) string {
+	for _, c := range p.r.Claims {
+		if c.Name == claim {
+			return c.Expected
+		}
+	}
+	return ""
+}
+
+func (p *page) predictedKills() string {
+	text := p.names(p.r.Prediction.Killed)
+	if n := len(p.r.Prediction.Orders); p.r.Prediction.Unsure != "" && n > 1 {
+		text += fmt.Sprintf(" or %s", counted(n-1, "other order"))
+	}
+	return text
+}
+
+// names lists processes; nobody is an answer too, and nil is none.
+func (p *page) names(all []string) string {
+	const most = 6
+	if all == nil {
+		return ""
+	}
+	if len(all) == 0 {
+		return "nobody"
+	}
+	shown := p.shown(len(all), most)
+	text := strings.Join(all[:shown], ", ")
+	if shown < len(all) {
+		text += fmt.Sprintf(" and %d more", len(all)-shown)
+	}
+	return text
+}
+
+func anyOf(names []string) string {
+	all := slices.Clone(names)
+	for i, name := range all {
+		if name == predict.Elsewhere {
+			all[i] = "any other task"
+		}
+	}
+	return strings.Join(all, " or ")
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// victims are those that were killed, in order; never nil.
+func victims(r verdict.Result) []string {
+	out := []string{}
+	for _, k := range r.Kills {
+		out = append(out, named(k.Victim.Process, k.Victim.Comm, k.Victim.PID))
+	}
+	return out
+}
+
+// choices are those whom our own arithmetic chooses from the numbers that the
+// kernel read, one for each decision: the last maximum wins, as in
+// mm/oom_kill.c oom_evaluate_task(). It is nil where no decision was shown.
+func choices(r verdict.Result) []string {
+	var out []string
+	for _, board := range r.Scoreboard {
+		best := -1
+		for i, row := range board {
+			if row.Replayed != nil && (best < 0 || *row.Replayed >= *board[best].Replayed) {
+				best = i
+			}
+		}
+		if best >= 0 {
+			out = append(out, named(board[best].Process, board[best].Comm, board[best].PID))
+		}
+	}
+	return out
+}
+
+func number(p *int64) string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprint(*p)
+}
+
+// bounds are the predicted points of a process at the first kill.
+func bounds(q verdict.Prediction, process string) string {
+	if r, ok := q.Ranges[process]; ok && process != "" {
+		if r.Lo == r.Hi {
+			return fmt.Sprint(r.Lo)
+		}
+		return fmt.Sprintf("%d..%d", r.Lo, r.Hi)
+	}
+	if s, ok := q.Scores[process]; ok && process != "" {
+		return fmt.Sprint(s)
+	}
+	return ""
+}
+
+// scoreboards shows the candidates of each decision in the kernel's order, the
+// chosen one marked.
+func (p *page) scoreboards() {
+	const most = 2
+	shown := p.shown(len(p.r.Scoreboard), most)
+	for i, board := range p.r.Scoreboard[:shown] {
+		p.scoreboard(i, board)
+	}
+	p.more(len(p.r.Scoreboard), shown, "scoreboard")
+}
+
+func (p *page) scoreboard(n int, board []verdict.Row) {
+	const most = 6
+	rows := board
+	if !p.Verbose && len(board) > most {
+		rows = highest(board, most)
+	}
+	title := fmt.Sprintf("scoreboard of kill decision %d", n+1)
+	if total := totalPages(p.r, board); total > 0 {
+		title += fmt.Sprintf(", %d pages in all", total)
+	}
+	if len(rows) < len(board) {
+		title += fmt.Sprintf(", the highest %d of %d candidates", len(rows), len(board))
+	}
+	p.section("%s", title)
+	g := grid{right: []bool{false, false, true, true, true, true, true}}
+	head := []string{"", "process", "pid", "adj", "points", "replayed"}
+	if n == 0 {
+		head = append(head, "predicted")
+	}
+	g.add(head...)
+	for _, row := range rows {
+		mark := ""
+		if row.Chosen {
+			mark = ">"
+		}
+		if !equal(row.Points, row.Replayed) {
+			mark += "!"
+		}
+		cells := []string{mark, named(row.Process, row.Comm, row.PID), fmt.Sprint(row.PID), fmt.Sprint(row.Adj),
+			cmp.Or(number(row.Points), "never"), cmp.Or(number(row.Replayed), "never")}
+		if n == 0 {
+			cells = append(cells, cmp.Or(bounds(p.r.Prediction, row.Process), nothing))
+		}
+		g.add(cells...)
+	}
+	p.out = append(p.out, g.lines("  ")...)
+}
+
+func equal(a, b *int64) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+// highest keeps the n rows with the most points, and the chosen one, in the
+// kernel's order.
+func highest(board []verdict.Row, n int) []verdict.Row {
+	order := make([]int, len(board))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		x, y := board[a], board[b]
+		if x.Chosen != y.Chosen {
+			if x.Chosen {
+				return -1
+			}
+			return 1
+		}
+		switch {
+		case x.Points == nil && y.Points == nil:
+			return 0
+		case x.Points == nil:
+			return 1
+		case y.Points == nil:
+			return -1
+		}
+		return cmp.Compare(*y.Points, *x.Points)
+	})
+	order = order[:n]
+	slices.Sort(order)
+	out := make([]verdict.Row, n)
+	for i, at := range order {
+		out[i] = board[at]
+	}
+	return out
+}
+
+// totalPages is the size of the domain that a decision was about.
+func totalPages(r verdict.Result, board []verdict.Row) kernel.Pages {
+	for _, row := range board {
+		if !row.Chosen {
+			continue
+		}
+		for _, k := range r.Kills {
+			if k.Victim.PID == row.PID && k.TotalPages != nil {
+				return *k.TotalPages
+			}
+		}
+	}
+	return 0
+}

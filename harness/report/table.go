@@ -1,0 +1,81 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// Line shows in one line that a run has ended, and below it why it is not a
+// pass.
+func Line(w io.Writer, r verdict.Result, o Options) error {
+	out := []string{fmt.Sprintf("%s%s  %s  %s", o.word(r.Verdict), r.Scenario, place(r), seconds(r.DurationMS))}
+	if r.Reason != "" {
+		out = append(out, hang("", r.Reason, wordWidth, o.width())...)
+	}
+	return write(w, out)
+}
+
+// place is the target and, where one is known, the kernel.
+func place(r verdict.Result) string {
+	return strings.TrimSpace(r.Target + " " + version(r))
+}
+
+// version is a kernel's release without what its packager appended.
+func version(r verdict.Result) string {
+	v, err := kernel.ParseVersion(r.Kernel.Release)
+	if err != nil {
+		return r.Kernel.Release
+	}
+	return v.String()
+}
+
+// Table shows many runs, one a line, in the order given, and how many of each
+// verdict there are.
+func Table(w io.Writer, all []verdict.Result) error {
+	const most = 24 // columns of a list of names
+	g := grid{right: []bool{false, false, false, false, false, true}}
+	g.add("SCENARIO", "KERNEL", "VERDICT", "PREDICTED", "OBSERVED", "TIME")
+	for _, r := range all {
+		predicted, observed := Outcome(r)
+		g.add(r.Scenario, orNothing(version(r)), string(r.Verdict), cut(predicted, most), cut(observed, most), seconds(r.DurationMS))
+	}
+	out := g.lines("")
+	return write(w, append(out, "", Summary(all)))
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return nothing
+	}
+	return s
+}
+
+// Outcome is who was to be killed and who was, in a word.
+func Outcome(r verdict.Result) (predicted, observed string) {
+	if r.Verdict == verdict.Skip {
+		return nothing, nothing
+	}
+	p := page{r: r, Options: Options{Verbose: true}}
+	predicted, observed = p.predictedKills(), p.names(victims(r))
+	if r.Prediction.Panic != "" {
+		predicted = "panic"
+	}
+	if r.Panic != "" {
+		observed = "panic"
+	}
+	return orNothing(predicted), orNothing(observed)
+}
+
+// Summary counts the verdicts.
+func Summary(all []verdict.Result) string {
+	n := map[verdict.Word]int{}
+	for _, r := range all {
+		n[r.Verdict]++
+	}
+	return fmt.Sprintf("%d passed, %d failed, %d broken, %d skipped",
+		n[verdict.Pass], n[verdict.Fail], n[verdict.Broken], n[verdict.Skip])
+}
