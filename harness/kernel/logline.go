@@ -61,6 +61,7 @@ func parseLogLine(s string) logLine {
 	}
 	// Several times can stand one behind the other: syslog's, the kernel's.
 	for range 3 {
+		bracketed := rest != "" && rest[0] == '['
 		at, after, ok := cutTime(rest)
 		if !ok || strings.HasPrefix(after, invoked[1:]) { // the name is a time
 			break
@@ -84,24 +85,26 @@ func parseLogLine(s string) logLine {
 			l.text = rest
 			return l
 		}
-		if n := prioTag(rest); n > 0 {
+		if n := prioTag(rest); n > 0 && !bracketed {
 			rest = rest[n:]
 		}
-		if host, after, foreign, ok := cutTag(rest); ok {
-			if foreign {
-				if isHead(rest) { // "x: y invoked oom-killer:" of a bare log
-					break
-				}
-				return logLine{prefixed: true, foreign: true}
-			}
+		host, after, foreign, ok := cutTag(rest)
+		switch {
+		case ok && foreign && !isHead(rest): // "x: y invoked oom-killer:" is a bare log's
+			return logLine{prefixed: true, foreign: true}
+		case ok && !foreign && (host != "" || !bracketed):
+			rest = after
 			if l.host == "" {
 				l.host = host
 			}
-			rest = after
+			continue
+		}
+		if bracketed {
+			break // the kernel's own time is the last of the prefix
 		}
 	}
 	if !l.prefixed {
-		if i := strings.Index(rest[:min(len(rest), 256)], "kernel: "); i >= 0 && !isHead(s) {
+		if i := strings.Index(rest[:min(len(rest), 256)], "kernel: "); i == 0 || i > 0 && !isHead(s) {
 			after := rest[i+len("kernel: "):]
 			inner := parseLogLine(after)
 			if inner.kind != kindNone || inner.at != "" {
@@ -129,8 +132,14 @@ func parseLogLine(s string) logLine {
 		// but the report is there.
 		l.kind, l.prefixed = kindHead, true
 		rest = rest[strings.LastIndexAny(rest[:i], " \t")+1:]
-	} else if isCpuset(rest) {
-		l.kind = kindCpuset
+	} else {
+		cpuset := rest
+		if !l.prefixed {
+			cpuset = strings.TrimLeft(rest, " \t")
+		}
+		if isCpuset(cpuset) {
+			l.kind, rest = kindCpuset, cpuset
+		}
 	}
 	l.text = rest
 	return l
@@ -298,8 +307,9 @@ func cutTime(s string) (at, rest string, ok bool) {
 		return s, "", true
 	}
 	end += i
-	// Behind it can stand a zone or a year.
-	if word, _, ok := strings.Cut(s[end+1:], " "); ok && isZone(word) {
+	// Behind it can stand a zone, or a year if none stands in front.
+	dated := strings.Contains(head[:i], "-")
+	if word, _, ok := strings.Cut(s[end+1:], " "); ok && isZone(word) && !(dated && digits(word) > 0) {
 		end += 1 + len(word)
 	}
 	return s[:end], s[end+1:], true

@@ -178,16 +178,22 @@ func (d *draft) addStats(s string) {
 		return
 	}
 	m.Stats = append(m.Stats, MemcgStats{Path: path, Values: make(map[string]uint64)})
-	for _, f := range strings.Fields(inline) {
-		name, value, _ := strings.Cut(f, ":")
-		if n, unit, ok := unsigned(value); ok && unit == "KB" && n <= 1<<53 {
-			d.addStat(name, n<<10)
-		}
-	}
 	d.section = sectionStats
-	if inline != "" {
-		d.section = sectionNone
+	d.addInlineStats(inline)
+}
+
+// addInlineStats takes "cache:0KB rss:980KB"; mail programs break it.
+func (d *draft) addInlineStats(s string) bool {
+	fields := strings.Fields(s)
+	for _, f := range fields {
+		name, value, ok := strings.Cut(f, ":")
+		n, unit, isNum := unsigned(value)
+		if !ok || !isNum || unit != "KB" || n > 1<<53 || !isStatName(name) {
+			return false
+		}
+		d.addStat(name, n<<10)
 	}
+	return len(fields) > 0
 }
 
 // weak takes a line that only its place explains, and reports whether it did.
@@ -204,6 +210,8 @@ func (d *draft) weak(s string) bool {
 			if ok && isNum && rest == "" && isStatName(name) {
 				d.addStat(name, n)
 				taken = true
+			} else {
+				taken = d.addInlineStats(line) || taken
 			}
 		case sectionSlab:
 			taken = d.weakSlab(line) || taken
@@ -432,6 +440,7 @@ func (d *draft) finish() *Report {
 	miss(slices.ContainsFunc(killed, func(k KillLine) bool {
 		return !k.SharesMemory && (k.FileRSSKB == nil || k.AnonRSSKB == nil || k.UID != nil && k.Adj == nil)
 	}), MissingKillSizes)
+	miss(d.interleaved, MissingOwner)
 	r.Complete = len(r.Missing) == 0 && len(r.Capped) == 0
 	r.KernelFormat = d.format()
 	return r

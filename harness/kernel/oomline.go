@@ -51,6 +51,14 @@ const (
 // has been taken off. Only what no other program prints by accident counts:
 // the kernel's words at the kernel's place.
 func classify(s string) kind {
+	k := classifyWords(s)
+	if k != kindNone && isHead(s) {
+		return kindHead // a name that imitates another line
+	}
+	return k
+}
+
+func classifyWords(s string) kind {
 	if s == "" {
 		return kindNone
 	}
@@ -280,7 +288,7 @@ func isNumber(s string) bool {
 func (k kind) wraps() bool {
 	switch k {
 	case kindHead, kindCPU, kindTaskIn, kindUsage, kindStats, kindNode, kindZone, kindTable, kindRow, kindSummary,
-		kindKill, kindChosen, kindExiting, kindGroup, kindReaper, kindHuge:
+		kindKill, kindChosen, kindExiting, kindGroup, kindReaper, kindHuge, kindPanic:
 		return true
 	}
 	return false
@@ -304,10 +312,8 @@ func complete(k kind, s string) bool {
 		return ok
 	case kindStats:
 		return strings.HasSuffix(s, ":") || strings.HasSuffix(s, "KB")
-	case kindNode:
+	case kindNode, kindZone:
 		return strings.HasSuffix(s, "all_unreclaimable? yes") || strings.HasSuffix(s, "all_unreclaimable? no")
-	case kindZone:
-		return strings.Contains(s, " free_cma:") && strings.HasSuffix(s, "kB") || strings.Contains(s, "all_unreclaimable? ")
 	case kindHuge:
 		return strings.Contains(s, "hugepages_size=") && strings.HasSuffix(s, "kB")
 	case kindTable:
@@ -327,8 +333,16 @@ func complete(k kind, s string) bool {
 		return strings.HasSuffix(squeeze(s), "memory.oom.groupset")
 	case kindReaper:
 		return strings.Contains(s, "shmem-rss:") && strings.HasSuffix(s, "kB")
+	case kindPanic:
+		text := strings.TrimPrefix(s, panicMsg)
+		return !strings.HasPrefix(text, "System is") && !strings.HasPrefix(text, "Out of") || endsPanic(s)
 	}
 	return true
+}
+
+// endsPanic reports whether s ends as the OOM killer's panics do.
+func endsPanic(s string) bool {
+	return strings.HasSuffix(s, "memory") || strings.HasSuffix(s, "is enabled") || strings.HasSuffix(s, "processes...")
 }
 
 // squeeze takes out all white space. Wrapping and cutting may put a line break

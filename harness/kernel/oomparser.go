@@ -122,7 +122,11 @@ func hangs(s string) bool {
 	if i := strings.LastIndex(s, " "); strings.HasSuffix(s, " invoked") {
 		return i <= maxComm
 	}
-	for _, head := range []string{"Memory cgroup out of memory: Killed process ", "Out of memory: Killed process "} {
+	for _, head := range []string{
+		"Memory cgroup out of memory: Killed process ", "Memory cgroup out of memory: Kill process ",
+		"Out of memory: Killed process ", "Out of memory: Kill process ",
+		"Out of memory (oom_kill_allocating_task): Killed process ",
+	} {
 		if len(s) >= len("Out of memory") && strings.HasPrefix(head, s) {
 			return true
 		}
@@ -185,6 +189,8 @@ func extends(k kind, s string) bool {
 			strings.Contains(s, "total-vm:") || strings.HasSuffix(s, ")") || first == "B," || first == "UID:"
 	case kindReaper:
 		return strings.Contains(s, "rss:")
+	case kindPanic:
+		return endsPanic(s) || s == "enabled"
 	}
 	return true
 }
@@ -452,11 +458,18 @@ func (p *Parser) applyTable(l logLine) {
 			return
 		}
 		seen := false
-		d := p.pick(l, func(d *draft) bool {
+		can := func(d *draft) bool {
 			has := d.pids[*pid]
 			seen = seen || has
 			return !has && !d.summary && len(d.Kills) == 0
+		}
+		// Of two tables that are printed at once, each has its trigger.
+		d := p.pick(l, func(d *draft) bool {
+			return can(d) && d.interleaved && d.Trigger.PID != nil && *d.Trigger.PID == *pid
 		})
+		if d == nil {
+			d = p.pick(l, can)
+		}
 		if d == nil {
 			if seen {
 				return

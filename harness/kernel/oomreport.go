@@ -90,6 +90,9 @@ const (
 	MissingSumEnd    = "end of summary"
 	MissingKill      = "kill line"
 	MissingKillSizes = "end of kill line" // its sizes
+	// MissingOwner: another report's lines stand between this one's, and
+	// nothing tells for certain whose each is.
+	MissingOwner = "certain owner of each line"
 )
 
 // Limits on what one report holds. A log is not trusted to be of a sane size;

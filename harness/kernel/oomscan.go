@@ -16,20 +16,27 @@ const (
 )
 
 // needles are what a line of a log must hold to begin a report, or to belong
-// to one that has had its kill. Every line of kindHead, kindTable, kindSummary,
-// kindKill, kindChosen, kindGroup, kindReaper, kindNoKillable, kindPanic,
-// kindSuppressed and kindSysrq has one of them.
-var needles = [][]byte{
-	[]byte("oom"),
-	[]byte("ut of memory"),
-	[]byte("illed process"),
-	[]byte("ill process "),
-	[]byte("Manual OOM"),
+// to one that has had its kill: every line of kindHead, kindTable, kindSummary,
+// kindKill, kindChosen, kindSharing, kindExiting, kindGroup, kindReaper,
+// kindNoKillable, kindPanic (of the OOM killer's) and kindSuppressed does.
+// Capitals are rare in logs, so most of a log is passed over by a search for
+// one byte.
+var needles = []struct {
+	find  []byte
+	words [][]byte // one of which must stand there; nil: find is enough
+}{
+	{[]byte("oom"), [][]byte{
+		[]byte("oom-kill"), []byte("oom_reaper: "), []byte("oom_score_adj"), []byte("oom_kill_process: "),
+		[]byte("oom.group"), []byte("oom_adj"), []byte("oom is enabled"),
+	}},
+	{[]byte("Kill"), [][]byte{[]byte("Killed process"), []byte("Kill process"), []byte("Killed\n"), []byte("Killed \n")}},
+	{[]byte("Out of memory"), nil},
+	{[]byte("OOM victim "), nil},
+	{[]byte("System is deadlocked"), nil},
+	// A message that journalctl -o json writes as an array of bytes because it
+	// is not UTF-8; searched only in logs that have JSON.
+	{[]byte(`"MESSAGE":[`), nil},
 }
-
-// jsonNeedle is a message that journalctl -o json writes as an array of bytes
-// because it is not UTF-8.
-var jsonNeedle = []byte(`"MESSAGE":[`)
 
 // Reports reads a kernel log in any form and gives the OOM reports in it, in
 // the order of their heads. It understands raw /dev/kmsg records, dmesg,
@@ -128,7 +135,7 @@ func (s *scanner) scan(last bool) {
 // of it is done.
 func (s *scanner) lines(data []byte, cut bool) int {
 	pos, looked := 0, 0
-	hits := make([]int, len(needles)+1)
+	hits := make([]int, len(needles))
 	for i := range hits {
 		hits[i] = -1
 	}
@@ -177,22 +184,33 @@ func (s *scanner) lines(data []byte, cut bool) int {
 // remembers where each was found, so that no byte is searched twice.
 func (s *scanner) next(data []byte, pos int, hits []int) int {
 	first := len(data)
-	for i := range hits {
-		needle := jsonNeedle
-		if i < len(needles) {
-			needle = needles[i]
-		} else if !s.json {
+	for i, needle := range needles {
+		if i == len(needles)-1 && !s.json {
 			break
 		}
-		if hits[i] < pos {
-			n := bytes.Index(data[pos:], needle)
-			if hits[i] = pos + n; n < 0 {
+		for from := pos; hits[i] < pos; {
+			n := bytes.Index(data[from:], needle.find)
+			if n < 0 {
 				hits[i] = len(data)
+				break
 			}
+			if from += n; standsAt(data[from:], needle.words) {
+				hits[i] = from
+			}
+			from += len(needle.find)
 		}
 		first = min(first, hits[i])
 	}
 	return first
+}
+
+func standsAt(b []byte, words [][]byte) bool {
+	for _, w := range words {
+		if bytes.HasPrefix(b, w) {
+			return true
+		}
+	}
+	return words == nil
 }
 
 // line takes the line, or the binary field of a journal export, at the start
