@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -143,7 +144,7 @@ func TestGuestKill(t *testing.T) {
 				checkDecision(t, &seen, big.pid, dir, version)
 			}
 			if tier >= 3 {
-				checkScores(t, &seen, reads, small.pid, big.pid)
+				checkScores(t, &seen, reads, 64<<20/4096, small.pid, big.pid)
 			}
 		})
 	}
@@ -232,14 +233,14 @@ func checkDecision(t *testing.T, seen *record, pid int, dir string, version int)
 
 // checkScores wants the kernel's points for every candidate to be, to the page,
 // what follows from the counters.
-func checkScores(t *testing.T, seen *record, reads kernel.BadnessReads, pids ...int) {
+func checkScores(t *testing.T, seen *record, reads kernel.BadnessReads, total int64, pids ...int) {
 	t.Helper()
 	for _, pid := range pids {
 		scores := seen.of(evidence.Badness, pid)
 		if len(scores) == 0 {
 			t.Errorf("pid %d was not scored", pid)
 		}
-		for _, e := range scores {
+		for i, e := range scores {
 			o := e.OOM
 			if o.Message != "" {
 				continue // not scored: on its way out
@@ -249,14 +250,94 @@ func checkScores(t *testing.T, seen *record, reads kernel.BadnessReads, pids ...
 				c = o.Task.MM.Batched
 			}
 			want := badness(c, *o.Task, *o.TotalPages, kernel.Bytes(os.Getpagesize()))
-			t.Logf("pid %d: the kernel says %d; batched %+v, exact %+v", pid, *o.Points, o.Task.MM.Batched, o.Task.MM.Exact)
+			if i == 0 {
+				t.Logf("pid %d was scored %d times", pid, len(scores))
+			}
+			if i == len(scores)-1 {
+				t.Logf("pid %d: the kernel says %d; batched %+v, exact %+v", pid, *o.Points, o.Task.MM.Batched, o.Task.MM.Exact)
+			}
 			if *o.Points != want {
 				t.Errorf("pid %d: the kernel says %d points, its counters %d: %+v", pid, *o.Points, want, o.Task.MM)
 			}
-			if *o.TotalPages != 64<<20/4096 {
-				t.Errorf("pid %d was scored with %d total pages", pid, *o.TotalPages)
+			if *o.TotalPages != total {
+				t.Errorf("pid %d was scored with %d total pages; want %d", pid, *o.TotalPages, total)
 			}
 		}
+	}
+}
+
+// TestGuestDeadLeader kills a process whose first thread has ended: the kernel
+// then names and measures another one.
+func TestGuestDeadLeader(t *testing.T) {
+	b := open(t, BPFOptions{})
+	dir, _ := memcg(t, 64<<20)
+	var reads kernel.BadnessReads
+	if b.Tier().Tier == 3 {
+		roomy, _ := memcg(t, 64<<20)
+		reads = calibrate(t, b, roomy)
+	}
+	var seen record
+	if err := b.Start(seen.sink); err != nil {
+		t.Fatal(err)
+	}
+	h := startAs(t, fmt.Sprintf("leaderless %s 0", dir))
+	h.killed(t)
+	drain(t, b)
+	checkSeq(t, seen.events)
+	marks := seen.of(evidence.MarkVictim)
+	if len(marks) != 1 || marks[0].PID != h.pid || marks[0].OOM.Task.PID == h.pid {
+		t.Fatalf("%+v; want one thread of %d other than the leader", marks, h.pid)
+	}
+	exits := seen.of(evidence.TaskExit)
+	if len(exits) != 1 || exits[0].PID != h.pid || *exits[0].OOM.ExitCode != 9 {
+		t.Errorf("%+v; want the end of %d with wait status 9", exits, h.pid)
+	}
+	if b.Tier().Tier >= 2 {
+		if kills := seen.of(evidence.Kill); len(kills) != 1 || kills[0].OOM.Task.PID != marks[0].OOM.Task.PID || kills[0].PID != h.pid {
+			t.Errorf("kills %+v; want one of thread %d", kills, marks[0].OOM.Task.PID)
+		}
+	}
+	if b.Tier().Tier == 3 {
+		checkScores(t, &seen, reads, 64<<20/4096, h.pid)
+	}
+}
+
+// TestGuestHostOOM lets a virtual machine run out of memory as a whole, and
+// wants every process scored to the page.
+func TestGuestHostOOM(t *testing.T) {
+	if os.Getpid() != 1 {
+		t.Skip("needs a virtual machine of its own")
+	}
+	b := open(t, BPFOptions{})
+	k := openKmsg(t)
+	roomy, _ := memcg(t, 64<<20)
+	reads := calibrate(t, b, roomy)
+	var seen, log record
+	if err := b.Start(seen.sink); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Start(log.sink); err != nil {
+		t.Fatal(err)
+	}
+	free, _ := memcg(t, 4<<30)
+	small := start(t, free, 2049)
+	small.ready(t)
+	big := start(t, free, 0)
+	big.killed(t)
+	drain(t, b)
+	drain(t, k)
+	checkSeq(t, seen.events)
+	kills := seen.of(evidence.KillDecision)
+	if len(kills) != 1 || kills[0].PID != big.pid || kills[0].OOM.Control.Constraint != "none" || kills[0].OOM.Message != "Out of memory" {
+		t.Fatalf("%+v; want one decision without constraint to kill %d", kills, big.pid)
+	}
+	total := int64(kills[0].OOM.Control.TotalPages)
+	if total <= 0 || total > 512<<20/4096 {
+		t.Errorf("%d total pages in a machine of 512 MiB", total)
+	}
+	checkScores(t, &seen, reads, total, small.pid, big.pid)
+	if said(&log, fmt.Sprintf("Out of memory: Killed process %d (exe)", big.pid)) != 1 || len(log.of(evidence.Lost)) != 0 {
+		t.Errorf("the log: %q", log.texts())
 	}
 }
 

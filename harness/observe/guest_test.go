@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,12 +17,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func init() {
+	// A process without a leader ends its main thread; this is it.
+	runtime.LockOSThread()
+}
+
 // The test binary is three programs: the tests; as PID 1 of a virtual machine
 // the same tests on another kernel (TestKernels boots it); and a process that
 // takes memory.
 func TestMain(m *testing.M) {
 	if told := os.Getenv("OOMLAB_TEST_HOLD"); told != "" {
-		hold(told)
+		told, leaderless := strings.CutPrefix(told, "leaderless ")
+		cgroup, n, _ := strings.Cut(told, " ")
+		pages, err := strconv.Atoi(n)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), []byte("0"), 0)
+		}
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		// A dead leader stays where it is. Had it died before the move, the
+		// kernel would find no process to kill in the cgroup.
+		if leaderless {
+			go hold(pages)
+			unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+		}
+		hold(pages)
 	}
 	if os.Getpid() == 1 {
 		mountGuest()
@@ -47,18 +69,9 @@ func mountGuest() {
 	}
 }
 
-// hold joins a cgroup, touches pages one by one, says so, and waits to be
-// killed. Zero pages is as many as there are.
-func hold(told string) {
-	cgroup, n, _ := strings.Cut(told, " ")
-	pages, err := strconv.Atoi(n)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), []byte("0"), 0)
-	}
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
+// hold touches pages one by one, says so, and waits to be killed. Zero pages
+// is as many as there are.
+func hold(pages int) {
 	size := os.Getpagesize()
 	const chunk = 256
 	for held := 0; pages == 0 || held < pages; held += chunk {
@@ -142,8 +155,13 @@ type held struct {
 // start starts a process that takes pages in cgroup dir, 0 for ever.
 func start(t *testing.T, dir string, pages int) *held {
 	t.Helper()
+	return startAs(t, fmt.Sprintf("%s %d", dir, pages))
+}
+
+func startAs(t *testing.T, told string) *held {
+	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{fmt.Sprintf("OOMLAB_TEST_HOLD=%s %d", dir, pages), "GOGC=off", "GOMAXPROCS=1"}
+	cmd.Env = []string{"OOMLAB_TEST_HOLD=" + told, "GOGC=off", "GOMAXPROCS=2"}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -91,7 +91,8 @@ func (k *Kmsg) Stop() {
 }
 
 // Drain returns when everything that was logged before the call has been
-// delivered, gaps included.
+// delivered, gaps included. A line without a newline is not logged yet: the
+// kernel keeps it back until it is continued or the next one comes.
 func (k *Kmsg) Drain(ctx context.Context) error {
 	k.mu.Lock()
 	run := k.run
