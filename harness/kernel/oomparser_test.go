@@ -585,6 +585,41 @@ func TestChunks(t *testing.T) {
 	}
 }
 
+// TestChunksFarIn: behind the start of a log lines are passed over unless they
+// hold a word of the kernel's; a wrapped line and a journal entry must be found
+// from their first byte wherever a read ends.
+func TestChunksFarIn(t *testing.T) {
+	for _, transport := range []string{"wrapped, bare", "wrapped at 72", "journal export", "journal export, binary", "journal json, bytes", "journal short"} {
+		var b strings.Builder
+		for n := range 2 * scanStart {
+			b.WriteString(transports[transport](n, "e1000: eth0 NIC Link is Up, said a room to a zoom"))
+		}
+		start := b.Len()
+		n := 0
+		for line := range strings.Lines(strings.Replace(report618, "hog1", "a-name-of-15-ch", 1)) {
+			n++
+			b.WriteString(transports[transport](n, strings.TrimSuffix(line, "\n")))
+		}
+		log := b.String()
+		want := reportsOf(t, []byte(log[start:]))
+		if len(want) != 1 || len(want[0].Killed()) != 1 || want[0].Trigger.Adj == nil {
+			t.Fatalf("%s: %s", transport, jsonOf(want))
+		}
+		for _, size := range []int{start + 1, start + 17, start + 40, start + 90, 4096, 100} {
+			var got []Report
+			for r, err := range Reports(&smallReader{strings.NewReader(log), size}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, r)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s, reads of %d: %s\nwant %s", transport, size, jsonOf(got), jsonOf(want))
+			}
+		}
+	}
+}
+
 type smallReader struct {
 	r io.Reader
 	n int

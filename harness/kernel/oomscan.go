@@ -152,7 +152,7 @@ func (s *scanner) lines(data []byte, cut bool) int {
 		}
 		hit := s.next(data, pos, hits)
 		if hit == len(data) {
-			return len(data)
+			return s.passed(data, looked, cut)
 		}
 		begin := bytes.LastIndexByte(data[pos:hit], '\n') + 1 + pos
 		switch {
@@ -178,6 +178,23 @@ func (s *scanner) lines(data []byte, cut bool) int {
 		looked = pos
 	}
 	return pos
+}
+
+// passed says how much of data is done when no needle is left in it: all but
+// the last line, which may be the beginning of a wrapped one, or but the last
+// entry of an export, whose end may hold a needle.
+func (s *scanner) passed(data []byte, looked int, cut bool) int {
+	if cut || len(data) == 0 {
+		return len(data)
+	}
+	keep := bytes.LastIndexByte(data[:len(data)-1], '\n') + 1
+	if s.export {
+		keep = bytes.LastIndex(data, []byte("\n\n")) + 2
+	}
+	if keep < looked || len(data)-keep > maxLine {
+		return len(data)
+	}
+	return keep
 }
 
 // next finds the first needle at or behind pos, or gives len(data). hits
