@@ -168,24 +168,15 @@ func loadModules() error {
 	return nil
 }
 
-// mountCgroupV2 mounts the one hierarchy and hands every controller on.
+// mountCgroupV2 mounts the one hierarchy and hands the memory controller on. The
+// others stay at the root: with the cpu controller, cgroups would get equal
+// shares of the processor, and a victim in one of them would have to share with
+// whoever grows in another instead of leaving first.
 func mountCgroupV2(at string) error {
 	if err := (mount{"cgroup2", at, "cgroup2", ""}).mount(); err != nil {
 		return err
 	}
-	controllers, err := os.ReadFile(filepath.Join(at, "cgroup.controllers"))
-	if err != nil {
-		return err
-	}
-	for _, name := range strings.Fields(string(controllers)) {
-		// Some cannot be handed on (cpu with real-time tasks); only memory must be.
-		err := os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte("+"+name), 0)
-		if err != nil && name == "memory" {
-			return err
-		}
-		warn(err)
-	}
-	return nil
+	return os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte("+memory"), 0)
 }
 
 // mountCgroupV1 mounts the memory controller and the freezer as hierarchies of

@@ -156,6 +156,7 @@ func (r *run) loop(ctx context.Context) {
 	r.readers.Add(1)
 	go func() {
 		defer r.readers.Done()
+		standBack()
 		for f := range r.work {
 			f()
 		}

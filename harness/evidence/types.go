@@ -55,6 +55,7 @@ const (
 	KillDecision Kind = "oom_kill_process"     // the victim is chosen
 	Kill         Kind = "__oom_kill_process"   // one process is killed, group members included
 	MarkVictim   Kind = "mark_victim"
+	GivenUp      Kind = "scans_given_up"     // N scans in a row ended at a victim that was still on its way out
 	TaskExit     Kind = "sched_process_exit" // of a process that was an OOM victim
 )
 
@@ -147,6 +148,9 @@ type ProcessUsage struct {
 // OOM is what an eBPF program saw at a hook.
 type OOM struct {
 	Seq uint64 `json:"seq"` // counts every event the programs tried to send, without gaps
+	// FirstSeq is that of the first event which a scans_given_up stands for;
+	// Seq is that of the last.
+	FirstSeq uint64 `json:"first_seq,omitempty"`
 	// Decision numbers the invocations of out_of_memory(); 0 where the hook
 	// does not tell (tier 1).
 	Decision uint64 `json:"decision,omitempty"`

@@ -36,6 +36,7 @@ type BPF struct {
 	done  chan struct{} // closed when nothing is read any more
 
 	deliver sync.Mutex // held while the sink is called; before mu
+	fold    fold       // under deliver
 
 	mu      sync.Mutex
 	sink    Sink
@@ -84,6 +85,7 @@ func (b *BPF) Start(sink Sink) error {
 		return fmt.Errorf("eBPF: %w", err)
 	}
 	b.sink, b.since, b.seq, b.told = sink, uint64(now.Nano()), 0, lost
+	b.fold = fold{sink: sink}
 	return b.err
 }
 
@@ -148,6 +150,9 @@ func (b *BPF) tellLost(lost uint64) {
 	b.told += n
 	b.seq += n
 	b.mu.Unlock()
+	if sink != nil {
+		b.fold.release()
+	}
 	if n > 0 && sink != nil {
 		sink(evidence.Event{AtNS: monotonic(), Source: evidence.BPF, Kind: evidence.Lost, N: n,
 			Text: "the ring buffer of the eBPF programs was full"})
@@ -203,7 +208,7 @@ func (b *BPF) take(e bpf.Event, err error) {
 	if sink != nil && err != nil {
 		sink(evidence.Event{AtNS: monotonic(), Source: evidence.BPF, Kind: evidence.Lost, N: 1, Text: err.Error()})
 	} else if sink != nil {
-		sink(oomEvent(e, seq, b.progs.Constraint, b.tgid))
+		b.fold.add(oomEvent(e, seq, b.progs.Constraint, b.tgid))
 	}
 
 	b.mu.Lock()

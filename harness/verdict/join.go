@@ -61,8 +61,12 @@ func join(in Input) *joined {
 		case e.Kind == evidence.Lost:
 			j.lose(e)
 		case e.Source == evidence.BPF && e.OOM != nil:
-			if last != 0 && e.OOM.Seq != last+1 {
-				j.disagree(BPFIncomplete, "event %d follows event %d", e.OOM.Seq, last)
+			next := e.OOM.Seq
+			if e.OOM.FirstSeq != 0 {
+				next = e.OOM.FirstSeq
+			}
+			if next != last+1 {
+				j.disagree(BPFIncomplete, "event %d follows event %d", next, last)
 			}
 			last = e.OOM.Seq
 			j.watch(e, byID)

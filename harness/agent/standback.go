@@ -1,0 +1,22 @@
+package agent
+
+import (
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// schedIdle is SCHED_IDLE of include/uapi/linux/sched.h.
+const schedIdle = 5
+
+// standBack gives the calling goroutine a thread of its own that runs when
+// nobody else wants to. Whoever lowers a limit kills in a loop until the usage
+// fits (memory_max_write() in mm/memcontrol.c), and if a victim does not get
+// the processor to leave, the next one is taken for it. Where that cannot be
+// set, actions are done at normal priority.
+func standBack() {
+	runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	var priority int32
+	_, _, _ = unix.RawSyscall(unix.SYS_SCHED_SETSCHEDULER, 0, schedIdle, uintptr(unsafe.Pointer(&priority)))
+}
