@@ -135,7 +135,10 @@ func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name, because st
 func (l *Lab) openLocal(ctx context.Context) (*local.Local, error) {
 	if !l.opened {
 		l.opened = true
-		l.local, l.localErr = local.Open(ctx, local.Options{Stressor: l.stressor, AllowHostOOM: l.o.AllowHostOOM})
+		var stressor string
+		if stressor, l.localErr = unpack("oomlab-stressor", l.stressor); l.localErr == nil {
+			l.local, l.localErr = local.Open(ctx, local.Options{Stressor: stressor, AllowHostOOM: l.o.AllowHostOOM})
+		}
 	}
 	return l.local, l.localErr
 }
@@ -143,7 +146,7 @@ func (l *Lab) openLocal(ctx context.Context) (*local.Local, error) {
 // memoryStep rounds the memory of VMs, so that scenarios share snapshots.
 const memoryStep = 128 * kernel.MiB
 
-// Machine says what VM a scenario gets.
+// vmOptions say what VM a scenario gets.
 func (l *Lab) vmOptions(ctx context.Context, s scenario.Scenario, dir string) (vm.Options, error) {
 	k, err := l.Kernel(ctx)
 	if err != nil {
