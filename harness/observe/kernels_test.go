@@ -17,6 +17,10 @@ import (
 // this test binary as the only program of the machine.
 //
 //	OOMLAB_TEST_KERNELS='/somewhere/*/vmlinuz' CGO_ENABLED=0 go test -run TestKernels ./harness/observe
+//
+// OOMLAB_TEST_GUEST is a pattern of tests, if not all are wanted. With
+// OOMLAB_TEST_RECORD=1 the samples in testdata are recorded anew; a second
+// "go test" with it then writes what they mean.
 func TestKernels(t *testing.T) {
 	pattern := os.Getenv("OOMLAB_TEST_KERNELS")
 	if pattern == "" {
@@ -45,9 +49,13 @@ func TestKernels(t *testing.T) {
 	if err := os.WriteFile(initramfs, archive(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	only := os.Getenv("OOMLAB_TEST_GUEST")
+	only, env := os.Getenv("OOMLAB_TEST_GUEST"), "OOMLAB_TEST_TIER=3"
 	if only == "" {
 		only = "^TestGuest"
+	}
+	recording := os.Getenv("OOMLAB_TEST_RECORD") != ""
+	if recording {
+		only, env = "^TestGuestRecord$", env+" OOMLAB_TEST_RECORD=1"
 	}
 	for _, image := range images {
 		t.Run(filepath.Base(filepath.Dir(image)), func(t *testing.T) {
@@ -59,7 +67,7 @@ func TestKernels(t *testing.T) {
 				"-nodefaults", "-display", "none", "-nic", "none", "-no-reboot", "-serial", "stdio",
 				"-kernel", image, "-initrd", initramfs,
 				"-append", // What the kernel does not know goes to init: into its environment, or behind -- as arguments.
-				"console=ttyS0 quiet panic=-1 oops=panic mitigations=off OOMLAB_TEST_TIER=3 -- -test.v -test.run="+only)
+				"console=ttyS0 quiet panic=-1 oops=panic mitigations=off "+env+" -- -test.v -test.run="+only)
 			cmd.Stdout, cmd.Stderr = &console, &console
 			err := cmd.Run()
 			text := strings.ReplaceAll(console.String(), "\r", "")
@@ -67,6 +75,9 @@ func TestKernels(t *testing.T) {
 				t.Errorf("QEMU: %v; the tests in the machine did not pass", err)
 			}
 			t.Log(text)
+			if recording {
+				writeSamples(t, text)
+			}
 		})
 	}
 }
