@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -127,13 +128,17 @@ func (a *Agent) measure(ctx context.Context, o *probe.Options) error {
 		return a.mountErr
 	}
 	// odd numbers of pages leave residues in batched counters
-	p := a.measurement(map[string]int64{"odd1": 37, "odd2": 53}, "idle", "odd1", "odd2")
+	pages := map[string]int64{"idle": 0, "odd1": 37, "odd2": 53}
+	p := a.measurement(pages, "idle", "odd1", "odd2")
 	return a.measured(ctx, p, func(r *run) error {
 		files := a.root.CgroupFiles(relative(a.root, r.tree.dir("/idle")))
 		o.Cgroup = &files
 		idle := r.byName["idle"]
 		var err error
-		if o.Stressor, err = a.footprint(idle.pid, r.tree.dir("/idle")); err != nil {
+		if o.Stressor, err = a.footprint(idle.pid); err != nil {
+			return err
+		}
+		if o.Stressor.Charged, err = a.charged(r, pages); err != nil {
 			return err
 		}
 		adj := a.root.Path("/proc", strconv.Itoa(idle.pid), "oom_score_adj")
@@ -152,9 +157,8 @@ func (a *Agent) measure(ctx context.Context, o *probe.Options) error {
 	})
 }
 
-// footprint measures one idle stressor: its counters, and what its cgroup is
-// charged with for it.
-func (a *Agent) footprint(pid int, dir string) (kernel.Footprint, error) {
+// footprint measures the counters of one idle stressor.
+func (a *Agent) footprint(pid int) (kernel.Footprint, error) {
 	page := kernel.Bytes(os.Getpagesize())
 	s, err := a.root.Status(pid)
 	if err != nil {
@@ -170,20 +174,32 @@ func (a *Agent) footprint(pid int, dir string) (kernel.Footprint, error) {
 		}
 		*amount.to = amount.from.Pages(page)
 	}
-	file := filepath.Join(dir, "memory.current")
-	if a.mount.Version == 1 {
-		file = filepath.Join(dir, "memory.usage_in_bytes")
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return f, err
-	}
-	n, err := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64)
-	if err != nil {
-		return f, fmt.Errorf("%s: %q is not a number of bytes", file, b)
-	}
-	f.Charged = kernel.Bytes(n).Pages(page)
 	return f, nil
+}
+
+// charged is what a cgroup is charged with for an idle stressor: of several,
+// each less the pages it was told to hold, the smallest. The others are charged
+// with more than they have: each CPU takes up to 63 pages in advance
+// (mm/memcontrol.c, MEMCG_CHARGE_BATCH), and the first to read the binary pays
+// for its page cache.
+func (a *Agent) charged(r *run, pages map[string]int64) (kernel.Pages, error) {
+	least := kernel.Pages(math.MaxInt64)
+	for name, told := range pages {
+		file := filepath.Join(r.tree.dir("/"+name), "memory.current")
+		if a.mount.Version == 1 {
+			file = filepath.Join(r.tree.dir("/"+name), "memory.usage_in_bytes")
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return 0, err
+		}
+		n, err := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %q is not a number of bytes", file, b)
+		}
+		least = min(least, kernel.Bytes(n).Pages(kernel.Bytes(os.Getpagesize()))-kernel.Pages(told))
+	}
+	return least, nil
 }
 
 // weigh asks /proc/PID/oom_score of each process until one of them tells;

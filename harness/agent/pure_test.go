@@ -1,0 +1,283 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/probe"
+)
+
+func TestFollows(t *testing.T) {
+	record := func(text string) evidence.Event {
+		return evidence.Event{Kind: evidence.Record, Log: &evidence.LogRecord{Text: text}}
+	}
+	for _, test := range []struct {
+		name        string
+		event       evidence.Event
+		consequence bool
+		doomed      int
+	}{
+		{"a kill", evidence.Event{Kind: evidence.Kill, PID: 7}, true, 7},
+		{"a mark", evidence.Event{Kind: evidence.MarkVictim, PID: 8}, true, 8},
+		{"a decision names a victim that may be dying already", evidence.Event{Kind: evidence.KillDecision, PID: 9}, true, 0},
+		{"a killed line", record("Memory cgroup out of memory: Killed process 107 (hog1) total-vm:1kB"), true, 107},
+		{"a killed line of a hostile name", record("Out of memory: Killed process 12 (Killed process 9 () total-vm:1kB"), true, 12},
+		{"a header", record("hog1 invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"), true, 0},
+		{"another line", record("eth0: link up"), false, 0},
+		{"half a killed line", record("Killed process "), true, 0},
+		{"a sample", evidence.Event{Kind: evidence.Sample}, false, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			consequence, doomed := follows(test.event)
+			if consequence != test.consequence || doomed != test.doomed {
+				t.Errorf("follows: %t, %d; want %t, %d", consequence, doomed, test.consequence, test.doomed)
+			}
+		})
+	}
+}
+
+func TestQuiet(t *testing.T) {
+	var q quiet
+	at := time.Unix(0, 0)
+	for i, step := range []struct {
+		after time.Duration
+		rss   kernel.Pages
+		want  bool
+	}{
+		{0, 10, false},
+		{900 * time.Millisecond, 10, false},
+		{50 * time.Millisecond, 11, false}, // it grows: a new second begins
+		{999 * time.Millisecond, 9, false}, // shrinking is not growing
+		{time.Millisecond, 11, true},
+		{time.Millisecond, 12, false},
+	} {
+		at = at.Add(step.after)
+		if got := q.grown(step.rss, at); got != step.want {
+			t.Errorf("reading %d: %t, want %t", i, got, step.want)
+		}
+	}
+}
+
+func TestSwapHeader(t *testing.T) {
+	h := swapHeader(4096, 256)
+	if len(h) != 4096 || !bytes.Equal(h[4086:], []byte("SWAPSPACE2")) {
+		t.Fatalf("%d bytes that end %q", len(h), h[len(h)-10:])
+	}
+	version, last := binary.NativeEndian.Uint32(h[1024:]), binary.NativeEndian.Uint32(h[1028:])
+	if version != 1 || last != 255 {
+		t.Errorf("version %d, last page %d; want 1 and 255", version, last)
+	}
+}
+
+func TestMakeSwapRefusesAFileThatIsTooSmall(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "swap")
+	if err := makeSwapFile(name, kernel.MiB); err != nil {
+		t.Fatal(err)
+	}
+	err := makeSwap(name, 2*kernel.MiB)
+	if err == nil || !strings.Contains(err.Error(), "has 1Mi; a swap space of 2Mi was asked for") {
+		t.Errorf("makeSwap: %v", err)
+	}
+	if err := makeSwap(name, kernel.MiB); err != nil {
+		t.Error(err)
+	}
+	info, err := os.Stat(name)
+	if err != nil || info.Size() != 1<<20 {
+		t.Errorf("the file is %v, %v", info.Size(), err)
+	}
+}
+
+// cgroup2 is a directory that looks like a v2 hierarchy with a cgroup /own.
+func cgroup2(t *testing.T, handedOn, offered string) (probe.Root, kernel.CgroupMount) {
+	t.Helper()
+	root := t.TempDir()
+	own := filepath.Join(root, "cg", "own")
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"cgroup.subtree_control": handedOn, "cgroup.controllers": offered, "cgroup.procs": "",
+	} {
+		if err := os.WriteFile(filepath.Join(own, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return probe.Root(root), kernel.CgroupMount{Version: 2, Root: "/cg", Self: "/own"}
+}
+
+func TestPlantRefuses(t *testing.T) {
+	good := []plan.Cgroup{{Path: "/lab"}}
+	for _, test := range []struct {
+		name              string
+		handedOn, offered string
+		version           int
+		base              string
+		cgroups           []plan.Cgroup
+		want              string
+		refusal           bool
+	}{
+		{name: "no memory controller", offered: "cpu io", version: 2, base: "oomlab-1", cgroups: good, want: "Delegate=yes", refusal: true},
+		{name: "no hierarchy", version: 0, base: "oomlab-1", cgroups: good, want: "needs a memory controller", refusal: true},
+		{name: "a base that is a path", handedOn: "memory", version: 2, base: "../x", cgroups: good, want: `base "../x" is not the name of a directory`},
+		{name: "an empty base", handedOn: "memory", version: 2, cgroups: good, want: `base "" is not`},
+		{name: "a base that is there", handedOn: "memory", version: 2, base: "cgroup.procs", cgroups: good, want: "exists already"},
+		{name: "a cgroup outside", handedOn: "memory", version: 2, base: "oomlab-1", cgroups: []plan.Cgroup{{Path: "/../x"}}, want: `cgroup "/../x" is not an absolute path`},
+		{name: "a relative cgroup", handedOn: "memory", version: 2, base: "oomlab-1", cgroups: []plan.Cgroup{{Path: "lab"}}, want: `cgroup "lab" is not an absolute path`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			root, mount := cgroup2(t, test.handedOn, test.offered)
+			mount.Version = test.version
+			_, err := plant(root, mount, test.base, test.cgroups)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("plant: %v, want %q in it", err, test.want)
+			}
+			var refusal *Refusal
+			if errors.As(err, &refusal) != test.refusal {
+				t.Errorf("%T, want a refusal: %t", err, test.refusal)
+			}
+		})
+	}
+}
+
+// The undo list of a v2 tree whose own cgroup does not hand memory on names
+// every change before it is made, in the order of the changes.
+func TestPlantUndo(t *testing.T) {
+	root, mount := cgroup2(t, "pids", "memory pids")
+	tree, err := plant(root, mount, "oomlab-1", []plan.Cgroup{{Path: "/lab"}, {Path: "/lab/a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := tree.undo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, u := range list {
+		value := u.Value
+		if u.Op == undoMove {
+			value = ""
+		}
+		got = append(got, strings.TrimSpace(u.Op+" "+strings.TrimPrefix(u.Path, string(root))+" "+value))
+	}
+	want := []string{
+		"rmdir /cg/own/oomlab-1-agent",
+		"move /cg/own/cgroup.procs",
+		"write /cg/own/cgroup.subtree_control -memory",
+		"rmdir /cg/own/oomlab-1",
+		"rmdir /cg/own/oomlab-1/lab",
+		"rmdir /cg/own/oomlab-1/lab/a",
+		"kill-cgroup /cg/own/oomlab-1",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("undo list\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestPaths(t *testing.T) {
+	root := t.TempDir()
+	base := filepath.Join(root, "own", "oomlab-1")
+	for _, dir := range []string{filepath.Join(base, "lab", "made-later"), filepath.Join(root, "system.slice")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := newPaths(root, &tree{base: base, cgroups: []plan.Cgroup{{Path: "/lab"}}})
+	for dir, want := range map[string]string{
+		base:                                     "/",
+		filepath.Join(base, "lab"):               "/lab",
+		filepath.Join(base, "lab", "made-later"): "/lab/made-later",
+		filepath.Join(root, "system.slice"):      "//system.slice",
+		root:                                     "//",
+	} {
+		id, ok := inode(dir)
+		if !ok {
+			t.Fatal("no inode number of", dir)
+		}
+		if got := p.of(id); got != want {
+			t.Errorf("%s: %q, want %q", dir, got, want)
+		}
+	}
+	if got := p.of(1 << 60); got != "" {
+		t.Errorf("an id that nothing has: %q", got)
+	}
+}
+
+func TestRehearsalKeepsCommandsAlone(t *testing.T) {
+	p := plan.Plan{
+		Base: "oomlab-1", CgroupVersion: 2, WithinMS: 1, DeadlineMS: 2,
+		Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}}, Swap: &plan.Swap{Kind: "disk"},
+		Cgroups:   []plan.Cgroup{{Path: "/lab", Writes: []plan.Write{{File: "memory.max", Value: "1"}}}},
+		Processes: []plan.Process{stressor("s", "/lab", hold), command("c", "/lab", "true")},
+		During:    []plan.During{{Sysrq: "f"}}, Throttled: []string{"s"},
+	}
+	p.Processes[1].After, p.Processes[1].OOMScoreAdj, p.Processes[1].Respawn = []string{"s"}, 500, -1
+	r := rehearsal(p)
+	if len(r.Processes) != 1 || r.Processes[0].Name != "c" {
+		t.Fatalf("processes %+v, want c alone", r.Processes)
+	}
+	c := r.Processes[0]
+	if c.Cgroup != "/" || c.OOMScoreAdj != 0 || c.After != nil || c.Respawn != 0 {
+		t.Errorf("c is still told what the plan told it: %+v", c)
+	}
+	if r.Sysctls != nil || r.Swap != nil || r.Cgroups != nil || r.During != nil || r.Throttled != nil {
+		t.Errorf("a rehearsal changes the machine: %+v", r)
+	}
+}
+
+func TestSysctlUndo(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "proc/sys/vm")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "panic_on_oom"), []byte("0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := plan.Plan{
+		Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}},
+		During:  []plan.During{{Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "2"}}}},
+	}
+	list, err := sysctlUndo(probe.Root(root), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []plan.Undo{{Op: undoWrite, Path: filepath.Join(dir, "panic_on_oom"), Value: "0"}}
+	if !slices.Equal(list, want) {
+		t.Errorf("undo %+v, want %+v", list, want)
+	}
+	for key, text := range map[string]string{
+		"vm.no_such_thing": "vm.no_such_thing", "vm/panic_on_oom": "is not a dotted key", "..": "is not a dotted key",
+	} {
+		_, err := sysctlUndo(probe.Root(root), plan.Plan{Sysctls: []plan.Sysctl{{Key: key}}})
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v, want %q in it", key, err, text)
+		}
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	for want, d := range map[string]plan.During{
+		"/lab: memory.max = 1, /lab: memory.high = 2":     {Writes: []plan.CgroupWrite{{Path: "/lab", Writes: []plan.Write{{File: "memory.max", Value: "1"}, {File: "memory.high", Value: "2"}}}}},
+		"oom_score_adj of a = -1, oom_score_adj of b = 2": {OOMScoreAdj: map[string]int{"b": 2, "a": -1}},
+		"SIGSTOP to a":        {Signal: map[string]int{"a": 19}},
+		"freeze /lab":         {Freeze: "/lab"},
+		"thaw /lab":           {Thaw: "/lab"},
+		"vm.panic_on_oom = 1": {Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}}},
+		"sysrq-f":             {Sysrq: "f"},
+		"swapoff":             {Swapoff: true},
+	} {
+		if got := describe(d); got != want {
+			t.Errorf("describe: %q, want %q", got, want)
+		}
+	}
+}
