@@ -20,6 +20,7 @@ import (
 const (
 	maxSize      = 1 << 20
 	maxDepth     = 32
+	maxEntries   = 1024 // of one list or map
 	maxProcesses = 1024 // copies and containers counted one by one
 )
 
@@ -45,6 +46,9 @@ func Parse(name string, data []byte) (Scenario, error) {
 		return Scenario{}, problems(d.out)
 	}
 	d.value(root, reflect.ValueOf(&s).Elem(), nil)
+	if len(d.out) > maxProblems {
+		return Scenario{}, problems(d.out)
+	}
 	fillIn(&s, d)
 	v := validator{decoder: d, s: &s}
 	v.scenario()
@@ -237,6 +241,9 @@ func (d *decoder) plain(n *yaml.Node, depth int) bool {
 	switch {
 	case depth > maxDepth:
 		d.problem(here(n), nil, "", "nested deeper than %d levels", maxDepth)
+		return false
+	case len(n.Content) > maxEntries*2 || n.Kind == yaml.SequenceNode && len(n.Content) > maxEntries:
+		d.problem(here(n), nil, "", "%s of more than %d entries", describe(n), maxEntries)
 		return false
 	case n.Kind == yaml.AliasNode:
 		d.problem(here(n), nil, "write the value out", "aliases (*%s) are not read here", n.Value)

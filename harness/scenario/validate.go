@@ -18,6 +18,9 @@ var Targets = []string{"local", "vm", "kube"}
 // maxWithin keeps a typing error from making a run that lasts all night.
 const maxWithin = 10 * time.Minute
 
+// maxDuring bounds the things that are done while a scenario runs.
+const maxDuring = 64
+
 // Validate checks a scenario that was not read from a file, such as a
 // generated one, by the rules that [Parse] goes by. The error is a *[Problems]
 // whose entries name paths instead of lines.
@@ -46,6 +49,14 @@ func (v *validator) problem(path []string, hint, what string, args ...any) {
 	if len(v.found) < enough && !v.wrong(path...) {
 		v.found = append(v.found, newProblem(v.file, v.find(path), path, hint, what, args...))
 	}
+}
+
+// meant is a hint, as long as it will be shown: looking for it takes time.
+func (v *validator) meant(got string, known []string) string {
+	if len(v.found) > maxProblems {
+		return ""
+	}
+	return meant(got, known)
 }
 
 func at(path ...string) []string { return path }
@@ -77,6 +88,10 @@ func (v *validator) scenario() {
 	v.order()
 	v.family()
 	v.pods()
+	if len(s.During) > maxDuring {
+		v.problem(at("during"), "", "%d entries are more than the %d that are carried out", len(s.During), maxDuring)
+		return
+	}
 	for i := range s.During {
 		v.during(i, s.During[i])
 	}
@@ -239,7 +254,7 @@ func (v *validator) cgroup(name string, path []string) {
 		v.problem(path, fmt.Sprintf("did you mean %q?", cgroup), "no cgroup %q", name)
 		return
 	}
-	v.problem(path, meant(name, known), "no cgroup %q", name)
+	v.problem(path, v.meant(name, known), "no cgroup %q", name)
 }
 
 // kubepods is the cgroup below which package plan lays out the pods of a [QoS].

@@ -218,6 +218,7 @@ func (v *validator) ends(e Expect) {
 	})
 	alive := v.all(e.Survives)
 	slowed := v.all(e.Throttled)
+	dragged := v.dragged()
 	for _, one := range alive {
 		if slices.Contains(possible, one) {
 			v.problem(at("expect", "survives"), "leave it out of one of them", "%q is also in killed", one)
@@ -240,7 +241,7 @@ func (v *validator) ends(e Expect) {
 				v.problem(path, "write SIGKILL", "%q is in killed, and so ends by SIGKILL", one)
 			case claim.Signal == "SIGKILL" && slices.Contains(alive, one):
 				v.problem(path, "leave it out of one of them", "%q is also in survives", one)
-			case claim.Signal == "SIGKILL" && e.Killed != nil && sound && e.Panic == "" && !slices.Contains(possible, one) && !v.dragged(one):
+			case claim.Signal == "SIGKILL" && e.Killed != nil && sound && e.Panic == "" && !slices.Contains(possible, one) && !dragged[one]:
 				v.problem(path, "", "nothing kills %q: it is not in killed", one)
 			case claim.Code == 137 && p != nil && len(p.Do) > 0 && p.Do[len(p.Do)-1].Code != 137:
 				v.problem(path, "write SIGKILL; 137 is how a shell reports it", "%q does not exit with 137", one)
@@ -249,22 +250,30 @@ func (v *validator) ends(e Expect) {
 	}
 }
 
-// dragged reports whether a process may get SIGKILL without being a victim: by
-// a during action, or because it shares its memory with another
+// dragged are the processes that may get SIGKILL without being victims: by a
+// during action, or because they share their memory with another
 // (__oom_kill_process, mm/oom_kill.c).
-func (v *validator) dragged(one string) bool {
-	p := v.of(one)
-	if p == nil {
-		return false
+func (v *validator) dragged() map[string]bool {
+	out := map[string]bool{}
+	add := func(name string) {
+		for _, one := range v.stands[name] {
+			out[one] = true
+		}
 	}
 	for _, d := range v.s.During {
 		for who, sig := range d.Signal {
-			if sig == "SIGKILL" && slices.Contains(v.stands[who], one) {
-				return true
+			if sig == "SIGKILL" {
+				add(who)
 			}
 		}
 	}
-	return p.SharesMemoryWith != "" || slices.ContainsFunc(v.s.Processes, func(q Process) bool { return q.SharesMemoryWith == p.Name })
+	for _, p := range v.s.Processes {
+		if p.SharesMemoryWith != "" {
+			add(p.Name)
+			add(p.SharesMemoryWith)
+		}
+	}
+	return out
 }
 
 func (v *validator) events(key string, claim map[string]map[string]Num) {

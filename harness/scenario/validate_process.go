@@ -83,16 +83,18 @@ func (v *validator) refer(names Names, path []string) {
 			v.problem(where, hint, "process %q has no copy %q", of, copy)
 			continue
 		}
-		v.problem(where, meant(name, v.spoken), "no process %q", name)
+		v.problem(where, v.meant(name, v.spoken), "no process %q", name)
 	}
 }
 
 // all is what the names stand for, each once.
 func (v *validator) all(names []string) []string {
 	var out []string
+	seen := map[string]bool{}
 	for _, name := range names {
 		for _, one := range v.stands[name] {
-			if !slices.Contains(out, one) {
+			if !seen[one] {
+				seen[one] = true
 				out = append(out, one)
 			}
 		}
