@@ -154,24 +154,21 @@ func (r *run) do(ctx context.Context) error {
 	return err
 }
 
-// rehearse measures the programs of the user's own: alone, without limits,
-// until they are quiet.
+// rehearse measures the programs of the user's own: each alone, in a cage,
+// until it is quiet.
 func (r *run) rehearse(ctx context.Context, p plan.Plan) (map[string]predict.Measured, error) {
-	rehearsal, needed := plan.Rehearsal(p)
+	rehearsal, needed := plan.Rehearsal(p, r.meta.Machine)
 	if !needed {
 		return nil, nil
 	}
-	measured := map[string]predict.Measured{}
-	req := wire.Request{WallNS: time.Now().UnixNano(), Plan: rehearsal, Rehearse: true}
-	err := r.target.Do(ctx, req, func(e evidence.Event) {
-		if e.Kind == evidence.Alive && e.Status != nil {
-			measured[e.Process] = measure(e, r.meta.Machine.PageSize)
-		}
+	var events []evidence.Event
+	err := r.target.Do(ctx, wire.Request{WallNS: time.Now().UnixNano(), Plan: rehearsal}, func(e evidence.Event) {
+		events = append(events, e)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("rehearsal: %w", err)
 	}
-	return measured, nil
+	return measure(events, r.meta.Machine.PageSize), nil
 }
 
 // carryOut lets the target do it, and writes down every event as it arrives.

@@ -123,30 +123,11 @@ func (a *Agent) hierarchy() string { return a.root.Path(a.mount.Root) }
 //
 // Do calls sink from several goroutines, but never twice at a time.
 func (a *Agent) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)) error {
-	p := req.Plan
-	if req.Rehearse {
-		p = rehearsal(p)
-	}
 	period := time.Duration(req.SampleMS) * time.Millisecond
 	if period == 0 {
 		period = 100 * time.Millisecond
 	}
-	return a.carryOut(ctx, p, carry{sink: sink, period: period})
-}
-
-// rehearsal keeps a plan's commands and nothing else: no limits, no actions.
-func rehearsal(p plan.Plan) plan.Plan {
-	out := plan.Plan{
-		Scenario: p.Scenario, Base: p.Base, CgroupVersion: p.CgroupVersion,
-		WithinMS: p.WithinMS, DeadlineMS: p.DeadlineMS,
-	}
-	for _, q := range p.Processes {
-		if q.IsCommand() {
-			q.Cgroup, q.OOMScoreAdj, q.After, q.Respawn = "/", 0, nil, 0
-			out.Processes = append(out.Processes, q)
-		}
-	}
-	return out
+	return a.carryOut(ctx, req.Plan, carry{sink: sink, period: period})
 }
 
 // carry is how a plan is carried out, beside the plan.

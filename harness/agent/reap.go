@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // A reaper waits for the ends of processes: one thread in epoll_wait on their
@@ -113,14 +114,18 @@ func (r *reaper) close() {
 // not our child, or has not ended.
 func collect(idType, id int) *evidence.ExitStatus {
 	var info siginfo
+	var usage unix.Rusage
 	for {
-		err := waitid(idType, id, &info, unix.WEXITED|unix.WNOHANG)
+		err := waitid(idType, id, &info, unix.WEXITED|unix.WNOHANG, &usage)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil || info.pid == 0 {
 			return nil
 		}
-		return info.exit()
+		status := info.exit()
+		most := kernel.Bytes(usage.Maxrss) * kernel.KiB
+		status.MaxRSS = &most
+		return status
 	}
 }

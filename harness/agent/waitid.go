@@ -27,9 +27,10 @@ const (
 )
 
 // waitid is waitid(2). x/sys/unix wraps it without saying what siginfo holds.
-func waitid(idType, id int, info *siginfo, options int) error {
+// usage is the kernel's fifth argument and may be nil.
+func waitid(idType, id int, info *siginfo, options int, usage *unix.Rusage) error {
 	*info = siginfo{}
-	return unix.Waitid(idType, id, (*unix.Siginfo)(unsafe.Pointer(info)), options, nil)
+	return unix.Waitid(idType, id, (*unix.Siginfo)(unsafe.Pointer(info)), options, usage)
 }
 
 func (i *siginfo) exit() *evidence.ExitStatus {

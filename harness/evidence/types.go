@@ -98,6 +98,9 @@ type ProcessStatus struct {
 type ExitStatus struct {
 	Code   int `json:"code"`             // WEXITSTATUS
 	Signal int `json:"signal,omitempty"` // WTERMSIG; 0: it exited
+	// MaxRSS is the most that the process ever had resident (ru_maxrss), where
+	// the agent waited for it.
+	MaxRSS *kernel.Bytes `json:"max_rss,omitempty"`
 	// By names who waited: "agent", or the parent stressor.
 	By string `json:"by,omitempty"`
 }

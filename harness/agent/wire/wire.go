@@ -30,9 +30,6 @@ type Request struct {
 	WallNS   int64     `json:"wall_ns,omitempty"` // a restored VM's clock is set to this
 	Plan     plan.Plan `json:"plan"`
 	SampleMS int       `json:"sample_ms,omitempty"` // period of the timeline; 0: 100
-	// Rehearse runs the plan's commands without limits, until they are quiet,
-	// to measure what they hold. Every process gets a Sample at the end.
-	Rehearse bool `json:"rehearse,omitempty"`
 }
 
 // Message is one line of an answer. Exactly one of Event, Done and Error is set.
