@@ -51,5 +51,6 @@ func FuzzParse(f *testing.F) {
 		if err := s.Validate(instance(t, data)); err != nil {
 			t.Fatalf("the schema refuses what Parse accepts: %v", err)
 		}
+		sameAgain(t, got)
 	})
 }
