@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"path"
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -10,11 +11,14 @@ import (
 )
 
 // Line shows in one line that a run has ended, and below it why it is not a
-// pass.
+// pass and where its record is.
 func Line(w io.Writer, r verdict.Result, o Options) error {
 	out := []string{fmt.Sprintf("%s%s  %s  %s", o.word(r.Verdict), r.Scenario, place(r), seconds(r.DurationMS))}
 	if r.Reason != "" {
 		out = append(out, hang("", r.Reason, wordWidth, o.width())...)
+	}
+	if r.Verdict != verdict.Pass && o.RunsDir != "" && r.Run != "" {
+		out = append(out, hang("", path.Join(o.RunsDir, r.Run), wordWidth, o.width())...)
 	}
 	return write(w, out)
 }

@@ -290,6 +290,9 @@ func find(ctx context.Context, spec string, o Options) (Offer, error) {
 	return Offer{}, unknown(spec, all)
 }
 
+// ErrUnknown is wrapped by the error about a kernel that the mirror does not have.
+var ErrUnknown = errors.New("the mirror has no such kernel")
+
 // unknown says what would have been found instead of spec.
 func unknown(spec string, all []Offer) error {
 	want, _ := kernel.ParseVersion(spec)
@@ -315,7 +318,7 @@ func unknown(spec string, all []Offer) error {
 			break
 		}
 	}
-	return fmt.Errorf("the mirror has no such kernel; the nearest it has are %s; or give a path to a bzImage", strings.Join(near, ", "))
+	return fmt.Errorf("%w; the nearest it has are %s; or give a path to a bzImage", ErrUnknown, strings.Join(near, ", "))
 }
 
 // ownSuites are those of the machine's own Debian release; on another

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/scenarios"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "list [PATTERN...]",
+		Short:             "list the scenarios that oomlab carries",
+		Args:              wants(0, -1, ""),
+		ValidArgsFunction: completeScenarios,
+	}
+	format := output(cmd, "text", "json")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			args = []string{"..."}
+		}
+		all, err := scenarios.Match(args...)
+		if err != nil {
+			return err
+		}
+		if format.value == "json" {
+			return listJSON(a.out, all)
+		}
+		return table(a.out, func(row func(...string)) {
+			row("NAME", "TARGETS", "SUMMARY")
+			for _, s := range all {
+				row(s.Name, strings.Join(s.Targets, ","), s.Summary)
+			}
+		})
+	}
+	return cmd
+}
+
+func listJSON(w io.Writer, all []scenario.Scenario) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	for _, s := range all {
+		err := enc.Encode(struct {
+			Name    string   `json:"name"`
+			Targets []string `json:"targets"`
+			Summary string   `json:"summary"`
+			Because string   `json:"because"`
+			Refs    []string `json:"refs"`
+		}{s.Name, s.Targets, s.Summary, s.Because, append([]string{}, s.Refs...)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// table prints rows in columns as wide as they need to be.
+func table(w io.Writer, fill func(row func(cells ...string))) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fill(func(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")) })
+	return t.Flush()
+}
+
+func (a *app) validateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "validate FILE...",
+		Short: "check scenario files",
+		Long: `Check scenario files, or standard input with -. Every problem of every file is
+reported at once, with its line and with what was probably meant.`,
+		Args: wants(1, -1, "a scenario file"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var errs []error
+			for _, file := range args {
+				if _, _, err := a.read(file); err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				fmt.Fprintf(a.out, "%s: ok\n", file)
+			}
+			return errors.Join(errs...)
+		},
+	}
+	return cmd
+}
+
+func (a *app) schemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "print the JSON schema of scenario files, for editors",
+		Long: `Print the JSON schema of scenario files. Editors check and complete with it
+when the first line of a file is
+
+  # yaml-language-server: $schema=schema.json`,
+		Args: wants(0, 0, ""),
+		RunE: func(*cobra.Command, []string) error {
+			schema, err := scenario.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = a.out.Write(schema)
+			return err
+		},
+	}
+}

@@ -1,0 +1,209 @@
+// Command oomlab reproduces out-of-memory kills on real kernels and proves
+// what happened.
+//
+// Flags go in, calls go out to package harness and its neighbours, an exit
+// status comes back. Everything else is there, not here.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/target"
+	"github.com/oomlab/oomlab/harness/target/vm/kernels"
+	"github.com/oomlab/oomlab/harness/verdict"
+	"github.com/oomlab/oomlab/scenarios"
+)
+
+// Exit statuses. Others script against them.
+const (
+	exitPass        = 0
+	exitFail        = 1
+	exitSkip        = 4
+	exitUsage       = 64 // EX_USAGE of sysexits.h
+	exitBroken      = 70 // EX_SOFTWARE
+	exitInterrupted = 130
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program. It returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := interruptible(ctx, stderr)
+	defer stop()
+	a := &app{in: stdin, out: stdout, err: stderr}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := misspelt(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
+	var code status
+	if err != nil && !errors.As(err, &code) {
+		code = status(statusOf(err))
+		complain(stderr, err)
+	}
+	if context.Cause(ctx) == errInterrupted {
+		return exitInterrupted
+	}
+	return int(code)
+}
+
+// app is what the commands share.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// terminal reports whether standard output is one that wants colour.
+func (a *app) terminal() bool {
+	f, ok := a.out.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// status is an error that says nothing but the exit status: what there was to
+// say has been said.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// done is nil for success.
+func done(code int) error {
+	if code == exitPass {
+		return nil
+	}
+	return status(code)
+}
+
+// mistake is what the user typed wrong, and what was meant.
+type mistake struct{ what, hint string }
+
+func (m *mistake) Error() string { return m.what }
+
+// statusOf is the exit status for an error: 64 for what the user typed wrong,
+// 4 for what this machine cannot do, 70 for all that should have worked.
+func statusOf(err error) int {
+	var m *mistake
+	var p *scenario.Problems
+	switch {
+	case errors.As(err, &m), errors.As(err, &p), errors.Is(err, scenarios.ErrUnknown), errors.Is(err, kernels.ErrUnknown):
+		return exitUsage
+	case errors.Is(err, target.ErrUnsupported):
+		return exitSkip
+	}
+	return exitBroken
+}
+
+// statusOfVerdict is the exit status for a verdict.
+func statusOfVerdict(w verdict.Word) int {
+	switch w {
+	case verdict.Pass:
+		return exitPass
+	case verdict.Fail:
+		return exitFail
+	case verdict.Skip:
+		return exitSkip
+	}
+	return exitBroken
+}
+
+// complain prints an error, a line for each thing that is wrong and one for
+// each way out.
+func complain(w io.Writer, err error) {
+	const name = "oomlab: "
+	for line := range strings.Lines(err.Error()) {
+		line = strings.TrimRight(line, "\n")
+		hint := ""
+		if errors.Is(err, scenarios.ErrUnknown) || errors.Is(err, kernels.ErrUnknown) {
+			line, hint, _ = strings.Cut(line, "; ")
+		}
+		// problems of a scenario are written out with name and hint
+		fmt.Fprintln(w, name+strings.TrimPrefix(line, name))
+		if hint != "" {
+			fmt.Fprintln(w, name+"hint: "+hint)
+		}
+	}
+	var m *mistake
+	if errors.As(err, &m) && m.hint != "" {
+		fmt.Fprintln(w, name+"hint: "+m.hint)
+	}
+}
+
+// errInterrupted is the cause of a context that ended by a signal.
+var errInterrupted = errors.New("interrupted")
+
+// interruptible cancels the context at the first signal, so that everything is
+// put back, and ends the process at the second.
+func interruptible(ctx context.Context, stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	over := make(chan struct{})
+	go func() {
+		select {
+		case <-signals:
+		case <-over:
+			return
+		}
+		fmt.Fprintln(stderr, "oomlab: interrupted; putting everything back (once more: stop at once)")
+		cancel(errInterrupted)
+		select {
+		case <-signals:
+			fmt.Fprintln(stderr, "oomlab: stopped; oomlab clean removes what is left")
+			os.Exit(exitInterrupted)
+		case <-over:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(over)
+		cancel(nil)
+	}
+}
+
+// misspelt is a mistake when no command has the name that stands in its place,
+// before flags that only that command would know are complained about.
+func misspelt(root *cobra.Command, args []string) error {
+	cmd, rest, err := root.Find(args)
+	if err != nil || cmd == nil || !cmd.HasSubCommands() || len(rest) == 0 || strings.HasPrefix(rest[0], "-") {
+		return nil
+	}
+	switch rest[0] {
+	case "help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+		return nil // cobra adds these when it executes
+	}
+	known := []string{"help", "completion"}
+	if cmd.HasParent() {
+		known = nil
+	}
+	for _, c := range cmd.Commands() {
+		known = append(known, c.Name())
+	}
+	return &mistake{fmt.Sprintf("%s has no command %q", cmd.CommandPath(), rest[0]), meant(rest[0], known, cmd.CommandPath()+" --help shows all")}
+}
+
+// meant is the hint for a name that is not known.
+func meant(got string, known []string, otherwise string) string {
+	if near := scenario.Nearest(got, known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return otherwise
+}

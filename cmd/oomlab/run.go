@@ -1,0 +1,314 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/lab"
+	"github.com/oomlab/oomlab/harness/report"
+	"github.com/oomlab/oomlab/harness/target/vm/kernels"
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// runFlags are the flags of oomlab run.
+type runFlags struct {
+	target, output         *choice
+	kernel, runsDir, junit string
+	cgroup                 int
+	repeat, parallel       int
+	hostOOM, allowSkip     bool
+	quiet, verbose         bool
+	failFast               bool
+}
+
+// repeatable are the flags that the command which repeats a run must have.
+var repeatable = []string{"target", "kernel", "cgroup", "allow-host-oom"}
+
+const defaultRunsDir = "runs"
+
+func (a *app) runCommand() *cobra.Command {
+	f := runFlags{target: &choice{of: []string{"local", "vm"}}}
+	cmd := &cobra.Command{
+		Use:   "run [flags] SCENARIO|FILE.yaml|PATTERN...",
+		Short: "run scenarios and judge what happened",
+		Long: `Run scenarios and judge what happened.
+
+A scenario is named by its path in the library (oomlab list), by a file that
+ends in .yaml, or by - for standard input. A pattern names several: a directory
+(memcg), wildcards (memcg/oom-*), or ... for all. Nothing is run by default.
+
+Without --target each scenario runs here if this machine can run it, and in a
+VM otherwise; the report says which, and why.`,
+		Example: `  oomlab run memcg/adj-outweighs-size
+  oomlab run --target vm --kernel 6.12 system/...
+  oomlab run -o json ... | jq .verdict`,
+		Args:              wants(1, -1, "a scenario to run (... is all of them)"),
+		ValidArgsFunction: completeScenarios,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.run(cmd.Context(), f, repeats(cmd.Flags()), args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.Var(f.target, "target", "where it runs; chosen for each scenario when not given")
+	flags.StringVar(&f.kernel, "kernel", "", "kernel of the VM: 6.12, an exact release, or a path to a bzImage\n(default the newest cached one)")
+	flags.IntVar(&f.cgroup, "cgroup", 0, "cgroup version of the VM, 1 or 2, where a scenario does not say")
+	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "where the run directories are made")
+	flags.IntVar(&f.repeat, "repeat", 1, "run everything that many times and compare")
+	flags.IntVar(&f.parallel, "parallel", 0, "VMs side by side (default as many as there is room for)")
+	flags.BoolVar(&f.hostOOM, "allow-host-oom", false, "let the local target run this machine out of memory")
+	flags.BoolVar(&f.allowSkip, "allow-skip", false, "a scenario that cannot run here counts as passed")
+	flags.BoolVar(&f.failFast, "fail-fast", false, "stop at the first run that does not pass")
+	f.output = output(cmd, "text", "json", "junit")
+	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to this file as well")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing of progress, and little of what passed")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show everything, events as they happen included")
+	return cmd
+}
+
+// repeats are the given flags that belong into the command that repeats a run.
+func repeats(flags *pflag.FlagSet) []string {
+	var out []string
+	flags.Visit(func(f *pflag.Flag) {
+		if !slices.Contains(repeatable, f.Name) {
+			return
+		}
+		if f.Value.Type() == "bool" {
+			out = append(out, "--"+f.Name)
+		} else {
+			out = append(out, "--"+f.Name, f.Value.String())
+		}
+	})
+	return out
+}
+
+// check finds flags that contradict each other.
+func (f runFlags) check() error {
+	switch {
+	case f.cgroup < 0 || f.cgroup > 2:
+		return &mistake{fmt.Sprintf("--cgroup %d: there are versions 1 and 2", f.cgroup), ""}
+	case f.repeat < 1:
+		return &mistake{fmt.Sprintf("--repeat %d: a scenario is run at least once", f.repeat), ""}
+	case f.parallel < 0:
+		return &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", f.parallel), "leave it out for as many as there is room for"}
+	case f.quiet && f.verbose:
+		return &mistake{"-q and -v contradict each other", ""}
+	case f.target.value == "local" && f.kernel != "":
+		return &mistake{"--kernel is for VMs; the local target runs on this machine's kernel", "leave out --target local"}
+	case f.target.value == "local" && f.cgroup != 0:
+		return &mistake{"--cgroup is for VMs; the local target has this machine's version", "leave out --target local"}
+	case f.target.value == "vm" && f.hostOOM:
+		return &mistake{"--allow-host-oom is for the local target; a VM may always run out of memory", ""}
+	}
+	return checkKernel(f.kernel)
+}
+
+// checkKernel refuses what cannot name a kernel, before anything is downloaded.
+func checkKernel(spec string) error {
+	info, err := os.Stat(spec)
+	switch {
+	case spec == "":
+		return nil
+	case err == nil && info.Mode().IsRegular():
+		if err := kernels.CheckImage(spec); err != nil {
+			return &mistake{err.Error(), "--kernel takes a bzImage, or a version such as 6.12"}
+		}
+		return nil
+	case strings.ContainsRune(spec, '/'):
+		return &mistake{fmt.Sprintf("kernel %s: there is no such file", spec), "oomlab kernels list shows what is cached"}
+	}
+	if _, err := kernel.ParseVersion(spec); err != nil {
+		return &mistake{fmt.Sprintf("%q is not a kernel", spec), "write a version such as 6.12 or 6.12.107, or a path to a bzImage"}
+	}
+	return nil
+}
+
+func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	all, err := a.choose(args)
+	if err != nil {
+		return err
+	}
+	if f.cgroup != 0 && f.target.value == "" {
+		f.target.value = "vm" // only there can it be chosen
+	}
+	progress := func(text string) { fmt.Fprintln(a.err, text) }
+	if f.quiet {
+		progress = func(string) {}
+	}
+	laboratory, err := lab.Open(lab.Options{
+		Target: f.target.value, Kernel: f.kernel, CgroupVersion: f.cgroup, AllowHostOOM: f.hostOOM,
+		RunsDir: f.runsDir, Parallel: f.parallel, Log: progress,
+	})
+	if err != nil {
+		return err
+	}
+	if f.kernel != "" {
+		// asked for by name: one clear error instead of one for each scenario
+		if _, err := laboratory.Kernel(ctx); err != nil {
+			return errors.Join(err, laboratory.Close())
+		}
+	}
+	var jobs []lab.Job
+	for range f.repeat {
+		for _, c := range all {
+			c.Command = slices.Concat([]string{"oomlab", "run"}, repeat, []string{c.arg})
+			jobs = append(jobs, c.Job)
+		}
+	}
+	p := &printer{app: a, flags: f, rounds: f.repeat, each: len(all)}
+	err = errors.Join(p.carryOut(ctx, laboratory, jobs), laboratory.Close())
+	return errors.Join(err, p.end())
+}
+
+// printer shows runs as they end, and all of them at the end.
+type printer struct {
+	*app
+	flags        runFlags
+	rounds, each int // jobs are rounds of each scenarios
+
+	mu      sync.Mutex // progress comes from several goroutines
+	results []verdict.Result
+	stopped bool // by --fail-fast
+	failed  error
+}
+
+func (p *printer) options() report.Options {
+	return report.Options{Colour: p.terminal(), Verbose: p.flags.verbose, RunsDir: p.flags.runsDir}
+}
+
+// carryOut makes the runs. Its error is why some have no result.
+func (p *printer) carryOut(ctx context.Context, l *lab.Lab, jobs []lab.Job) error {
+	p.results = make([]verdict.Result, len(jobs))
+	if len(jobs) == 1 {
+		r, err := l.RunOne(ctx, jobs[0], p.event)
+		if r.Verdict != "" {
+			p.ended(0, r)
+		}
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err := l.Run(ctx, jobs, func(i int, r verdict.Result) {
+		if p.stopped {
+			return // it was cut short, and shows nothing
+		}
+		p.ended(i, r)
+		if p.flags.failFast && p.status(r.Verdict) != exitPass {
+			p.stopped = true
+			cancel()
+		}
+	})
+	if p.stopped {
+		return nil
+	}
+	return err
+}
+
+// status is the exit status for one verdict.
+func (p *printer) status(w verdict.Word) int {
+	if w == verdict.Skip && p.flags.allowSkip {
+		return exitPass
+	}
+	return statusOfVerdict(w)
+}
+
+// ended shows one run that has ended. Calls do not overlap.
+func (p *printer) ended(i int, r verdict.Result) {
+	p.results[i] = r
+	var err error
+	switch single := len(p.results) == 1; {
+	case p.flags.output.value == "json":
+		err = report.JSON(p.out, []verdict.Result{r})
+	case p.flags.output.value == "junit":
+	case p.flags.verbose, single && !p.flags.quiet:
+		err = report.Text(p.out, r, p.options())
+		if !single {
+			fmt.Fprintln(p.out)
+		}
+	case single, !p.flags.quiet, r.Verdict != verdict.Pass:
+		err = report.Line(p.out, r, p.options())
+	}
+	p.failed = errors.Join(p.failed, err)
+}
+
+// end shows all runs together and turns their verdicts into an exit status.
+func (p *printer) end() error {
+	var finished []verdict.Result
+	var words []verdict.Word
+	for _, r := range p.results {
+		if r.Verdict == "" {
+			continue
+		}
+		finished = append(finished, r)
+		if p.status(r.Verdict) != exitPass {
+			words = append(words, r.Verdict)
+		}
+	}
+	if p.flags.junit != "" {
+		p.failed = errors.Join(p.failed, writeFile(p.flags.junit, func(w io.Writer) error { return report.JUnit(w, finished) }))
+	}
+	switch {
+	case p.flags.output.value == "junit":
+		p.failed = errors.Join(p.failed, report.JUnit(p.out, finished))
+	case p.flags.output.value == "text" && len(p.results) > 1:
+		p.failed = errors.Join(p.failed, p.summary(finished))
+	}
+	if p.failed != nil {
+		return p.failed
+	}
+	return done(statusOfVerdict(verdict.Worst(words...)))
+}
+
+func (p *printer) summary(finished []verdict.Result) error {
+	if p.flags.quiet {
+		_, err := fmt.Fprintln(p.out, report.Summary(finished))
+		return err
+	}
+	fmt.Fprintln(p.out)
+	if err := report.Table(p.out, finished); err != nil {
+		return err
+	}
+	if n := len(p.results) - len(finished); n > 0 {
+		fmt.Fprintf(p.out, "%d of %d have no verdict: they were not started, or were cut short\n", n, len(p.results))
+	}
+	if p.rounds < 2 {
+		return nil
+	}
+	fmt.Fprintln(p.out)
+	return report.Rounds(p.out, p.results, p.each)
+}
+
+// event shows what happens while it happens.
+func (p *printer) event(e evidence.Event) {
+	if !p.flags.verbose {
+		return
+	}
+	if line := report.Event(e); line != "" {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		fmt.Fprintln(p.err, line)
+	}
+}
+
+// writeFile makes a file of what write writes.
+func writeFile(name string, write func(io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/lab"
+	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/scenarios"
+)
+
+// stdinName is how standard input is called among files.
+const stdinName = "-"
+
+// chosen is a scenario with its file's text and the argument that named it.
+type chosen struct {
+	lab.Job
+	arg string
+}
+
+// choose finds the scenarios that the arguments name: files, names and patterns
+// of the library. Everything that is wrong is reported at once.
+func (a *app) choose(args []string) ([]chosen, error) {
+	var out []chosen
+	var errs []error
+	for _, arg := range args {
+		found, err := a.find(arg)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		for _, c := range found {
+			if !slices.ContainsFunc(out, func(o chosen) bool { return o.Scenario.Name == c.Scenario.Name }) {
+				out = append(out, c)
+			}
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+func (a *app) find(arg string) ([]chosen, error) {
+	if arg == stdinName || isFile(arg) {
+		s, source, err := a.read(arg)
+		if err != nil {
+			return nil, err
+		}
+		return []chosen{{lab.Job{Scenario: s, Source: source}, arg}}, nil
+	}
+	all, err := scenarios.Match(arg)
+	if err != nil {
+		return nil, notFound(arg, err)
+	}
+	var out []chosen
+	for _, s := range all {
+		source, err := scenarios.Source(s.Name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, chosen{lab.Job{Scenario: s, Source: source}, s.Name})
+	}
+	return out, nil
+}
+
+// isFile reports whether an argument means a file: it looks like one and there
+// is one. A name of the library may end in .yaml too.
+func isFile(arg string) bool {
+	if !hasYAML(arg) && !strings.HasPrefix(arg, ".") && !filepath.IsAbs(arg) {
+		return false
+	}
+	info, err := os.Stat(arg)
+	return err == nil && !info.IsDir()
+}
+
+func hasYAML(arg string) bool {
+	return strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml")
+}
+
+// notFound says of an argument what it looks like and is not.
+func notFound(arg string, err error) error {
+	if !errors.Is(err, scenarios.ErrUnknown) {
+		return err
+	}
+	info, statErr := os.Stat(arg)
+	switch {
+	case statErr == nil && info.IsDir():
+		return &mistake{fmt.Sprintf("%s is a directory", arg), fmt.Sprintf("name its files: %s", filepath.Join(arg, "*.yaml"))}
+	case statErr == nil:
+		return &mistake{fmt.Sprintf("%s is not a scenario's name, and files end in .yaml", arg), "rename it, or read it from standard input with -"}
+	case hasYAML(arg) && (strings.HasPrefix(arg, ".") || filepath.IsAbs(arg)):
+		return &mistake{fmt.Sprintf("there is no file %s", arg), "oomlab list shows the scenarios that oomlab carries"}
+	}
+	return err
+}
+
+// maxScenario is more than the parser accepts, so that it is the one to complain.
+const maxScenario = 2 << 20
+
+// read reads and checks one file. Problems name it as the user did.
+func (a *app) read(file string) (scenario.Scenario, []byte, error) {
+	name, in := "stdin.yaml", a.in
+	if file != stdinName {
+		name = file
+		f, err := os.Open(file)
+		if err != nil {
+			return scenario.Scenario{}, nil, unreadable(file, err)
+		}
+		defer f.Close()
+		in = f
+	}
+	source, err := io.ReadAll(io.LimitReader(in, maxScenario))
+	if err != nil {
+		return scenario.Scenario{}, nil, unreadable(file, err)
+	}
+	s, err := scenario.Parse(name, source)
+	if err != nil {
+		return scenario.Scenario{}, nil, err
+	}
+	s.Name = runName(name)
+	return s, source, nil
+}
+
+func unreadable(file string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return &mistake{fmt.Sprintf("%s: %v", file, err), ""}
+}
+
+// runName is the name of the scenario in a file: its path, or its last part
+// where the path leads out of the working directory, since run directories are
+// named after it.
+func runName(file string) string {
+	name := scenario.Name(filepath.ToSlash(filepath.Clean(file)))
+	if !filepath.IsLocal(name) {
+		name = filepath.Base(name)
+	}
+	return name
+}
