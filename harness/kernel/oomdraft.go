@@ -128,6 +128,7 @@ func (d *draft) fits(message string) bool {
 }
 
 func (d *draft) setSummary(text string) {
+	text = text[:min(len(text), 3*maxPath)]
 	m := parseSummary(text, d.name)
 	d.summary = true
 	d.summaryText = text
@@ -160,7 +161,7 @@ func (d *draft) addStat(name string, value uint64) {
 		d.cap("memcg statistics")
 		return
 	}
-	values[name] = value
+	values[strings.Clone(name)] = value
 }
 
 // addStats begins a cgroup's statistics. Up to 5.2 they are in the same line:
@@ -177,7 +178,7 @@ func (d *draft) addStats(s string) {
 		d.section = sectionNone
 		return
 	}
-	m.Stats = append(m.Stats, MemcgStats{Path: path, Values: make(map[string]uint64)})
+	m.Stats = append(m.Stats, MemcgStats{Path: clip(path, maxPath), Values: make(map[string]uint64)})
 	d.section = sectionStats
 	d.addInlineStats(inline)
 }
@@ -246,7 +247,7 @@ func (d *draft) weakPages(line string) bool {
 			d.cap("mem-info")
 			break
 		}
-		m.Pages[name] = n
+		m.Pages[strings.Clone(name)] = n
 	}
 	return true
 }
@@ -265,7 +266,7 @@ func (d *draft) weakSlab(line string) bool {
 		d.cap("slab")
 		return true
 	}
-	s := SlabInfo{Name: strings.Join(fields[:len(fields)-2], " ")}
+	s := SlabInfo{Name: clip(strings.Join(fields[:len(fields)-2], " "), maxName)}
 	s.UsedKB, _, _ = unsigned(used)
 	s.TotalKB, _, _ = unsigned(total)
 	d.Slab = append(d.Slab, s)
@@ -296,7 +297,7 @@ func kbFields(s string) map[string]uint64 {
 		}
 		n, unit, isNum := unsigned(value)
 		if ok && isNum && (unit == "kB" || unit == "KB") && isStatName(name) && len(values) < MaxStatKeys {
-			values[name] = n
+			values[strings.Clone(name)] = n
 		}
 	}
 	return values
@@ -344,7 +345,7 @@ func (d *draft) addZone(s string) {
 	}
 	node, rest := splitNode(s)
 	name, rest, _ := strings.Cut(rest, " ")
-	z := ZoneInfo{Node: node, Name: name, KB: kbFields(rest)}
+	z := ZoneInfo{Node: node, Name: clip(name, maxName), KB: kbFields(rest)}
 	for key, to := range map[string]**uint64{
 		"free": &z.Free, "boost": &z.Boost, "min": &z.Min, "low": &z.Low, "high": &z.High,
 		"present": &z.Present, "managed": &z.Managed,

@@ -95,6 +95,9 @@ func parseUsage(s string) (Usage, bool) {
 	return u, true
 }
 
+// clip bounds a name that the log gives, and lets go of its line.
+func clip(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }
+
 // killTail is what stands behind the name in a line that names a process as
 // "N (comm) ...". The name may hold parentheses and the words that follow it,
 // so the last place where they fit counts.
@@ -159,7 +162,7 @@ func parseKill(s string) (KillLine, bool) {
 	if !ok {
 		return k, false
 	}
-	k.PID, k.Comm = pid, comm
+	k.PID, k.Comm, k.Message = pid, clip(comm, maxName), strings.Clone(k.Message)
 	sizes(tail, map[string]**uint64{
 		"total-vm:": &k.TotalVMKB, "anon-rss:": &k.AnonRSSKB, "file-rss:": &k.FileRSSKB,
 		"shmem-rss:": &k.ShmemRSSKB, "pgtables:": &k.PgTablesKB,
@@ -184,6 +187,8 @@ func parseChosen(s string) (KillLine, bool) {
 	if !ok {
 		return k, false
 	}
+	comm = clip(comm, maxName)
+	k.Message = strings.Clone(k.Message)
 	k.PID, k.Comm, k.Announced, k.ChosenPID, k.ChosenComm = pid, comm, true, &pid, comm
 	if _, v, ok := strings.Cut(squeeze(tail), "score"); ok {
 		k.Score, _ = integer(v)
@@ -224,7 +229,7 @@ func parseSummary(s string, name func(pid int) (string, bool)) summary {
 	at := -1
 	for i := strings.Index(s, task); i >= 0; {
 		comm := s[i+len(task):]
-		if len(comm) <= maxComm || len(unescapeHex([]byte(comm))) <= maxComm {
+		if len(comm) <= maxComm || len(comm) <= maxName && len(unescapeHex([]byte(comm))) <= maxComm {
 			if at < 0 {
 				at = i
 			}
@@ -379,6 +384,6 @@ func parseRow(s string, columns []string) (t TaskRow, ok bool) {
 	}
 	// Exactly one space stands between the last number and the name, which
 	// may be empty and may begin with spaces itself.
-	t.Name = strings.TrimPrefix(rest, " ")
+	t.Name = clip(strings.TrimPrefix(rest, " "), maxName)
 	return t, true
 }

@@ -42,7 +42,9 @@ const (
 )
 
 const (
-	maxComm  = 15 // TASK_COMM_LEN without the zero
+	maxComm  = 15      // TASK_COMM_LEN without the zero
+	maxName  = 64      // of the log's names: a comm with every byte escaped fits
+	maxPath  = 4 << 10 // PATH_MAX
 	invoked  = " invoked oom-killer:"
 	panicMsg = "Kernel panic - not syncing: "
 )
@@ -179,7 +181,7 @@ func isHead(s string) bool {
 	if i < 0 {
 		return strings.HasPrefix(s, invoked[1:])
 	}
-	return i <= maxComm || len(unescapeHex([]byte(s[:i]))) <= maxComm
+	return i <= maxComm || i <= maxName && len(unescapeHex([]byte(s[:i]))) <= maxComm
 }
 
 // classifyKill tells the lines about victims apart, and gives the message

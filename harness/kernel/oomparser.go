@@ -22,8 +22,9 @@ const (
 // have begun, or until Close.
 //
 // It holds at most eight open reports, each within the Max limits of this
-// package. It never fails: what it cannot read is not part of a report, and
-// the report says what it lacks.
+// package, and no name longer than the kernel can print it. It never fails:
+// what it cannot read is not part of a report, and the report says what it
+// lacks.
 type Parser struct {
 	open []*draft
 	done []Report
@@ -85,7 +86,7 @@ func (p *Parser) busy() bool {
 }
 
 func (p *Parser) begin(l logLine) *draft {
-	d := &draft{Report: Report{At: l.at, Host: l.host}, caller: l.caller, body: true, announced: -1}
+	d := &draft{Report: Report{At: clip(l.at, maxName), Host: clip(l.host, 255)}, caller: clip(l.caller, maxName), body: true, announced: -1}
 	p.open = append(p.open, d)
 	if len(p.open) > maxOpen {
 		p.emit(p.open[0])
@@ -330,7 +331,7 @@ func (p *Parser) applyHead(l logLine) {
 	d := p.begin(l)
 	d.head = true
 	d.Trigger = parseHead(rest)
-	d.Trigger.Comm = comm
+	d.Trigger.Comm = clip(comm, maxName)
 	d.Sysrq = p.sysrq || d.Trigger.Order != nil && *d.Trigger.Order == -1
 	d.SuppressedCallbacks = p.suppressed
 	p.sysrq, p.suppressed = false, nil
@@ -371,7 +372,7 @@ func (p *Parser) applyMemcg(l logLine) {
 		}
 		d := p.pickOrBegin(l, func(d *draft) bool { return !d.taskIn })
 		d.taskIn = true
-		d.TaskMemcg, d.OOMMemcg = task, limit
+		d.TaskMemcg, d.OOMMemcg = clip(task, maxPath), clip(limit, maxPath)
 		d.scope(false)
 	case kindUsage:
 		name, rest, _ := strings.Cut(l.text, ": ")
@@ -507,7 +508,7 @@ func (p *Parser) applyKill(l logLine) {
 		if !ok {
 			return
 		}
-		k.At = l.at
+		k.At = clip(l.at, maxName)
 		d := p.pick(l, func(d *draft) bool { return d.announced < 0 && d.fits(k.Message) })
 		if d == nil {
 			d = p.begin(l)
@@ -527,7 +528,7 @@ func (p *Parser) applyKill(l logLine) {
 		if !ok {
 			return
 		}
-		k := KillLine{At: l.at, PID: pid, Comm: comm, Message: message,
+		k := KillLine{At: clip(l.at, maxName), PID: pid, Comm: clip(comm, maxName), Message: strings.Clone(message),
 			SharesMemory: l.kind == kindSharing, AlreadyExiting: l.kind == kindExiting}
 		var d *draft
 		if k.AlreadyExiting {
@@ -544,7 +545,7 @@ func (p *Parser) applyKill(l logLine) {
 	if !ok {
 		return
 	}
-	k.At = l.at
+	k.At = clip(l.at, maxName)
 	p.applyKilled(l, k)
 }
 
@@ -626,12 +627,14 @@ func (p *Parser) applyGroup(l logLine) {
 	if i := strings.LastIndex(path, " are going to be killed"); i >= 0 {
 		path = path[:i]
 	}
-	d := p.latest(l, func(d *draft) bool { return len(d.Kills) > 0 && (d.GroupPath == "" || d.GroupPath == path) })
+	d := p.latest(l, func(d *draft) bool {
+		return len(d.Kills) > 0 && (d.GroupPath == "" || d.GroupPath == clip(path, maxPath))
+	})
 	if d == nil {
 		d = p.begin(l)
 		p.end(d)
 	}
-	d.GroupPath = path
+	d.GroupPath = clip(path, maxPath)
 }
 
 func (p *Parser) applyReaper(l logLine) {
@@ -644,7 +647,7 @@ func (p *Parser) applyReaper(l logLine) {
 	if !ok {
 		return
 	}
-	line := ReapLine{PID: pid, Comm: comm, Unable: unable}
+	line := ReapLine{PID: pid, Comm: clip(comm, maxName), Unable: unable}
 	sizes(tail, map[string]**uint64{"anon-rss:": &line.AnonRSSKB, "file-rss:": &line.FileRSSKB, "shmem-rss:": &line.ShmemRSSKB})
 	// The reaper is a thread of its own: the caller's tag does not tell.
 	l.caller = ""
@@ -685,7 +688,7 @@ func (p *Parser) applyPanic(l logLine) {
 	if d == nil {
 		d = p.begin(l)
 	}
-	d.PanicText = text
+	d.PanicText = clip(text, maxPath)
 	if strings.Contains(text, "no killable processes") {
 		d.NoKillable = true
 	}
