@@ -1,0 +1,210 @@
+package harness_test
+
+import (
+	"go/build"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/oomlab/oomlab/"
+
+// pure packages take values and return values: what they say comes out the
+// same on every machine, from a recording.
+var pure = []string{
+	"harness/kernel", "harness/scenario", "harness/plan", "harness/predict", "harness/evidence", "harness/verdict",
+	"harness/report", "harness/agent/wire", "stressor/profile",
+}
+
+// impure maps what a pure package must not import to the way out.
+var impure = map[string]string{
+	"os":      "take an io.Reader or fs.FS; probe opens files",
+	"os/exec": "agent starts processes",
+	"net":     "nothing here talks to anybody",
+	"syscall": "put the number into package kernel",
+
+	"golang.org/x/sys/unix": "put the number into package kernel",
+}
+
+// arrows say which of our own packages a package may import. A package that
+// is not listed here may import nothing of ours.
+var arrows = map[string][]string{
+	"harness/kernel":              {},
+	"stressor/profile":            {},
+	"harness/evidence":            {"harness/kernel"},
+	"harness/scenario":            {"harness/kernel"},
+	"harness/plan":                {"harness/scenario", "stressor/profile", "harness/kernel"},
+	"harness/predict":             {"harness/plan", "stressor/profile", "harness/kernel"},
+	"harness/verdict":             {"harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/report":              {"harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/agent/wire":          {"harness/evidence", "harness/plan", "harness/kernel"},
+	"scenarios":                   {"harness/scenario"},
+	"bpf":                         {},
+	"stressor":                    {"stressor/profile"},
+	"harness/probe":               {"harness/kernel"},
+	"harness/observe":             {"bpf", "harness/evidence", "harness/kernel"},
+	"harness/agent":               {"harness/observe", "harness/probe", "harness/agent/wire", "harness/plan", "harness/evidence", "harness/kernel", "stressor/profile"},
+	"harness/target":              {"harness/agent/wire", "harness/evidence"},
+	"harness/target/local":        {"harness/target", "harness/agent", "harness/agent/wire", "harness/evidence"},
+	"harness/target/vm":           {"harness/target", "harness/agent/wire", "harness/evidence", "harness/kernel", "harness/target/vm/cache", "harness/target/vm/initramfs", "harness/target/vm/kernels", "harness/target/vm/qmp"},
+	"harness/target/vm/cache":     {},
+	"harness/target/vm/initramfs": {},
+	"harness/target/vm/kernels":   {"harness/kernel", "harness/target/vm/cache"},
+	"harness/target/vm/qmp":       {},
+	"harness/payload":             {},
+	"harness":                     {"harness/target", "harness/agent/wire", "harness/plan", "harness/predict", "harness/verdict", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/lab":                 {"harness", "harness/target", "harness/target/local", "harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/payload", "harness/agent/wire", "harness/plan", "harness/verdict", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/e2e":                 {"harness/lab", "harness/report", "harness/verdict", "scenarios"},
+	"cmd/oomlab-agent":            {"harness/agent"},
+	"cmd/oomlab": {"harness", "harness/lab", "harness/report", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
+		"harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/verdict", "harness/evidence", "harness/plan", "harness/scenario", "harness/kernel", "scenarios"},
+}
+
+// owners are the only packages that may import a dependency, and why.
+var owners = map[string]struct {
+	packages []string
+	why      string
+}{
+	"github.com/cilium/ebpf": {[]string{"bpf"}, "the agent links it, and everything else should do without"},
+	"github.com/onsi/":       {[]string{"harness/e2e"}, "judging stays in package verdict; no matcher looks inside one"},
+	"github.com/spf13/cobra": {[]string{"cmd/oomlab"}, "flags are the command's"},
+	"k8s.io/":                {[]string{"harness/target/kube", "harness/e2e"}, "20 MB that the agent and the stressor must not carry"},
+	"sigs.k8s.io/":           {[]string{"harness/target/kube", "harness/e2e"}, "20 MB that the agent and the stressor must not carry"},
+}
+
+// packages reads every package of the module with the imports of its code,
+// tests left out.
+func packages(t *testing.T) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	context := build.Default
+	context.GOOS, context.BuildTags = "linux", []string{"e2e"}
+	err := filepath.WalkDir("..", func(dir string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if name := d.Name(); dir != ".." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "node_modules") {
+			return fs.SkipDir
+		}
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil && dir != ".." {
+			return fs.SkipDir
+		}
+		p, err := context.ImportDir(dir, 0)
+		if _, none := err.(*build.NoGoError); none {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel("..", dir)
+		if rel == filepath.Join("harness", "e2e") {
+			p.Imports = append(p.Imports, p.TestImports...)
+		}
+		all[filepath.ToSlash(rel)] = p.Imports
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestImportsPointOneWay keeps every arrow of docs/architecture.md.
+func TestImportsPointOneWay(t *testing.T) {
+	all := packages(t)
+	for name, imports := range all {
+		may, listed := arrows[name]
+		if !listed {
+			t.Errorf("%s is not in the list of arrows; say there what it may import", name)
+			continue
+		}
+		for _, i := range imports {
+			if own, ok := strings.CutPrefix(i, module); ok && !slices.Contains(may, own) {
+				t.Errorf("%s imports %s, and no arrow points there", name, own)
+			}
+		}
+	}
+	for name := range arrows {
+		if _, ok := all[name]; !ok {
+			t.Errorf("%s is in the list of arrows and does not exist any more", name)
+		}
+	}
+}
+
+// TestJudgingIsPure keeps the half of oomlab that predicts and judges away from
+// the machine it happens to run on.
+func TestJudgingIsPure(t *testing.T) {
+	all := packages(t)
+	for _, name := range pure {
+		imports, ok := all[name]
+		if !ok {
+			t.Errorf("%s does not exist any more", name)
+		}
+		for _, i := range imports {
+			if hint := impure[i]; hint != "" {
+				t.Errorf("%s imports %s; %s", name, i, hint)
+			}
+		}
+	}
+}
+
+// TestPureCodeNeverReadsTheClock: a verdict judged again is the same.
+func TestPureCodeNeverReadsTheClock(t *testing.T) {
+	for _, name := range pure {
+		files, err := filepath.Glob(path.Join("..", name, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %d files", name, err, len(files))
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, call := range []string{"time.Now(", "time.Since(", "time.Until(", "time.After("} {
+				if strings.Contains(string(source), call) {
+					t.Errorf("%s calls %s); take the time as a value", file, call)
+				}
+			}
+		}
+	}
+}
+
+// TestNobodySleeps: a sleep is never a synchronisation. Whatever is waited for
+// has an event, and a deadline.
+func TestNobodySleeps(t *testing.T) {
+	for name := range packages(t) {
+		files, err := filepath.Glob(path.Join("..", name, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(source), "time."+"Sleep(") {
+				t.Errorf("%s sleeps; wait for an event with a deadline", file)
+			}
+		}
+	}
+}
+
+// TestDependenciesHaveOneOwner keeps large dependencies where they belong.
+func TestDependenciesHaveOneOwner(t *testing.T) {
+	for name, imports := range packages(t) {
+		for _, i := range imports {
+			for prefix, owner := range owners {
+				if strings.HasPrefix(i, prefix) && !slices.Contains(owner.packages, name) {
+					t.Errorf("%s imports %s, which only %v may: %s", name, i, owner.packages, owner.why)
+				}
+			}
+		}
+	}
+}

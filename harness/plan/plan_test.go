@@ -1,0 +1,259 @@
+package plan_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/stressor/profile"
+)
+
+// machine has everything.
+func machine() kernel.Machine {
+	yes := kernel.Answer{Is: "yes"}
+	m := kernel.Machine{
+		Release: "6.12.107", PageSize: 4096, CPUs: 2, MemTotal: 4 * kernel.GiB, MemAvailable: 3 * kernel.GiB,
+		Cgroup:    kernel.CgroupMount{Version: 2, Swap: true, Group: true},
+		Abilities: map[kernel.Ability]kernel.Answer{},
+	}
+	for _, a := range []kernel.Ability{
+		kernel.AbilityRoot, kernel.AbilityMemcg, kernel.AbilityOOMGroup, kernel.AbilityMemoryHigh, kernel.AbilitySwap,
+		kernel.AbilityNegativeAdj, kernel.AbilityKmsg, kernel.AbilitySysrq, kernel.AbilityHostOOM, kernel.AbilityFreeze,
+	} {
+		m.Abilities[a] = yes
+	}
+	return m
+}
+
+func size(b kernel.Bytes) *kernel.Bytes { return &b }
+
+func step(op string, b kernel.Bytes) scenario.Step { return scenario.Step{Op: op, Size: b} }
+
+func TestMakeTranslatesKnobsToTheMachinesCgroupVersion(t *testing.T) {
+	one := 1
+	s := scenario.Scenario{
+		Cgroups: scenario.Cgroups{{Path: "/lab", MemoryMax: size(64 * kernel.MiB), MemorySwapMax: size(0),
+			MemoryHigh: size(scenario.Max), MemoryOOMGroup: &one}},
+		Expect: scenario.Expect{Within: 30 * time.Second},
+	}
+	tests := []struct {
+		name   string
+		change func(*kernel.Machine)
+		want   []plan.Write
+	}{
+		{"v2", func(*kernel.Machine) {}, []plan.Write{
+			{"memory.swap.max", "0"}, {"memory.high", "max"}, {"memory.max", "67108864"}, {"memory.oom.group", "1"}}},
+		{"v2 without swap accounting", func(m *kernel.Machine) { m.Cgroup.Swap = false }, []plan.Write{
+			{"memory.high", "max"}, {"memory.max", "67108864"}, {"memory.oom.group", "1"}}},
+		// memory.memsw counts memory and swap together, and must not be below the limit
+		{"v1", func(m *kernel.Machine) { m.Cgroup.Version, m.Cgroup.Group = 1, false }, []plan.Write{
+			{"memory.limit_in_bytes", "67108864"}, {"memory.memsw.limit_in_bytes", "67108864"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := machine()
+			tt.change(&m)
+			p, err := plan.Make(s, m, plan.Options{Run: "1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(p.Cgroups[0].Writes, tt.want) {
+				t.Errorf("writes %v; want %v", p.Cgroups[0].Writes, tt.want)
+			}
+		})
+	}
+}
+
+func TestMakeNamesCopiesAndTheirChildren(t *testing.T) {
+	s := scenario.Scenario{
+		Processes: scenario.Processes{
+			{Name: "worker", Copies: 2, Do: []scenario.Step{{Op: "fork", Name: "child"}, step("hold", 0)}},
+			{Name: "child", Parent: "worker", Copies: 2, OOMScoreAdj: 7, Do: []scenario.Step{step("touch", kernel.MiB)}},
+			{Name: "late", After: scenario.Names{"worker"}, Do: []scenario.Step{step("hold", 0)}},
+		},
+		Expect: scenario.Expect{Within: time.Second},
+	}
+	p, err := plan.Make(s, machine(), plan.Options{Run: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, q := range p.Processes {
+		names = append(names, q.Name)
+	}
+	if want := []string{"worker/1", "worker/2", "child/1", "child/2", "late"}; !slices.Equal(names, want) {
+		t.Errorf("processes %v; want %v", names, want)
+	}
+	late, _ := p.Process("late")
+	if want := []string{"worker/1", "worker/2"}; !slices.Equal(late.After, want) {
+		t.Errorf("late comes after %v; want %v", late.After, want)
+	}
+	second, _ := p.Process("worker/2")
+	child, ok := second.Profile.Children["child/2"]
+	if !ok || child.OOMScoreAdj == nil || *child.OOMScoreAdj != 7 || child.Steps[0].Op != profile.Touch {
+		t.Errorf("worker/2 forks %+v; want child/2 with oom_score_adj 7 and its step", second.Profile.Children)
+	}
+	if got := p.Names("worker"); !slices.Equal(got, []string{"worker/1", "worker/2"}) {
+		t.Errorf("worker stands for %v", got)
+	}
+}
+
+func TestUnmetNamesWhatIsMissing(t *testing.T) {
+	caged := scenario.Scenario{
+		Targets:   []string{"local", "vm"},
+		Cgroups:   scenario.Cgroups{{Path: "/lab", MemoryMax: size(64 * kernel.MiB)}},
+		Processes: scenario.Processes{{Name: "a", Cgroup: "/lab", Do: []scenario.Step{step("touch", kernel.GiB)}}},
+	}
+	no := func(a kernel.Ability) func(*kernel.Machine, *scenario.Scenario) {
+		return func(m *kernel.Machine, _ *scenario.Scenario) {
+			m.Abilities[a] = kernel.Answer{Is: "no", Why: "because"}
+		}
+	}
+	tests := []struct {
+		name   string
+		change func(*kernel.Machine, *scenario.Scenario)
+		want   string // in the first need; "" for none
+	}{
+		{"all is there", func(*kernel.Machine, *scenario.Scenario) {}, ""},
+		{"root", no(kernel.AbilityRoot), "root for cgroups (because)"},
+		{"another target", func(_ *kernel.Machine, s *scenario.Scenario) { s.Targets = []string{"vm"} }, "target vm"},
+		{"kernel", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Kernel = ">= 7.0" }, "kernel >= 7.0; this is 6.12.107"},
+		{"memory", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Memory = 16 * kernel.GiB }, "16Gi of memory; there are 4Gi"},
+		{"cgroup version", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Cgroup = 1 }, "cgroup v1; the memory controller is v2 here"},
+		{"negative adj", func(m *kernel.Machine, s *scenario.Scenario) {
+			s.Processes = slices.Clone(s.Processes)
+			s.Processes[0].OOMScoreAdj = -1
+			m.Abilities[kernel.AbilityNegativeAdj] = kernel.Answer{Is: "unsure", Why: "not tried"}
+		}, "negative-adj for a's oom_score_adj -1 (not tried)"},
+		{"memory.high on v1", func(m *kernel.Machine, s *scenario.Scenario) {
+			m.Cgroup.Version = 1
+			s.Cgroups = scenario.Cgroups{{Path: "/lab", MemoryMax: size(kernel.MiB), MemoryHigh: size(kernel.MiB)}}
+		}, "memory.high (/lab), which cgroup v1 has not"},
+		{"host-wide", func(m *kernel.Machine, s *scenario.Scenario) {
+			s.Cgroups = nil
+			s.Processes = scenario.Processes{{Name: "a", Do: []scenario.Step{{Op: "leak"}}}}
+			m.Abilities[kernel.AbilityHostOOM] = kernel.Answer{Is: "no"}
+		}, "host-oom for a, which no cgroup limits"},
+		{"more than is free, caged or not", func(m *kernel.Machine, s *scenario.Scenario) {
+			s.Cgroups = scenario.Cgroups{{Path: "/lab", MemoryMax: size(3 * kernel.GiB)}}
+			m.Abilities[kernel.AbilityHostOOM] = kernel.Answer{Is: "no"}
+		}, "host-oom for 3Gi of memory where 3Gi are available"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m, s := machine(), caged
+			tt.change(&m, &s)
+			got := plan.Unmet(s, m, "local")
+			switch {
+			case tt.want == "" && len(got) > 0:
+				t.Errorf("unmet: %v", got)
+			case tt.want != "" && (len(got) == 0 || !strings.Contains(got[0].What, tt.want)):
+				t.Errorf("unmet: %v; want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestQoSFollowsTheKubelet has the vectors of pkg/kubelet/qos/policy_test.go.
+func TestQoSFollowsTheKubelet(t *testing.T) {
+	const capacity = 4000000000
+	mem := func(b kernel.Bytes) scenario.Resources { return scenario.Resources{Memory: b} }
+	both := scenario.Resources{Memory: 10000000000, CPU: 5}
+	tests := []struct {
+		name  string
+		pod   scenario.Pod
+		class plan.QoSClass
+		adj   int
+	}{
+		{"cpu limit only", pod(scenario.Container{Limits: scenario.Resources{CPU: 10}}), plan.Burstable, 999},
+		{"half of the node", pod(scenario.Container{Requests: mem(capacity / 2)}), plan.Burstable, 500},
+		{"nearly all of the node", pod(scenario.Container{Requests: mem(capacity - 1)}), plan.Burstable, 3},
+		{"a little", pod(scenario.Container{Requests: mem(capacity / 1000)}), plan.Burstable, 999},
+		{"nothing", pod(scenario.Container{}), plan.BestEffort, 1000},
+		{"all of it", pod(scenario.Container{Requests: both, Limits: both}), plan.Guaranteed, -997},
+		{"limits are requests too", pod(scenario.Container{Limits: both}), plan.Guaranteed, -997},
+		{"one container of two", pod(scenario.Container{Limits: both}, scenario.Container{}), plan.Burstable, 3},
+		{"node-critical", scenario.Pod{NodeCritical: true, Containers: scenario.Containers{{}}}, plan.BestEffort, -997},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			class, adj := plan.ClassOf(tt.pod), plan.OOMScoreAdj(tt.pod, tt.pod.Containers[0], capacity)
+			if class != tt.class || adj != tt.adj {
+				t.Errorf("%s with oom_score_adj %d; want %s with %d", class, adj, tt.class, tt.adj)
+			}
+		})
+	}
+}
+
+func pod(c ...scenario.Container) scenario.Pod { return scenario.Pod{Name: "p", Containers: c} }
+
+func TestLayOutMakesTheKubeletsTree(t *testing.T) {
+	q := scenario.QoS{Pods: scenario.Pods{
+		{Name: "web", Containers: scenario.Containers{{Name: "main", Requests: scenario.Resources{Memory: kernel.MiB}, Limits: scenario.Resources{Memory: 2 * kernel.MiB}}}},
+	}}
+	cgroups, processes := plan.LayOut(q, machine())
+	var got []string
+	for _, c := range cgroups {
+		line := c.Path
+		if c.MemoryMax != nil {
+			line += " max " + c.MemoryMax.String()
+		}
+		if c.MemoryOOMGroup != nil {
+			line += fmt.Sprint(" group ", *c.MemoryOOMGroup)
+		}
+		got = append(got, line)
+	}
+	burstable := "/kubepods.slice/kubepods-burstable.slice"
+	want := []string{
+		"/kubepods.slice", burstable, "/kubepods.slice/kubepods-besteffort.slice",
+		burstable + "/kubepods-burstable-podweb.slice max 2Mi",
+		burstable + "/kubepods-burstable-podweb.slice/cri-containerd-main.scope max 2Mi group 1",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("cgroups\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if len(processes) != 1 || processes[0].Name != "web/main" || processes[0].Cgroup != cgroups[4].Path {
+		t.Errorf("processes %+v", processes)
+	}
+}
+
+func TestRehearsalCagesCommandsAndNothingElse(t *testing.T) {
+	p := plan.Plan{
+		Base: "oomlab-1", CgroupVersion: 2, Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}}, Swap: &plan.Swap{Kind: "disk"},
+		Cgroups: []plan.Cgroup{{Path: "/lab", Max: size(64 * kernel.MiB)}},
+		Processes: []plan.Process{
+			{Name: "s", Cgroup: "/lab/a"},
+			{Name: "caged", Cgroup: "/lab/a", After: []string{"s"}, OOMScoreAdj: -500, Respawn: -1, Launch: profile.Launch{Argv: []string{"true"}}},
+			{Name: "free", Launch: profile.Launch{Argv: []string{"true"}}},
+		},
+		During: []plan.During{{Sysrq: "f"}}, Throttled: []string{"s"},
+	}
+	r, needed := plan.Rehearsal(p, machine())
+	if !needed || len(r.Processes) != 2 {
+		t.Fatalf("needed %v, processes %+v; want the two commands", needed, r.Processes)
+	}
+	if r.Sysctls != nil || r.Swap != nil || r.During != nil || r.Throttled != nil {
+		t.Errorf("a rehearsal changes the machine: %+v", r)
+	}
+	caged := r.Processes[0]
+	if caged.After != nil || caged.OOMScoreAdj != 0 || caged.Respawn != 0 {
+		t.Errorf("caged is still told what the plan told it: %+v", caged)
+	}
+	if !slices.Equal(r.Processes[1].After, []string{"caged"}) {
+		t.Errorf("free starts after %v; want one at a time", r.Processes[1].After)
+	}
+	for i, want := range []kernel.Bytes{64 * kernel.MiB, 3 * kernel.GiB / 2} {
+		c, ok := r.Cgroup(r.Processes[i].Cgroup)
+		if !ok || c.Max == nil || *c.Max != want || len(c.Writes) == 0 {
+			t.Errorf("cage of %s: %+v; want %s", r.Processes[i].Name, c, want)
+		}
+	}
+	if _, needed := plan.Rehearsal(plan.Plan{Processes: p.Processes[:1]}, machine()); needed {
+		t.Error("stressors need no rehearsal")
+	}
+}
