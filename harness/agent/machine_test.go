@@ -16,6 +16,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
@@ -208,7 +209,9 @@ func (e events) exit(t *testing.T, process string) evidence.ExitStatus {
 	if len(ends) != 1 || ends[0].Exit == nil {
 		t.Fatalf("%s: %d exits with a status, want 1\n%s", process, len(ends), e)
 	}
-	return *ends[0].Exit
+	exit := *ends[0].Exit
+	exit.MaxRSS = nil // a measurement; TestMaxRSS looks at it
+	return exit
 }
 
 // delta is how far a counter has moved from before to after.
@@ -416,10 +419,37 @@ func TestCommandThatIsNot(t *testing.T) {
 	}
 }
 
+// The agent says how much a process had at most, if that was more than the
+// agent itself has: a smaller one is hidden behind it.
+func TestMaxRSS(t *testing.T) {
+	a := here(t)
+	e := a.carriedOut(t, a.limited(t, 256*mib,
+		stressor("large", "/lab", touch(160*mib), profile.Step{Op: profile.Exit}),
+		stressor("small", "/lab", touch(1*mib), profile.Step{Op: profile.Exit}),
+		command("program", "/lab", "sleep", "0.3")))
+	most := func(process string) *kernel.Bytes {
+		ends := e.of(evidence.Exited, process)
+		if len(ends) != 1 || ends[0].Exit == nil {
+			t.Fatalf("%s: no exit with a status\n%s", process, e)
+		}
+		return ends[0].Exit.MaxRSS
+	}
+	if m := most("large"); m == nil || *m < 160*mib || *m > 168*mib {
+		t.Errorf("large had %v at most, want 160Mi and some overhead", m)
+	}
+	if m := most("small"); m != nil {
+		t.Errorf("small had %s at most; that is the agent's own", m.Human())
+	}
+	if m := most("program"); m == nil || *m > 8*mib {
+		t.Errorf("program had %v at most, want a sample", m)
+	}
+}
+
 func TestRehearsal(t *testing.T) {
 	a := here(t)
-	p := a.limited(t, 1*mib, stressor("big", "/lab", touch(8*mib), hold), command("stay", "/lab", "sleep", "60"))
-	e := a.done(t, t.Context(), wire.Request{ID: 2, Plan: p, Rehearse: true}, nil)
+	p := a.limited(t, 64*mib, stressor("big", "/lab", touch(8*mib), hold), command("stay", "/lab", "sleep", "60"))
+	p, _ = plan.Rehearsal(p, kernel.Machine{PageSize: 4096, MemAvailable: 256 * mib, Cgroup: a.mount})
+	e := a.done(t, t.Context(), wire.Request{ID: 2, Plan: p}, nil)
 	e.ended(t, endSettled)
 	if n := len(e.of(evidence.Spawned)); n != 1 {
 		t.Errorf("%d processes were started, want the command alone", n)

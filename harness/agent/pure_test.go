@@ -212,28 +212,6 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-func TestRehearsalKeepsCommandsAlone(t *testing.T) {
-	p := plan.Plan{
-		Base: "oomlab-1", CgroupVersion: 2, WithinMS: 1, DeadlineMS: 2,
-		Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}}, Swap: &plan.Swap{Kind: "disk"},
-		Cgroups:   []plan.Cgroup{{Path: "/lab", Writes: []plan.Write{{File: "memory.max", Value: "1"}}}},
-		Processes: []plan.Process{stressor("s", "/lab", hold), command("c", "/lab", "true")},
-		During:    []plan.During{{Sysrq: "f"}}, Throttled: []string{"s"},
-	}
-	p.Processes[1].After, p.Processes[1].OOMScoreAdj, p.Processes[1].Respawn = []string{"s"}, 500, -1
-	r := rehearsal(p)
-	if len(r.Processes) != 1 || r.Processes[0].Name != "c" {
-		t.Fatalf("processes %+v, want c alone", r.Processes)
-	}
-	c := r.Processes[0]
-	if c.Cgroup != "/" || c.OOMScoreAdj != 0 || c.After != nil || c.Respawn != 0 {
-		t.Errorf("c is still told what the plan told it: %+v", c)
-	}
-	if r.Sysctls != nil || r.Swap != nil || r.Cgroups != nil || r.During != nil || r.Throttled != nil {
-		t.Errorf("a rehearsal changes the machine: %+v", r)
-	}
-}
-
 func TestSysctlUndo(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "proc/sys/vm")

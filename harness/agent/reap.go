@@ -124,8 +124,21 @@ func collect(idType, id int) *evidence.ExitStatus {
 			return nil
 		}
 		status := info.exit()
-		most := kernel.Bytes(usage.Maxrss) * kernel.KiB
-		status.MaxRSS = &most
+		status.MaxRSS = mostResident(usage.Maxrss)
 		return status
 	}
+}
+
+// mostResident reads ru_maxrss, in KiB, of a child; nil if it does not tell.
+// A child that was forked with vfork, as Go does it, has shared the agent's
+// memory until it became another program, and execve keeps the most that had
+// (fs/exec.c, exec_mmap, setmax_mm_hiwater_rss): a smaller child is hidden
+// behind its agent.
+func mostResident(childKiB int64) *kernel.Bytes {
+	var own unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &own); err != nil || childKiB <= own.Maxrss {
+		return nil
+	}
+	most := kernel.Bytes(childKiB) * kernel.KiB
+	return &most
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
@@ -371,8 +373,8 @@ func (r *run) tick() {
 		return
 	}
 	for _, p := range r.procs {
-		if p.plan.IsCommand() && p.state == running {
-			if stat, err := r.agent.root.Stat(p.pid); err == nil && p.quiet.grown(stat.RSS, now) {
+		if p.plan.IsCommand() && (p.state == running || p.state == ready) {
+			if stat, err := r.agent.root.Stat(p.pid); err == nil && p.quiet.grown(stat.RSS, now) && p.state == running {
 				p.state = ready
 				r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Ready, Process: p.plan.Name, PID: p.pid, Status: r.agent.usage(p.pid)})
 				r.happened()
@@ -515,6 +517,10 @@ func (r *run) forks(p *process) bool { return len(p.plan.Profile.Children) > 0 }
 func (r *run) gone(p *process, pid int, status *evidence.ExitStatus, at int64) {
 	if pid != p.pid || p.state == ended && p.unknown.IsZero() {
 		return
+	}
+	if status != nil && status.MaxRSS == nil && p.quiet.most > 0 {
+		most := p.quiet.most.Bytes(kernel.Bytes(os.Getpagesize())) // of the samples
+		status.MaxRSS = &most
 	}
 	r.emit(evidence.Event{AtNS: at, Source: evidence.Wait, Kind: evidence.Exited, Process: p.plan.Name, PID: pid, Exit: status})
 	p.state, p.status, p.unknown = ended, nil, time.Time{}
