@@ -235,11 +235,14 @@ func (c checkup) print(a *app) error {
 		if !f.Yes() {
 			f.Hint = hints[ability]
 		}
+		if ability == kernel.AbilityKprobes || ability == kernel.AbilityTracepoints {
+			f.Why, _, _ = strings.Cut(f.Why, ";") // the rest is below, hook by hook
+		}
 		f.print(a, "  "+string(ability), 17)
 	}
 	fmt.Fprintf(a.out, "ebpf         tier %d of 3\n", c.EBPF.Tier)
 	for _, hook := range slices.Sorted(maps.Keys(c.EBPF.Hooks)) {
-		fmt.Fprintf(a.out, "  %-24s %s\n", hook, c.EBPF.Hooks[hook])
+		fmt.Fprintf(a.out, "  %-24s %s\n", hook, oneLine(c.EBPF.Hooks[hook]))
 	}
 	c.VM.print(a, "target vm", 13)
 	c.QEMU.print(a, "  qemu", 17)
@@ -256,9 +259,11 @@ func (c checkup) print(a *app) error {
 	return err
 }
 
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
+
 // print shows a finding on a line, and the way out on another.
 func (f finding) print(a *app, label string, width int) {
-	fmt.Fprintf(a.out, "%-*s%-7s %s\n", width, label, f.Is, f.Why)
+	fmt.Fprintf(a.out, "%-*s%s\n", width, label, strings.TrimSpace(fmt.Sprintf("%-7s %s", f.Is, oneLine(f.Why))))
 	if f.Hint != "" && f.Is != "yes" {
 		fmt.Fprintf(a.out, "%-*s%-7s hint: %s\n", width, "", "", f.Hint)
 	}

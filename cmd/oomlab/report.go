@@ -31,7 +31,7 @@ exit status is that of the worst verdict.`,
 		Args: wants(1, -1, "a run directory"),
 	}
 	cmd.Flags().SortFlags = false
-	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "where run directories are looked for")
+	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are looked for")
 	format := output(cmd, "text", "json", "junit")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show everything")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {

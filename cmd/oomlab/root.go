@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/scenarios"
 )
 
@@ -27,16 +30,16 @@ const exitStatuses = `Exit status:
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:               "oomlab",
-		Short:             "reproduce out-of-memory kills and prove what happened",
-		Long:              about,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: false},
+		Use:           "oomlab",
+		Short:         "reproduce out-of-memory kills and prove what happened",
+		Long:          about + "\n\n" + exitStatuses,
+		Args:          cobra.ArbitraryArgs, // see misspelt
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
 	cobra.EnableCommandSorting = false
-	root.SetUsageTemplate(root.UsageTemplate() + "\n" + exitStatuses + "\n")
 	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(help(root))
 	root.AddCommand(
 		a.runCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(), a.reportCommand(),
 		a.selftestCommand(), a.kernelsCommand(), a.doctorCommand(), a.cleanCommand(), a.versionCommand(),
@@ -44,20 +47,56 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// flagError turns a complaint about flags into one that names the nearest flag.
+// flagError says what is wrong with a flag, with the nearest one that there is.
 func flagError(cmd *cobra.Command, err error) error {
-	text := err.Error()
 	hint := cmd.CommandPath() + " --help shows all flags"
-	if name, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
+	var unknown *pflag.NotExistError
+	var invalid *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
 		var known []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 		slices.Sort(known)
-		text = fmt.Sprintf("%s has no flag --%s", cmd.CommandPath(), name)
-		if near := meant(name, known, ""); near != "" {
-			hint = strings.Replace(near, `"`, `"--`, 1)
+		name := unknown.GetSpecifiedName()
+		if near := scenario.Nearest(name, known); near != "" {
+			hint = fmt.Sprintf("did you mean --%s?", near)
 		}
+		return &mistake{fmt.Sprintf("%s has no flag --%s", cmd.CommandPath(), name), hint}
+	case errors.As(err, &unknown):
+		return &mistake{fmt.Sprintf("%s has no flag -%s", cmd.CommandPath(), unknown.GetSpecifiedName()), hint}
+	case errors.As(err, &invalid):
+		var number *strconv.NumError
+		what := "is not one of " + strings.ReplaceAll(invalid.GetFlag().Value.Type(), "|", ", ")
+		if cause := invalid.Unwrap(); errors.As(cause, &number) {
+			what = "is not a number"
+			if number.Func == "ParseBool" {
+				what = "is neither true nor false"
+			}
+		} else if cause != nil && cause.Error() != "" {
+			hint = cause.Error()
+		}
+		return &mistake{fmt.Sprintf("--%s: %q %s", invalid.GetFlag().Name, invalid.GetValue(), what), hint}
 	}
-	return &mistake{text, hint}
+	return &mistake{err.Error(), hint}
+}
+
+// help replaces cobra's command, which forgives names that do not exist.
+func help(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "explain a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := misspelt(root, args); err != nil {
+				return err
+			}
+			cmd, _, err := root.Find(args)
+			if err != nil {
+				return err
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
 }
 
 // wants checks the number of arguments. most < 0 is any number.
@@ -84,7 +123,7 @@ func (c *choice) Type() string   { return strings.Join(c.of, "|") }
 
 func (c *choice) Set(s string) error {
 	if !slices.Contains(c.of, s) {
-		return fmt.Errorf("%s", meant(s, c.of, "one of "+strings.Join(c.of, ", ")))
+		return errors.New(meant(s, c.of, ""))
 	}
 	c.value = s
 	return nil

@@ -49,7 +49,11 @@ ends in .yaml, or by - for standard input. A pattern names several: a directory
 (memcg), wildcards (memcg/oom-*), or ... for all. Nothing is run by default.
 
 Without --target each scenario runs here if this machine can run it, and in a
-VM otherwise; the report says which, and why.`,
+VM otherwise; the report says which, and why.
+
+` + exitStatuses + `
+
+Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 		Example: `  oomlab run memcg/adj-outweighs-size
   oomlab run --target vm --kernel 6.12 system/...
   oomlab run -o json ... | jq .verdict`,
@@ -62,16 +66,16 @@ VM otherwise; the report says which, and why.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.Var(f.target, "target", "where it runs; chosen for each scenario when not given")
-	flags.StringVar(&f.kernel, "kernel", "", "kernel of the VM: 6.12, an exact release, or a path to a bzImage\n(default the newest cached one)")
-	flags.IntVar(&f.cgroup, "cgroup", 0, "cgroup version of the VM, 1 or 2, where a scenario does not say")
-	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "where the run directories are made")
-	flags.IntVar(&f.repeat, "repeat", 1, "run everything that many times and compare")
-	flags.IntVar(&f.parallel, "parallel", 0, "VMs side by side (default as many as there is room for)")
+	flags.StringVar(&f.kernel, "kernel", "", "`KERNEL` of the VM: 6.12, an exact release, or a path to a bzImage\n(default the newest cached one)")
+	flags.IntVar(&f.cgroup, "cgroup", 0, "cgroup `VERSION` of the VM, 1 or 2, where a scenario does not say")
+	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "`DIR` where the run directories are made")
+	flags.IntVar(&f.repeat, "repeat", 1, "run everything `N` times and compare")
+	flags.IntVar(&f.parallel, "parallel", 0, "run `N` VMs side by side (default as many as there is room for)")
 	flags.BoolVar(&f.hostOOM, "allow-host-oom", false, "let the local target run this machine out of memory")
 	flags.BoolVar(&f.allowSkip, "allow-skip", false, "a scenario that cannot run here counts as passed")
 	flags.BoolVar(&f.failFast, "fail-fast", false, "stop at the first run that does not pass")
 	f.output = output(cmd, "text", "json", "junit")
-	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to this file as well")
+	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to `FILE` as well")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing of progress, and little of what passed")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show everything, events as they happen included")
 	return cmd

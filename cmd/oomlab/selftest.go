@@ -27,7 +27,7 @@ may pass: a lie is red (fail or broken), a claim's opposite fails.
 Without a run the recordings that oomlab carries are used. The exit status is 1
 if anything slipped through.`,
 	}
-	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "where run directories are looked for")
+	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are looked for")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show why each was caught")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		all, err := recordings(runsDir, args)
