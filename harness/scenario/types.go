@@ -24,42 +24,42 @@ type Scenario struct {
 	// memcg/adj-outweighs-size. It is not written in the file.
 	Name string `yaml:"-" json:"-"`
 
-	APIVersion string   `yaml:"apiVersion" json:"apiVersion"`
-	Kind       string   `yaml:"kind" json:"kind"`
-	Summary    string   `yaml:"summary" json:"summary"`
-	Because    string   `yaml:"because" json:"because"`
-	Refs       []string `yaml:"refs" json:"refs,omitempty"`
-	Targets    []string `yaml:"targets" json:"targets"`
-	Needs      Needs    `yaml:"needs" json:"needs,omitzero"`
+	APIVersion string   `yaml:"apiVersion" json:"apiVersion"` // oomlab/v1alpha1
+	Kind       string   `yaml:"kind" json:"kind"`             // Scenario
+	Summary    string   `yaml:"summary" json:"summary"`       // One sentence: what happens.
+	Because    string   `yaml:"because" json:"because"`       // Why it happens, with the arithmetic.
+	Refs       []string `yaml:"refs" json:"refs,omitempty"`   // Kernel file and function, public issues.
+	Targets    []string `yaml:"targets" json:"targets"`       // Where it can run.
+	Needs      Needs    `yaml:"needs" json:"needs,omitzero"`  // What the machine must offer.
 
-	System    System    `yaml:"system" json:"system,omitzero"`
-	Cgroups   Cgroups   `yaml:"cgroups" json:"cgroups,omitempty"`
-	Processes Processes `yaml:"processes" json:"processes,omitempty"`
-	QoS       *QoS      `yaml:"qos" json:"qos,omitempty"`
-	During    []During  `yaml:"during" json:"during,omitempty"`
+	System    System    `yaml:"system" json:"system,omitzero"`        // What the whole machine is set to.
+	Cgroups   Cgroups   `yaml:"cgroups" json:"cgroups,omitempty"`     // Paths below the run's own cgroup, parents first.
+	Processes Processes `yaml:"processes" json:"processes,omitempty"` // By name, in the order they are started.
+	QoS       *QoS      `yaml:"qos" json:"qos,omitempty"`             // Pods, in place of cgroups and processes.
+	During    []During  `yaml:"during" json:"during,omitempty"`       // What is done while the processes run.
 
-	Expect Expect `yaml:"expect" json:"expect"`
+	Expect Expect `yaml:"expect" json:"expect"` // What should happen.
 }
 
 // Needs is what a machine must offer. A machine that lacks it skips the
 // scenario; a VM is made to offer it.
 type Needs struct {
-	Memory    kernel.Bytes     `yaml:"memory" json:"memory,omitempty"` // RAM of the machine
-	CPUs      int              `yaml:"cpus" json:"cpus,omitempty"`
-	Kernel    string           `yaml:"kernel" json:"kernel,omitempty"` // ">= 5.17"
-	Cgroup    int              `yaml:"cgroup" json:"cgroup,omitempty"` // 1 or 2
-	Abilities []kernel.Ability `yaml:"abilities" json:"abilities,omitempty"`
+	Memory    kernel.Bytes     `yaml:"memory" json:"memory,omitempty"`       // RAM of the machine
+	CPUs      int              `yaml:"cpus" json:"cpus,omitempty"`           // online
+	Kernel    string           `yaml:"kernel" json:"kernel,omitempty"`       // ">= 5.17"
+	Cgroup    int              `yaml:"cgroup" json:"cgroup,omitempty"`       // 1 or 2
+	Abilities []kernel.Ability `yaml:"abilities" json:"abilities,omitempty"` // as oomlab doctor shows them
 }
 
 // System is what the whole machine is set to while the scenario runs.
 type System struct {
 	Sysctls map[string]string `yaml:"sysctls" json:"sysctls,omitempty"` // vm.panic_on_oom: 1
-	Swap    *Swap             `yaml:"swap" json:"swap,omitempty"`
+	Swap    *Swap             `yaml:"swap" json:"swap,omitempty"`       // Swap to switch on before anything is started.
 }
 
 // Swap is the swap space that the scenario wants.
 type Swap struct {
-	Size kernel.Bytes `yaml:"size" json:"size"`
+	Size kernel.Bytes `yaml:"size" json:"size"`           // how much
 	Kind string       `yaml:"kind" json:"kind,omitempty"` // disk (default), zram or file
 }
 
@@ -72,12 +72,12 @@ type Cgroups []Cgroup
 type Cgroup struct {
 	Path string `yaml:"-" json:"-"` // "/lab/a", absolute from the run's own cgroup
 
-	MemoryMin      *kernel.Bytes `yaml:"memory.min" json:"memory.min,omitempty"`
-	MemoryLow      *kernel.Bytes `yaml:"memory.low" json:"memory.low,omitempty"`
-	MemoryHigh     *kernel.Bytes `yaml:"memory.high" json:"memory.high,omitempty"`
-	MemoryMax      *kernel.Bytes `yaml:"memory.max" json:"memory.max,omitempty"`
-	MemorySwapMax  *kernel.Bytes `yaml:"memory.swap.max" json:"memory.swap.max,omitempty"`
-	MemoryOOMGroup *int          `yaml:"memory.oom.group" json:"memory.oom.group,omitempty"`
+	MemoryMin      *kernel.Bytes `yaml:"memory.min" json:"memory.min,omitempty"`             // Reclaim leaves that much alone, whatever happens.
+	MemoryLow      *kernel.Bytes `yaml:"memory.low" json:"memory.low,omitempty"`             // Reclaim leaves that much alone while it can.
+	MemoryHigh     *kernel.Bytes `yaml:"memory.high" json:"memory.high,omitempty"`           // Above it processes are slowed down.
+	MemoryMax      *kernel.Bytes `yaml:"memory.max" json:"memory.max,omitempty"`             // At it somebody is killed.
+	MemorySwapMax  *kernel.Bytes `yaml:"memory.swap.max" json:"memory.swap.max,omitempty"`   // How much may be swapped out.
+	MemoryOOMGroup *int          `yaml:"memory.oom.group" json:"memory.oom.group,omitempty"` // 1: all of the cgroup is killed together.
 }
 
 // Max is the value of a knob that says "max".
@@ -91,20 +91,20 @@ type Processes []Process
 type Process struct {
 	Name string `yaml:"-" json:"-"`
 
-	Cgroup           string   `yaml:"cgroup" json:"cgroup,omitempty"`
-	OOMScoreAdj      int      `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"`
-	After            Names    `yaml:"after" json:"after,omitempty"`
-	Copies           int      `yaml:"copies" json:"copies,omitempty"`   // 0 means 1
-	Respawn          Respawn  `yaml:"respawn" json:"respawn,omitempty"` // how often it is started again after it was killed
-	Parent           string   `yaml:"parent" json:"parent,omitempty"`
-	SharesMemoryWith string   `yaml:"shares_memory_with" json:"shares_memory_with,omitempty"`
-	Nice             int      `yaml:"nice" json:"nice,omitempty"`
-	UID              int      `yaml:"uid" json:"uid,omitempty"`
-	Threads          int      `yaml:"threads" json:"threads,omitempty"`
-	Ignore           []string `yaml:"ignore" json:"ignore,omitempty"`
+	Cgroup           string   `yaml:"cgroup" json:"cgroup,omitempty"`                         // where it runs; none: outside the run's cgroups
+	OOMScoreAdj      int      `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"`           // -1000 to 1000
+	After            Names    `yaml:"after" json:"after,omitempty"`                           // started when all of these hold what they were told to, or have ended
+	Copies           int      `yaml:"copies" json:"copies,omitempty"`                         // 0 means 1
+	Respawn          Respawn  `yaml:"respawn" json:"respawn,omitempty"`                       // how often it is started again after it was killed
+	Parent           string   `yaml:"parent" json:"parent,omitempty"`                         // forked by a fork step of this process
+	SharesMemoryWith string   `yaml:"shares_memory_with" json:"shares_memory_with,omitempty"` // its parent, whose address space it uses (CLONE_VM)
+	Nice             int      `yaml:"nice" json:"nice,omitempty"`                             // -20 to 19
+	UID              int      `yaml:"uid" json:"uid,omitempty"`                               // 0 keeps the agent's user
+	Threads          int      `yaml:"threads" json:"threads,omitempty"`                       // extra threads that do nothing
+	Ignore           []string `yaml:"ignore" json:"ignore,omitempty"`                         // signals that are ignored, such as SIGTERM
 
-	Command []string `yaml:"command" json:"command,omitempty"`
-	Do      []Step   `yaml:"do" json:"do,omitempty"`
+	Command []string `yaml:"command" json:"command,omitempty"` // a program of the user's own and its arguments
+	Do      []Step   `yaml:"do" json:"do,omitempty"`           // the steps of a stressor
 }
 
 // Names is one name or a list of names.
@@ -131,23 +131,23 @@ type Step struct {
 // of the actions is set.
 type During struct {
 	After Names         `yaml:"after" json:"after,omitempty"` // processes that must be ready
-	Delay time.Duration `yaml:"delay" json:"delay,omitempty"`
+	Delay time.Duration `yaml:"delay" json:"delay,omitempty"` // and then this long
 
 	Set         map[string]Cgroup `yaml:"set" json:"set,omitempty"`                     // /lab: {memory.max: 64Mi}
 	OOMScoreAdj map[string]int    `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"` // big: 500
 	Signal      map[string]string `yaml:"signal" json:"signal,omitempty"`               // big: SIGSTOP
 	Freeze      string            `yaml:"freeze" json:"freeze,omitempty"`               // a cgroup
 	Thaw        string            `yaml:"thaw" json:"thaw,omitempty"`                   // a cgroup
-	Sysctls     map[string]string `yaml:"sysctls" json:"sysctls,omitempty"`
-	Sysrq       string            `yaml:"sysrq" json:"sysrq,omitempty"` // "f"
-	Swapoff     bool              `yaml:"swapoff" json:"swapoff,omitempty"`
+	Sysctls     map[string]string `yaml:"sysctls" json:"sysctls,omitempty"`             // vm.panic_on_oom: 1
+	Sysrq       string            `yaml:"sysrq" json:"sysrq,omitempty"`                 // "f"
+	Swapoff     bool              `yaml:"swapoff" json:"swapoff,omitempty"`             // switches the scenario's swap off
 }
 
 // QoS lays out pods as a kubelet does: kubepods.slice, the class's slice, a
 // cgroup per pod and per container, and the kubelet's oom_score_adj formula;
 // without a kubelet.
 type QoS struct {
-	Pods Pods `yaml:"pods" json:"pods"`
+	Pods Pods `yaml:"pods" json:"pods"` // By name, in the order they are started.
 	// SingleProcessOOMKill leaves memory.oom.group of containers at 0, as the
 	// kubelet's option of that name does.
 	SingleProcessOOMKill bool `yaml:"singleProcessOOMKill" json:"singleProcessOOMKill,omitempty"`
@@ -159,9 +159,9 @@ type Pods []Pod
 // Pod is one pod of a [QoS] layout.
 type Pod struct {
 	Name         string     `yaml:"-" json:"-"`
-	After        Names      `yaml:"after" json:"after,omitempty"`
-	NodeCritical bool       `yaml:"nodeCritical" json:"nodeCritical,omitempty"`
-	Containers   Containers `yaml:"containers" json:"containers"`
+	After        Names      `yaml:"after" json:"after,omitempty"`               // started when these are ready
+	NodeCritical bool       `yaml:"nodeCritical" json:"nodeCritical,omitempty"` // gets oom_score_adj -997, whatever it requests
+	Containers   Containers `yaml:"containers" json:"containers"`               // By name, in the order they are started.
 }
 
 // Containers are in the order they are started.
@@ -170,17 +170,17 @@ type Containers []Container
 // Container is one container of a pod. Its process is called POD/CONTAINER.
 type Container struct {
 	Name     string    `yaml:"-" json:"-"`
-	Requests Resources `yaml:"requests" json:"requests,omitzero"`
-	Limits   Resources `yaml:"limits" json:"limits,omitzero"`
-	Command  []string  `yaml:"command" json:"command,omitempty"`
-	Do       []Step    `yaml:"do" json:"do,omitempty"`
+	Requests Resources `yaml:"requests" json:"requests,omitzero"` // what it asks for; its limits where it asks for nothing
+	Limits   Resources `yaml:"limits" json:"limits,omitzero"`     // what it gets at most
+	Command  []string  `yaml:"command" json:"command,omitempty"`  // a program of the user's own and its arguments
+	Do       []Step    `yaml:"do" json:"do,omitempty"`            // the steps of a stressor
 }
 
 // Resources are a container's requests or limits. CPU only decides the QoS
 // class; it is in thousandths of a core.
 type Resources struct {
-	Memory kernel.Bytes `yaml:"memory" json:"memory,omitempty"`
-	CPU    MilliCPU     `yaml:"cpu" json:"cpu,omitempty"`
+	Memory kernel.Bytes `yaml:"memory" json:"memory,omitempty"` // 64Mi
+	CPU    MilliCPU     `yaml:"cpu" json:"cpu,omitempty"`       // 100m, 0.5, 2
 }
 
 // MilliCPU is a Kubernetes CPU quantity: 100m, 0.5, 2.
@@ -192,18 +192,18 @@ type Expect struct {
 	Constraint string  `yaml:"constraint" json:"constraint,omitempty"` // none, cpuset, mempolicy, memcg
 	OOMMemcg   string  `yaml:"oom_memcg" json:"oom_memcg,omitempty"`   // the cgroup whose limit was hit
 	Trigger    Names   `yaml:"trigger" json:"trigger,omitempty"`       // one of these invoked the OOM killer
-	Killed     *Killed `yaml:"killed" json:"killed,omitempty"`
-	Survives   Names   `yaml:"survives" json:"survives,omitempty"`
+	Killed     *Killed `yaml:"killed" json:"killed,omitempty"`         // who dies; [] for nobody
+	Survives   Names   `yaml:"survives" json:"survives,omitempty"`     // these are not killed
 	// Throttled processes are alive at the end and have not finished their
 	// steps; with one of these the run always lasts `within`.
 	Throttled         Names                     `yaml:"throttled" json:"throttled,omitempty"`
-	Exit              map[string]Exit           `yaml:"exit" json:"exit,omitempty"`
-	MemoryEvents      map[string]map[string]Num `yaml:"memory.events" json:"memory.events,omitempty"`
-	MemoryEventsLocal map[string]map[string]Num `yaml:"memory.events.local" json:"memory.events.local,omitempty"`
-	Vmstat            map[string]Num            `yaml:"vmstat" json:"vmstat,omitempty"`
+	Exit              map[string]Exit           `yaml:"exit" json:"exit,omitempty"`                               // how processes end
+	MemoryEvents      map[string]map[string]Num `yaml:"memory.events" json:"memory.events,omitempty"`             // by cgroup: by how much each counter rises, descendants included
+	MemoryEventsLocal map[string]map[string]Num `yaml:"memory.events.local" json:"memory.events.local,omitempty"` // the same without descendants
+	Vmstat            map[string]Num            `yaml:"vmstat" json:"vmstat,omitempty"`                           // by how much lines of /proc/vmstat rise
 	// Panic is text that the kernel's panic message must contain.
 	Panic  string        `yaml:"panic" json:"panic,omitempty"`
-	Within time.Duration `yaml:"within" json:"within"`
+	Within time.Duration `yaml:"within" json:"within"` // how long the run lasts at most
 }
 
 // Killed is the claim of who dies. A plain list means exactly these, in this
