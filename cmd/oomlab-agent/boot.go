@@ -120,13 +120,13 @@ func warn(err error) {
 type mount struct{ source, target, fs, data string }
 
 // mount makes the directory and mounts it. The kernel may have mounted
-// devtmpfs itself.
+// devtmpfs itself; nothing else is there yet.
 func (m mount) mount() error {
 	if err := os.MkdirAll(m.target, 0o755); err != nil {
 		return err
 	}
 	err := unix.Mount(m.source, m.target, m.fs, 0, m.data)
-	if err != nil && !errors.Is(err, unix.EBUSY) {
+	if err != nil && !(m.fs == "devtmpfs" && errors.Is(err, unix.EBUSY)) {
 		return fmt.Errorf("mount %s at %s: %w", m.fs, m.target, err)
 	}
 	return nil
@@ -186,10 +186,13 @@ func mountCgroupV1() error {
 	if err := (mount{"tmpfs", "/sys/fs/cgroup", "tmpfs", "mode=755"}).mount(); err != nil {
 		return err
 	}
-	for _, name := range []string{"memory", "freezer"} {
-		warn(mount{"cgroup", "/sys/fs/cgroup/" + name, "cgroup", name}.mount())
+	warn(mount{"cgroup", "/sys/fs/cgroup/freezer", "cgroup", "freezer"}.mount())
+	const unified = "/sys/fs/cgroup/unified"
+	if err := (mount{"cgroup", "/sys/fs/cgroup/memory", "cgroup", "memory"}).mount(); err != nil {
+		warn(err)
+		return mountCgroupV2(unified)
 	}
-	return mountCgroupV2("/sys/fs/cgroup/unified")
+	return mount{"cgroup2", unified, "cgroup2", ""}.mount() // memory is not there to be handed on
 }
 
 // openChannel opens the serial line to the one who commands, without the
