@@ -19,7 +19,8 @@ const (
 	headerEnd     = 0x210
 )
 
-// CheckImage says why file is not a kernel that QEMU can boot, or nil.
+// CheckImage says why file is not a kernel that QEMU can boot, or nil. A file
+// that is there and can be read, but is no kernel, is an ErrUnknown.
 func CheckImage(file string) error {
 	_, err := imageHeader(file)
 	return err
@@ -29,13 +30,13 @@ func imageHeader(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("kernel %s: there is no such file; write a series such as 6.12, a release, or the path of a bzImage", file)
+			return nil, unknownError{fmt.Errorf("kernel %s: there is no such file; write a series such as 6.12, a release, or the path of a bzImage", file)}
 		}
 		return nil, fmt.Errorf("kernel %w", err)
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err == nil && !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("kernel %s: is not a regular file; the path of a bzImage is wanted", file)
+		return nil, unknownError{fmt.Errorf("kernel %s: is not a regular file; the path of a bzImage is wanted", file)}
 	}
 	// The version string lies in the setup code, at most 64 sectors of it.
 	head := make([]byte, 65*512)
@@ -49,7 +50,7 @@ func imageHeader(file string) ([]byte, error) {
 		if bytes.HasPrefix(head, []byte("\x7fELF")) {
 			hint = "this is an ELF file such as vmlinux; " + hint
 		}
-		return nil, fmt.Errorf("kernel %s: is not a kernel image: it has no HdrS header; %s", file, hint)
+		return nil, unknownError{fmt.Errorf("kernel %s: is not a kernel image: it has no HdrS header; %s", file, hint)}
 	}
 	return head, nil
 }

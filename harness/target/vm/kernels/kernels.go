@@ -90,6 +90,16 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
+// ErrUnknown is wrapped by every error that means that the name or the file does
+// not stand for a kernel: another name would do.
+var ErrUnknown = errors.New("the mirror has no such kernel")
+
+// unknownError is an ErrUnknown with a text of its own.
+type unknownError struct{ error }
+
+func (e unknownError) Is(target error) bool { return target == ErrUnknown }
+func (e unknownError) Unwrap() error        { return e.error }
+
 // entry is package.json of a cache entry.
 type entry struct {
 	Kernel
@@ -199,7 +209,7 @@ func Fetch(ctx context.Context, spec string, o Options) (Kernel, error) {
 	}
 	if spec != "" {
 		if _, err := kernel.ParseVersion(spec); err != nil {
-			return Kernel{}, fmt.Errorf("kernel %w, or a path to a bzImage", err)
+			return Kernel{}, unknownError{fmt.Errorf("kernel %w, or a path to a bzImage", err)}
 		}
 	}
 	unlock, err := cache.Lock(ctx, filepath.Join(o.Dir, ".lock"))
@@ -289,9 +299,6 @@ func find(ctx context.Context, spec string, o Options) (Offer, error) {
 	}
 	return Offer{}, unknown(spec, all)
 }
-
-// ErrUnknown is wrapped by the error about a kernel that the mirror does not have.
-var ErrUnknown = errors.New("the mirror has no such kernel")
 
 // unknown says what would have been found instead of spec.
 func unknown(spec string, all []Offer) error {
