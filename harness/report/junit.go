@@ -6,6 +6,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -45,12 +46,15 @@ type (
 		Skipped *junitOutcome `xml:"skipped"`
 		Error   *junitOutcome `xml:"error"`
 		Failure *junitOutcome `xml:"failure"`
-		Out     string        `xml:"system-out,omitempty"`
+		Out     *junitText    `xml:"system-out"`
+	}
+	junitText struct {
+		Text string `xml:",cdata"`
 	}
 	junitOutcome struct {
 		Message string `xml:"message,attr"`
 		Type    string `xml:"type,attr,omitempty"`
-		Text    string `xml:",chardata"`
+		Text    string `xml:",cdata"`
 	}
 )
 
@@ -116,7 +120,7 @@ func junitCaseOf(r verdict.Result) (junitCase, error) {
 	if err := Text(&text, r, Options{Verbose: r.Verdict != verdict.Pass}); err != nil {
 		return c, err
 	}
-	c.Out = text.String()
+	c.Out = &junitText{printable(text.String())}
 	switch r.Verdict {
 	case verdict.Fail:
 		c.Failure = &junitOutcome{Message: r.Reason, Type: "fail", Text: details(r)}
@@ -139,7 +143,18 @@ func details(r verdict.Result) string {
 			fmt.Fprintf(&b, "%s: expected %s; observed %s\n", c.Name, c.Expected, c.Observed)
 		}
 	}
-	return b.String()
+	return printable(b.String())
+}
+
+// printable replaces what XML cannot hold at all; a comm may be any bytes.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t', r == '\n', r >= 0x20 && r < 0xfffe, r > 0xffff:
+			return r
+		}
+		return utf8.RuneError
+	}, s)
 }
 
 func junitTime(ms int64) string { return fmt.Sprintf("%.3f", float64(ms)/1000) }

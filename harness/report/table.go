@@ -58,13 +58,17 @@ func orNothing(s string) string {
 	return s
 }
 
-// Outcome is who was to be killed and who was, in a word.
+// Outcome is who was to be killed, on the most likely of the courses that are
+// possible, and who was.
 func Outcome(r verdict.Result) (predicted, observed string) {
 	if r.Verdict == verdict.Skip {
 		return nothing, nothing
 	}
 	p := page{r: r, Options: Options{Verbose: true}}
-	predicted, observed = p.predictedKills(), p.names(victims(r))
+	predicted, observed = p.names(r.Prediction.Killed), p.names(victims(r))
+	if n := len(r.Prediction.Orders); r.Prediction.Unsure != "" && n > 1 {
+		predicted += fmt.Sprintf(" (1 of %d)", n)
+	}
 	if r.Prediction.Panic != "" {
 		predicted = "panic"
 	}
