@@ -1039,10 +1039,26 @@ expect:`},
 		{
 			name: "memory shared with a stranger",
 			edit: []string{"    after: small", `    parent: small
-    shares_memory_with: big`, "[{touch: 64Mi}, hold]", "[{fork: big}, hold]"},
+    shares_memory_with: big`, "[{touch: 64Mi}, hold]", "[{fork: big}, hold]", "[{touch: 216Mi, rate: 32Mi/s}, hold]", "[hold]"},
 			want: []string{
 				`13:25: shares_memory_with: memory is shared with the parent, which is "small"`,
 				"hint: write small",
+			},
+		},
+		{
+			name: "memory of a sharer's own",
+			edit: []string{"    after: small", "    parent: small\n    shares_memory_with: small", "[{touch: 64Mi}, hold]", "[{fork: big}, hold]"},
+			want: []string{
+				"14:5: do: a process that shares its parent's memory only holds",
+				"hint: write do: [hold]; its memory is its parent's, and is taken there",
+			},
+		},
+		{
+			name: "exit of a survivor",
+			edit: []string{"killed: [small]", "killed: [small]\n  survives: [big]\n  exit: {big: 0}"},
+			want: []string{
+				`18:15: big: "big" is also in survives, and so still alive`,
+				"hint: leave it out of one of them",
 			},
 		},
 		{

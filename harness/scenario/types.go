@@ -193,7 +193,7 @@ type Expect struct {
 	OOMMemcg   string  `yaml:"oom_memcg" json:"oom_memcg,omitempty"`   // the cgroup whose limit was hit
 	Trigger    Names   `yaml:"trigger" json:"trigger,omitempty"`       // one of these invoked the OOM killer
 	Killed     *Killed `yaml:"killed" json:"killed,omitempty"`         // who dies; [] for nobody
-	Survives   Names   `yaml:"survives" json:"survives,omitempty"`     // these are not killed
+	Survives   Names   `yaml:"survives" json:"survives,omitempty"`     // these are alive at the end
 	// Throttled processes are alive at the end and have not finished their
 	// steps; with one of these the run always lasts `within`.
 	Throttled         Names                     `yaml:"throttled" json:"throttled,omitempty"`

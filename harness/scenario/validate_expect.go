@@ -237,10 +237,10 @@ func (v *validator) ends(e Expect) {
 			switch {
 			case slices.Contains(slowed, one):
 				v.problem(path, "leave it out of one of them", "%q is also in throttled, and so still alive", one)
+			case slices.Contains(alive, one):
+				v.problem(path, "leave it out of one of them", "%q is also in survives, and so still alive", one)
 			case claim.Signal != "SIGKILL" && slices.Contains(certain, one):
 				v.problem(path, "write SIGKILL", "%q is in killed, and so ends by SIGKILL", one)
-			case claim.Signal == "SIGKILL" && slices.Contains(alive, one):
-				v.problem(path, "leave it out of one of them", "%q is also in survives", one)
 			case claim.Signal == "SIGKILL" && e.Killed != nil && sound && e.Panic == "" && !slices.Contains(possible, one) && !dragged[one]:
 				v.problem(path, "", "nothing kills %q: it is not in killed", one)
 			case claim.Code == 137 && p != nil && len(p.Do) > 0 && p.Do[len(p.Do)-1].Code != 137:

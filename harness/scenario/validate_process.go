@@ -345,6 +345,9 @@ func (v *validator) child(p *Process, path []string) {
 		}
 		v.problem(where, hint, "%q never forks %q", parent.Name, p.Name)
 	}
+	if p.SharesMemoryWith != "" && (len(p.Do) != 1 || p.Do[0].Op != "hold" || p.Threads > 0) {
+		v.problem(with(path, "do"), "write do: [hold]; its memory is its parent's, and is taken there", "a process that shares its parent's memory only holds")
+	}
 	if p.SharesMemoryWith != "" && p.SharesMemoryWith != p.Parent {
 		v.problem(with(path, "shares_memory_with"), fmt.Sprintf("write %s", p.Parent), "memory is shared with the parent, which is %q", p.Parent)
 	}

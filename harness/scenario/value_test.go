@@ -83,8 +83,9 @@ processes:
       - {free: 1Mi}
       - {sleep: 1m30s}
       - {exit: 3}
-  kid: {parent: boss, shares_memory_with: boss, oom_score_adj: 7, threads: 3, do: [{leak: 1Mi/s}]}
+  kid: {parent: boss, shares_memory_with: boss, oom_score_adj: 7, do: [hold]}
   crowd: {copies: 3, respawn: true, nice: -5, uid: 1000, ignore: [SIGTERM, SIGINT], after: [boss, kid], do: [{sawtooth: 8Mi, rate: 8Mi/s}]}
+  drip: {threads: 3, do: [{leak: 1Mi/s}]}
   own: {respawn: 2, after: crowd/2, command: [sleep, 10]}
 during:
   - {after: boss, delay: 250ms, set: {/lab: {memory.max: 2Gi}}}
@@ -152,13 +153,14 @@ func TestParseReadsEverything(t *testing.T) {
 			}},
 			{
 				// the cgroup is its parent's
-				Name: "kid", Cgroup: "/lab/a.b_c-d", Parent: "boss", SharesMemoryWith: "boss", OOMScoreAdj: 7, Threads: 3,
-				Do: []Step{{Op: "leak", Rate: mi}},
+				Name: "kid", Cgroup: "/lab/a.b_c-d", Parent: "boss", SharesMemoryWith: "boss", OOMScoreAdj: 7,
+				Do: []Step{{Op: "hold"}},
 			},
 			{
 				Name: "crowd", Copies: 3, Respawn: RespawnForever, Nice: -5, UID: 1000, Ignore: []string{"SIGTERM", "SIGINT"},
 				After: Names{"boss", "kid"}, Do: []Step{{Op: "sawtooth", Size: 8 * mi, Rate: 8 * mi}},
 			},
+			{Name: "drip", Threads: 3, Do: []Step{{Op: "leak", Rate: mi}}},
 			{Name: "own", Respawn: 2, After: Names{"crowd/2"}, Command: []string{"sleep", "10"}},
 		},
 		During: []During{
