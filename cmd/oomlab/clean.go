@@ -222,7 +222,7 @@ func count(dir string) int {
 
 // entries removes all entries of a part of the cache.
 func (c *cleaner) entries(dir, what string) {
-	names, err := filepath.Glob(filepath.Join(dir, "[!.]*"))
+	names, err := filepath.Glob(filepath.Join(dir, "[^.]*"))
 	if err != nil {
 		c.failed("%w", err)
 	}

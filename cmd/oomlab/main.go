@@ -96,7 +96,18 @@ func done(code int) error {
 // mistake is what the user typed wrong, and what was meant.
 type mistake struct{ what, hint string }
 
-func (m *mistake) Error() string { return m.what }
+func (m *mistake) Error() string {
+	if m.hint == "" {
+		return m.what
+	}
+	return m.what + "\n" + hinting + m.hint
+}
+
+// program begins every line of a complaint, hinting one that shows the way out.
+const (
+	program = "oomlab: "
+	hinting = program + "hint: "
+)
 
 // statusOf is the exit status for an error: 64 for what the user typed wrong,
 // 4 for what this machine cannot do, 70 for all that should have worked.
@@ -128,22 +139,18 @@ func statusOfVerdict(w verdict.Word) int {
 // complain prints an error, a line for each thing that is wrong and one for
 // each way out.
 func complain(w io.Writer, err error) {
-	const name = "oomlab: "
+	unknown := errors.Is(err, scenarios.ErrUnknown) || errors.Is(err, kernels.ErrUnknown)
 	for line := range strings.Lines(err.Error()) {
 		line = strings.TrimRight(line, "\n")
+		text, named := strings.CutPrefix(line, program)
 		hint := ""
-		if errors.Is(err, scenarios.ErrUnknown) || errors.Is(err, kernels.ErrUnknown) {
-			line, hint, _ = strings.Cut(line, "; ")
+		if unknown && !named { // the errors about names have the way out behind a semicolon
+			text, hint, _ = strings.Cut(text, "; ")
 		}
-		// problems of a scenario are written out with name and hint
-		fmt.Fprintln(w, name+strings.TrimPrefix(line, name))
+		fmt.Fprintln(w, program+text)
 		if hint != "" {
-			fmt.Fprintln(w, name+"hint: "+hint)
+			fmt.Fprintln(w, hinting+hint)
 		}
-	}
-	var m *mistake
-	if errors.As(err, &m) && m.hint != "" {
-		fmt.Fprintln(w, name+"hint: "+m.hint)
 	}
 }
 

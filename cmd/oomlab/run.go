@@ -120,17 +120,11 @@ func (f runFlags) check() error {
 
 // checkKernel refuses what cannot name a kernel, before anything is downloaded.
 func checkKernel(spec string) error {
-	info, err := os.Stat(spec)
-	switch {
-	case spec == "":
+	if spec == "" {
 		return nil
-	case err == nil && info.Mode().IsRegular():
-		if err := kernels.CheckImage(spec); err != nil {
-			return &mistake{err.Error(), "--kernel takes a bzImage, or a version such as 6.12"}
-		}
-		return nil
-	case strings.ContainsRune(spec, '/'):
-		return &mistake{fmt.Sprintf("kernel %s: there is no such file", spec), "oomlab kernels list shows what is cached"}
+	}
+	if info, err := os.Stat(spec); err == nil && info.Mode().IsRegular() || strings.ContainsRune(spec, '/') {
+		return kernels.CheckImage(spec)
 	}
 	if _, err := kernel.ParseVersion(spec); err != nil {
 		return &mistake{fmt.Sprintf("%q is not a kernel", spec), "write a version such as 6.12 or 6.12.107, or a path to a bzImage"}

@@ -122,21 +122,20 @@ func (t *selftest) run(r recording) error {
 func (t *selftest) print(a *app, verbose bool) error {
 	slipped := slices.DeleteFunc(slices.Clone(t.trials), func(t trial) bool { return t.caught })
 	err := table(a.out, func(row func(...string)) {
-		row("WITNESS", "CORRUPTION", "VERDICT", "")
+		row("WITNESS", "CORRUPTION", "VERDICT")
 		run := ""
 		for _, t := range t.trials {
 			if t.run != run {
 				run = t.run
 				row("# " + run)
 			}
-			note := ""
-			if verbose {
-				note = t.result.Reason
-			}
+			cells := []string{t.witness, t.what, string(t.result.Verdict)}
 			if !t.caught {
-				note = "SLIPPED THROUGH"
+				cells = append(cells, "SLIPPED THROUGH")
+			} else if verbose {
+				cells = append(cells, t.result.Reason)
 			}
-			row(t.witness, t.what, string(t.result.Verdict), note)
+			row(cells...)
 		}
 	})
 	if err != nil {
