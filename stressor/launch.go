@@ -164,7 +164,7 @@ func prepare(l profile.Launch, o options) error {
 		}
 	}
 	if len(l.Argv) == 0 {
-		if err := errors.Join(disableTHP(true), allowReturn()); err != nil {
+		if err := errors.Join(disableTHP(true), allowTurns()); err != nil {
 			return err
 		}
 	}

@@ -83,6 +83,9 @@ func work(p profile.Profile, o options, out *reporter) int {
 		return out.fatal(profile.ExitOrphaned, err)
 	}
 	startThreads(p.Threads)
+	if err := allGoFirst(); err != nil {
+		return out.fatal(profile.ExitFailed, err)
+	}
 	for i, s := range p.Steps {
 		watch.step.Store(int64(i))
 		if s.Op == profile.Exit {
@@ -97,6 +100,9 @@ func work(p profile.Profile, o options, out *reporter) int {
 		if out.say(profile.Report{Event: profile.Stepped, Step: i, Held: w.mem.held()}) != nil {
 			return profile.ExitOrphaned
 		}
+	}
+	if err := allGoFirst(); err != nil {
+		return out.fatal(profile.ExitFailed, err)
 	}
 	if code := w.ready(out); code != 0 {
 		return code

@@ -2,6 +2,8 @@ package main
 
 import (
 	"math/bits"
+	"os"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -9,12 +11,30 @@ import (
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
-// The scheduling policies of include/uapi/linux/sched.h, and the nice value
-// that SCHED_IDLE counts as where leaving it is a matter of privilege.
+// Who goes first.
+//
+// A task that hits the limit of a memory cgroup scans for victims over and over
+// while the one it chose exits. It looks at how much room there is, and then at
+// who is there. A victim that gives back its memory in between, or whose last
+// thread has begun to exit and gave back nothing yet, is not seen any more
+// (css_task_iter_advance() passes over dying processes), and an innocent process
+// is killed in its place. Whether that happens depends on who gets the processor
+// when. So a stressor that holds memory has real-time priority, and leaves in
+// one go when it is killed; one that takes memory runs when nobody else wants
+// to. Both share a processor, see profile.Launch.OneCPU.
+
+// The scheduling policies of include/uapi/linux/sched.h.
 const (
-	schedOther  = 0
-	schedIdle   = 5
-	niceCeiling = 20 // RLIMIT_NICE for nice 0, which is 20 - rlimit
+	schedOther = 0
+	schedFIFO  = 1
+	schedIdle  = 5
+)
+
+// What a process must be allowed to do so without privileges: nice 0, which
+// RLIMIT_NICE counts from 20 down, and the lowest real-time priority.
+const (
+	niceZero   = 20
+	fifoLowest = 1
 )
 
 // takes reports whether a step asks for memory that may not be there.
@@ -28,46 +48,64 @@ func takes(op profile.Op) bool {
 
 // standBack lets everybody else run first while this thread takes memory, until
 // back is called.
-//
-// A task that hits the limit of a memory cgroup scans for victims over and over
-// while the one it chose exits. From the moment the victim's last thread has
-// begun to exit until its first pages are given back, that scan does not see it
-// any more (css_task_iter_advance() passes over dying processes) and takes
-// another, innocent one. How long that is depends on who gets the processor.
-// At SCHED_IDLE the one who takes memory all but never gets it before the
-// victim is gone.
 func standBack() (back func(), err error) {
-	if err := setPolicy(schedIdle); err != nil {
+	if err := setPolicy(0, schedIdle, 0); err != nil {
 		return nil, fail("sched_setscheduler SCHED_IDLE", err)
 	}
-	// without the privilege to return, which a user's own limits may deny, the
-	// thread stays where it is
-	return func() { _ = setPolicy(schedOther) }, nil
+	return func() { goFirst(0) }, nil
 }
 
-// setPolicy sets the calling thread's policy and leaves its nice value alone.
-func setPolicy(policy uintptr) error {
-	var priority int32
-	_, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETSCHEDULER, 0, policy, uintptr(unsafe.Pointer(&priority)))
+// goFirst gives a thread real-time priority, or ordinary priority where that is
+// not allowed; 0 is the calling thread. Where neither is, it stays what it is.
+func goFirst(tid int) {
+	if setPolicy(tid, schedFIFO, fifoLowest) != nil {
+		_ = setPolicy(tid, schedOther, 0)
+	}
+}
+
+// allGoFirst does so for every thread there is. Threads that the runtime starts
+// later are like the one that starts them.
+func allGoFirst() error {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, t := range threads {
+		if tid, err := strconv.Atoi(t.Name()); err == nil {
+			goFirst(tid)
+		}
+	}
+	return nil
+}
+
+// setPolicy leaves a thread's nice value alone.
+func setPolicy(tid int, policy uintptr, priority int32) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(tid), policy, uintptr(unsafe.Pointer(&priority)))
 	if errno != 0 {
 		return errno
 	}
 	return nil
 }
 
-// allowReturn lets a process that gives up its privileges leave SCHED_IDLE.
-func allowReturn() error {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NICE, &limit); err != nil {
-		return fail("getrlimit RLIMIT_NICE", err)
-	}
-	if limit.Cur >= niceCeiling {
-		return nil
-	}
-	limit.Cur = niceCeiling
-	limit.Max = max(limit.Max, niceCeiling)
-	if err := unix.Setrlimit(unix.RLIMIT_NICE, &limit); err != nil && err != unix.EPERM {
-		return fail("setrlimit RLIMIT_NICE", err)
+// allowTurns lets a process that gives up its privileges change its policy all
+// the same, as far as whoever launches it may allow that.
+func allowTurns() error {
+	for _, limit := range []struct {
+		resource int
+		name     string
+		least    uint64
+	}{{unix.RLIMIT_NICE, "RLIMIT_NICE", niceZero}, {unix.RLIMIT_RTPRIO, "RLIMIT_RTPRIO", fifoLowest}} {
+		var now unix.Rlimit
+		if err := unix.Getrlimit(limit.resource, &now); err != nil {
+			return fail("getrlimit "+limit.name, err)
+		}
+		if now.Cur >= limit.least {
+			continue
+		}
+		now.Cur, now.Max = limit.least, max(now.Max, limit.least)
+		if err := unix.Setrlimit(limit.resource, &now); err != nil && err != unix.EPERM {
+			return fail("setrlimit "+limit.name, err)
+		}
 	}
 	return nil
 }
