@@ -183,6 +183,11 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 		return err
 	}
 	defer samples.Close()
+	log, err := os.Create(filepath.Join(r.dir, verdict.LogFile))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
 	var failed error
 	sink := func(e evidence.Event) {
 		var to io.Writer = events
@@ -191,6 +196,12 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 		}
 		if err := evidence.Write(to, e); err != nil && failed == nil {
 			failed = err
+		}
+		if e.Kind == evidence.Record && e.Log != nil {
+			// as `dmesg --raw` has it, for people and for other tools
+			if _, err := fmt.Fprintf(log, "<%d>[%5d.%06d] %s\n", e.Log.Priority, e.Log.USec/1e6, e.Log.USec%1e6, e.Log.Text); err != nil && failed == nil {
+				failed = err
+			}
 		}
 		if r.o.OnEvent != nil {
 			r.o.OnEvent(e)
@@ -204,7 +215,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 			err = nil
 		}
 	}
-	return errors.Join(err, failed, events.Close(), samples.Close())
+	return errors.Join(err, failed, events.Close(), samples.Close(), log.Close())
 }
 
 // keep copies an artifact into the run directory unless it is there already.

@@ -179,6 +179,9 @@ func (a *Agent) carryOut(ctx context.Context, p plan.Plan, c carry) (err error) 
 	}
 	defer func() { err = errors.Join(err, undo.undo()) }()
 
+	if err := a.quietConsole(p); err != nil {
+		return err
+	}
 	if err := setSysctls(a.root, p.Sysctls); err != nil {
 		return err
 	}
@@ -189,6 +192,29 @@ func (a *Agent) carryOut(ctx context.Context, p plan.Plan, c carry) (err error) 
 		return err
 	}
 	return a.observe(ctx, p, t, c)
+}
+
+// The console levels of kernel.printk, include/linux/kern_levels.h: all that is
+// not debugging, or emergencies alone.
+const (
+	consoleAll   = "7"
+	consoleQuiet = "1"
+)
+
+// quietConsole keeps the reports of a virtual machine's OOM kills off its
+// console; the kernel log has them all. printk() waits for a serial line, byte
+// by byte and in the middle of a kill, long enough for the first victim of a
+// group to be gone before the second pass. A machine that is to panic says
+// everything: nobody can read its log afterwards.
+func (a *Agent) quietConsole(p plan.Plan) error {
+	if os.Getpid() != 1 {
+		return nil // not a machine of ours
+	}
+	level := consoleQuiet
+	if p.ExpectPanic {
+		level = consoleAll
+	}
+	return writeFile(a.root.Path("/proc/sys/kernel/printk"), level)
 }
 
 // plantFreezer finds the place of a second tree if the plan freezes on cgroup

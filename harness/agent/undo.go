@@ -207,20 +207,26 @@ func startTime(pid int) (string, error) {
 
 // writeFile writes a value to a kernel file in one write. The error names the
 // file, the value and what the kernel said.
+//
+// It does without package os, which opens whatever can be polled with
+// O_NONBLOCK, and files of cgroupfs can. Since 6.16 that means "neither reclaim
+// nor kill": a limit below the usage would be set, and nothing would happen
+// (memory_max_write() in mm/memcontrol.c).
 func writeFile(path, value string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	_, err = f.WriteString(value)
-	if closeErr := f.Close(); err == nil {
+	for {
+		_, err = unix.Write(fd, []byte(value))
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if closeErr := unix.Close(fd); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		var path2 *fs.PathError
-		if errors.As(err, &path2) {
-			err = path2.Err
-		}
 		return fmt.Errorf("write %q to %s: %w", value, path, err)
 	}
 	return nil

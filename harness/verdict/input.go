@@ -51,6 +51,7 @@ const (
 	PredictionFile = "prediction.json"
 	EventsFile     = "events.jsonl"
 	SamplesFile    = "samples.jsonl"
+	LogFile        = "kmsg.txt" // the kernel log of the run, for people; events.jsonl has it too
 	ResultFile     = "result.json"
 )
 

@@ -111,7 +111,7 @@ func (j *joined) watch(e evidence.Event, byID map[uint64]*decision) {
 		d.control, d.chosen, d.current, d.atNS = e.OOM.Control, e.OOM.Task, e.OOM.Current, e.AtNS
 		d.points, d.message = e.OOM.Points, e.OOM.Message
 	case evidence.Kill:
-		if e.OOM.Task != nil && e.OOM.Task.MM != nil {
+		if e.OOM.Task != nil {
 			d.kills = append(d.kills, e.OOM)
 		}
 	}
@@ -146,6 +146,9 @@ func (j *joined) joinKills() {
 	for _, d := range j.decisions {
 		for i, o := range d.kills {
 			threads[o.Task.PID] = o.Task.TGID
+			if o.Task.MM == nil {
+				continue // it was gone already
+			}
 			k := add(o.Task.TGID, j.fromBPF(o.Task, d.current, j.ms(d.atNS)))
 			k.Sources = withSource(k.Sources, evidence.BPF)
 			if d.control != nil {

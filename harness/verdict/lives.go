@@ -13,6 +13,7 @@ type life struct {
 	pid     int
 	born    int64 // AtNS of Spawned
 	ready   bool
+	readyNS int64
 	exit    *evidence.ExitStatus // nil: it was alive at the end, or nobody saw it end
 	diedNS  int64
 	alive   bool // seen alive at the end
@@ -39,7 +40,7 @@ func lives(p plan.Plan, events []evidence.Event) []*life {
 			all = append(all, &life{process: e.Process, plan: q, pid: e.PID, born: e.AtNS})
 		case evidence.Ready:
 			if l := latest(e.PID, e.Process); l != nil {
-				l.ready = true
+				l.ready, l.readyNS = true, e.AtNS
 			}
 		case evidence.Exited:
 			if l := latest(e.PID, e.Process); l != nil {

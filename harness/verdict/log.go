@@ -13,6 +13,9 @@ type logFacts struct {
 	records int
 	reports []kernel.Report
 	kills   []logKill // "Killed process" lines, repetitions included
+	// exiting counts the lines "is already exiting. Skip killing the task", by
+	// pid: attempts that found nothing left to kill.
+	exiting map[int]int
 	panic   string
 }
 
@@ -46,7 +49,7 @@ func readLog(events []evidence.Event) logFacts {
 			source = evidence.Console
 		}
 	}
-	var l logFacts
+	l := logFacts{exiting: map[int]int{}}
 	var p kernel.Parser
 	for _, e := range events {
 		if e.Kind != evidence.Record || e.Log == nil || e.Source != source || e.Log.Facility != 0 {
@@ -64,6 +67,9 @@ func readLog(events []evidence.Event) logFacts {
 	for i := range l.reports {
 		r := &l.reports[i]
 		for _, k := range r.Kills {
+			if k.AlreadyExiting {
+				l.exiting[k.PID]++
+			}
 			if k.Announced || k.AlreadyExiting {
 				continue
 			}

@@ -43,9 +43,9 @@ func (j *joined) checkRecords() {
 		case bpf && !log:
 			j.disagree(BPFWithoutLog, "eBPF saw %s killed, the log does not name it", who)
 		}
-		attempts := j.attempts(k.Victim.PID)
-		if j.tier() >= 2 && bpf && log && attempts != k.Logged {
-			j.disagree(LogRepeated, "%s has %d lines in the log for %d attempts that eBPF saw", who, k.Logged, attempts)
+		attempts, lines := j.attempts(k.Victim.PID), k.Logged+j.log.exiting[k.Victim.PID]
+		if j.tier() >= 2 && bpf && log && attempts != lines {
+			j.disagree(LogRepeated, "%s has %d lines in the log for %d attempts that eBPF saw", who, lines, attempts)
 		}
 		if k.Logged > 2 || k.Logged == 2 && !j.firstOfGroup(k) {
 			j.disagree(LogRepeated, "%s has %d lines in the log", who, k.Logged)
@@ -72,8 +72,8 @@ func (j *joined) checkRecords() {
 	}
 }
 
-// attempts counts calls of __oom_kill_process() for a process that still had
-// its memory; each prints a line.
+// attempts counts calls of __oom_kill_process() for a process. Each prints a
+// line, if only that the process is already exiting.
 func (j *joined) attempts(tgid int) int {
 	n := 0
 	for _, d := range j.decisions {
@@ -255,33 +255,52 @@ func (j *joined) checkDecisions() {
 }
 
 // checkTable holds the log's task table against eBPF's scoreboard: the same
-// tasks in the same order, with the same score to the page. On a machine with
-// several CPUs tasks go on while the table is printed, so there only the
-// victim's choice is compared (see replayLog).
+// tasks in the same order, each with the same score to the page. The table is
+// printed after the scores were computed, and meanwhile others may run: a
+// process that has not done its steps may have grown, and one that was killed
+// may have shrunk or gone.
 func (j *joined) checkTable(r *kernel.Report, d *decision) {
-	if j.in.Machine.CPUs != 1 || len(d.rows) == 0 || len(r.Tasks) == 0 || !r.Complete {
+	if len(d.rows) == 0 || len(r.Tasks) == 0 || !r.Complete {
 		return
 	}
-	rows := slices.DeleteFunc(slices.Clone(r.Candidates(j.pageSize())), func(c kernel.Candidate) bool {
-		return c.Adj == predict.AdjMin // printed, but never scored
-	})
-	var scored []*evidence.OOM
+	table := r.Candidates(j.pageSize())
+	place := 0
 	for _, o := range d.rows {
-		if o.Task != nil && o.Task.Adj != predict.AdjMin && o.Points != nil && *o.Points != predict.Never {
-			scored = append(scored, o)
+		if o.Task == nil || o.Points == nil || *o.Points == predict.Never {
+			continue
 		}
-	}
-	if len(rows) != len(scored) {
-		j.disagree(TableDiffers, "the log's table has %d tasks that can be chosen, eBPF's scoreboard %d", len(rows), len(scored))
-		return
-	}
-	for i, c := range rows {
-		o := scored[i]
+		i := slices.IndexFunc(table, func(c kernel.Candidate) bool { return c.PID == o.Task.PID || c.PID == o.Task.TGID })
+		grows, dies := j.moving(o.Task.TGID, d.atNS)
+		if i < 0 {
+			if !dies && !grows {
+				j.disagree(TableDiffers, "eBPF saw pid %d (%s) scored; the log's table has no such row", o.Task.PID, o.Task.Comm)
+			}
+			continue
+		}
+		if i < place {
+			j.disagree(TableDiffers, "pid %d (%s) comes earlier in the log's table than it was scored", o.Task.PID, o.Task.Comm)
+		}
+		place = i
+		c := table[i]
 		points := predict.Points(predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj}, rowTotal(o, d), predict.Rules{PageSize: j.pageSize()})
-		if points != *o.Points || c.PID != o.Task.PID && c.PID != o.Task.TGID {
-			j.disagree(TableDiffers, "row %d: pid %d has %d points by the log's table, pid %d has %d by eBPF", i+1, c.PID, points, o.Task.PID, *o.Points)
+		if points > *o.Points && !grows || points < *o.Points && !dies {
+			j.disagree(TableDiffers, "pid %d (%s) has %d points by the log's table, %d by eBPF", c.PID, o.Task.Comm, points, *o.Points)
 		}
 	}
+}
+
+// moving reports whether a process may take or give back memory by itself at
+// some moment: until it has done its steps, and once it was killed.
+func (j *joined) moving(tgid int, atNS int64) (grows, dies bool) {
+	l := byPID(j.lives, tgid)
+	if l == nil || l.plan.IsCommand() || endless(l.plan) {
+		return true, true // nobody knows what it does
+	}
+	grows = !l.ready || l.readyNS > atNS
+	for _, k := range j.kills {
+		dies = dies || k.Victim.PID == tgid && j.begin+k.AtMS*1_000_000 < atNS
+	}
+	return grows, dies
 }
 
 // checkReady: a process that neither ended nor finished its steps leaves open
