@@ -17,7 +17,6 @@ import (
 // symbols.
 type offer struct {
 	markVictimTask bool // mark_victim's argument is the task, not the pid
-	exitGroupDead  bool // sched_process_exit tells the last thread
 	threadBatched  bool // mm->rss_stat is an array of atomics: up to 6.1
 	memlock        bool // eBPF memory counts against RLIMIT_MEMLOCK: up to 5.10
 	constraints    map[int32]string
@@ -51,7 +50,6 @@ func readOffer(root string, cache *btf.Cache) (*offer, error) {
 	}
 	var charged *btf.Struct
 	o.memlock = spec.TypeByName("bpf_map_memory", &charged) == nil
-	o.exitGroupDead = len(tracepointParams(spec, "sched_process_exit")) > 1
 
 	var mm *btf.Struct
 	if err := spec.TypeByName("mm_struct", &mm); err != nil {

@@ -14,17 +14,20 @@
 //                               the task on newer ones and on old ones with a
 //                               backport. Not fired for processes that are
 //                               killed because they share the victim's memory.
-//                               Fired twice for the victim of a group kill
-//                               whose leader was quick to die: the second time
-//                               for another thread.
+//                               Fired twice, for two threads, when a group kill
+//                               meets a process again whose leader was quick
+//                               to die.
 //   raw_tp/sched_process_exit   kernel/exit.c. The end of a process that is an
-//                               OOM victim, with its wait status.
+//                               OOM victim, with its wait status: all threads
+//                               are on their way out, and one has got this far.
 //  tier 2
 //   out_of_memory               Entry: a decision begins, struct oom_control.
 //                               Return: it ended, and whether it made progress.
 //   oom_kill_process            The chosen task, total pages, constraint. Static.
 //   __oom_kill_process          One event per attempted kill, so members of a
-//                               memory.oom.group are there one by one. Static.
+//                               memory.oom.group are there one by one; some of
+//                               them twice, as the kernel's counters have them.
+//                               Static.
 //   mark_oom_victim             Remembers the task for a mark_victim that only
 //                               tells the pid. Static, optional.
 //  tier 3
@@ -59,7 +62,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const volatile __u32 nr_cpus = 0;               // possible CPUs, numbered without gaps
 const volatile __u64 per_cpu_offset = 0;        // address of __per_cpu_offset[]; 0: not known
 const volatile bool mark_victim_has_task = 0;   // else its argument is an int pid
-const volatile bool exit_has_group_dead = 0;    // sched_process_exit tells the last thread
 
 enum kind {
 	KIND_OUT_OF_MEMORY = 1,
@@ -182,7 +184,7 @@ struct {
 	__type(value, struct calibration);
 } calibrations SEC(".maps");
 
-// Processes whose end was told, so that two last threads do not tell it twice.
+// Processes whose end was told, so that their last threads tell it once.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -450,12 +452,11 @@ int sched_process_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!BPF_CORE_READ(sig, oom_mm))
 		return 0;
-	if (exit_has_group_dead) {
-		if (!(ctx->args[1] & 0xff))
-			return 0;
-	} else if (BPF_CORE_READ(sig, live.counter) > 0) {
+	// Not the tracepoint's group_dead, which kernels since 6.16 have: the last
+	// thread to count itself out may pass here before the victim is marked,
+	// while another one still waits in exit_mm() for that.
+	if (BPF_CORE_READ(sig, live.counter) > 0)
 		return 0;
-	}
 	leader = BPF_CORE_READ(p, group_leader);
 	start = BPF_CORE_READ(leader, start_time);
 	key = start << 22 ^ (__u64)BPF_CORE_READ(p, tgid);

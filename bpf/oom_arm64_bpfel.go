@@ -134,7 +134,6 @@ const (
 	oomProgKretprobeOutOfMemory  = "kretprobe_out_of_memory"
 	oomProgMarkVictim            = "mark_victim"
 	oomProgSchedProcessExit      = "sched_process_exit"
-	oomVarExitHasGroupDead       = "exit_has_group_dead"
 	oomVarMarkVictimHasTask      = "mark_victim_has_task"
 	oomVarNrCpus                 = "nr_cpus"
 	oomVarPerCpuOffset           = "per_cpu_offset"
@@ -218,7 +217,6 @@ type oomMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type oomVariableSpecs struct {
-	ExitHasGroupDead  *ebpf.VariableSpec `ebpf:"exit_has_group_dead"`
 	MarkVictimHasTask *ebpf.VariableSpec `ebpf:"mark_victim_has_task"`
 	NrCpus            *ebpf.VariableSpec `ebpf:"nr_cpus"`
 	PerCpuOffset      *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
@@ -267,7 +265,6 @@ func (m *oomMaps) Close() error {
 //
 // It can be passed to loadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type oomVariables struct {
-	ExitHasGroupDead  *ebpf.Variable `ebpf:"exit_has_group_dead"`
 	MarkVictimHasTask *ebpf.Variable `ebpf:"mark_victim_has_task"`
 	NrCpus            *ebpf.Variable `ebpf:"nr_cpus"`
 	PerCpuOffset      *ebpf.Variable `ebpf:"per_cpu_offset"`

@@ -135,7 +135,6 @@ func (o *offer) tell(spec *ebpf.CollectionSpec) error {
 		"nr_cpus":              uint32(o.cpus),
 		"per_cpu_offset":       perCPU,
 		"mark_victim_has_task": o.markVictimTask,
-		"exit_has_group_dead":  o.exitGroupDead,
 	} {
 		v, ok := spec.Variables[name]
 		if !ok {

@@ -206,6 +206,7 @@ func (b *BPF) take(e bpf.Event, err error) {
 	seq := b.seq
 	b.mu.Unlock()
 	if sink != nil && err != nil {
+		b.fold.release()
 		sink(evidence.Event{AtNS: monotonic(), Source: evidence.BPF, Kind: evidence.Lost, N: 1, Text: err.Error()})
 	} else if sink != nil {
 		b.fold.add(oomEvent(e, seq, b.progs.Constraint, b.tgid))

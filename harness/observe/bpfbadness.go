@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -20,13 +21,21 @@ var (
 	// process agree, or when the exact ones cannot be read. A process that has
 	// just touched an odd number of pages usually decides it.
 	ErrInconclusive = errors.New("batched and exact counters cannot be told apart")
+
+	errNeither = errors.New("it was running, or oom_badness() is another function here")
+)
+
+// How often BadnessReads looks again at a process that is not quiet yet.
+const (
+	badnessTries = 100
+	badnessPause = 10 * time.Millisecond
 )
 
 // BadnessReads finds out which reading of the page counters oom_badness() goes
 // by. Reading /proc/PID/oom_score runs that very function; its return value is
-// compared with the score that follows from either reading. pid, which must not
-// be running meanwhile, needs counters whose readings differ; otherwise the
-// error is ErrInconclusive.
+// compared with the score that follows from either reading, until two looks in
+// a row give the same answer. pid must come to rest within a second, and needs
+// counters whose readings differ; otherwise the error is ErrInconclusive.
 //
 // Where the counters are atomics there is only one reading, and the answer
 // follows from their layout.
@@ -37,23 +46,42 @@ func (b *BPF) BadnessReads(ctx context.Context, pid int) (kernel.BadnessReads, e
 	if b.progs.Tier() < 3 {
 		return "", fmt.Errorf("which counters oom_badness() reads: %w", ErrNeedsTier3)
 	}
-	if err := ctx.Err(); err != nil {
-		return "", err
-	}
 	path := filepath.Join(b.root, "proc", strconv.Itoa(pid), "oom_score")
+	pause := time.NewTicker(badnessPause)
+	defer pause.Stop()
+	var last kernel.BadnessReads
+	var lastErr error
+	for range badnessTries {
+		reads, err := b.badnessOnce(path)
+		switch {
+		case errors.Is(err, errNeither):
+			last, lastErr = "", err
+		case err != nil:
+			return "", fmt.Errorf("which counters oom_badness() reads: %s: %w", path, err)
+		case reads == last:
+			return reads, nil
+		default:
+			last, lastErr = reads, fmt.Errorf("two looks in a row never agreed: %w", errNeither)
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return "", fmt.Errorf("which counters oom_badness() reads: %s: waiting for two looks to agree: %w", path, errors.Join(context.Cause(ctx), lastErr))
+		}
+	}
+	return "", fmt.Errorf("which counters oom_badness() reads: %s: %d looks: %w", path, badnessTries, lastErr)
+}
+
+func (b *BPF) badnessOnce(path string) (kernel.BadnessReads, error) {
 	e, err := b.progs.Score(func() error {
 		_, err := os.ReadFile(path)
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("which counters oom_badness() reads: %s: %w", path, err)
+		return "", err
 	}
 	oom := oomEvent(e, 0, b.progs.Constraint, b.tgid).OOM
-	reads, err := badnessReads(*oom.Task, *oom.Points, *oom.TotalPages, kernel.Bytes(os.Getpagesize()))
-	if err != nil {
-		return "", fmt.Errorf("which counters oom_badness() reads: %s: %w", path, err)
-	}
-	return reads, nil
+	return badnessReads(*oom.Task, *oom.Points, *oom.TotalPages, kernel.Bytes(os.Getpagesize()))
 }
 
 func badnessReads(t evidence.Task, points, totalPages int64, pageSize kernel.Bytes) (kernel.BadnessReads, error) {
@@ -66,7 +94,7 @@ func badnessReads(t evidence.Task, points, totalPages int64, pageSize kernel.Byt
 	case t.MM.ExactUnknown:
 		return "", fmt.Errorf("%s (pid %d): what the CPUs keep back is not known: %w", t.Comm, t.PID, ErrInconclusive)
 	case points != batched && points != exact:
-		return "", fmt.Errorf("%s (pid %d): the kernel says %d points; its batched counters give %d and its exact ones %d: it was running, or oom_badness() is another function here", t.Comm, t.PID, points, batched, exact)
+		return "", fmt.Errorf("%s (pid %d): the kernel says %d points; its batched counters give %d and its exact ones %d: %w", t.Comm, t.PID, points, batched, exact, errNeither)
 	case batched == exact:
 		return "", fmt.Errorf("%s (pid %d): both give %d points: %w", t.Comm, t.PID, points, ErrInconclusive)
 	case points == batched:
