@@ -35,26 +35,16 @@ so are run directories.`,
 	cmd.Flags().BoolVar(&cached, "cache", false, "remove the snapshots of VMs too; they are made anew when needed")
 	cmd.Flags().BoolVar(&all, "all", false, "remove snapshots and fetched kernels too")
 	cmd.RunE = func(*cobra.Command, []string) error {
+		root, err := cache.Root()
+		if err != nil {
+			return err
+		}
 		c := cleaner{app: a}
 		c.undo(local.DefaultScratch)
 		c.cgroups()
 		c.temporary(os.TempDir())
-		root, err := cache.Root()
-		if err != nil {
-			return errors.Join(append(c.errs, err)...)
-		}
-		c.halfMade(root)
-		if cached || all {
-			c.entries(filepath.Join(root, "snapshots"), "snapshot")
-		}
-		if all {
-			c.entries(filepath.Join(root, "kernels"), "kernel")
-			c.entries(filepath.Join(root, "payload"), "unpacked payload")
-		}
-		if c.n == 0 && len(c.errs) == 0 {
-			fmt.Fprintln(a.out, "nothing to clean")
-		}
-		return errors.Join(c.errs...)
+		c.cache(root, cached || all, all)
+		return c.end()
 	}
 	return cmd
 }
@@ -109,9 +99,9 @@ func unprivileged(err error) error {
 // prefix begins the names of runs' cgroups and of temporary directories.
 const prefix = "oomlab-"
 
-// cgroups removes cgroups of runs that left no undo list: somebody deleted it,
-// or the run kept it elsewhere. It looks below our own cgroup only, where runs
-// make theirs.
+// cgroups removes empty cgroups of runs that left no undo list: somebody
+// deleted it, or the run kept it elsewhere. It looks below our own cgroup only,
+// where runs make theirs.
 func (c *cleaner) cgroups() {
 	root := probe.Root("/")
 	mount, err := root.CgroupMount()
@@ -129,16 +119,53 @@ func (c *cleaner) cgroups() {
 			continue
 		}
 		dir := filepath.Join(own, e.Name())
-		if err := c.removeCgroup(dir); err != nil {
-			c.failed("%s: %w", dir, unprivileged(err))
-			continue
+		why, err := alive(dir)
+		if err == nil && why == "" {
+			err = c.removeCgroup(dir)
 		}
-		c.did("removed the cgroup %s", dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // its run has just ended by itself
+		case err != nil:
+			c.failed("%s: %w", dir, unprivileged(err))
+		case why != "":
+			fmt.Fprintf(c.out, "left alone: %s, which %s and has no undo list\n", dir, why)
+		default:
+			c.did("removed the cgroup %s", dir)
+		}
 	}
 }
 
 func (c *cleaner) inUse(name string) bool {
 	return slices.ContainsFunc(c.busy, func(base string) bool { return name == base || strings.HasPrefix(name, base+"-") })
+}
+
+// young is how long a cgroup without a process may belong to a run whose undo
+// list is not where ours are.
+const young = time.Hour
+
+// alive says why a cgroup may be in use; empty: it is not.
+func alive(dir string) (string, error) {
+	why := ""
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+		switch {
+		case err != nil:
+			return err
+		case len(procs) > 0:
+			why = "has processes"
+		case time.Since(info.ModTime()) < young && why == "":
+			why = fmt.Sprintf("is not older than %s", young)
+		}
+		return nil
+	})
+	return why, err
 }
 
 // removeCgroup lets the agent do it, as if the run had left an undo list.
@@ -201,15 +228,31 @@ func (c *cleaner) temporary(dir string) {
 	}
 }
 
-// halfMade removes what makers of cache entries left that were killed.
-func (c *cleaner) halfMade(root string) {
-	for _, dir := range []string{filepath.Join(root, "kernels"), filepath.Join(root, "payload"), filepath.Join(root, "snapshots")} {
+// cache removes what makers of entries left that were killed and, where asked
+// for, entries.
+func (c *cleaner) cache(root string, snapshots, all bool) {
+	for _, part := range []struct {
+		dir, what string
+		remove    bool
+	}{{"snapshots", "snapshot", snapshots}, {"kernels", "kernel", all}, {"payload", "unpacked payload", all}} {
+		dir := filepath.Join(root, part.dir)
 		before := count(dir)
 		cache.Sweep(dir, time.Hour)
 		if n := before - count(dir); n > 0 {
 			c.did("removed %d half-made entries of %s", n, dir)
 		}
+		if part.remove {
+			c.entries(dir, part.what)
+		}
 	}
+}
+
+// end says that there was nothing, or returns what could not be removed.
+func (c *cleaner) end() error {
+	if c.n == 0 && len(c.errs) == 0 {
+		fmt.Fprintln(c.out, "nothing to clean")
+	}
+	return errors.Join(c.errs...)
 }
 
 func count(dir string) int {
@@ -227,14 +270,10 @@ func (c *cleaner) entries(dir, what string) {
 		c.failed("%w", err)
 	}
 	for _, name := range names {
-		c.entry(name, what)
+		if err := cache.Remove(name); err != nil {
+			c.failed("%w", err)
+			continue
+		}
+		c.did("removed the %s %s", what, name)
 	}
-}
-
-func (c *cleaner) entry(dir, what string) {
-	if err := cache.Remove(dir); err != nil {
-		c.failed("%w", err)
-		return
-	}
-	c.did("removed the %s %s", what, dir)
 }
