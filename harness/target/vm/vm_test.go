@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
@@ -49,7 +52,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	sharedCache = dir
+	sharedCache = dir // TestQEMUDiesWithUs has another one in its second role
 	status := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(status)
@@ -295,6 +298,52 @@ func TestAKilledQEMUIsTold(t *testing.T) {
 	}
 }
 
+// TestQEMUDiesWithUs kills a process that runs a guest the hard way. That process
+// is this test again, told so by its environment.
+func TestQEMUDiesWithUs(t *testing.T) {
+	const role = "OOMLAB_TEST_RUNS_A_GUEST"
+	if dir := os.Getenv(role); dir != "" {
+		sharedCache = dir
+		v := open(t, options(t, ""))
+		v.onStart = func(p *process) { fmt.Printf("QEMU %d\n", p.cmd.Process.Pid) }
+		do(t, v, "hang")
+		return
+	}
+	v := open(t, options(t, ""))
+	if _, err := v.Hello(t.Context()); err != nil { // so that the other one need not boot
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), role+"="+sharedCache)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := 0
+	for sc := bufio.NewScanner(out); pid == 0 && sc.Scan(); {
+		fmt.Sscanf(sc.Text(), "QEMU %d", &pid)
+	}
+	if pid == 0 {
+		t.Fatalf("no guest was started: %v", cmd.Wait())
+	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait() // says that it was killed
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 5000)
+	if err != nil || n != 1 {
+		t.Errorf("QEMU (pid %d) lives 5 s after its parent was killed (%v)", pid, err)
+	}
+}
+
 func TestLongLinesArriveWhole(t *testing.T) {
 	v := open(t, options(t, ""))
 	for _, padding := range []int{100, 5_000, 70_000, 300_000} {
@@ -452,5 +501,77 @@ func TestKVMIsTriedOnce(t *testing.T) {
 	}
 	if len(trials) > 1 || accel != KVM && accel != TCG {
 		t.Errorf("accelerator %q after %d trials", accel, len(trials))
+	}
+}
+
+func TestPruneKeepsWhatWasUsedLast(t *testing.T) {
+	parent := t.TempDir()
+	for i, name := range []string{"a", "b", "c", "d"} {
+		dir := filepath.Join(parent, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "ram"), make([]byte, 1<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		used := filepath.Join(dir, "meta.json")
+		if err := os.WriteFile(used, []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(time.Duration(i-10) * time.Minute)
+		if err := os.Chtimes(used, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Room for two of a bit more than 1Mi; a is the oldest, and in use.
+	prune(parent, 5*kernel.MiB/2, filepath.Join(parent, "a"))
+	var left []string
+	for _, name := range []string{"a", "b", "c", "d"} {
+		if exists(filepath.Join(parent, name)) {
+			left = append(left, name)
+		}
+	}
+	if got := strings.Join(left, " "); got != "a d" {
+		t.Errorf("left %q, want the one in use and the one used last", got)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	good := Options{Agent: []byte("a"), Stressor: []byte("s")}
+	for _, test := range []struct {
+		change func(*Options)
+		want   string
+	}{
+		{func(o *Options) { o.Memory = 64 * kernel.MiB }, "memory of 64Mi: a guest needs"},
+		{func(o *Options) { o.Memory = 512*kernel.MiB + 1 }, "a whole number of MiB"},
+		{func(o *Options) { o.SwapDisk = 1 }, "swap disk of 1"},
+		{func(o *Options) { o.CPUs = -1 }, "-1 CPUs"},
+		{func(o *Options) { o.CgroupVersion = 3 }, "cgroup version 3"},
+		{func(o *Options) { o.Accel = "xen" }, `accelerator "xen"`},
+		{func(o *Options) { o.Agent = nil }, "no agent"},
+		{func(o *Options) { o.QEMU = "/no/such/qemu" }, "install the package qemu-system-x86"},
+	} {
+		o := good
+		test.change(&o)
+		_, err := Open(t.Context(), o)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("error %v, want %q", err, test.want)
+		}
+		if missing := o.QEMU != ""; errors.Is(err, target.ErrUnsupported) != missing {
+			t.Errorf("%v: unsupported %v, want %v", err, !missing, missing)
+		}
+	}
+}
+
+func TestProgramsMustFitIntoTheGuest(t *testing.T) {
+	o := options(t, "")
+	o.Memory = 128 * kernel.MiB
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "big"), make([]byte, 60<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o.Programs = []string{dir}
+	if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "too much for a guest with 128Mi") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -261,12 +261,13 @@ func Offered(ctx context.Context, o Options) ([]Offer, error) {
 	}), nil
 }
 
-// homes are the suites where a series lives. They only save downloading the
-// lists of the others: a kernel that is not in its home is looked for everywhere.
+// homes are the suites where a series lives; series that are not named live in
+// trixie-backports. They only save downloading the lists of the others: a kernel
+// that is not in its home is looked for everywhere.
 var homes = map[string][]string{
 	"5.10": {"bullseye", "bullseye-security"},
-	"6.1":  {"bookworm", "bookworm-security"},
-	"6.12": {"trixie", "trixie-security"},
+	"6.1":  {"bookworm", "bookworm-security", "bullseye-security"},
+	"6.12": {"trixie", "trixie-security", "bookworm-backports"},
 }
 
 // find chooses the newest kernel that spec means.
@@ -280,22 +281,19 @@ func find(ctx context.Context, spec string, o Options) (Offer, error) {
 	rest := slices.DeleteFunc(slices.Clone(suites), func(s string) bool { return slices.Contains(first, s) })
 
 	var all []Offer
-	var problems []error
 	for _, group := range [][]string{first, rest} {
 		found, err := offers(ctx, group, o)
-		if ctx.Err() != nil {
-			return Offer{}, err
+		if len(all)+len(found) == 0 && err != nil {
+			// Asking a mirror that does not answer for eight more suites would
+			// only repeat the wait.
+			return Offer{}, fmt.Errorf("%w\nuntil that works, give the path of a bzImage", err)
 		}
-		problems = append(problems, err)
 		for _, offer := range slices.Backward(found) {
 			if spec == "" || matches(spec, offer.Version, offer.Release) {
 				return offer, nil
 			}
 		}
 		all = append(all, found...)
-	}
-	if len(all) == 0 {
-		return Offer{}, errors.Join(problems...)
 	}
 	return Offer{}, unknown(spec, all)
 }

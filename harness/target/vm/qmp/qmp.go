@@ -107,6 +107,8 @@ func (m *Monitor) end(err error) {
 }
 
 func (m *Monitor) wait(ctx context.Context, what string) (answer, error) {
+	// The reader hands an answer over before it meets the end of the connection,
+	// so the end never overtakes an answer.
 	select {
 	case a := <-m.answers:
 		return a, nil
@@ -159,13 +161,9 @@ func (m *Monitor) Events() <-chan Event { return m.events }
 // capability "events".
 func (m *Monitor) Migrated(ctx context.Context) error {
 	for {
-		var e Event
-		select {
-		case e = <-m.events:
-		case <-m.gone:
-			return fmt.Errorf("qmp: waiting for the end of the migration: %w", m.err)
-		case <-ctx.Done():
-			return fmt.Errorf("qmp: waiting for the end of the migration: %w", context.Cause(ctx))
+		e, err := m.next(ctx)
+		if err != nil {
+			return fmt.Errorf("qmp: waiting for the end of the migration: %w", err)
 		}
 		if e.Name != "MIGRATION" {
 			continue
@@ -180,6 +178,23 @@ func (m *Monitor) Migrated(ctx context.Context) error {
 		case "failed", "cancelled":
 			return fmt.Errorf("qmp: the migration %s", data.Status)
 		}
+	}
+}
+
+// next is the next event. What QEMU said before it ended is not lost.
+func (m *Monitor) next(ctx context.Context) (Event, error) {
+	select {
+	case e := <-m.events:
+		return e, nil
+	case <-ctx.Done():
+		return Event{}, context.Cause(ctx)
+	case <-m.gone:
+	}
+	select {
+	case e := <-m.events:
+		return e, nil
+	default:
+		return Event{}, m.err
 	}
 }
 
