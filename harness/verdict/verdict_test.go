@@ -1,0 +1,150 @@
+package verdict_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// recordings are the runs that were recorded on real kernels, by KERNEL/RUN.
+func recordings(t *testing.T) map[string]verdict.Input {
+	t.Helper()
+	all := map[string]verdict.Input{}
+	names, err := fs.Glob(verdict.Recorded(), "*/*/"+verdict.MetaFile)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%d recordings, %v", len(names), err)
+	}
+	for _, name := range names {
+		name = strings.TrimSuffix(name, "/"+verdict.MetaFile)
+		dir, err := fs.Sub(verdict.Recorded(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := verdict.Load(dir)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		all[name] = in
+	}
+	return all
+}
+
+// TestARunJudgedAgainGivesTheSameVerdict to the byte, ten times over: nothing in
+// it may depend on the order in which a map is walked.
+func TestARunJudgedAgainGivesTheSameVerdict(t *testing.T) {
+	for name, in := range recordings(t) {
+		want, err := fs.ReadFile(verdict.Recorded(), name+"/"+verdict.ResultFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			var got bytes.Buffer
+			enc := json.NewEncoder(&got)
+			enc.SetEscapeHTML(false)
+			enc.SetIndent("", " ")
+			if err := enc.Encode(verdict.Judge(in)); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got.Bytes(), want) {
+				t.Errorf("%s: judged again, it says\n%s\nwhere the recording has\n%s", name, got.Bytes(), want)
+				break
+			}
+		}
+	}
+}
+
+// TestEveryClaimCanFail turns each claim of each recorded scenario round. A run
+// that shows a claim contradicts its opposite.
+func TestEveryClaimCanFail(t *testing.T) {
+	tried := map[string]bool{}
+	for name, in := range recordings(t) {
+		for _, inversion := range verdict.Invert(in) {
+			tried[inversion.Claim] = true
+			in := in
+			in.Scenario.Expect = inversion.Expect
+			if got := verdict.Judge(in); got.Verdict != verdict.Fail {
+				t.Errorf("%s with %s inverted: %s; want fail", name, inversion.Claim, got.Verdict)
+			}
+		}
+	}
+	// every key of `expect:` is a kind of claim, and was tried
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[scenario.Expect]()) {
+		if key := field.Tag.Get("yaml"); !tried[key] {
+			t.Errorf("no recording has a claim %s to invert", key)
+		}
+	}
+}
+
+// TestEveryLieIsRed corrupts each witness of each recording in turn.
+func TestEveryLieIsRed(t *testing.T) {
+	tried := map[string]bool{}
+	for name, in := range recordings(t) {
+		if got := verdict.Judge(in).Verdict; got != verdict.Pass {
+			t.Errorf("%s: %s before anything is corrupted", name, got)
+			continue
+		}
+		for _, c := range verdict.Corrupt(in) {
+			tried[c.Name] = true
+			if got := verdict.Judge(c.Input); got.Verdict != verdict.Fail && got.Verdict != verdict.Broken {
+				t.Errorf("%s, %s: %s; want fail or broken", name, c.Name, got.Verdict)
+			}
+		}
+	}
+	for _, want := range []string{
+		"kmsg: wrong pid in a kill line", "kmsg: a kill line is missing", "kmsg: a kill line too many",
+		"bpf: an event of mark_victim is missing", "bpf: an event of __oom_kill_process came twice",
+		"bpf: a score is off by one page", "counters: oom_kill in memory.events is off by +1",
+		"counters: oom_kill in vmstat is off by -1", "wait: SIGKILL became exit code 137", "wait: a victim is alive",
+	} {
+		if !tried[want] {
+			t.Errorf("no recording has anything for %q", want)
+		}
+	}
+}
+
+// TestThePredictionIsAClaim: who was predicted and did not die, died unpredicted,
+// or died in another order, fails.
+func TestThePredictionIsAClaim(t *testing.T) {
+	for name, in := range recordings(t) {
+		if in.Prediction.Panic != "" {
+			continue
+		}
+		in.Prediction.Unsure, in.Prediction.Open = "", false
+		in.Prediction.Orders = [][]string{append(slices.Clone(in.Prediction.Killed), "nobody")}
+		got := verdict.Judge(in)
+		if got.Verdict != verdict.Fail || !strings.Contains(got.Reason, "prediction.killed") {
+			t.Errorf("%s with another prediction: %s, %s; want fail because of prediction.killed", name, got.Verdict, got.Reason)
+		}
+	}
+}
+
+// TestSkippedAndBrokenRunsSayWhy: both have a record that is nearly empty.
+func TestSkippedAndBrokenRunsSayWhy(t *testing.T) {
+	skipped := verdict.Judge(verdict.Input{Meta: verdict.Meta{Skip: []string{"needs root"}}})
+	if skipped.Verdict != verdict.Skip || skipped.Reason != "needs root" {
+		t.Errorf("skipped: %s, %q", skipped.Verdict, skipped.Reason)
+	}
+	failed := verdict.Judge(verdict.Input{Meta: verdict.Meta{Error: "no QEMU"}})
+	if failed.Verdict != verdict.Broken || !strings.Contains(failed.Reason, "no QEMU") {
+		t.Errorf("could not run: %s, %q", failed.Verdict, failed.Reason)
+	}
+}
+
+func TestWorst(t *testing.T) {
+	if got := verdict.Worst(verdict.Pass, verdict.Skip, verdict.Broken, verdict.Fail); got != verdict.Broken {
+		t.Errorf("worst of all: %s", got)
+	}
+	if got := verdict.Worst(verdict.Pass, verdict.Fail, verdict.Skip); got != verdict.Fail {
+		t.Errorf("worst of pass, fail, skip: %s", got)
+	}
+	if got := verdict.Worst(); got != verdict.Pass {
+		t.Errorf("worst of none: %s", got)
+	}
+}
