@@ -8,6 +8,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -231,7 +232,8 @@ func TestKilledAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.nothingLeft(t, p)
-	if left, err := Pending("/run/oomlab"); err != nil || len(left) != 0 {
+	left, err := Pending(filepath.Dir(list))
+	if err != nil || slices.Contains(left, list) { // another run's may be there
 		t.Errorf("undo lists: %v, %v", left, err)
 	}
 }

@@ -98,8 +98,8 @@ type ProcessStatus struct {
 type ExitStatus struct {
 	Code   int `json:"code"`             // WEXITSTATUS
 	Signal int `json:"signal,omitempty"` // WTERMSIG; 0: it exited
-	// MaxRSS is the most that the process ever had resident (ru_maxrss), where
-	// the agent waited for it. One that had less than the agent has hidden that
+	// MaxRSS is the most that the process, or one that it had waited for, ever
+	// had resident (ru_maxrss), where the agent waited for it. One that had less than the agent has hidden that
 	// from the kernel: then it is the largest sample of a program of the user's
 	// own, and nil for a stressor.
 	MaxRSS *kernel.Bytes `json:"max_rss,omitempty"`
