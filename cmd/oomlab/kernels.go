@@ -25,7 +25,7 @@ the machine's apt is changed. Any bzImage can be booted with --kernel PATH.`,
 }
 
 func (a *app) kernelOptions() kernels.Options {
-	return kernels.Options{Progress: func(text string) { fmt.Fprintln(a.err, text) }}
+	return kernels.Options{Progress: a.say}
 }
 
 func (a *app) kernelsList() *cobra.Command {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -52,12 +53,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		err = root.ExecuteContext(ctx)
 	}
+	interrupted := context.Cause(ctx) == errInterrupted
 	var code status
 	if err != nil && !errors.As(err, &code) {
 		code = status(statusOf(err))
-		complain(stderr, err)
+		if !interrupted || !errors.Is(err, context.Canceled) {
+			complain(stderr, err)
+		}
 	}
-	if context.Cause(ctx) == errInterrupted {
+	if interrupted {
 		return exitInterrupted
 	}
 	return int(code)
@@ -67,6 +71,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 type app struct {
 	in       io.Reader
 	out, err io.Writer
+
+	mu sync.Mutex // of say
+}
+
+// say tells the user what is going on. It may be called from several goroutines.
+func (a *app) say(text string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	fmt.Fprintln(a.err, text)
 }
 
 // terminal reports whether standard output is one that wants colour.

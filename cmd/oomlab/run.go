@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -143,7 +142,7 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 	if f.cgroup != 0 && f.target.value == "" {
 		f.target.value = "vm" // only there can it be chosen
 	}
-	progress := func(text string) { fmt.Fprintln(a.err, text) }
+	progress := a.say
 	if f.quiet {
 		progress = func(string) {}
 	}
@@ -169,7 +168,11 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 	}
 	p := &printer{app: a, flags: f, rounds: f.repeat, each: len(all)}
 	err = errors.Join(p.carryOut(ctx, laboratory, jobs), laboratory.Close())
-	return errors.Join(err, p.end())
+	verdicts := p.end()
+	if err != nil {
+		return err // some run has no verdict, which is worse than a bad one
+	}
+	return verdicts
 }
 
 // printer shows runs as they end, and all of them at the end.
@@ -178,7 +181,6 @@ type printer struct {
 	flags        runFlags
 	rounds, each int // jobs are rounds of each scenarios
 
-	mu      sync.Mutex // progress comes from several goroutines
 	results []verdict.Result
 	stopped bool // by --fail-fast
 	failed  error
@@ -277,17 +279,17 @@ func (p *printer) summary(finished []verdict.Result) error {
 		return err
 	}
 	fmt.Fprintln(p.out)
-	if err := report.Table(p.out, finished); err != nil {
-		return err
+	var err error
+	if p.rounds > 1 {
+		err = report.Rounds(p.out, p.results, p.each)
+		fmt.Fprintf(p.out, "\n%s\n", report.Summary(finished))
+	} else {
+		err = report.Table(p.out, finished)
 	}
 	if n := len(p.results) - len(finished); n > 0 {
 		fmt.Fprintf(p.out, "%d of %d have no verdict: they were not started, or were cut short\n", n, len(p.results))
 	}
-	if p.rounds < 2 {
-		return nil
-	}
-	fmt.Fprintln(p.out)
-	return report.Rounds(p.out, p.results, p.each)
+	return err
 }
 
 // event shows what happens while it happens.
@@ -296,9 +298,7 @@ func (p *printer) event(e evidence.Event) {
 		return
 	}
 	if line := report.Event(e); line != "" {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		fmt.Fprintln(p.err, line)
+		p.say(line)
 	}
 }
 

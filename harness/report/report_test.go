@@ -264,6 +264,8 @@ func TestEvent(t *testing.T) {
 			"     0.000 wait     exited               hog pid 7 exit code 1"},
 		{evidence.Event{Source: evidence.Stressor, Kind: evidence.Ready, Process: "hog", PID: 7, Held: &evidence.Holding{Resident: 64 << 20}},
 			"     0.000 stressor ready                hog pid 7 holds 64Mi"},
+		{evidence.Event{Source: evidence.Stressor, Kind: evidence.Step, Process: "hog", PID: 7, Text: "touch", Held: &evidence.Holding{}},
+			"     0.000 stressor step                 hog pid 7 touch"},
 		{evidence.Event{Source: evidence.BPF, Kind: evidence.MarkVictim, OOM: &evidence.OOM{Task: &evidence.Task{TaskID: evidence.TaskID{TGID: 7, Comm: "hog"}}}},
 			"     0.000 bpf      mark_victim          hog[7]"},
 		{evidence.Event{Source: evidence.Kmsg, Kind: evidence.Lost, N: 3, Text: "the ring was overwritten"},

@@ -95,7 +95,7 @@ func Event(e evidence.Event) string {
 		text = fmt.Sprintf("signal %d", e.Exit.Signal)
 	case e.Exit != nil:
 		text = fmt.Sprintf("exit code %d", e.Exit.Code)
-	case e.Held != nil:
+	case e.Held != nil && e.Kind == evidence.Ready:
 		text = fmt.Sprintf("holds %s", e.Held.Resident.Human())
 	case e.Kind == evidence.Lost:
 		text = fmt.Sprintf("%d events: %s", e.N, e.Text)
