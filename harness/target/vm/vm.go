@@ -244,10 +244,12 @@ func (v *VM) config(accel string) config {
 		Console: filepath.Join(v.runDir, "console.txt"),
 	}
 	if v.o.SwapDisk > 0 {
-		c.Swap = filepath.Join(v.runDir, "swap.img")
+		c.Swap = v.swapFile()
 	}
 	return c
 }
+
+func (v *VM) swapFile() string { return filepath.Join(v.runDir, "swap.img") }
 
 // Name implements target.Target.
 func (v *VM) Name() string { return "vm" }
@@ -318,6 +320,9 @@ func (v *VM) ensure(ctx context.Context, accel string) (*snapshot, error) {
 //
 // A plan without DeadlineMS may take a minute.
 func (v *VM) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)) error {
+	if v.o.SwapDisk > 0 {
+		defer os.Remove(v.swapFile()) // takes room, and nobody can use it again
+	}
 	p, err := v.fresh(ctx)
 	if err != nil {
 		return err
@@ -327,11 +332,7 @@ func (v *VM) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)
 	}
 	err = v.converse(ctx, p, req, sink)
 	v.consoles["console.txt"] = filepath.Join(v.runDir, "console.txt")
-	killErr := p.kill()
-	if v.o.SwapDisk > 0 {
-		killErr = errors.Join(killErr, os.Remove(filepath.Join(v.runDir, "swap.img")))
-	}
-	return errors.Join(err, killErr)
+	return errors.Join(err, p.kill())
 }
 
 // fresh starts a guest from the snapshot. A snapshot that cannot be restored is
@@ -360,7 +361,7 @@ func (v *VM) fresh(ctx context.Context) (*process, error) {
 }
 
 func (v *VM) start(ctx context.Context) (*process, error) {
-	if err := v.makeSwap(filepath.Join(v.runDir, "swap.img")); err != nil {
+	if err := v.makeSwap(v.swapFile()); err != nil {
 		return nil, err
 	}
 	return v.restore(ctx, v.snapshot)
