@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload test test-scenarios test-kernels bench fuzz lint generate check-generate deps tidy clean
+.PHONY: help build payload test test-scenarios test-kernels test-kernels-short bench fuzz lint generate check-generate deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,3 +39,43 @@ test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm), summary and JUn
 		--output-dir $(abspath $(REPORTS)) --junit-report scenarios.xml ./harness/e2e -- \
 		-oomlab.target=$(TARGET) -oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) \
 		-oomlab.table=$(abspath $(REPORTS))/scenarios.txt
+
+KERNELS      ?= 5.10 6.1 6.12 6.18 7.3
+SHORT        ?= memcg/one-process-over-its-limit memcg/adj-outweighs-size memcg/oom-group-takes-all memcg/two-kills-in-a-row system/small-adj-1000-dies-first
+FUZZTIME     ?= 10m
+
+test-kernels: build ## every scenario on every kernel (KERNELS="5.10 6.1 6.12 6.18 7.3")
+	@for k in $(KERNELS); do echo "== $$k"; bin/oomlab run --kernel $$k --target vm --runs-dir $(RUNS) --junit $(REPORTS)/kernel-$$k.xml ... || exit $$?; done
+
+test-kernels-short: build ## a few scenarios on every kernel, for CI
+	@mkdir -p $(REPORTS)
+	@for k in $(KERNELS); do echo "== $$k"; bin/oomlab run --kernel $$k --target vm --runs-dir $(RUNS) --junit $(REPORTS)/kernel-$$k.xml $(SHORT) || exit $$?; done
+
+bench: build ## boot, restore, a whole scenario, the parser, the model; in one run
+	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./harness/target/vm ./harness/lab
+	$(GO) test -run '^$$' -bench . ./harness/kernel ./harness/predict ./stressor
+
+fuzz: ## every fuzz target for FUZZTIME=10m
+	@for target in $$(grep -rhoE '^func Fuzz[A-Za-z]+' --include='*_test.go' . | cut -c6- | sort -u); do \
+		dir=$$(dirname $$(grep -rlE "^func $$target\(" --include='*_test.go' .)); \
+		echo "== $$dir $$target for $(FUZZTIME)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$dir || exit 1; \
+	done
+
+lint: ## gofmt, vet, staticcheck; the import rules are tests in harness
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'd:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./harness/e2e
+	$(GO) tool staticcheck ./...
+
+generate: ## the eBPF object and its Go side (needs clang-14 and libbpf-dev), the JSON schema
+	$(GO) generate ./...
+
+check-generate: generate ## fails if what is committed is not what is generated
+	git diff --exit-code -- bpf scenarios/schema.json
+
+tidy:
+	$(GO) mod tidy
+
+clean: ## what make built; `oomlab clean` removes what runs left
+	rm -rf bin $(REPORTS) $(PAYLOAD)/oomlab-agent $(PAYLOAD)/oomlab-stressor

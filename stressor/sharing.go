@@ -2,6 +2,7 @@ package main
 
 import (
 	"strconv"
+	"structs"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,11 +18,15 @@ import (
 
 // cloneArgs is struct clone_args of linux/sched.h, in its first version.
 type cloneArgs struct {
+	_ structs.HostLayout // the kernel reads what nobody here does
+
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls uint64
 }
 
 // birth is what the child reads. Its layout is known to the assembly.
 type birth struct {
+	_ structs.HostLayout
+
 	parent  uint64                    // offset 0: pid
 	comm    [profile.CommLen + 1]byte // offset 8
 	unblock uint64                    // offset 24: the empty set of signals

@@ -121,6 +121,8 @@ func (w *worker) file(s profile.Step) error {
 }
 
 // lastRead keeps the compiler from leaving the reads out.
+//
+//lint:ignore U1000 it is written, and that is all
 var lastRead byte
 
 // sizeOf checks that a file has that many bytes. Zero means all of them.

@@ -55,9 +55,7 @@ func parseLogLine(s string) logLine {
 	if n := prioTag(rest); n > 0 {
 		l.prefixed = true
 		rest = rest[n:]
-		if strings.HasPrefix(rest, "1 ") { // RFC 5424
-			rest = rest[2:]
-		}
+		rest = strings.TrimPrefix(rest, "1 ") // RFC 5424
 	}
 	// Several times can stand one behind the other: syslog's, the kernel's.
 	for range 3 {

@@ -82,4 +82,3 @@ func (r Range) minus(s Range) Range             { return Range{r.Lo - s.Hi, r.Hi
 func (r Range) shift(p kernel.Pages) Range      { return Range{r.Lo + p, r.Hi + p} }
 func (r Range) widen(lo, hi kernel.Pages) Range { return Range{r.Lo - lo, r.Hi + hi} }
 func (r Range) floor(p kernel.Pages) Range      { return Range{max(r.Lo, p), max(r.Hi, p)} }
-func (r Range) zero() bool                      { return r.Hi <= 0 }
