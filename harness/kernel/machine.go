@@ -4,11 +4,14 @@ package kernel
 // planned for it. package probe reads it; everything pure takes it as a value,
 // so a plan and a prediction can be made anywhere for any machine.
 type Machine struct {
-	Release  string `json:"release"`        // uname -r
-	Version  string `json:"version"`        // uname -v
-	Arch     string `json:"arch"`           // uname -m
-	PageSize Bytes  `json:"page_size"`      //
-	CPUs     int    `json:"cpus"`           // online
+	Release  string `json:"release"`   // uname -r
+	Version  string `json:"version"`   // uname -v
+	Arch     string `json:"arch"`      // uname -m
+	PageSize Bytes  `json:"page_size"` //
+	CPUs     int    `json:"cpus"`      // online
+	// Emulated: a program executes the processor's instructions (QEMU's TCG),
+	// many times slower than a processor does.
+	Emulated bool   `json:"emulated,omitempty"`
 	Boot     string `json:"boot,omitempty"` // random boot id
 
 	MemTotal     Bytes `json:"mem_total"`     // managed pages, as MemTotal says

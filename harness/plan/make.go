@@ -43,6 +43,8 @@ func Make(s scenario.Scenario, m kernel.Machine, o Options) (Plan, error) {
 		WithinMS:      s.Expect.Within.Milliseconds(),
 		ExpectPanic:   s.Expect.Panic != "",
 	}
+	p.Stretch = stretch(s, m)
+	p.WithinMS *= p.Stretch
 	p.DeadlineMS = p.WithinMS + deadlineSlackMS
 	p.Sysctls = sysctls(s.System.Sysctls)
 	if s.System.Swap != nil {
@@ -77,6 +79,24 @@ func Make(s scenario.Scenario, m kernel.Machine, o Options) (Plan, error) {
 	}
 	p.Throttled = n.all(s.Expect.Throttled)
 	return p, nil
+}
+
+// emulatedStretch is how much longer an emulated machine may take. It is
+// generous: the host may be doing other things too.
+const emulatedStretch = 4
+
+// stretch leaves `within` alone where it is not a bound but how long the run
+// lasts: something in the scenario never comes to rest.
+func stretch(s scenario.Scenario, m kernel.Machine) int64 {
+	if !m.Emulated || len(s.Expect.Throttled) > 0 {
+		return 1
+	}
+	for _, p := range s.Processes {
+		if _, bounded := Demand(p); !bounded && len(p.Command) == 0 || p.Respawn < 0 {
+			return 1
+		}
+	}
+	return emulatedStretch
 }
 
 // names maps a scenario's name of a process to the plan's: one, or one for each

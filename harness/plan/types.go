@@ -28,7 +28,10 @@ type Plan struct {
 	// holds, or after WithinMS milliseconds, whichever is first. Processes in
 	// Throttled are expected not to finish: with one of them the run always
 	// lasts WithinMS.
-	WithinMS  int64    `json:"within_ms"`
+	WithinMS int64 `json:"within_ms"`
+	// Stretch is how many times the scenario's `within` that is: more than 1
+	// on an emulated machine, whose slowness says nothing about the kernel.
+	Stretch   int64    `json:"stretch"`
 	Throttled []string `json:"throttled,omitempty"`
 	// DeadlineMS is when everything that was started is killed in any case.
 	DeadlineMS int64 `json:"deadline_ms"`

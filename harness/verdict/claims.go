@@ -294,8 +294,11 @@ func (j *joined) v1Kills(path string, below bool) (BeforeAfter, bool) {
 }
 
 func (j *joined) withinClaim(e scenario.Expect) Claim {
-	limit := e.Within.Milliseconds()
+	limit := e.Within.Milliseconds() * max(1, j.in.Plan.Stretch)
 	expected := e.Within.String()
+	if j.in.Plan.Stretch > 1 {
+		expected += fmt.Sprintf(", %d times as long where a processor is emulated", j.in.Plan.Stretch)
+	}
 	if j.waitsForTheEnd() {
 		return claim("within", expected, "watched for all of it", j.endText == "within", evidence.Agent)
 	}

@@ -264,7 +264,9 @@ func (v *VM) Hello(ctx context.Context) (wire.Hello, error) {
 	if err := v.ready(ctx); err != nil {
 		return wire.Hello{}, err
 	}
-	return v.snapshot.hello()
+	hello, err := v.snapshot.hello()
+	hello.Machine.Emulated = v.accel.Accel == TCG
+	return hello, err
 }
 
 // ready makes sure that there is a snapshot.
