@@ -40,8 +40,15 @@ func (w *world) launch(p *proc) {
 	w.joined++
 	p.phase, p.pc, p.rest, p.order = running, 0, Range{}, w.joined
 	p.anon, p.cache, p.partial, p.stuck = Range{}, Range{}, false, false
+	if p.p.IsCommand() {
+		p.cache.Hi = programText
+	}
 	p.ends = Ends{Alive: true}
 }
+
+// programText is how much of a program and its libraries may be resident beside
+// what was measured, in pages: it is scored, and charged to whoever read it first.
+const programText = 2048
 
 // instant carries out the first step that takes no memory which a limit could
 // refuse, and so happens at once as far as the OOM killer is concerned.

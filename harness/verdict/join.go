@@ -187,6 +187,15 @@ func (j *joined) joinKills() {
 			k.fillFrom(r, j)
 		}
 	}
+	for _, e := range j.marks {
+		if e.OOM.Task == nil {
+			continue
+		}
+		// below tier 2 the mark has the counters, and the log the domain's size
+		if i, ok := index[e.OOM.Task.TGID]; ok && j.kills[i].Replayed == nil && j.kills[i].TotalPages != nil {
+			j.kills[i].Replayed = j.replay(e.OOM.Task, *j.kills[i].TotalPages)
+		}
+	}
 	for i := range j.kills {
 		k := &j.kills[i]
 		l := byPID(j.lives, k.Victim.PID)

@@ -107,6 +107,10 @@ func (k *Kill) fillFrom(r *kernel.Report, j *joined) {
 	if k.OOMMemcg == "" && r.OOMMemcg != "" {
 		k.OOMMemcg = j.below(r.OOMMemcg)
 	}
+	if k.TotalPages == nil {
+		total := j.logTotal(*r)
+		k.TotalPages = &total
+	}
 	if k.Trigger.Comm == "" {
 		k.Trigger.Comm = r.Trigger.Comm
 		if r.Trigger.PID != nil {
