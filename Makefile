@@ -34,11 +34,13 @@ test: payload lint ## the tests, without those that boot the whole library
 	$(GO) test ./...
 
 test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm), summary and JUnit
-	@mkdir -p $(REPORTS)
-	$(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color \
+	@mkdir -p $(REPORTS); rm -f $(REPORTS)/scenarios.txt
+	@status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color \
 		--output-dir $(abspath $(REPORTS)) --junit-report scenarios.xml ./harness/e2e -- \
 		-oomlab.target=$(TARGET) -oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) \
-		-oomlab.table=$(abspath $(REPORTS))/scenarios.txt
+		-oomlab.table=$(abspath $(REPORTS))/scenarios.txt || status=$$?; \
+	echo; cat $(REPORTS)/scenarios.txt; \
+	echo; echo "runs in $(RUNS)/, JUnit in $(REPORTS)/scenarios.xml"; exit $$status
 
 KERNELS      ?= 5.10 6.1 6.12 6.18 7.3
 SHORT        ?= memcg/one-process-over-its-limit memcg/adj-outweighs-size memcg/oom-group-takes-all memcg/two-kills-in-a-row system/small-adj-1000-dies-first

@@ -28,7 +28,7 @@ var (
 	kernelFlag    = flag.String("oomlab.kernel", "", "kernel of the VMs: a series, a version or a path; empty: the newest cached")
 	runsFlag      = flag.String("oomlab.runs", "runs", "where run directories are kept")
 	allowSkipFlag = flag.Bool("oomlab.allow-skip", false, "let a scenario that cannot run here pass as skipped")
-	tableFlag     = flag.String("oomlab.table", "", "also write the table of verdicts to this file")
+	tableFlag     = flag.String("oomlab.table", "", "write the table of verdicts to this file instead of printing it")
 )
 
 // specTimeout bounds one scenario, the boot for a first snapshot included.
@@ -102,10 +102,11 @@ var _ = ReportAfterSuite("table of verdicts", func(r Report) {
 	}
 	var table strings.Builder
 	Expect(report.Table(&table, results)).To(Succeed())
-	fmt.Print("\n" + table.String())
-	if *tableFlag != "" {
-		Expect(os.WriteFile(*tableFlag, []byte(table.String()), 0o644)).To(Succeed())
+	if *tableFlag == "" {
+		fmt.Print("\n" + table.String())
+		return
 	}
+	Expect(os.WriteFile(*tableFlag, []byte(table.String()), 0o644)).To(Succeed())
 })
 
 // verdictOf reads a result back from a report entry, which has travelled
