@@ -135,6 +135,9 @@ func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name, because st
 func (l *Lab) openLocal(ctx context.Context) (*local.Local, error) {
 	if !l.opened {
 		l.opened = true
+		if l.localErr = local.Usable(); l.localErr != nil {
+			return nil, l.localErr
+		}
 		var stressor string
 		if stressor, l.localErr = unpack("oomlab-stressor", l.stressor); l.localErr == nil {
 			l.local, l.localErr = local.Open(ctx, local.Options{Stressor: stressor, AllowHostOOM: l.o.AllowHostOOM})

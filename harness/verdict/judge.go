@@ -22,6 +22,12 @@ func Judge(in Input) Result {
 		r.Prediction.Killed = []string{}
 		return r
 	}
+	if in.Meta.Error != "" && len(in.Events) == 0 {
+		// nothing was started, so there is nothing to judge
+		r.Verdict, r.Reason = Broken, in.Meta.Error
+		r.Prediction.Killed = []string{}
+		return r
+	}
 	r.Prediction = short(in.Prediction)
 	j := join(in)
 	j.checkWitnesses()

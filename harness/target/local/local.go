@@ -39,8 +39,8 @@ var _ target.Target = (*Local)(nil)
 
 // Open attaches the observers. It returns a *target.Missing without root.
 func Open(ctx context.Context, o Options) (*Local, error) {
-	if os.Geteuid() != 0 {
-		return nil, &target.Missing{What: "root", Hint: "run it with sudo, or use --target vm"}
+	if err := Usable(); err != nil {
+		return nil, err
 	}
 	if o.ScratchDir == "" {
 		o.ScratchDir = DefaultScratch
@@ -52,6 +52,15 @@ func Open(ctx context.Context, o Options) (*Local, error) {
 		return nil, err
 	}
 	return &Local{agent: a}, nil
+}
+
+// Usable returns a *target.Missing if this user cannot open a local target at
+// all. It changes nothing.
+func Usable() error {
+	if os.Geteuid() != 0 {
+		return &target.Missing{What: "root", Hint: "run it with sudo, or use --target vm"}
+	}
+	return nil
 }
 
 // Name is "local".
