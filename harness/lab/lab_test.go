@@ -1,0 +1,118 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/oomlab/oomlab/harness"
+	"github.com/oomlab/oomlab/harness/payload"
+	"github.com/oomlab/oomlab/harness/target"
+	"github.com/oomlab/oomlab/harness/verdict"
+	"github.com/oomlab/oomlab/scenarios"
+)
+
+func TestRunsSideBySideGetDirectoriesOfTheirOwn(t *testing.T) {
+	l := &Lab{o: Options{RunsDir: filepath.Join(t.TempDir(), "runs")}}
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			dir, err := l.newRun("memcg/a")
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil || seen[dir] {
+				t.Errorf("%s, %v; want a new directory", dir, err)
+			}
+			seen[dir] = true
+		})
+	}
+	wg.Wait()
+	if !seen[filepath.Join(l.o.RunsDir, "0020-memcg-a")] {
+		t.Errorf("no 0020-memcg-a among %v", seen)
+	}
+	// numbers go on where an earlier oomlab stopped
+	if err := os.Mkdir(filepath.Join(l.o.RunsDir, "0141-system-b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := l.newRun("memcg/a")
+	if want := "0142-memcg-a"; err != nil || filepath.Base(dir) != want {
+		t.Errorf("%s, %v; want %s", dir, err, want)
+	}
+}
+
+func TestUnknownTargetIsRefused(t *testing.T) {
+	_, err := Open(Options{Target: "kvm"})
+	if want := `target "kvm": there are local and vm`; err == nil || err.Error() != want {
+		t.Errorf("%v; want %s", err, want)
+	}
+}
+
+// TestATargetThatCannotBeOpenedIsAResult, so that a table of many runs has a
+// row for it: a machine that lacks something skips, anything else is broken.
+func TestATargetThatCannotBeOpenedIsAResult(t *testing.T) {
+	s, err := scenarios.Load("memcg/one-process-over-its-limit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := scenarios.Source(s.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		err    error
+		word   verdict.Word
+		reason string
+	}{
+		{&target.Missing{What: "QEMU", Hint: "install it"}, verdict.Skip, "needs QEMU; install it"},
+		{errors.New("the disk is full"), verdict.Broken, "the disk is full"},
+	} {
+		r, err := harness.Run(t.Context(), absent{"vm", tt.err}, s, source, harness.Options{Dir: filepath.Join(t.TempDir(), "run")})
+		if err != nil || r.Verdict != tt.word || r.Reason != tt.reason || len(r.Claims) != 0 {
+			t.Errorf("%v, %s, %q, %d claims; want %s, %q and no claims", err, r.Verdict, r.Reason, len(r.Claims), tt.word, tt.reason)
+		}
+	}
+}
+
+// BenchmarkScenario is a whole memcg scenario, from the restore of a guest to
+// the verdict. The first iteration may boot the guest once.
+func BenchmarkScenario(b *testing.B) {
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		b.Skip("needs QEMU")
+	}
+	if _, err := payload.Agent(); err != nil {
+		b.Skip(err)
+	}
+	l, err := Open(Options{Target: "vm", RunsDir: filepath.Join(b.TempDir(), "runs"), Log: func(s string) { b.Log(s) }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, name := range []string{"memcg/one-process-over-its-limit", "memcg/bigger-of-two-dies", "memcg/oom-group-takes-all"} {
+		s, err := scenarios.Load(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		source, err := scenarios.Source(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		run := func() {
+			r, err := l.RunOne(context.Background(), Job{Scenario: s, Source: source}, nil)
+			if err != nil || r.Verdict != verdict.Pass {
+				b.Fatalf("%v, %s: %s", err, r.Verdict, r.Reason)
+			}
+		}
+		run() // makes the snapshot
+		b.Run(strings.TrimPrefix(name, "memcg/"), func(b *testing.B) {
+			for b.Loop() {
+				run()
+			}
+		})
+	}
+}
