@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"strings"
 	"testing"
 )
@@ -81,7 +82,7 @@ func TestHooks(t *testing.T) {
 	}
 	used := map[string]bool{}
 	for _, h := range hooks {
-		for _, name := range []string{h.raw, h.kprobe, h.fentry} {
+		for _, name := range []string{h.trace, h.raw, h.kprobe, h.fentry} {
 			if name == "" {
 				continue
 			}
@@ -90,7 +91,7 @@ func TestHooks(t *testing.T) {
 				t.Errorf("%s: the object file has no program %s", h.name, name)
 				continue
 			}
-			if _, symbol, _ := strings.Cut(p.SectionName, "/"); symbol != h.symbol {
+			if symbol := path.Base(p.SectionName); symbol != h.symbol {
 				t.Errorf("%s: program %s is for %s; want %s", h.name, name, symbol, h.symbol)
 			}
 			used[name] = true

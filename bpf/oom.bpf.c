@@ -17,9 +17,10 @@
 //                               Fired twice, for two threads, when a group kill
 //                               meets a process again whose leader was quick
 //                               to die.
-//   raw_tp/sched_process_exit   kernel/exit.c. The end of a process that is an
+//   sched_process_exit          kernel/exit.c. The end of a process that is an
 //                               OOM victim, with its wait status: all threads
-//                               are on their way out, and one has got this far.
+//                               are on their way out. Told by mark_victim if
+//                               they had got this far before.
 //  tier 2
 //   out_of_memory               Entry: a decision begins, struct oom_control.
 //                               Return: it ended, and whether it made progress.
@@ -156,12 +157,9 @@ struct {
 	__uint(max_entries, 4 << 20);
 } events SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct tally);
-} counts SEC(".maps");
+// Read by user space through shared memory: while a thread is inside bpf(2)
+// for a map, the kernel skips the programs that would run on its CPU.
+struct tally counts = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -191,13 +189,6 @@ struct {
 	__type(key, __u64);
 	__type(value, __u64);
 } exited SEC(".maps");
-
-static __always_inline struct tally *counted(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&counts, &zero);
-}
 
 static __always_inline struct decision *last_decision(void)
 {
@@ -232,15 +223,12 @@ static __always_inline void describe_current(struct event *e, __u32 kind)
 // An event to fill and to submit, or NULL when the ring buffer is full.
 static __always_inline struct event *begin(__u32 kind)
 {
-	struct tally *c = counted();
 	struct event *e;
 
-	if (!c)
-		return NULL;
-	__sync_fetch_and_add(&c->tried, 1);
+	__sync_fetch_and_add(&counts.tried, 1);
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
-		__sync_fetch_and_add(&c->lost, 1);
+		__sync_fetch_and_add(&counts.lost, 1);
 		return NULL;
 	}
 	describe_current(e, kind);
@@ -400,6 +388,38 @@ struct bpf_raw_tracepoint_args {
 	__u64 args[3];
 };
 
+// Tells the end of the process that p belongs to, if it is an OOM victim and
+// all its threads have counted themselves out in do_exit(). Once: the last
+// threads all come by.
+static __noinline int tell_end(struct task_struct *p)
+{
+	struct signal_struct *sig = BPF_CORE_READ(p, signal);
+	struct task_struct *leader;
+	struct event *e;
+	__u64 key, start;
+
+	// Not the tracepoint's group_dead, which kernels since 6.16 have: only one
+	// thread gets it, and it may pass before the victim is marked.
+	if (!BPF_CORE_READ(sig, oom_mm) || BPF_CORE_READ(sig, live.counter) > 0)
+		return 0;
+	leader = BPF_CORE_READ(p, group_leader);
+	start = BPF_CORE_READ(leader, start_time);
+	key = start << 22 ^ (__u64)BPF_CORE_READ(p, tgid);
+	if (bpf_map_update_elem(&exited, &key, &start, BPF_NOEXIST))
+		return 0;
+	e = begin(KIND_SCHED_PROCESS_EXIT);
+	if (!e)
+		return 0;
+	e->flags |= describe_task(&e->task, leader);
+	// As wait_task_zombie(), kernel/exit.c.
+	if (BPF_CORE_READ(sig, flags) & SIGNAL_GROUP_EXIT)
+		e->value = BPF_CORE_READ(sig, group_exit_code);
+	else
+		e->value = BPF_CORE_READ(leader, exit_code);
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
 SEC("raw_tp/mark_victim")
 int mark_victim(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -438,40 +458,30 @@ int mark_victim(struct bpf_raw_tracepoint_args *ctx)
 	if (d)
 		describe_control(e, (void *)d->oc);
 	bpf_ringbuf_submit(e, 0);
+	// Since 6.16 do_exit() passes sched_process_exit before exit_mm(), where a
+	// victim is held until it is marked: all its threads may have passed
+	// unmarked. Either they see the mark, or they are seen here, because both
+	// sides write first and read then, with a full barrier between.
+	if (victim)
+		tell_end(victim);
 	return 0;
 }
 
-SEC("raw_tp/sched_process_exit")
-int sched_process_exit(struct bpf_raw_tracepoint_args *ctx)
+// As a perf tracepoint it runs with preemption off in every kernel. Raw
+// tracepoints do not since 7.0, and there the kernel skips the program for a
+// task that ends while another one is preempted inside it on the same CPU.
+SEC("tracepoint/sched/sched_process_exit")
+int sched_process_exit(void *ctx)
 {
-	struct task_struct *p = (void *)ctx->args[0];
-	struct signal_struct *sig = BPF_CORE_READ(p, signal);
-	struct task_struct *leader;
-	struct event *e;
-	__u64 key, start;
+	tell_end((void *)bpf_get_current_task());
+	return 1; // 0 would keep the event from others who trace it
+}
 
-	if (!BPF_CORE_READ(sig, oom_mm))
-		return 0;
-	// Not the tracepoint's group_dead, which kernels since 6.16 have: the last
-	// thread to count itself out may pass here before the victim is marked,
-	// while another one still waits in exit_mm() for that.
-	if (BPF_CORE_READ(sig, live.counter) > 0)
-		return 0;
-	leader = BPF_CORE_READ(p, group_leader);
-	start = BPF_CORE_READ(leader, start_time);
-	key = start << 22 ^ (__u64)BPF_CORE_READ(p, tgid);
-	if (bpf_map_update_elem(&exited, &key, &start, BPF_NOEXIST))
-		return 0;
-	e = begin(KIND_SCHED_PROCESS_EXIT);
-	if (!e)
-		return 0;
-	e->flags |= describe_task(&e->task, leader);
-	// As wait_task_zombie(), kernel/exit.c.
-	if (BPF_CORE_READ(sig, flags) & SIGNAL_GROUP_EXIT)
-		e->value = BPF_CORE_READ(sig, group_exit_code);
-	else
-		e->value = BPF_CORE_READ(leader, exit_code);
-	bpf_ringbuf_submit(e, 0);
+// For machines without tracefs. User space learns how often it was skipped.
+SEC("raw_tp/sched_process_exit")
+int raw_sched_process_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	tell_end((void *)ctx->args[0]);
 	return 0;
 }
 
@@ -593,10 +603,9 @@ static __noinline int on_oom_badness(struct task_struct *p, __u64 totalpages)
 static __noinline int on_oom_badness_return(__s64 points)
 {
 	struct badness *b = my_score();
-	struct tally *c = counted();
 	struct decision *d;
 
-	if (!b || !c || !b->task)
+	if (!b || !b->task)
 		return 0;
 	b->task = 0;
 	b->calls++;
@@ -606,9 +615,9 @@ static __noinline int on_oom_badness_return(__s64 points)
 	if (!d)
 		return 0; // calibrating: user space reads the slot
 	describe_control(&b->event, (void *)d->oc);
-	__sync_fetch_and_add(&c->tried, 1);
+	__sync_fetch_and_add(&counts.tried, 1);
 	if (bpf_ringbuf_output(&events, &b->event, sizeof(b->event), 0))
-		__sync_fetch_and_add(&c->lost, 1);
+		__sync_fetch_and_add(&counts.lost, 1);
 	return 0;
 }
 

@@ -111,7 +111,6 @@ type oomTaskInfo struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	oomMapCalibrations           = "calibrations"
-	oomMapCounts                 = "counts"
 	oomMapDecisions              = "decisions"
 	oomMapEvents                 = "events"
 	oomMapExited                 = "exited"
@@ -133,7 +132,9 @@ const (
 	oomProgKretprobeOomBadness   = "kretprobe_oom_badness"
 	oomProgKretprobeOutOfMemory  = "kretprobe_out_of_memory"
 	oomProgMarkVictim            = "mark_victim"
+	oomProgRawSchedProcessExit   = "raw_sched_process_exit"
 	oomProgSchedProcessExit      = "sched_process_exit"
+	oomVarCounts                 = "counts"
 	oomVarMarkVictimHasTask      = "mark_victim_has_task"
 	oomVarNrCpus                 = "nr_cpus"
 	oomVarPerCpuOffset           = "per_cpu_offset"
@@ -198,6 +199,7 @@ type oomProgramSpecs struct {
 	KretprobeOomBadness   *ebpf.ProgramSpec `ebpf:"kretprobe_oom_badness"`
 	KretprobeOutOfMemory  *ebpf.ProgramSpec `ebpf:"kretprobe_out_of_memory"`
 	MarkVictim            *ebpf.ProgramSpec `ebpf:"mark_victim"`
+	RawSchedProcessExit   *ebpf.ProgramSpec `ebpf:"raw_sched_process_exit"`
 	SchedProcessExit      *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
 }
 
@@ -206,7 +208,6 @@ type oomProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type oomMapSpecs struct {
 	Calibrations *ebpf.MapSpec `ebpf:"calibrations"`
-	Counts       *ebpf.MapSpec `ebpf:"counts"`
 	Decisions    *ebpf.MapSpec `ebpf:"decisions"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Exited       *ebpf.MapSpec `ebpf:"exited"`
@@ -217,6 +218,7 @@ type oomMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type oomVariableSpecs struct {
+	Counts            *ebpf.VariableSpec `ebpf:"counts"`
 	MarkVictimHasTask *ebpf.VariableSpec `ebpf:"mark_victim_has_task"`
 	NrCpus            *ebpf.VariableSpec `ebpf:"nr_cpus"`
 	PerCpuOffset      *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
@@ -243,7 +245,6 @@ func (o *oomObjects) Close() error {
 // It can be passed to loadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type oomMaps struct {
 	Calibrations *ebpf.Map `ebpf:"calibrations"`
-	Counts       *ebpf.Map `ebpf:"counts"`
 	Decisions    *ebpf.Map `ebpf:"decisions"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Exited       *ebpf.Map `ebpf:"exited"`
@@ -253,7 +254,6 @@ type oomMaps struct {
 func (m *oomMaps) Close() error {
 	return _OomClose(
 		m.Calibrations,
-		m.Counts,
 		m.Decisions,
 		m.Events,
 		m.Exited,
@@ -265,6 +265,7 @@ func (m *oomMaps) Close() error {
 //
 // It can be passed to loadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type oomVariables struct {
+	Counts            *ebpf.Variable `ebpf:"counts"`
 	MarkVictimHasTask *ebpf.Variable `ebpf:"mark_victim_has_task"`
 	NrCpus            *ebpf.Variable `ebpf:"nr_cpus"`
 	PerCpuOffset      *ebpf.Variable `ebpf:"per_cpu_offset"`
@@ -291,6 +292,7 @@ type oomPrograms struct {
 	KretprobeOomBadness   *ebpf.Program `ebpf:"kretprobe_oom_badness"`
 	KretprobeOutOfMemory  *ebpf.Program `ebpf:"kretprobe_out_of_memory"`
 	MarkVictim            *ebpf.Program `ebpf:"mark_victim"`
+	RawSchedProcessExit   *ebpf.Program `ebpf:"raw_sched_process_exit"`
 	SchedProcessExit      *ebpf.Program `ebpf:"sched_process_exit"`
 }
 
@@ -313,6 +315,7 @@ func (p *oomPrograms) Close() error {
 		p.KretprobeOomBadness,
 		p.KretprobeOutOfMemory,
 		p.MarkVictim,
+		p.RawSchedProcessExit,
 		p.SchedProcessExit,
 	)
 }

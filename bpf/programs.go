@@ -45,6 +45,8 @@ type Programs struct {
 	hooks  map[string]string
 	maps   map[string]*ebpf.Map
 	closes []func() error
+	progs  []*ebpf.Program
+	tally  *ebpf.Variable
 	reader *ringbuf.Reader
 
 	scoring sync.Mutex
@@ -56,6 +58,8 @@ type hook struct {
 	tier     int
 	optional bool // the tier is reached without it
 	symbol   string
+	group    string // of the tracepoint
+	trace    string // program on the tracepoint
 	raw      string // program on the raw tracepoint
 	kprobe   string
 	fentry   string
@@ -64,7 +68,7 @@ type hook struct {
 
 var hooks = []hook{
 	{name: "mark_victim", tier: 1, symbol: "mark_victim", raw: oomProgMarkVictim},
-	{name: "sched_process_exit", tier: 1, optional: true, symbol: "sched_process_exit", raw: oomProgSchedProcessExit},
+	{name: "sched_process_exit", tier: 1, optional: true, symbol: "sched_process_exit", group: "sched", trace: oomProgSchedProcessExit, raw: oomProgRawSchedProcessExit},
 
 	{name: "out_of_memory", tier: 2, symbol: "out_of_memory", kprobe: oomProgKprobeOutOfMemory, fentry: oomProgFentryOutOfMemory},
 	{name: "out_of_memory return", tier: 2, symbol: "out_of_memory", kprobe: oomProgKretprobeOutOfMemory, fentry: oomProgFexitOutOfMemory, ret: true},
@@ -154,8 +158,12 @@ func (p *Programs) open(ctx context.Context, spec *ebpf.CollectionSpec, cache *b
 	if err != nil {
 		return fmt.Errorf("creating eBPF maps: %w; it needs root or CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE", err)
 	}
-	p.maps = coll.Maps
 	p.closes = append(p.closes, func() error { coll.Close(); return nil })
+	p.maps = coll.Maps
+	p.tally = coll.Variables["counts"]
+	if p.tally == nil {
+		return errors.New("the compiled programs have no variable counts")
+	}
 
 	load := func(name string) (*ebpf.Program, error) {
 		one := *spec
@@ -216,9 +224,7 @@ func (p *Programs) open(ctx context.Context, spec *ebpf.CollectionSpec, cache *b
 // attach tries the ways to h and says which one did it.
 func (p *Programs) attach(h hook, load func(string) (*ebpf.Program, error), opt Options) (string, error) {
 	if h.raw != "" {
-		return "raw tracepoint", p.hold(load, h.raw, func(prog *ebpf.Program) (link.Link, error) {
-			return link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.symbol, Program: prog})
-		})
+		return p.attachTracepoint(h, load)
 	}
 	if why := p.offer.missing(h.symbol); why != "" {
 		return "", errors.New(why)
@@ -253,6 +259,22 @@ func (p *Programs) attach(h hook, load func(string) (*ebpf.Program, error), opt 
 		return "", errors.Join(viaKprobe, fmt.Errorf("fentry: %w", err))
 	}
 	return "fentry", nil
+}
+
+func (p *Programs) attachTracepoint(h hook, load func(string) (*ebpf.Program, error)) (string, error) {
+	how := "raw tracepoint"
+	if h.trace != "" {
+		err := p.hold(load, h.trace, func(prog *ebpf.Program) (link.Link, error) {
+			return link.Tracepoint(h.group, h.symbol, prog, nil)
+		})
+		if err == nil {
+			return "tracepoint", nil
+		}
+		how += "; tracepoint: " + err.Error()
+	}
+	return how, p.hold(load, h.raw, func(prog *ebpf.Program) (link.Link, error) {
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.symbol, Program: prog})
+	})
 }
 
 // probe attaches h's kprobe program to symbol.
@@ -297,6 +319,7 @@ func (p *Programs) hold(load func(string) (*ebpf.Program, error), name string, a
 		return err
 	}
 	p.closes = append(p.closes, prog.Close, l.Close)
+	p.progs = append(p.progs, prog)
 	return nil
 }
 
@@ -342,14 +365,34 @@ func (p *Programs) Next() (Event, error) {
 // Flush makes Next return what is there and then ErrFlushed.
 func (p *Programs) Flush() error { return p.reader.Flush() }
 
-// Counts says how many events the programs had to tell since Open, and how many
-// of them found the ring buffer full.
-func (p *Programs) Counts() (tried, lost uint64, err error) {
-	var c oomTally
-	if err := p.maps[oomMapCounts].Lookup(uint32(0), &c); err != nil {
-		return 0, 0, fmt.Errorf("counts of the eBPF programs: %w", err)
+// Counts is what the programs had to tell since Open.
+type Counts struct {
+	Tried uint64 // events that were to be sent
+	Full  uint64 // of those, the ones that found the ring buffer full
+	// Skipped is how often the kernel did not run a program because its CPU was
+	// inside of one, or inside of bpf(2), already. What it would have told,
+	// if anything, is not known. Before 5.12 the kernel does not count them.
+	Skipped uint64
+}
+
+// Lost is how many events did not arrive, or may not have.
+func (c Counts) Lost() uint64 { return c.Full + c.Skipped }
+
+// Counts reads the counts.
+func (p *Programs) Counts() (Counts, error) {
+	var t oomTally
+	if err := p.tally.Get(&t); err != nil {
+		return Counts{}, fmt.Errorf("counts of the eBPF programs: %w", err)
 	}
-	return c.Tried, c.Lost, nil
+	c := Counts{Tried: t.Tried, Full: t.Lost}
+	for _, prog := range p.progs {
+		stats, err := prog.Stats()
+		if err != nil {
+			return Counts{}, fmt.Errorf("counts of %s: %w", prog, err)
+		}
+		c.Skipped += stats.RecursionMisses
+	}
+	return c, nil
 }
 
 // calibrationSlot is IN_CALIBRATION of oom.bpf.c.

@@ -40,11 +40,11 @@ type BPF struct {
 
 	mu      sync.Mutex
 	sink    Sink
-	since   uint64 // CLOCK_MONOTONIC of Start; earlier events are discarded
-	seq     uint64 // of the last event or loss since Start
-	seen    uint64 // events taken from the ring buffer since Open
-	told    uint64 // of Counts' lost: told, or from before Start
-	err     error  // why nothing is read any more
+	since   uint64     // CLOCK_MONOTONIC of Start; earlier events are discarded
+	seq     uint64     // of the last event or loss since Start
+	seen    uint64     // events taken from the ring buffer since Open
+	told    bpf.Counts // losses that were told, or from before Start
+	err     error      // why nothing is read any more
 	changed chan struct{}
 }
 
@@ -80,11 +80,11 @@ func (b *BPF) Start(sink Sink) error {
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return fmt.Errorf("CLOCK_MONOTONIC: %w", err)
 	}
-	_, lost, err := b.progs.Counts()
+	before, err := b.progs.Counts()
 	if err != nil {
 		return fmt.Errorf("eBPF: %w", err)
 	}
-	b.sink, b.since, b.seq, b.told = sink, uint64(now.Nano()), 0, lost
+	b.sink, b.since, b.seq, b.told = sink, uint64(now.Nano()), 0, before
 	b.fold = fold{sink: sink}
 	return b.err
 }
@@ -102,7 +102,7 @@ func (b *BPF) Stop() {
 // Drain returns when every event that happened before the call has been
 // delivered, and after that the number of those that were lost, if any.
 func (b *BPF) Drain(ctx context.Context) error {
-	tried, _, err := b.progs.Counts()
+	before, err := b.progs.Counts()
 	if err != nil {
 		return fmt.Errorf("eBPF: %w", err)
 	}
@@ -112,7 +112,7 @@ func (b *BPF) Drain(ctx context.Context) error {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for {
-		_, lost, err := b.progs.Counts()
+		now, err := b.progs.Counts()
 		if err != nil {
 			return fmt.Errorf("eBPF: %w", err)
 		}
@@ -122,8 +122,8 @@ func (b *BPF) Drain(ctx context.Context) error {
 		if readErr != nil {
 			return readErr
 		}
-		if seen+lost >= tried {
-			b.tellLost(lost)
+		if seen+now.Full >= before.Tried {
+			b.tellLost(now)
 			return nil
 		}
 		if err := b.progs.Flush(); err != nil {
@@ -133,29 +133,31 @@ func (b *BPF) Drain(ctx context.Context) error {
 		case <-changed:
 		case <-again.C:
 		case <-ctx.Done():
-			return fmt.Errorf("eBPF: waiting for event %d of %d (%d lost): %w", seen, tried, lost, context.Cause(ctx))
+			return fmt.Errorf("eBPF: waiting for event %d of %d (%d lost): %w", seen, before.Tried, now.Full, context.Cause(ctx))
 		}
 	}
 }
 
 // tellLost delivers how many of the events since Start were lost and not told.
-func (b *BPF) tellLost(lost uint64) {
+func (b *BPF) tellLost(now bpf.Counts) {
 	b.deliver.Lock()
 	defer b.deliver.Unlock()
 	b.mu.Lock()
-	sink, n := b.sink, lost-b.told
-	if lost < b.told { // told by a later Drain already
-		n = 0
+	sink := b.sink
+	n, skipped := uint64(0), uint64(0)
+	if now.Lost() > b.told.Lost() { // else a later Drain was faster
+		n, skipped = now.Lost()-b.told.Lost(), now.Skipped-b.told.Skipped
+		b.told = now
+		b.seq += n
 	}
-	b.told += n
-	b.seq += n
 	b.mu.Unlock()
-	if sink != nil {
-		b.fold.release()
+	if sink == nil {
+		return
 	}
-	if n > 0 && sink != nil {
+	b.fold.release()
+	if n > 0 {
 		sink(evidence.Event{AtNS: monotonic(), Source: evidence.BPF, Kind: evidence.Lost, N: n,
-			Text: "the ring buffer of the eBPF programs was full"})
+			Text: fmt.Sprintf("the ring buffer was full %d times, and the kernel skipped a program %d times", n-skipped, skipped)})
 	}
 }
 
