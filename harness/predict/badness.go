@@ -20,14 +20,21 @@ type Task struct {
 	PgTables kernel.Bytes // mm_pgtables_bytes()
 	Adj      int          // signal->oom_score_adj
 	Skip     bool         // MMF_OOM_SKIP, vfork, kernel thread, global init
+	Root     bool         // has CAP_SYS_ADMIN; matters up to 4.16 only
 }
 
-// Rules are the points in which kernels of 4.19 and newer score differently.
-// The zero value is the behaviour of 5.9 and newer.
+// Rules are the points in which kernels score differently. The zero value is
+// the behaviour of 5.9 and newer.
 type Rules struct {
-	// FloorOne: before 5.9 a score below 1 counted as 1, so that among
-	// forgiven tasks the first one scanned died.
+	// FloorOne: before 5.9 a score below 1 counted as 1, so that forgiven tasks
+	// were equals, whatever they held.
 	FloorOne bool
+	// FirstOfEqual: before 5.3 oom_evaluate_task() kept the first of equal
+	// tasks ("Prefer thread group leaders for display purposes").
+	FirstOfEqual bool
+	// RootBonus: before 4.17 a task with CAP_SYS_ADMIN was forgiven 3 % of its
+	// own pages.
+	RootBonus bool
 	// PageSize of the machine; zero means 4096.
 	PageSize kernel.Bytes
 }
@@ -35,7 +42,13 @@ type Rules struct {
 // RulesFor says how a kernel scores. An unknown (zero) version scores as a
 // current one does.
 func RulesFor(v kernel.Version, pageSize kernel.Bytes) Rules {
-	return Rules{FloorOne: v != (kernel.Version{}) && !v.AtLeast(5, 9), PageSize: pageSize}
+	known := v != (kernel.Version{})
+	return Rules{
+		FloorOne:     known && !v.AtLeast(5, 9),
+		FirstOfEqual: known && !v.AtLeast(5, 3),
+		RootBonus:    known && !v.AtLeast(4, 17),
+		PageSize:     pageSize,
+	}
 }
 
 // Points follows oom_badness() in mm/oom_kill.c: the pages that the task's
@@ -45,28 +58,37 @@ func Points(t Task, total kernel.Pages, r Rules) int64 {
 	if t.Skip || t.Adj == AdjMin {
 		return Never
 	}
-	size := r.PageSize
-	if size <= 0 {
-		size = kernel.DefaultPageSize
-	}
-	points := int64(t.RSS) + int64(t.Swap) + int64(t.PgTables/size)
-	points += int64(t.Adj) * (int64(total) / 1000)
+	points := Holds(t, r) + int64(t.Adj)*(int64(total)/1000)
 	if r.FloorOne && points < 1 {
 		return 1
 	}
 	return points
 }
 
+// Holds is the part of a task's score that does not depend on the domain: the
+// pages that its death would free.
+func Holds(t Task, r Rules) int64 {
+	size := r.PageSize
+	if size <= 0 {
+		size = kernel.DefaultPageSize
+	}
+	pages := int64(t.RSS) + int64(t.Swap) + int64(t.PgTables/size)
+	if r.RootBonus && t.Root {
+		pages -= pages * 3 / 100
+	}
+	return pages
+}
+
 // Choose follows select_bad_process(): the highest score wins, and among equal
 // ones the task that is visited last, because oom_evaluate_task() passes over a
-// task only when its score is lower. Before 5.9, where FloorOne holds, a task
-// had to be better than the one before it. It returns -1 when no task can be
-// chosen, and allocates nothing.
+// task only when its score is lower; before 5.3, where FirstOfEqual holds, the
+// one that is visited first. It returns -1 when no task can be chosen, and
+// allocates nothing.
 func Choose(tasks []Task, total kernel.Pages, r Rules) (index int, points int64) {
 	index, points = -1, Never
 	for i, t := range tasks {
 		p := Points(t, total, r)
-		if p == Never || p < points || (r.FloorOne && p == points) {
+		if p == Never || p < points || (r.FirstOfEqual && p == points) {
 			continue
 		}
 		index, points = i, p

@@ -74,14 +74,34 @@ func TestPointsAndChoice(t *testing.T) {
 	}
 }
 
-func TestBefore59AScoreBelowOneCountsAsOne(t *testing.T) {
-	tasks := []predict.Task{{RSS: 10, Adj: -997}, {RSS: 5000, Adj: -997}}
-	old := predict.RulesFor(kernel.Version{Major: 5, Minor: 8}, 4096)
-	if i, points := predict.Choose(tasks, 1<<20, old); i != 0 || points != 1 {
-		t.Errorf("5.8 chose task %d with %d points; want the first one scanned, with 1", i, points)
+func TestOlderKernelsScoreAndChooseDifferently(t *testing.T) {
+	version := func(major, minor int) predict.Rules {
+		return predict.RulesFor(kernel.Version{Major: major, Minor: minor}, 4096)
 	}
-	if i, _ := predict.Choose(tasks, 1<<20, predict.RulesFor(kernel.Version{Major: 5, Minor: 9}, 4096)); i != 1 {
-		t.Errorf("5.9 chose task %d; want the bigger one", i)
+	forgiven := []predict.Task{{RSS: 10, Adj: -997}, {RSS: 5000, Adj: -997}, {RSS: 20, Adj: -997}}
+	equal := []predict.Task{{RSS: 500}, {RSS: 500}}
+	root := []predict.Task{{RSS: 1000, Root: true}, {RSS: 980}}
+	for _, tt := range []struct {
+		name   string
+		rules  predict.Rules
+		tasks  []predict.Task
+		index  int
+		points int64
+	}{
+		{"5.9: scores may be negative", version(5, 9), forgiven, 1, 5000 - 997*1048},
+		{"5.8: below 1 is 1, and the last of equals dies", version(5, 8), forgiven, 2, 1},
+		{"5.2: below 1 is 1, and the first of equals dies", version(5, 2), forgiven, 0, 1},
+		{"5.3: the last of equals", version(5, 3), equal, 1, 500},
+		{"5.2: the first of equals", version(5, 2), equal, 0, 500},
+		{"4.17: no bonus for root", version(4, 17), root, 0, 1000},
+		{"4.16: root is forgiven 3 %", version(4, 16), root, 1, 980},
+		{"unknown: as of today", predict.RulesFor(kernel.Version{}, 4096), forgiven, 1, 5000 - 997*1048},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if i, points := predict.Choose(tt.tasks, 1<<20, tt.rules); i != tt.index || points != tt.points {
+				t.Errorf("chose %d with %d points; want %d with %d", i, points, tt.index, tt.points)
+			}
+		})
 	}
 }
 
