@@ -47,7 +47,7 @@ func (j *joined) checkRecords() {
 		if j.tier() >= 2 && bpf && log && attempts != lines {
 			j.disagree(LogRepeated, "%s has %d lines in the log for %d attempts that eBPF saw", who, lines, attempts)
 		}
-		if k.Logged > 2 || k.Logged == 2 && !j.firstOfGroup(k) {
+		if k.Logged > 2 || k.Logged == 2 && !j.ofGroup(k) {
 			j.disagree(LogRepeated, "%s has %d lines in the log", who, k.Logged)
 		}
 	}
@@ -86,9 +86,10 @@ func (j *joined) attempts(tgid int) int {
 	return n
 }
 
-// firstOfGroup reports whether the kill was the chosen victim of a group kill:
-// oom_kill_process() kills it first, and once more with its group.
-func (j *joined) firstOfGroup(k Kill) bool {
+// ofGroup reports whether the kill was part of a group's. oom_kill_process()
+// kills the chosen victim first and once more with its group, and a member whose
+// leader is quick to die is met again under another of its threads.
+func (j *joined) ofGroup(k Kill) bool {
 	for i := range j.log.kills {
 		l := &j.log.kills[i]
 		if l.tgid == k.Victim.PID && l.report != nil && l.report.GroupPath != "" {
@@ -96,7 +97,7 @@ func (j *joined) firstOfGroup(k Kill) bool {
 		}
 	}
 	for _, d := range j.decisions {
-		if d.chosen != nil && d.chosen.TGID == k.Victim.PID && len(d.kills) > 1 {
+		if len(d.kills) > 1 && slices.ContainsFunc(d.kills, func(o *evidence.OOM) bool { return o.Task.TGID == k.Victim.PID }) {
 			return true
 		}
 	}
@@ -282,7 +283,7 @@ func (j *joined) checkTable(r *kernel.Report, d *decision) {
 		}
 		place = i
 		c := table[i]
-		points := predict.Points(predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj}, rowTotal(o, d), predict.Rules{PageSize: j.pageSize()})
+		points := predict.Points(predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj}, rowTotal(o, d), j.rules())
 		if points > *o.Points && !grows || points < *o.Points && !dies {
 			j.disagree(TableDiffers, "pid %d (%s) has %d points by the log's table, %d by eBPF", c.PID, o.Task.Comm, points, *o.Points)
 		}
