@@ -173,36 +173,12 @@ func (r *run) rehearse(ctx context.Context, p plan.Plan) (map[string]predict.Mea
 
 // carryOut lets the target do it, and writes down every event as it arrives.
 func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
-	events, err := os.Create(filepath.Join(r.dir, verdict.EventsFile))
+	rec, err := openRecord(r.dir)
 	if err != nil {
 		return err
 	}
-	defer events.Close()
-	samples, err := os.Create(filepath.Join(r.dir, verdict.SamplesFile))
-	if err != nil {
-		return err
-	}
-	defer samples.Close()
-	log, err := os.Create(filepath.Join(r.dir, verdict.LogFile))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	var failed error
 	sink := func(e evidence.Event) {
-		var to io.Writer = events
-		if e.Kind == evidence.Sample {
-			to = samples
-		}
-		if err := evidence.Write(to, e); err != nil && failed == nil {
-			failed = err
-		}
-		if e.Kind == evidence.Record && e.Log != nil {
-			// as `dmesg --raw` has it, for people and for other tools
-			if _, err := fmt.Fprintf(log, "<%d>[%5d.%06d] %s\n", e.Log.Priority, e.Log.USec/1e6, e.Log.USec%1e6, e.Log.Text); err != nil && failed == nil {
-				failed = err
-			}
-		}
+		rec.add(e)
 		if r.o.OnEvent != nil {
 			r.o.OnEvent(e)
 		}
@@ -215,7 +191,7 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 			err = nil
 		}
 	}
-	return errors.Join(err, failed, events.Close(), samples.Close(), log.Close())
+	return errors.Join(err, rec.close())
 }
 
 // keep copies an artifact into the run directory unless it is there already.

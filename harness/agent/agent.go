@@ -124,8 +124,11 @@ func (a *Agent) hierarchy() string { return a.root.Path(a.mount.Root) }
 // Do calls sink from several goroutines, but never twice at a time.
 func (a *Agent) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)) error {
 	period := time.Duration(req.SampleMS) * time.Millisecond
-	if period == 0 {
+	switch {
+	case period == 0:
 		period = 100 * time.Millisecond
+	case period < 0:
+		period = 0
 	}
 	return a.carryOut(ctx, req.Plan, carry{sink: sink, period: period})
 }

@@ -34,8 +34,8 @@ const (
 	actionDone
 )
 
-// startActions starts what is due. Actions that may block are done by one
-// worker, one after the other, in the order in which they came due; the plan's
+// startActions starts what is due. Actions are done one after the other, in the
+// order in which they came due, those that may block by a worker; the plan's
 // order decides between those that come due together.
 func (r *run) startActions() {
 	now := time.Now()
@@ -51,7 +51,9 @@ func (r *run) startActions() {
 		}
 		a.state = actionRunning
 		if a.plan.OOMScoreAdj != nil || a.plan.Signal != nil {
-			r.did(a, r.touchProcesses(a.plan)) // their pids are the loop's to know
+			// their pids are the loop's to know; it comes back when the worker is done
+			touch := func() { r.did(a, r.touchProcesses(a.plan)) }
+			r.work <- func() { r.post(touch) }
 			continue
 		}
 		r.work <- func() {
@@ -177,6 +179,10 @@ func (r *run) touchProcesses(d plan.During) error {
 		}
 		if err := unix.PidfdSendSignal(p.pidfd, unix.Signal(d.Signal[name]), nil, 0); err != nil {
 			errs = append(errs, fmt.Errorf("%s to %s (pid %d): %w", kernel.SignalName(d.Signal[name]), name, p.pid, err))
+			continue
+		}
+		if unix.Signal(d.Signal[name]) == unix.SIGKILL {
+			r.doom(p.pid)
 		}
 	}
 	return errors.Join(errs...)

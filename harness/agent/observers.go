@@ -106,7 +106,7 @@ func (r *run) observed(ev evidence.Event) {
 	}
 	r.emit(ev)
 	if doomed != 0 {
-		r.post(func() { r.doomed[doomed] = true })
+		r.post(func() { r.doom(doomed) })
 	}
 }
 

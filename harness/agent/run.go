@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,12 @@ import (
 // sysrq-f has its effect later and in another context, and a kill takes a
 // moment from the decision to the end of its victim.
 const settleFor = 300 * time.Millisecond
+
+// settleSeen is the same where nothing can be under way unseen: eBPF tells of
+// every invocation of the OOM killer from its beginning, the victims that it
+// names are awaited anyway, and no action of the plan has its effect in another
+// context. It covers the moment between a process's last report and its sleep.
+const settleSeen = 20 * time.Millisecond
 
 // Deadlines of waits inside a run. They are for things that take milliseconds,
 // and generous because an emulated machine that is out of memory is slow.
@@ -64,6 +71,7 @@ type run struct {
 	busyTill time.Time    //
 	doomed   map[int]bool // pids that the kernel says it killed
 	draining bool         //
+	waking   bool         // a timer brings the loop back to settleNext
 	drained  int64        // activity when the observers were last drained
 	end      string       // set when the run is over
 	err      error        // why it failed
@@ -85,6 +93,9 @@ func (a *Agent) newRun(p plan.Plan, t *tree, sink func(evidence.Event)) *run {
 		posted: make(chan func(), 256), closed: make(chan struct{}),
 		doomed: map[int]bool{}, names: map[int]string{}, fds: map[int]int{},
 	}
+	if a.observers.tier().Tier >= 2 && !slices.ContainsFunc(p.During, effectLater) {
+		r.settle = settleSeen
+	}
 	r.paths = newPaths(a.hierarchy(), t)
 	for _, proc := range p.Processes {
 		one := &process{plan: proc, pidfd: -1}
@@ -95,6 +106,18 @@ func (a *Agent) newRun(p plan.Plan, t *tree, sink func(evidence.Event)) *run {
 		r.actions = append(r.actions, &action{plan: d})
 	}
 	return r
+}
+
+// effectLater reports whether what an action does is not done when it returns,
+// nor seen by the observers: sysrq-f kills in a worker of the kernel's, and what
+// a signal does is up to the process. SIGKILL and stopping are the kernel's.
+func effectLater(d plan.During) bool {
+	for _, sig := range d.Signal {
+		if s := unix.Signal(sig); s != unix.SIGKILL && s != unix.SIGSTOP && s != unix.SIGCONT {
+			return true
+		}
+	}
+	return d.Sysrq != ""
 }
 
 // post hands the loop a function to call. After the run it is dropped.
@@ -249,8 +272,12 @@ func (r *run) settleNext() {
 		return
 	}
 	last := r.activity.Load()
-	if monotonic()-last < int64(r.settle) {
-		return // the ticker comes back here
+	if left := int64(r.settle) - (monotonic() - last); left > 0 {
+		if !r.waking {
+			r.waking = true
+			time.AfterFunc(time.Duration(left), func() { r.post(func() { r.waking = false }) }) // comes back here
+		}
+		return
 	}
 	if r.drained == last {
 		r.stop(endSettled)
@@ -342,6 +369,34 @@ func (r *run) dying() bool {
 		}
 	}
 	return false
+}
+
+// doom notes that a process is about to end, and with it those whom its end
+// takes along: its children, by their death signal, and whoever shares its
+// memory, whom __oom_kill_process() kills without a word.
+func (r *run) doom(pid int) {
+	if r.doomed[pid] {
+		return
+	}
+	r.doomed[pid] = true
+	for _, p := range r.procs {
+		if p.pid != pid || p.lives == 0 {
+			continue
+		}
+		parent := r.byName[p.plan.Parent]
+		if parent != nil && parent.alive() && parent.plan.Profile.Children[p.plan.Name].SharesMemory {
+			r.doom(parent.pid)
+		}
+		r.doomChildren(p)
+	}
+}
+
+func (r *run) doomChildren(p *process) {
+	for _, q := range r.procs {
+		if q.plan.Parent == p.plan.Name && q.alive() {
+			r.doom(q.pid)
+		}
+	}
 }
 
 // done reports whether nothing is pending: every process is ready or has
@@ -529,6 +584,7 @@ func (r *run) gone(p *process, pid int, status *evidence.ExitStatus, at int64) {
 		r.busy = nil
 	}
 	r.happened()
+	r.doomChildren(p)
 	for _, q := range r.procs { // orphans are ours now
 		if q.plan.Parent == p.plan.Name && !q.unknown.IsZero() {
 			r.adopt(q)

@@ -30,10 +30,21 @@ const (
 // The time it takes is bounded, whatever the plan: courses beyond the bound are
 // dropped, and the prediction says so (Open, Unsure).
 func Outcome(p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
+	v, err := kernel.ParseVersion(m.Release)
+	if err != nil {
+		v = kernel.Version{} // scores as a current one
+	}
+	return OutcomeBy(RulesFor(v, m.PageSize), p, m, measured)
+}
+
+// OutcomeBy is Outcome by rules that are given, whatever the machine's kernel
+// is. The page size is the machine's in any case.
+func OutcomeBy(r Rules, p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
 	if m.PageSize <= 0 {
 		m.PageSize = kernel.DefaultPageSize
 	}
-	w := &world{m: &m, plan: &p, cgroups: slices.Clone(p.Cgroups), sysctls: maps.Clone(m.Sysctls),
+	r.PageSize = m.PageSize
+	w := &world{rules: r, m: &m, plan: &p, cgroups: slices.Clone(p.Cgroups), sysctls: maps.Clone(m.Sysctls),
 		during: make([]bool, len(p.During)), swapOn: m.SwapFree}
 	if w.sysctls == nil {
 		w.sysctls = map[string]string{}

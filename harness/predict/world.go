@@ -46,6 +46,7 @@ func (p *proc) alive() bool { return p.phase == running || p.phase == holding }
 
 // world is one possible state of things.
 type world struct {
+	rules    Rules
 	m        *kernel.Machine
 	plan     *plan.Plan
 	procs    []proc

@@ -23,6 +23,9 @@ type Input struct {
 	Plan       plan.Plan
 	Prediction predict.Prediction
 	Events     []evidence.Event
+	// Rules replay the kernel's scores. The zero value is what current kernels
+	// do, and takes the page size from Machine.
+	Rules predict.Rules
 }
 
 // Meta is run.json: what the run knows of itself.

@@ -247,6 +247,15 @@ func (j *joined) pageSize() kernel.Bytes {
 	return kernel.DefaultPageSize
 }
 
+// rules are how scores are replayed.
+func (j *joined) rules() predict.Rules {
+	r := j.in.Rules
+	if r.PageSize <= 0 {
+		r.PageSize = j.pageSize()
+	}
+	return r
+}
+
 // read picks the reading that oom_badness() used on this machine. Counters are
 // clamped at zero, as get_mm_counter() does.
 func (j *joined) read(mm *evidence.MM) evidence.Counts {
@@ -265,7 +274,7 @@ func (j *joined) replay(t *evidence.Task, total kernel.Pages) *int64 {
 	c := j.read(t.MM)
 	p := predict.Points(predict.Task{
 		RSS: c.File + c.Anon + c.Shmem, Swap: c.Swap, PgTables: t.MM.PgTables, Adj: t.Adj, Skip: t.MM.OOMSkip,
-	}, total, predict.Rules{PageSize: j.pageSize()})
+	}, total, j.rules())
 	return &p
 }
 

@@ -154,7 +154,7 @@ func (j *joined) replayedChoice() Claim {
 		for k, o := range d.rows {
 			tasks[k] = j.task(o.Task)
 		}
-		c, _ := predict.Choose(tasks, rowTotal(d.rows[0], d), predict.Rules{PageSize: j.pageSize()})
+		c, _ := predict.Choose(tasks, rowTotal(d.rows[0], d), j.rules())
 		if c < 0 || d.rows[c].Task == nil || d.rows[c].Task.TGID != d.chosen.TGID {
 			wrong = fmt.Sprintf("decision %d: the kernel chose %s[%d], the model another", i+1, d.chosen.Comm, d.chosen.TGID)
 		}
@@ -190,7 +190,7 @@ func (j *joined) replayedLog() Claim {
 		for i, c := range candidates {
 			tasks[i] = predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj}
 		}
-		c, _ := predict.Choose(tasks, j.logTotal(r), predict.Rules{PageSize: j.pageSize()})
+		c, _ := predict.Choose(tasks, j.logTotal(r), j.rules())
 		if c < 0 || candidates[c].PID != *r.ContextPID && r.Tasks[c].TGID != *r.ContextPID {
 			wrong = fmt.Sprintf("the log says %s[%d], its table another", r.ContextComm, *r.ContextPID)
 		}

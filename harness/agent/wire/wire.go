@@ -29,8 +29,11 @@ type Request struct {
 	ID       int       `json:"id"`
 	WallNS   int64     `json:"wall_ns,omitempty"` // a restored VM's clock is set to this
 	Plan     plan.Plan `json:"plan"`
-	SampleMS int       `json:"sample_ms,omitempty"` // period of the timeline; 0: 100
+	SampleMS int       `json:"sample_ms,omitempty"` // period of the timeline; 0: 100, below 0: none
 }
+
+// NoSamples as the period of a timeline leaves it out.
+const NoSamples = -1
 
 // Message is one line of an answer. Exactly one of Event, Done and Error is set.
 type Message struct {

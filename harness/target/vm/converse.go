@@ -145,15 +145,14 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 	}
 }
 
-// converse sends a request and passes on what the agent answers.
-func (v *VM) converse(ctx context.Context, p *process, req wire.Request, sink func(evidence.Event)) error {
+// converse sends a request and passes on what the agent answers; said are the
+// lines that it says.
+func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req wire.Request, sink func(evidence.Event)) error {
 	console := filepath.Join(v.runDir, "console.txt")
 	line, err := json.Marshal(req)
 	if err != nil {
 		return err
 	}
-	said, stop := lines(p.channel)
-	defer stop()
 	wait := time.Duration(req.Plan.DeadlineMS) * time.Millisecond
 	if wait <= 0 {
 		wait = defaultDeadline

@@ -332,7 +332,9 @@ func (v *VM) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)
 	if v.onStart != nil {
 		v.onStart(p)
 	}
-	err = v.converse(ctx, p, req, sink)
+	said, stop := lines(p.channel)
+	defer stop()
+	err = v.converse(ctx, p, said, req, sink)
 	v.consoles["console.txt"] = filepath.Join(v.runDir, "console.txt")
 	return errors.Join(err, p.kill())
 }

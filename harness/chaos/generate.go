@@ -1,0 +1,471 @@
+package chaos
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/harness/scenario"
+)
+
+// Domain is what a random scenario is about.
+type Domain string
+
+// The domains.
+const (
+	Memcg  Domain = "memcg"  // one memory cgroup and its limit
+	Nested Domain = "nested" // a tree of them
+	System Domain = "system" // the whole machine
+	QoS    Domain = "qos"    // pods, as a kubelet lays them out
+	All    Domain = "all"    // all of these, mixed
+)
+
+// Domains are all domains, for flags and for tests.
+var Domains = []Domain{Memcg, Nested, System, QoS, All}
+
+// Memory is what a machine needs for every scenario that is made here, and
+// SwapDisk the size of the disk for those that swap.
+const (
+	Memory   = 512 * kernel.MiB
+	SwapDisk = 64 * kernel.MiB
+)
+
+// within is long against what a scenario takes: it bounds what hangs.
+const within = 30 * time.Second
+
+// Generate makes the index-th scenario of a seed. It is valid (see
+// scenario.Validate), and says of itself how to make it again.
+func Generate(seed uint64, index int, domain Domain) scenario.Scenario {
+	g := &generator{draw: newDraw(seed, index)}
+	g.s = scenario.Scenario{
+		Name:       fmt.Sprintf("chaos/%d-%d-%s", seed, index, domain),
+		APIVersion: scenario.APIVersion, Kind: scenario.Kind,
+		Summary: fmt.Sprintf("Random scenario %d of seed %d, domain %s.", index, seed, domain),
+		Because: "The claim holds of whatever is drawn; the prediction is what is put to the test.\n",
+		Targets: []string{"vm"},
+		Needs:   scenario.Needs{Memory: Memory},
+		Expect:  scenario.Expect{Within: within},
+	}
+	if domain == All {
+		domain = of(g.draw, Memcg, Memcg, Memcg, Nested, Nested, Nested, System, QoS)
+	}
+	switch domain {
+	case Memcg:
+		g.memcg()
+	case Nested:
+		g.nested()
+	case System:
+		g.system()
+	case QoS:
+		g.qos()
+	}
+	Claim(&g.s)
+	return g.s
+}
+
+// Claim gives a scenario the one claim that holds whatever the model says: only
+// its own processes are killed, and none more than once.
+func Claim(s *scenario.Scenario) {
+	var from []string
+	for _, p := range s.Processes {
+		if p.OOMScoreAdj != -1000 {
+			from = append(from, p.Name)
+		}
+	}
+	if s.QoS != nil {
+		for _, p := range s.QoS.Pods {
+			for _, c := range p.Containers {
+				from = append(from, p.Name+"/"+c.Name)
+			}
+		}
+	}
+	n := int64(len(from))
+	s.Expect.Killed = &scenario.Killed{From: from, Count: scenario.Num{Max: n, Text: fmt.Sprintf("0..%d", n)}}
+}
+
+// Promise makes the claim of a scenario what the model said, where it was sure:
+// as long as the two disagree, the scenario fails.
+func Promise(s *scenario.Scenario, p predict.Prediction) {
+	if p.Unsure != "" || p.Open {
+		return
+	}
+	claimed := *s
+	claimed.Expect.Killed = &scenario.Killed{InOrder: p.Killed}
+	if claimed.Validate() == nil {
+		s.Expect.Killed = claimed.Expect.Killed
+	}
+}
+
+type generator struct {
+	draw
+	s scenario.Scenario
+	// holders take what they are told to before anything goes wrong; held is
+	// that amount for each.
+	holders []string
+	held    map[string]kernel.Bytes
+	kids    int
+}
+
+// about is what a stressor costs beside what it was told to take, roughly: the
+// limits that are drawn here need not be exact.
+const about = 640 * kernel.KiB
+
+func knob(b kernel.Bytes) *kernel.Bytes { return &b }
+
+// memcg is one cgroup: processes that hold something in it, and then too much.
+func (g *generator) memcg() {
+	const lab = "/lab"
+	g.hold(lab, g.between(1, 5))
+	c := scenario.Cgroup{Path: lab, MemorySwapMax: knob(0)}
+	g.swap(&c)
+	if g.chance(15) {
+		c.MemoryOOMGroup = of(g.draw, new(0), new(1))
+	}
+	g.s.Cgroups = scenario.Cgroups{c}
+	g.overflow(lab, 0)
+}
+
+// swap gives some scenarios swap space, and the cgroup a share of it.
+func (g *generator) swap(c *scenario.Cgroup) {
+	if !g.chance(8) {
+		return
+	}
+	g.s.System.Swap = &scenario.Swap{Size: SwapDisk, Kind: "disk"}
+	c.MemorySwapMax = knob(kernel.Bytes(g.between(1, 12)) * kernel.MiB)
+}
+
+// hold makes n processes in a cgroup that take something and hold it.
+func (g *generator) hold(cgroup string, n int) {
+	if g.held == nil {
+		g.held = map[string]kernel.Bytes{}
+	}
+	for range n {
+		name := "h" + strconv.Itoa(len(g.holders)+1)
+		p := scenario.Process{Name: name, Cgroup: cgroup, OOMScoreAdj: g.adj()}
+		if g.chance(5) && len(g.holders) > 0 { // somebody can always be killed
+			p.OOMScoreAdj = -1000
+		}
+		size := g.size(1, 8)
+		g.held[name] = size
+		p.Do = g.take(size)
+		if g.chance(12) {
+			p.Threads = g.between(1, 6)
+		}
+		if g.chance(10) {
+			p.Nice = g.between(-20, 19)
+		}
+		if g.chance(10) {
+			p.UID = 1000
+		}
+		if g.chance(25) && len(g.holders) > 0 { // else they start as soon as they can
+			p.After = scenario.Names{of(g.draw, g.holders...)}
+		}
+		g.holders = append(g.holders, name)
+		child := g.child(&p)
+		p.Do = append(p.Do, scenario.Step{Op: "hold"})
+		g.s.Processes = append(g.s.Processes, p)
+		if child != nil {
+			g.s.Processes = append(g.s.Processes, *child)
+		}
+	}
+}
+
+// take is how a process comes to hold an amount.
+func (g *generator) take(size kernel.Bytes) []scenario.Step {
+	op := of(g.draw, "touch", "touch", "touch", "touch", "touch", "touch", "touch", "shmem", "mlock")
+	step := scenario.Step{Op: op, Size: size}
+	if g.chance(15) {
+		step.Rate = kernel.Bytes(g.between(32, 256)) * kernel.MiB
+	}
+	steps := []scenario.Step{step}
+	if g.chance(10) {
+		back := g.size(0, 4)
+		if back > 0 && back < size {
+			steps[0].Size = size + back
+			steps = append(steps, scenario.Step{Op: "free", Size: back})
+		}
+	}
+	return steps
+}
+
+// child lets some processes fork one, of its own memory or of theirs.
+func (g *generator) child(p *scenario.Process) *scenario.Process {
+	if !g.chance(15) || p.UID != 0 { // who gave up its privileges cannot place a child
+		return nil
+	}
+	g.kids++
+	c := &scenario.Process{Name: "k" + strconv.Itoa(g.kids), Cgroup: p.Cgroup, Parent: p.Name, OOMScoreAdj: g.adj()}
+	fork := scenario.Step{Op: "fork", Name: c.Name}
+	p.Do = append(p.Do, fork)
+	if g.chance(40) {
+		c.SharesMemoryWith = p.Name
+		c.OOMScoreAdj = p.OOMScoreAdj // the kernel keeps them equal
+		c.Do = []scenario.Step{{Op: "hold"}}
+		return c
+	}
+	size := g.size(1, 6)
+	g.held[c.Name] = size
+	c.Do = append(g.take(size), scenario.Step{Op: "hold"})
+	g.holders = append(g.holders, c.Name)
+	return c
+}
+
+// holds is what everybody below a cgroup holds together, roughly.
+func (g *generator) holds(cgroup string) kernel.Bytes {
+	var sum kernel.Bytes
+	for _, p := range g.s.Processes {
+		if p.Cgroup == cgroup || len(p.Cgroup) > len(cgroup) && p.Cgroup[:len(cgroup)+1] == cgroup+"/" {
+			sum += about + g.held[p.Name] + kernel.Bytes(p.Threads)*64*kernel.KiB
+		}
+	}
+	return sum
+}
+
+// spared is what cannot be killed below a cgroup.
+func (g *generator) spared() kernel.Bytes {
+	sum := kernel.Bytes(0)
+	for _, p := range g.s.Processes {
+		if p.OOMScoreAdj == -1000 {
+			sum += about + g.held[p.Name]
+		}
+	}
+	return sum
+}
+
+// overflow makes one of the cgroups hold too much: somebody grows in it, or its
+// limit is lowered.
+func (g *generator) overflow(path string, also kernel.Bytes) {
+	i := slices.IndexFunc(g.s.Cgroups, func(c scenario.Cgroup) bool { return c.Path == path })
+	c := &g.s.Cgroups[i]
+	holds := g.holds(path)
+	room := g.size(1, 6)
+	squeezed := g.chance(45)
+	if !squeezed || g.chance(25) {
+		g.growers(path, holds, room)
+	}
+	c.MemoryMax = knob(roundUp(holds + room + also))
+	g.meddle(squeezed)
+	if squeezed {
+		g.squeeze(path, *c.MemoryMax)
+	}
+}
+
+// roundUp makes a limit whole tenths of MiB, as people write them.
+func roundUp(b kernel.Bytes) kernel.Bytes {
+	const step = 128 * kernel.KiB
+	return (b + step - 1) / step * step
+}
+
+// growers take more than there is room for.
+func (g *generator) growers(path string, holds, room kernel.Bytes) {
+	n := 1
+	if g.chance(8) {
+		n = 2
+	}
+	for i := range n {
+		p := scenario.Process{Name: "g" + strconv.Itoa(i+1), Cgroup: path, OOMScoreAdj: g.adj(), After: slices.Clone(scenario.Names(g.holders))}
+		if g.chance(30) {
+			p.OOMScoreAdj = g.between(-999, -300) // lives long enough to have several killed
+		}
+		want := room + kernel.Bytes(g.between(10, 100))*holds/100
+		p.Do = g.take(want)
+		p.Do = append(p.Do, scenario.Step{Op: "hold"})
+		if i > 0 && g.chance(60) {
+			p.After = append(p.After, "g1")
+		}
+		g.s.Processes = append(g.s.Processes, p)
+		g.held[p.Name] = want
+	}
+}
+
+// everybody is who must be settled before something is done to them.
+func (g *generator) everybody() scenario.Names {
+	var out scenario.Names
+	for _, p := range g.s.Processes {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
+// meddle changes things before the limit is lowered, or after somebody grew.
+func (g *generator) meddle(more bool) {
+	names := g.everybody()
+	who := func() string { return of(g.draw, g.holders...) }
+	killable := func(name string) bool {
+		return slices.ContainsFunc(g.s.Processes, func(p scenario.Process) bool { return p.Name == name && p.OOMScoreAdj != -1000 })
+	}
+	if !more && !g.chance(20) {
+		return
+	}
+	// who grows may kill those who hold: only what is squeezed is touched
+	if len(g.s.Processes) > 0 && slices.ContainsFunc(g.s.Processes, func(p scenario.Process) bool { return p.Name[0] == 'g' }) {
+		return
+	}
+	add := func(d scenario.During) {
+		d.After = names
+		g.s.During = append(g.s.During, d)
+	}
+	if g.chance(35) {
+		if n := who(); killable(n) {
+			add(scenario.During{OOMScoreAdj: map[string]int{n: g.between(-999, 1000)}})
+		}
+	}
+	if g.chance(20) {
+		add(scenario.During{Signal: map[string]string{who(): "SIGSTOP"}})
+	}
+	if g.chance(10) && len(g.s.Cgroups) > 0 {
+		add(scenario.During{Freeze: of(g.draw, g.s.Cgroups...).Path})
+	}
+	if g.chance(8) {
+		add(scenario.During{Signal: map[string]string{who(): "SIGKILL"}})
+	}
+}
+
+// squeeze lowers a limit, in one step or in several.
+func (g *generator) squeeze(path string, limit kernel.Bytes) {
+	steps := g.between(1, 3)
+	least := g.spared() + 2*about
+	for range steps {
+		limit = limit * kernel.Bytes(g.between(30, 90)) / 100
+		if limit < least {
+			return
+		}
+		limit = roundUp(limit)
+		g.s.During = append(g.s.During, scenario.During{After: g.everybody(), Set: map[string]scenario.Cgroup{path: {MemoryMax: knob(limit)}}})
+	}
+}
+
+// nested is a tree of cgroups, with limits here and there.
+func (g *generator) nested() {
+	paths := []string{"/top"}
+	for range g.between(1, 4) {
+		parent := of(g.draw, paths...)
+		paths = append(paths, parent+"/"+string(rune('a'+len(paths)-1)))
+	}
+	for _, p := range paths {
+		c := scenario.Cgroup{Path: p, MemorySwapMax: knob(0)}
+		if g.chance(25) {
+			c.MemoryOOMGroup = new(1)
+		}
+		g.s.Cgroups = append(g.s.Cgroups, c)
+	}
+	for range g.between(2, 5) {
+		g.hold(of(g.draw, paths...), 1)
+	}
+	hit := of(g.draw, paths...)
+	if g.holds(hit) == 0 {
+		hit = of(g.draw, g.s.Processes...).Cgroup
+	}
+	g.overflow(hit, 0)
+	// limits elsewhere, with room to spare
+	for i := range g.s.Cgroups {
+		c := &g.s.Cgroups[i]
+		if c.MemoryMax == nil && g.chance(40) {
+			c.MemoryMax = knob(roundUp(g.holds(c.Path)*13/10 + kernel.Bytes(g.between(4, 16))*kernel.MiB))
+		}
+	}
+}
+
+// system is the whole machine: memory that nobody's limit stops, or the key
+// that calls the OOM killer.
+func (g *generator) system() {
+	if g.chance(60) {
+		g.s.Cgroups = scenario.Cgroups{{Path: "/lab", MemorySwapMax: knob(0)}}
+		if g.chance(25) {
+			g.s.Cgroups[0].MemoryOOMGroup = new(1)
+		}
+	}
+	place := func() string {
+		if len(g.s.Cgroups) > 0 && g.chance(60) {
+			return "/lab"
+		}
+		return ""
+	}
+	if g.chance(25) {
+		g.fill(place)
+		return
+	}
+	for range g.between(2, 5) {
+		g.hold(place(), 1)
+	}
+	g.meddle(true)
+	killable := 0
+	for _, p := range g.s.Processes {
+		if p.OOMScoreAdj != -1000 {
+			killable++
+		}
+	}
+	for range g.between(1, 3) {
+		if killable--; killable < 0 {
+			return
+		}
+		g.s.During = append(g.s.During, scenario.During{After: g.everybody(), Delay: 250 * time.Millisecond, Sysrq: "f"})
+	}
+}
+
+// fill takes the machine's memory until somebody has to die.
+func (g *generator) fill(place func() string) {
+	for i := range g.between(1, 3) {
+		name := "h" + strconv.Itoa(i+1)
+		g.holders = append(g.holders, name)
+		g.s.Processes = append(g.s.Processes, scenario.Process{
+			Name: name, Cgroup: place(), OOMScoreAdj: g.between(0, 1000),
+			Do: []scenario.Step{{Op: "touch", Size: g.size(24, 96)}, {Op: "hold"}},
+		})
+	}
+	g.s.Processes = append(g.s.Processes, scenario.Process{
+		Name: "g1", Cgroup: place(), OOMScoreAdj: g.between(-900, 1000), After: slices.Clone(scenario.Names(g.holders)),
+		Do: []scenario.Step{{Op: "touch", Size: kernel.Bytes(g.between(420, 600)) * kernel.MiB}, {Op: "hold"}},
+	})
+}
+
+// qos is pods, whose containers hit their limits or whose node runs full.
+func (g *generator) qos() {
+	g.s.QoS = &scenario.QoS{SingleProcessOOMKill: g.chance(40)}
+	var all scenario.Names
+	var held kernel.Bytes
+	for i := range g.between(2, 4) {
+		pod := scenario.Pod{Name: "pod" + strconv.Itoa(i+1), NodeCritical: g.chance(8)}
+		class := g.IntN(3)
+		for j := range g.between(1, 2) {
+			c := scenario.Container{Name: "c" + strconv.Itoa(j+1)}
+			size := g.size(1, 8)
+			held += size + about
+			c.Do = []scenario.Step{{Op: "touch", Size: size}, {Op: "hold"}}
+			limit := roundUp(size + kernel.Bytes(g.between(2, 8))*kernel.MiB)
+			switch class {
+			case 0: // Guaranteed
+				c.Limits = scenario.Resources{Memory: limit, CPU: 100}
+			case 1: // Burstable
+				c.Requests.Memory = kernel.Bytes(g.between(1, 64)) * kernel.MiB
+				if g.chance(40) {
+					c.Limits.Memory = max(limit, c.Requests.Memory)
+				}
+			}
+			if c.Limits.Memory > 0 && g.chance(25) { // more than it may have
+				c.Do[0].Size = c.Limits.Memory + g.size(1, 4)
+			}
+			pod.Containers = append(pod.Containers, c)
+		}
+		if len(all) > 0 {
+			pod.After = slices.Clone(all)
+		}
+		all = append(all, pod.Name)
+		g.s.QoS.Pods = append(g.s.QoS.Pods, pod)
+	}
+	if g.chance(60) {
+		const node = "/kubepods.slice"
+		limit := held
+		for range g.between(1, 3) {
+			limit = roundUp(limit * kernel.Bytes(g.between(40, 85)) / 100)
+			g.s.During = append(g.s.During, scenario.During{After: all, Set: map[string]scenario.Cgroup{node: {MemoryMax: knob(limit)}}})
+		}
+		return
+	}
+	for range g.between(1, 2) {
+		g.s.During = append(g.s.During, scenario.During{After: all, Delay: 250 * time.Millisecond, Sysrq: "f"})
+	}
+}

@@ -1,0 +1,142 @@
+package chaos
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// Tally counts what runs have shown. The zero value has seen nothing.
+type Tally struct {
+	Scenarios int `json:"scenarios"` // that were carried out and judged
+	Kills     int `json:"kills"`     // by the OOM killer
+	Global    int `json:"global"`    // of these, machine-wide
+	// Unsure are the kills for which the prediction had more than one victim,
+	// or was not sure that they happen at all.
+	Unsure int `json:"unsure"`
+	// Wrong are the kills that were not among those predicted, and the ones
+	// predicted for sure that did not happen.
+	Wrong int `json:"wrong"`
+	// Scores counts the kernel's scores that were replayed, and ScoresWrong
+	// those that did not come out the same, to the page.
+	Scores      int `json:"scores"`
+	ScoresWrong int `json:"scores_wrong"`
+	// Strangers are victims that are not the scenario's.
+	Strangers int `json:"strangers"`
+	// Disagreements are scenarios with the verdict fail: any claim of the
+	// model that the evidence contradicts, bounds of scores included.
+	Disagreements int `json:"disagreements"`
+	// Broken are scenarios whose evidence carries no judgement.
+	Broken int `json:"broken"`
+	// Refused are scenarios that were not carried out because the model says
+	// that they might livelock the kernel: nobody is left to be killed.
+	Refused int `json:"refused"`
+	// Claims counts how often each claim of the model failed.
+	Claims map[string]int `json:"claims,omitempty"`
+}
+
+// Count is what one judged scenario adds to a tally.
+func Count(p predict.Prediction, r verdict.Result) Tally {
+	t := Tally{Scenarios: 1, Kills: len(r.Kills)}
+	var got []string
+	for _, k := range r.Kills {
+		got = append(got, k.Victim.Process)
+		if k.Constraint == "none" {
+			t.Global++
+		}
+		if k.Victim.Process == "" {
+			t.Strangers++
+		}
+	}
+	sure := sureOf(p.Orders)
+	if p.Open {
+		sure = 0
+	}
+	t.Unsure = max(0, len(got)-sure)
+	t.Wrong = wrong(p, got)
+	for _, board := range r.Scoreboard {
+		for _, row := range board {
+			if row.Points == nil {
+				continue
+			}
+			t.Scores++
+			if row.Replayed == nil || *row.Replayed != *row.Points {
+				t.ScoresWrong++
+			}
+		}
+	}
+	switch r.Verdict {
+	case verdict.Fail:
+		t.Disagreements = 1
+	case verdict.Broken:
+		t.Broken = 1
+	}
+	for _, c := range r.Claims {
+		if c.Verdict == verdict.Fail {
+			if t.Claims == nil {
+				t.Claims = map[string]int{}
+			}
+			name, _, _ := strings.Cut(c.Name, " ")
+			t.Claims[name]++
+		}
+	}
+	return t
+}
+
+// sureOf is how many kills all the orders have in common from the start.
+func sureOf(orders [][]string) int {
+	if len(orders) == 0 {
+		return 0
+	}
+	n := len(orders[0])
+	for _, o := range orders[1:] {
+		n = min(n, agree(orders[0], o))
+	}
+	return n
+}
+
+// agree is how many kills two orders have in common from the start.
+func agree(a, b []string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// wrong counts the kills that the best of the predicted orders does not have,
+// and those that it has and that did not happen.
+func wrong(p predict.Prediction, got []string) int {
+	if p.Open && !slices.ContainsFunc(got, func(n string) bool { return !slices.Contains(p.Possible, n) }) {
+		return 0
+	}
+	best := len(got) + len(p.Killed)
+	for _, o := range p.Orders {
+		n := agree(o, got)
+		best = min(best, max(len(o), len(got))-n)
+	}
+	return best
+}
+
+// Add adds up.
+func (t *Tally) Add(o Tally) {
+	t.Scenarios += o.Scenarios
+	t.Kills += o.Kills
+	t.Global += o.Global
+	t.Unsure += o.Unsure
+	t.Wrong += o.Wrong
+	t.Scores += o.Scores
+	t.ScoresWrong += o.ScoresWrong
+	t.Strangers += o.Strangers
+	t.Disagreements += o.Disagreements
+	t.Broken += o.Broken
+	t.Refused += o.Refused
+	for name, n := range o.Claims {
+		if t.Claims == nil {
+			t.Claims = map[string]int{}
+		}
+		t.Claims[name] += n
+	}
+}

@@ -1,0 +1,311 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/oomlab/oomlab/harness"
+	"github.com/oomlab/oomlab/harness/chaos"
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/target/vm"
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// ChaosOptions say which random scenarios are run.
+type ChaosOptions struct {
+	Seed   uint64
+	Domain chaos.Domain
+	// Count bounds the scenarios, Kills the OOM kills and Duration the time;
+	// 0 is no bound. One of them must be given.
+	Count    int
+	Kills    int
+	Duration time.Duration
+	// Shrink makes the scenarios that show a disagreement smaller.
+	Shrink bool
+	// Rules are how the model scores; zero: as current kernels do.
+	Rules predict.Rules
+	// Ended is told of every scenario that was judged, one at a time.
+	Ended func(ChaosRun)
+	// Found is told of every disagreement that was kept.
+	Found func(ChaosFinding)
+	// Record keeps the run directory of every scenario, not only of those that
+	// show something.
+	Record bool
+}
+
+// ChaosRun is one random scenario that was judged, or refused.
+type ChaosRun struct {
+	Index    int
+	Scenario scenario.Scenario
+	Input    verdict.Input
+	Result   verdict.Result
+	Tally    chaos.Tally
+}
+
+// ChaosFinding is a scenario that shows a disagreement, as small as it could be
+// made.
+type ChaosFinding struct {
+	Index     int    `json:"index"`
+	Scenario  string `json:"scenario"` // the file
+	Verdict   string `json:"verdict"`
+	Reason    string `json:"reason"`
+	Processes int    `json:"processes"`
+	Attempts  int    `json:"attempts,omitempty"` // runs that shrinking took
+}
+
+// ChaosSummary is what a kernel has shown.
+type ChaosSummary struct {
+	Kernel   string         `json:"kernel"`
+	Seed     uint64         `json:"seed"`
+	Domain   chaos.Domain   `json:"domain"`
+	Seconds  float64        `json:"seconds"`
+	Tally    chaos.Tally    `json:"tally"`
+	Findings []ChaosFinding `json:"findings"`
+}
+
+// errRefused is why a scenario is not carried out: the kernel would look for
+// victims for ever.
+var errRefused = errors.New("nobody would be left to be killed")
+
+// sessionPlans is how many plans a guest carries out before a fresh one takes
+// its place.
+const sessionPlans = 200
+
+// Chaos runs random scenarios on the lab's kernel, several guests side by side,
+// and judges each. The scenarios are the same whoever runs them; which guest
+// runs which is not. A cancelled context ends it, and what was shown by then is
+// returned with the context's error.
+func (l *Lab) Chaos(ctx context.Context, o ChaosOptions) (ChaosSummary, error) {
+	if o.Count <= 0 && o.Kills <= 0 && o.Duration <= 0 {
+		return ChaosSummary{}, errors.New("chaos: neither a count of scenarios or kills nor a duration was given")
+	}
+	k, err := l.Kernel(ctx)
+	if err != nil {
+		return ChaosSummary{}, err
+	}
+	c := &chaosRun{lab: l, o: o, began: time.Now()}
+	c.summary = ChaosSummary{Kernel: k.Release, Seed: o.Seed, Domain: o.Domain, Findings: []ChaosFinding{}}
+	workers := l.parallel([]Job{{}, {}, {}, {}})
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			if err := c.work(ctx); err != nil {
+				c.fail(err)
+			}
+		})
+	}
+	wg.Wait()
+	c.summary.Seconds = time.Since(c.began).Seconds()
+	return c.summary, errors.Join(c.failed, ctx.Err())
+}
+
+// chaosRun is shared by the workers.
+type chaosRun struct {
+	lab   *Lab
+	o     ChaosOptions
+	began time.Time
+
+	mu      sync.Mutex
+	next    int
+	summary ChaosSummary
+	failed  error
+}
+
+func (c *chaosRun) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed = errors.Join(c.failed, err)
+}
+
+// take is the index of the next scenario; false when there was enough.
+func (c *chaosRun) take() (int, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.o
+	if o.Count > 0 && c.next >= o.Count || o.Kills > 0 && c.summary.Tally.Kills >= o.Kills ||
+		o.Duration > 0 && time.Since(c.began) >= o.Duration || c.failed != nil {
+		return 0, false
+	}
+	c.next++
+	return c.next - 1, true
+}
+
+// work runs scenarios one after the other, in guests of its own.
+func (c *chaosRun) work(ctx context.Context) error {
+	g := &guest{lab: c.lab}
+	defer g.end()
+	for ctx.Err() == nil {
+		i, more := c.take()
+		if !more {
+			return nil
+		}
+		s := chaos.Generate(c.o.Seed, i, c.o.Domain)
+		run, err := c.judge(ctx, g, i, s)
+		if ctx.Err() != nil {
+			return nil // the caller knows
+		}
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.summary.Tally.Add(run.Tally)
+		if c.o.Ended != nil {
+			c.o.Ended(run)
+		}
+		c.mu.Unlock()
+		if run.Tally.Disagreements+run.Tally.Broken > 0 || c.o.Record && run.Tally.Refused == 0 {
+			if err := c.keep(ctx, g, run); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// judge runs one scenario.
+func (c *chaosRun) judge(ctx context.Context, g *guest, index int, s scenario.Scenario) (ChaosRun, error) {
+	run := ChaosRun{Index: index, Scenario: s}
+	if err := g.ready(ctx); err != nil {
+		return run, err
+	}
+	var err error
+	run.Input, err = harness.Attempt(ctx, g.session, s, harness.AttemptOptions{
+		Run: fmt.Sprintf("c%d", g.plans), Seed: int64(c.o.Seed), Rules: c.o.Rules,
+		Predicted: func(p predict.Prediction) error {
+			if p.NoVictim || p.Panic != "" {
+				return errRefused
+			}
+			return nil
+		},
+	})
+	if errors.Is(err, errRefused) {
+		run.Tally = chaos.Tally{Refused: 1}
+		return run, nil
+	}
+	if err != nil {
+		return run, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	run.Result = verdict.Judge(run.Input)
+	run.Tally = chaos.Count(run.Input.Prediction, run.Result)
+	if run.Input.Meta.Error != "" || run.Result.Verdict == verdict.Broken || chaos.Exhausts(s) {
+		g.close() // whatever state it is in, the next one begins clean
+	}
+	return run, nil
+}
+
+// keep writes the run directory of a scenario and, if it shows something and
+// that was asked for, makes it smaller first.
+func (c *chaosRun) keep(ctx context.Context, g *guest, run ChaosRun) error {
+	attempts := 0
+	shows := run.Tally.Disagreements+run.Tally.Broken > 0
+	if c.o.Shrink && run.Tally.Disagreements > 0 {
+		want := failed(run.Result)
+		small, err := chaos.Minimize(run.Scenario, func(s scenario.Scenario) (bool, error) {
+			attempts++
+			again, err := c.judge(ctx, g, run.Index, s)
+			if err != nil {
+				return false, err
+			}
+			if !overlap(failed(again.Result), want) {
+				return false, nil
+			}
+			run = again
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+		run.Scenario = small
+	}
+	dir := filepath.Join(c.lab.o.RunsDir, fmt.Sprintf("chaos-%d", c.o.Seed), fmt.Sprintf("%s-%s-%05d", c.summary.Kernel, c.o.Domain, run.Index))
+	if shows {
+		chaos.Promise(&run.Input.Scenario, run.Input.Prediction)
+	}
+	if _, err := harness.Keep(dir, run.Input); err != nil {
+		return err
+	}
+	if !shows {
+		return nil
+	}
+	f := ChaosFinding{Index: run.Index, Scenario: filepath.Join(dir, verdict.ScenarioFile), Verdict: string(run.Result.Verdict),
+		Reason: run.Result.Reason, Processes: len(run.Input.Plan.Processes), Attempts: attempts}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.summary.Findings = append(c.summary.Findings, f)
+	if c.o.Found != nil {
+		c.o.Found(f)
+	}
+	return nil
+}
+
+// failed are the claims of the model that do not hold.
+func failed(r verdict.Result) map[string]bool {
+	out := map[string]bool{}
+	for _, c := range r.Claims {
+		if c.Verdict == verdict.Fail {
+			out[c.Name] = true
+		}
+	}
+	return out
+}
+
+func overlap(a, b map[string]bool) bool {
+	for name := range a {
+		if b[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// guest is one worker's session, opened when it is needed.
+type guest struct {
+	lab     *Lab
+	vm      *vm.VM
+	session *vm.Session
+	plans   int
+}
+
+// ready makes sure that there is a guest for one more plan.
+func (g *guest) ready(ctx context.Context) error {
+	if g.plans++; g.session != nil && g.plans < sessionPlans {
+		return nil
+	}
+	g.close()
+	if g.vm == nil {
+		o, err := g.lab.vmOptions(ctx, scenario.Scenario{
+			Needs:  scenario.Needs{Memory: chaos.Memory},
+			System: scenario.System{Swap: &scenario.Swap{Size: chaos.SwapDisk}},
+		}, "")
+		if err != nil {
+			return err
+		}
+		if g.vm, err = vm.Open(ctx, o); err != nil {
+			return err
+		}
+	}
+	var err error
+	g.session, err = g.vm.Session(ctx)
+	return err
+}
+
+// end ends the guest for good.
+func (g *guest) end() {
+	g.close()
+	if g.vm != nil {
+		g.vm.Close() // its directory is a temporary one
+	}
+}
+
+// close ends the guest; the next plan gets a fresh one.
+func (g *guest) close() {
+	if g.session != nil {
+		g.session.Close() // a QEMU that does not end is left to the kernel
+	}
+	g.session, g.plans = nil, 1
+}

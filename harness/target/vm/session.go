@@ -1,0 +1,84 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/oomlab/oomlab/harness/agent/wire"
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/target"
+)
+
+// Session is one guest that carries out many plans, one after the other, where
+// Do of a VM takes a fresh one for each. That saves the restore, and nothing
+// else: a plan finds what the plans before it have left in the kernel, such as
+// slab caches and the rate limit of its log. It is for plans that keep to
+// memory cgroups of their own.
+//
+// Only one session of a VM may be open, and none of its own methods may be
+// called meanwhile. A Session is not safe for concurrent use.
+type Session struct {
+	v     *VM
+	p     *process
+	said  <-chan []byte
+	stop  func()
+	hello wire.Hello
+	last  int   // ID of the last request
+	ended error // why the guest can be used no more
+}
+
+var _ target.Target = (*Session)(nil)
+
+// Session starts a guest that lives until Close.
+func (v *VM) Session(ctx context.Context) (*Session, error) {
+	hello, err := v.Hello(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := v.fresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if v.onStart != nil {
+		v.onStart(p)
+	}
+	said, stop := lines(p.channel)
+	return &Session{v: v, p: p, said: said, stop: stop, hello: hello}, nil
+}
+
+// Name implements target.Target.
+func (s *Session) Name() string { return s.v.Name() }
+
+// Hello implements target.Target.
+func (s *Session) Hello(context.Context) (wire.Hello, error) { return s.hello, nil }
+
+// Do implements target.Target. The request's ID is the session's to choose.
+// After an error the guest may be in any state, and every later call fails
+// with the same error: close the session and open another.
+func (s *Session) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)) error {
+	if s.ended != nil {
+		return s.ended
+	}
+	s.last++
+	req.ID = s.last
+	s.ended = s.v.converse(ctx, s.p, s.said, req, sink)
+	return s.ended
+}
+
+// Artifacts implements target.Target: the console of the guest so far.
+func (s *Session) Artifacts() map[string]string {
+	return map[string]string{"console.txt": filepath.Join(s.v.runDir, "console.txt")}
+}
+
+// Close ends the guest. The VM can be used again.
+func (s *Session) Close() error {
+	s.stop()
+	err := s.p.kill()
+	if s.v.o.SwapDisk > 0 {
+		err = errors.Join(err, os.Remove(s.v.swapFile()))
+	}
+	s.ended = errors.Join(errors.New("vm: the session is closed"), s.ended)
+	return err
+}
