@@ -1,0 +1,189 @@
+package explain
+
+import (
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// Explanation is one OOM report and what follows from it. The JSON keys are an
+// interface. What the kernel did not print is left out.
+type Explanation struct {
+	At            string `json:"at,omitempty"`
+	Host          string `json:"host,omitempty"`
+	KernelFormat  string `json:"kernel_format,omitempty"`
+	KernelRelease string `json:"kernel_release,omitempty"`
+
+	Constraint string         `json:"constraint,omitempty"` // CONSTRAINT_MEMCG
+	Global     *bool          `json:"global,omitempty"`     // the machine, not a cgroup
+	OOMMemcg   string         `json:"oom_memcg,omitempty"`
+	TaskMemcg  string         `json:"task_memcg,omitempty"`
+	Trigger    kernel.Trigger `json:"trigger"`
+	// Victim is the first process that was killed; nil: nobody was.
+	Victim *kernel.KillLine `json:"victim,omitempty"`
+	// Kills are all processes that were killed, the victim first.
+	Kills     []kernel.KillLine `json:"kills"`
+	GroupPath string            `json:"group_path,omitempty"`
+	// Kubernetes is what the cgroup paths say of pod and container.
+	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
+
+	PageSize kernel.Bytes `json:"page_size"`
+	// TotalPages is the size of the domain that oom_score_adj is a share of. Nil:
+	// it is not known, but lies in TotalRange.
+	TotalPages *kernel.Pages `json:"total_pages,omitempty"`
+	TotalRange Range         `json:"total_pages_range"`
+	TotalFrom  string        `json:"total_pages_from"` // how it is known, or why not
+
+	// Ranking is the task table, the highest score first; among equals the one
+	// that the kernel prefers.
+	Ranking []Ranked `json:"ranking"`
+	// ReplayedVictimPID is whom the model chooses from the table.
+	ReplayedVictimPID *int `json:"replayed_victim_pid,omitempty"`
+	// Agrees says whether that is whom the kernel chose, for some size of the
+	// domain that is possible. Nil: the log does not have what that takes.
+	Agrees *bool `json:"agrees,omitempty"`
+	// Follows are the sizes of the domain for which the kernel's choice is the
+	// model's; nil: for none, or it does not depend on a size.
+	Follows *Range `json:"follows_for_total_pages,omitempty"`
+	// Disagreement is why model and kernel differ, as far as the log tells.
+	Disagreement string `json:"disagreement,omitempty"`
+
+	Memory *Memory `json:"memory,omitempty"`
+
+	NoKillable bool     `json:"no_killable,omitempty"`
+	Panic      string   `json:"panic,omitempty"`
+	Suppressed *uint64  `json:"suppressed_callbacks,omitempty"`
+	Complete   bool     `json:"complete"`
+	Missing    []string `json:"missing"`
+	Capped     []string `json:"capped,omitempty"`
+	// Why is the reason in a few sentences.
+	Why string `json:"why"`
+
+	WhatIf *WhatIf `json:"what_if,omitempty"`
+
+	report *kernel.Report
+	replay replay
+}
+
+// Range are the amounts from Min to Max, both included. Max nil: no upper end.
+type Range struct {
+	Min kernel.Pages  `json:"min"`
+	Max *kernel.Pages `json:"max,omitempty"`
+}
+
+// Ranked is one row of the task table with its score. Amounts are in pages, as
+// they enter the score.
+type Ranked struct {
+	Rank     int          `json:"rank"`
+	PID      int          `json:"pid"`
+	Comm     string       `json:"comm"`
+	RSS      kernel.Pages `json:"rss"`
+	Swap     kernel.Pages `json:"swapents"`
+	PgTables kernel.Pages `json:"pgtables"`
+	Adj      int          `json:"oom_score_adj"`
+	// AdjPoints is what the adjustment adds to the score.
+	AdjPoints *int64 `json:"adj_points,omitempty"`
+	// RootBonus is what kernels up to 4.16 take off for root.
+	RootBonus int64 `json:"root_bonus,omitempty"`
+	// Points is the score; nil with Never, or when it depends on a size of the
+	// domain that is not known: then PointsMin and PointsMax are its bounds, as
+	// far as there are any.
+	Points    *int64 `json:"points,omitempty"`
+	PointsMin *int64 `json:"points_min,omitempty"`
+	PointsMax *int64 `json:"points_max,omitempty"`
+	// Never: the kernel does not consider it, for this reason.
+	Never  string `json:"never,omitempty"`
+	Killed bool   `json:"killed,omitempty"`
+
+	UID      int64         `json:"uid"`
+	TotalVM  kernel.Pages  `json:"total_vm"`
+	RSSAnon  *kernel.Pages `json:"rss_anon,omitempty"`
+	RSSFile  *kernel.Pages `json:"rss_file,omitempty"`
+	RSSShmem *kernel.Pages `json:"rss_shmem,omitempty"`
+}
+
+// Options say what a log cannot.
+type Options struct {
+	PageSize kernel.Bytes // of the machine; 0: 4096
+	WhatIf   []Change     // who would have been killed had this been different
+}
+
+// Explainer explains the reports of one log, in their order: whom an earlier
+// report killed is passed over by a later one. The zero Explainer is ready.
+type Explainer struct {
+	Options Options
+	dead    []death
+	at      int
+}
+
+// death is a process that an earlier report killed.
+type death struct {
+	pid  int
+	comm string
+	at   string
+}
+
+// maxDead bounds what an Explainer remembers.
+const maxDead = 512
+
+// Explain explains the next report of the log.
+func (x *Explainer) Explain(r kernel.Report) Explanation {
+	e := explain(r, x.Options, x.killedBefore)
+	for _, k := range r.Killed() {
+		d := death{k.PID, k.Comm, r.At}
+		if len(x.dead) < maxDead {
+			x.dead = append(x.dead, d)
+			continue
+		}
+		x.dead[x.at] = d
+		x.at = (x.at + 1) % maxDead
+	}
+	return e
+}
+
+// killedBefore reports whether the log told of the process's death before.
+func (x *Explainer) killedBefore(pid int, comm string) (at string, ok bool) {
+	for _, d := range x.dead {
+		if d.pid == pid && d.comm == comm {
+			return d.at, true
+		}
+	}
+	return "", false
+}
+
+// Explain explains one report by itself.
+func Explain(r kernel.Report, o Options) Explanation {
+	return explain(r, o, func(int, string) (string, bool) { return "", false })
+}
+
+func explain(r kernel.Report, o Options, killedBefore func(int, string) (string, bool)) Explanation {
+	if o.PageSize <= 0 {
+		o.PageSize = kernel.DefaultPageSize
+	}
+	e := Explanation{
+		At: r.At, Host: r.Host, KernelFormat: r.KernelFormat, KernelRelease: r.KernelRelease,
+		Constraint: r.Constraint, Global: r.Global, OOMMemcg: r.OOMMemcg, TaskMemcg: r.TaskMemcg,
+		Trigger: r.Trigger, Kills: r.Killed(), GroupPath: r.GroupPath, Kubernetes: kubernetesOf(r),
+		PageSize: o.PageSize, NoKillable: r.NoKillable, Panic: r.PanicText, Suppressed: r.SuppressedCallbacks,
+		Complete: r.Complete, Missing: r.Missing, Capped: r.Capped, report: &r,
+	}
+	if len(e.Kills) > 0 {
+		e.Victim = &e.Kills[0]
+	}
+	if e.Kills == nil {
+		e.Kills = []kernel.KillLine{}
+	}
+	if e.Missing == nil {
+		e.Missing = []string{}
+	}
+	total := totalOf(r, o.PageSize)
+	e.TotalPages, e.TotalRange, e.TotalFrom = total.pages, total.rng, total.from
+	e.replay = newReplay(r, o.PageSize, killedBefore)
+	e.judge()
+	e.Ranking = e.replay.ranking(e.TotalPages, e.TotalRange, e.scored())
+	e.Memory = memoryOf(r, o.PageSize)
+	e.Why = e.why()
+	if len(o.WhatIf) > 0 {
+		w := e.whatIf(o.WhatIf)
+		e.WhatIf = &w
+	}
+	return e
+}

@@ -1,0 +1,266 @@
+package explain
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/predict"
+)
+
+func (e *Explanation) bytes(p kernel.Pages) string { return p.Bytes(e.PageSize).Human() }
+
+// process names one for a reader: comm (pid 12).
+func process(comm string, pid int) string {
+	return fmt.Sprintf("%s (pid %d)", printable(comm), pid)
+}
+
+// printable keeps what a log holds from reaching a terminal as it is.
+func printable(s string) string {
+	if s == "" {
+		return "a process without a name"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}
+
+func (e *Explanation) why() string {
+	s := []string{e.event()}
+	s = append(s, e.choice()...)
+	if e.GroupPath != "" && len(e.Kills) > 1 {
+		s = append(s, fmt.Sprintf("memory.oom.group is set for %s, so its processes die together; the log names %d.", printable(e.GroupPath), len(e.Kills)))
+	}
+	if p, ok := e.Memory.biggest(); ok {
+		verb := "is"
+		s = append(s, fmt.Sprintf("%s of %s %s %s, which no process's score shows (%s).", e.bytes(p.Pages), e.bytes(*e.Memory.Size), verb, p.Name, p.Note))
+	}
+	if e.Disagreement != "" {
+		s = append(s, capital(e.Disagreement)+".")
+	}
+	return strings.Join(s, " ")
+}
+
+func capital(s string) string {
+	if s == "" || s[0] < 'a' || s[0] > 'z' {
+		return s
+	}
+	// names of processes and sysctls stay as they are
+	first, _, _ := strings.Cut(s, " ")
+	if strings.ContainsAny(first, "._0123456789") || !strings.HasPrefix(s, "the ") && !strings.HasPrefix(s, "no ") {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// event says what ran out, and who asked.
+func (e *Explanation) event() string {
+	r := e.report
+	who := ""
+	if r.Trigger.Comm != "" {
+		who = printable(r.Trigger.Comm)
+		if r.Trigger.PID != nil {
+			who = process(r.Trigger.Comm, *r.Trigger.PID)
+		}
+	}
+	asked := ""
+	if who != "" {
+		asked = fmt.Sprintf(" when %s asked for memory", who)
+	}
+	switch {
+	case r.Sysrq:
+		return "Somebody asked for a kill with sysrq-f; memory need not have been short."
+	case r.Global == nil && who == "":
+		return "The log does not show what ran out of memory."
+	case r.Global == nil:
+		return fmt.Sprintf("Memory ran out%s; the log does not show whether that of a cgroup or of the machine.", asked)
+	case !*r.Global:
+		name := "A memory cgroup"
+		if r.OOMMemcg != "" {
+			name = "The memory cgroup " + printable(r.OOMMemcg)
+		}
+		limit := "its limit"
+		if m := e.Memory; m != nil && m.Size != nil {
+			limit += " of " + e.bytes(*m.Size)
+		}
+		return fmt.Sprintf("%s%s reached %s%s.", name, e.pod(), limit, asked)
+	}
+	what := "The machine"
+	switch r.Constraint {
+	case "CONSTRAINT_CPUSET":
+		what = fmt.Sprintf("The memory nodes %s, all that a cpuset allows,", printable(r.MemsAllowed))
+	case "CONSTRAINT_MEMORY_POLICY":
+		what = fmt.Sprintf("The memory nodes %s, all that a memory policy allows,", printable(r.NodeMask))
+	}
+	size := ""
+	if m := e.Memory; m != nil && m.Size != nil && r.Constraint != "CONSTRAINT_CPUSET" && r.Constraint != "CONSTRAINT_MEMORY_POLICY" {
+		size = " of " + e.bytes(*m.Size)
+		switch {
+		case m.TotalSwap != nil && *m.TotalSwap > 0 && m.FreeSwap != nil:
+			size += fmt.Sprintf(" and %s of swap (%s of it free)", e.bytes(*m.TotalSwap), e.bytes(*m.FreeSwap))
+		case m.TotalSwap != nil && *m.TotalSwap == 0:
+			size += " without swap"
+		}
+	}
+	return fmt.Sprintf("%s ran out of memory%s%s.", what, size, asked)
+}
+
+// pod is the cgroup in the words of Kubernetes.
+func (e *Explanation) pod() string {
+	k := e.Kubernetes
+	if k == nil || k.Limit == "" {
+		return ""
+	}
+	switch k.Limit {
+	case "container":
+		if k.PodUID == "" {
+			return " (a container)"
+		}
+		return fmt.Sprintf(" (a container of the %s pod %s)", k.QoS, k.PodUID)
+	case "pod":
+		return fmt.Sprintf(" (the %s pod %s, all of its containers together)", k.QoS, k.PodUID)
+	case "qos":
+		return fmt.Sprintf(" (all %s pods of the node together)", k.QoS)
+	case "kubepods":
+		return " (all pods of the node together)"
+	case "node":
+		return " (a node that is a container)"
+	}
+	return ""
+}
+
+// choice says why this one.
+func (e *Explanation) choice() []string {
+	r, p := e.report, &e.replay
+	switch {
+	case r.AllocatingTask && e.Victim != nil:
+		return []string{fmt.Sprintf("vm.oom_kill_allocating_task is set, so %s was killed because it asked, whatever its score.", process(e.Victim.Comm, e.Victim.PID))}
+	case r.PanicText != "":
+		s := []string{"The kernel panicked: " + printable(r.PanicText) + "."}
+		if r.NoKillable {
+			s = append([]string{"The kernel found no process that it may kill."}, s...)
+		}
+		return s
+	case r.NoKillable:
+		return []string{"The kernel found no process that it may kill."}
+	case e.Victim == nil && len(r.Kills) > 0 && r.Kills[0].AlreadyExiting:
+		k := r.Kills[0]
+		return []string{fmt.Sprintf("%s was chosen and was exiting already, so nobody was killed.", process(k.Comm, k.PID))}
+	case p.chosenPID == nil:
+		return []string{"The log does not show who was killed."}
+	}
+	var s []string
+	chosen := e.victimName()
+	if e.Victim != nil && e.Victim.SacrificeChild {
+		s = append(s, fmt.Sprintf("%s was chosen, and its child %s died in its place, as kernels up to 5.0 do.", chosen, process(e.Victim.Comm, e.Victim.PID)))
+	}
+	if p.chosen < 0 {
+		if len(p.rows) == 0 {
+			return append(s, fmt.Sprintf("%s was killed; without the task table there are no scores to compare.", chosen))
+		}
+		return append(s, fmt.Sprintf("%s was killed, and is not in the task table.", chosen))
+	}
+	if e.Agrees != nil && !*e.Agrees {
+		return append(s, fmt.Sprintf("%s was killed, though by the rules it would not have been.", chosen))
+	}
+	return append(s, e.reason(chosen)...)
+}
+
+func (e *Explanation) victimName() string {
+	r, p := e.report, &e.replay
+	if p.chosen >= 0 {
+		return process(p.rows[p.chosen].Name, p.rows[p.chosen].PID)
+	}
+	for _, k := range r.Kills {
+		if k.ChosenPID != nil && *k.ChosenPID == *p.chosenPID {
+			return process(k.ChosenComm, *k.ChosenPID)
+		}
+		if k.PID == *p.chosenPID {
+			return process(k.Comm, k.PID)
+		}
+	}
+	return process(r.ContextComm, *p.chosenPID)
+}
+
+// reason compares the chosen one with the next, and with who would have been
+// chosen by size alone.
+func (e *Explanation) reason(chosen string) []string {
+	p := &e.replay
+	at, v := e.scored(), p.chosen
+	able := 0
+	for _, why := range p.never {
+		if why == "" {
+			able++
+		}
+	}
+	points, _ := p.points(v, at)
+	about := ""
+	if e.TotalPages == nil && p.tasks[v].Adj != 0 {
+		about = "at least "
+	}
+	if able == 1 {
+		return []string{fmt.Sprintf("%s was the only process that could be killed.", chosen)}
+	}
+	score := fmt.Sprintf("%d pages held", p.holds(v))
+	if adj := p.tasks[v].Adj; adj != 0 {
+		score += fmt.Sprintf(" %+d for oom_score_adj %d", int64(adj)*inThousands(at), adj)
+	}
+	s := []string{fmt.Sprintf("Of the %d processes that could be killed %s had the highest score, %s%d points (%s).", able, chosen, about, points, score)}
+	if next := e.runnerUp(at); next >= 0 {
+		s = append(s, e.against(next, at))
+	}
+	return s
+}
+
+// runnerUp is who would have been chosen without the chosen one, or -1.
+func (e *Explanation) runnerUp(at kernel.Pages) int {
+	p := &e.replay
+	kept := p.tasks[p.chosen].Skip
+	p.tasks[p.chosen].Skip = true
+	next := p.choose(at)
+	p.tasks[p.chosen].Skip = kept
+	return next
+}
+
+func (e *Explanation) against(next int, at kernel.Pages) string {
+	p := &e.replay
+	v := p.chosen
+	mine, _ := p.points(v, at)
+	other, _ := p.points(next, at)
+	name := process(p.rows[next].Name, p.rows[next].PID)
+	if mine == other {
+		which := "last"
+		if p.rules.FirstOfEqual {
+			which = "first"
+		}
+		return fmt.Sprintf("%s has exactly as many; of equals the kernel takes the one that it looks at %s.", name, which)
+	}
+	big := p.biggestHolder()
+	if big != v && p.holds(big) > p.holds(v) {
+		adj := p.tasks[big].Adj
+		switch {
+		case adj == predict.AdjMin:
+			return fmt.Sprintf("%s holds more, %s, but its oom_score_adj of -1000 exempts it; the next that could be killed is %s with %d.",
+				process(p.rows[big].Name, p.rows[big].PID), e.bytes(kernel.Pages(p.holds(big))), name, other)
+		case p.never[big] != "":
+			return fmt.Sprintf("The next is %s with %d.", name, other)
+		}
+		return fmt.Sprintf("Not size but oom_score_adj decided: %s holds more, %s, but has oom_score_adj %d, and one point of it is worth %s here.",
+			process(p.rows[big].Name, p.rows[big].PID), e.bytes(kernel.Pages(p.holds(big))), adj, e.bytes(at/1000))
+	}
+	return fmt.Sprintf("It held %s; the next is %s with %d points.", e.bytes(kernel.Pages(p.holds(v))), name, other)
+}
+
+// biggestHolder is the process that holds most, whether it may be killed or not.
+func (p *replay) biggestHolder() int {
+	best := -1
+	for i := range p.tasks {
+		if best < 0 || p.holds(i) > p.holds(best) {
+			best = i
+		}
+	}
+	return best
+}
