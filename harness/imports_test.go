@@ -17,7 +17,7 @@ const module = "github.com/oomlab/oomlab/"
 // same on every machine, from a recording.
 var pure = []string{
 	"harness/kernel", "harness/scenario", "harness/plan", "harness/predict", "harness/evidence", "harness/verdict",
-	"harness/report", "harness/chaos", "harness/agent/wire", "stressor/profile",
+	"harness/report", "harness/compare", "harness/chaos", "harness/agent/wire", "stressor/profile",
 }
 
 // impure maps what a pure package must not import to the way out.
@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"harness/report":              {"harness/compare", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/chaos":               {"harness/verdict", "harness/predict", "harness/scenario", "harness/kernel"},
 	"harness/explain":             {"harness/predict", "harness/scenario", "harness/plan", "harness/kernel"},
+	"harness/reproduce":           {"harness/explain", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel"},
 	"harness/agent/wire":          {"harness/evidence", "harness/plan", "harness/kernel"},
 	"scenarios":                   {"harness/scenario"},
 	"bpf":                         {},
@@ -63,8 +64,8 @@ var arrows = map[string][]string{
 	"harness/lab":                 {"harness", "harness/chaos", "harness/predict", "harness/target", "harness/target/local", "harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/payload", "harness/agent/wire", "harness/plan", "harness/verdict", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/e2e":                 {"harness/lab", "harness/report", "harness/verdict", "scenarios"},
 	"cmd/oomlab-agent":            {"harness/agent"},
-	"cmd/oomlab": {"harness", "harness/lab", "harness/chaos", "harness/report", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
-		"harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/verdict", "harness/explain", "harness/evidence", "harness/plan", "harness/scenario", "harness/kernel", "scenarios"},
+	"cmd/oomlab": {"harness", "harness/lab", "harness/chaos", "harness/report", "harness/compare", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
+		"harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/verdict", "harness/explain", "harness/reproduce", "harness/evidence", "harness/plan", "harness/scenario", "harness/kernel", "scenarios"},
 }
 
 // owners are the only packages that may import a dependency, and why.

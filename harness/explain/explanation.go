@@ -178,7 +178,7 @@ func explain(r kernel.Report, o Options, killedBefore func(int, string) (string,
 	e.TotalPages, e.TotalRange, e.TotalFrom = total.pages, total.rng, total.from
 	e.replay = newReplay(r, o.PageSize, killedBefore)
 	e.judge()
-	e.Ranking = e.replay.ranking(e.TotalPages, e.TotalRange, e.scored())
+	e.Ranking = e.replay.ranking(e.TotalPages, e.TotalRange, e.Scored())
 	e.Memory = memoryOf(r, o.PageSize)
 	e.Why = e.why()
 	if len(o.WhatIf) > 0 {

@@ -8,10 +8,10 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 )
 
-// scored is the size of the domain at which scores are shown and ordered: the
+// Scored is the size of the domain at which scores are shown and ordered: the
 // true one, or else one for which the kernel's choice follows, or else the
 // least that is possible.
-func (e *Explanation) scored() kernel.Pages {
+func (e *Explanation) Scored() kernel.Pages {
 	switch {
 	case e.TotalPages != nil:
 		return *e.TotalPages
@@ -50,7 +50,7 @@ func (e *Explanation) agree(yes bool) { e.Agrees = &yes }
 // certain is whom the model chooses whatever size of the domain is possible;
 // -1 is nobody.
 func (e *Explanation) certain() (int, bool) {
-	i := e.replay.choose(e.scored())
+	i := e.replay.choose(e.Scored())
 	if e.TotalPages != nil || i < 0 {
 		return i, true
 	}
@@ -128,7 +128,7 @@ func (e *Explanation) nobody() {
 // by what the log shows.
 func (e *Explanation) disagreement(i int) string {
 	r, p := e.report, &e.replay
-	at := e.scored()
+	at := e.Scored()
 	if i < 0 {
 		return "no process of the table may be killed by the rules, and yet one was: its oom_score_adj or its state changed between the choice and the table"
 	}

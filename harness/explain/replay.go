@@ -24,8 +24,8 @@ type replay struct {
 
 // Why a task is never chosen.
 const (
-	exempt  = "oom_score_adj -1000"
-	goneBy  = "was killed before"
+	exempt = "oom_score_adj -1000"
+	goneBy = "was killed before"
 )
 
 func newReplay(r kernel.Report, pageSize kernel.Bytes, killedBefore func(int, string) (string, bool)) replay {

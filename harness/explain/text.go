@@ -137,7 +137,7 @@ func sizes(k kernel.KillLine) string {
 	var parts []string
 	add := func(kb *uint64, what string) {
 		if kb != nil {
-			parts = append(parts, (kernel.Bytes(min(*kb, 1<<52)) * kernel.KiB).Human()+" "+what)
+			parts = append(parts, (kernel.Bytes(min(*kb, 1<<52))*kernel.KiB).Human()+" "+what)
 		}
 	}
 	add(k.AnonRSSKB, "anon")

@@ -95,7 +95,7 @@ func (e *Explanation) whatIf(changes []Change) WhatIf {
 	var w WhatIf
 	p := e.replay
 	p.tasks, p.never, p.rows = slices.Clone(p.tasks), slices.Clone(p.never), slices.Clone(p.rows)
-	total, rng, sorted := e.TotalPages, e.TotalRange, e.scored()
+	total, rng, sorted := e.TotalPages, e.TotalRange, e.Scored()
 	var notes []string
 	for _, c := range changes {
 		w.Changes = append(w.Changes, c.Text)

@@ -189,7 +189,7 @@ func (e *Explanation) victimName() string {
 // chosen by size alone.
 func (e *Explanation) reason(chosen string) []string {
 	p := &e.replay
-	at, v := e.scored(), p.chosen
+	at, v := e.Scored(), p.chosen
 	able := 0
 	for _, why := range p.never {
 		if why == "" {
