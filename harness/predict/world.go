@@ -31,6 +31,10 @@ type proc struct {
 	rest    Range // what is left of that step, in pages, if partial
 	partial bool
 	anon    Range // taken by steps, charged and scored
+	shm     Range // the same of shared memory, which has a counter of its own
+	freed   bool  // has given some of it back
+	forks   int   // children that it has forked
+	sharer  bool  // of its parent's memory
 	cache   Range // charged while there is room, and perhaps scored: page cache
 	adj     int
 	lives   int  // how often it was started again
@@ -81,58 +85,6 @@ func (w *world) find(name string) *proc {
 	return nil
 }
 
-// perTable is how many pages one last-level page table maps on machines with
-// 4 KiB pages; other page sizes have more, which overstates the tables by less
-// than the margins.
-const perTable = 512
-
-// tables are the page tables that amount pages of memory need.
-func tables(amount Range) Range {
-	up := func(p kernel.Pages) kernel.Pages { return (max(p, 0) + perTable - 1) / perTable }
-	return Range{up(amount.Lo), up(amount.Hi) + 2}
-}
-
-// charge is what the process costs its cgroup and the machine.
-func (p *proc) charge() Range {
-	if !p.alive() {
-		return Range{}
-	}
-	c := exactly(p.base.Charged).widen(p.base.Charged/4, p.base.Charged/4+32)
-	return c.plus(p.anon).plus(tables(p.anon))
-}
-
-// score is what oom_badness() says of the process, before lag.
-func (p *proc) score(total kernel.Pages) Range {
-	r := exactly(p.base.RSS() + p.base.PgTable).plus(p.anon).plus(tables(p.anon))
-	r.Hi += p.cache.Hi
-	return r.shift(kernel.Pages(p.adj) * (total / 1000))
-}
-
-// drift is how far an idle stressor's own resident set wanders between the
-// moment it was measured and the kill, in pages: the Go runtime touches a
-// little more of itself with every step.
-const drift = 96
-
-// lag is how far the number that oom_badness() reads may be from the truth, in
-// pages: below and above. See kernel-oom: per-thread caches flushed after 64
-// events up to 6.1, per-CPU batches of max(32, 2*CPUs) and three counters from
-// 6.2 to 6.19, exact from 7.0.
-func (w *world) lag(p *proc) (below, above kernel.Pages) {
-	switch w.m.Badness {
-	case kernel.ReadsExact:
-		return drift, drift
-	case kernel.ReadsCPUBatched:
-		cpus := kernel.Pages(max(1, w.m.CPUs))
-		if p.p.Launch.OneCPU {
-			cpus = 1
-		}
-		batch := (max(32, 2*kernel.Pages(w.m.CPUs)) - 1) * cpus * 3
-		return batch + drift, batch + drift
-	}
-	threads := kernel.Pages(max(1, p.base.Threads) + p.p.Profile.Threads)
-	return 64*threads + drift, 64 + drift
-}
-
 // inside reports whether the cgroup path is dir or below it.
 func inside(path, dir string) bool {
 	return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
@@ -161,27 +113,24 @@ func (w *world) usage(dir string) Range {
 // container is.
 var cgroupCost = Range{4, 96}
 
-// stockSlack is what may be charged to a cgroup without being used when its
-// limit is hit: MEMCG_CHARGE_BATCH pages per CPU, and kernel memory that nobody
-// can attribute (slab, per-CPU data of the cgroup itself).
-func (w *world) stockSlack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)) + 192 }
-
 // capacity is how much can be charged to a domain before its OOM killer runs.
 func (w *world) capacity(dir string) Range {
 	page := w.m.PageSize
 	if dir == "" {
 		// The allocator gives up near the min watermarks, after page cache and
 		// slab that can be reclaimed are gone; how much of "available" that
-		// really is differs from boot to boot.
+		// really is differs from boot to boot. It never gets far below them:
+		// what may go on allocating there is atomic, and little.
 		free := w.m.MemAvailable.Pages(page)
+		most := max(free+free/32, w.m.MemFree.Pages(page)-w.m.WatermarkMin/2)
 		swap := w.swapOn.Pages(page)
-		return Range{free - free/16 - 2*w.m.WatermarkMin, free + free/32}.shift(swap)
+		return Range{free - free/16 - 2*w.m.WatermarkMin, most}.shift(swap)
 	}
 	c := w.cgroup(dir)
 	if c == nil || c.Max == nil {
 		return exactly(1 << 50)
 	}
-	return exactly(w.limit(dir)).widen(w.stockSlack(), 0)
+	return exactly(w.limit(dir)).widen(w.slack(), 0)
 }
 
 // limit is how much a limited cgroup may hold, swap included, in pages.
@@ -241,6 +190,7 @@ func (w *world) total(dir string) kernel.Pages {
 // steps that only grow, perhaps after a sleep.
 type segment struct {
 	p     *proc
+	shm   bool // it is shared memory
 	want  Range
 	slow  float64 // pages a second, at least
 	fast  float64 // and at most
