@@ -17,7 +17,7 @@ const module = "github.com/oomlab/oomlab/"
 // same on every machine, from a recording.
 var pure = []string{
 	"harness/kernel", "harness/scenario", "harness/plan", "harness/predict", "harness/evidence", "harness/verdict",
-	"harness/report", "harness/compare", "harness/chaos", "harness/agent/wire", "stressor/profile",
+	"harness/report", "harness/compare", "harness/chaos", "harness/explain", "harness/reproduce", "harness/agent/wire", "stressor/profile",
 }
 
 // impure maps what a pure package must not import to the way out.

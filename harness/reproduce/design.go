@@ -7,7 +7,6 @@ import (
 
 	"github.com/oomlab/oomlab/harness/explain"
 	"github.com/oomlab/oomlab/harness/kernel"
-	"github.com/oomlab/oomlab/harness/predict"
 )
 
 // mode is how the domain is filled up in the end.
@@ -95,8 +94,8 @@ func (in *input) design(try int) (*design, error) {
 	if err := d.enlarge(); err != nil {
 		return nil, err
 	}
-	d.separate()
 	d.choose()
+	d.separate()
 	return d, d.fill()
 }
 
@@ -323,7 +322,7 @@ func (d *design) choose() {
 	} else if d.mode == fillerFills {
 		d.note("The task that asked for memory is not in the table; an exempt child of the victim stands for it.")
 	}
-	if d.mode == fillerFills && d.victim.adj != predict.AdjMin {
+	if d.mode == fillerFills {
 		d.gap = 3*d.slack + 1024
 	}
 }

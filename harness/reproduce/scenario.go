@@ -119,7 +119,8 @@ func (d *design) scenario() scenario.Scenario {
 	case fillerFills:
 		v.Do = slices.Insert(v.Do, len(v.Do)-1, scenario.Step{Op: "fork", Name: "filler"})
 		s.Processes = append(s.Processes, v, scenario.Process{Name: "filler", Cgroup: v.Cgroup, OOMScoreAdj: predict.AdjMin, Parent: v.Name,
-			Do: []scenario.Step{{Op: "touch", Size: (d.gap + 3*d.slack).Bytes(guestPage), Rate: fillRate}, {Op: "hold"}}})
+			Do: []scenario.Step{{Op: "touch", Size: (d.gap - 2*d.slack).Bytes(guestPage)},
+				{Op: "touch", Size: (5 * d.slack).Bytes(guestPage), Rate: fillRate}, {Op: "hold"}}})
 	case nobodyFills:
 		add(v)
 		s.During = []scenario.During{{After: slices.Clone(before), Sysrq: "f"}}
