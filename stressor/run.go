@@ -134,6 +134,9 @@ func begin(o options, out *reporter) error {
 // ready says what is held and how much of it is there. It returns the exit
 // status if that is not the same and should be.
 func (w *worker) ready(out *reporter) int {
+	if err := countAll(); err != nil {
+		return out.fatal(profile.ExitFailed, err)
+	}
 	res, err := w.mem.measure()
 	if err != nil {
 		return out.fatal(profile.ExitFailed, fail("measuring what is held", err))

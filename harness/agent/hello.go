@@ -9,7 +9,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -141,6 +143,7 @@ func (a *Agent) measure(ctx context.Context, o *probe.Options) error {
 		if o.Stressor.Charged, err = a.charged(r, pages); err != nil {
 			return err
 		}
+		a.refine(&o.Stressor, r, pages)
 		adj := a.root.Path("/proc", strconv.Itoa(idle.pid), "oom_score_adj")
 		o.NegativeAdj = &kernel.Answer{Is: "yes"}
 		switch err := writeFile(adj, "-1"); {
@@ -175,6 +178,40 @@ func (a *Agent) footprint(pid int) (kernel.Footprint, error) {
 		*amount.to = amount.from.Pages(page)
 	}
 	return f, nil
+}
+
+// refine makes of what /proc says of one stressor what is true of most: by their
+// own count, which walks page tables and so does not lag, of three the middle
+// one. It also finds out how much of the pages that all stressors have in common
+// oom_badness() reads where counters are batched: /proc/PID/stat shows the same
+// batches, and anonymous pages, which come one by one, fill whole ones.
+func (a *Agent) refine(f *kernel.Footprint, r *run, told map[string]int64) {
+	page := kernel.Bytes(os.Getpagesize())
+	var all []kernel.Pages
+	for _, p := range r.procs {
+		all = append(all, p.overhead.Pages(page))
+	}
+	slices.Sort(all)
+	middle := all[len(all)/2]
+	if middle < f.File+f.Shmem {
+		return
+	}
+	f.Anon = middle - f.File - f.Shmem
+	batch := kernel.Pages(max(32, 2*runtime.NumCPU())) // percpu_counter_batch
+	votes := map[kernel.Pages]int{}
+	for _, p := range r.procs {
+		s, err := a.root.Stat(p.pid)
+		if err != nil {
+			return
+		}
+		anon := p.overhead.Pages(page) - f.File - f.Shmem + kernel.Pages(told[p.plan.Name])
+		votes[s.RSS-anon/batch*batch]++
+	}
+	for read, n := range votes {
+		if n > len(r.procs)/2 && read <= f.File+f.Shmem {
+			f.Batched = &read
+		}
+	}
 }
 
 // charged is what a cgroup is charged with for an idle stressor: of several,

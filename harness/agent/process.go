@@ -46,6 +46,9 @@ type process struct {
 	// unknown since: it has ended and its parent has to say how.
 	unknown time.Time
 	quiet   quiet
+	// overhead is what a stressor that is ready has beside what it was told to
+	// hold, by its own count.
+	overhead kernel.Bytes
 }
 
 // alive reports whether the process exists.

@@ -469,7 +469,7 @@ func (r *run) reported(from *process, life int, rep profile.Report) {
 			ev.Held = holding(rep)
 		}
 		if current {
-			p.state = ready
+			p.state, p.overhead = ready, bytesOf(rep.Overhead)
 		}
 		r.happened()
 	case profile.Exited:

@@ -72,6 +72,9 @@ type Footprint struct {
 	// Charged is what a memory cgroup is charged for one idle stressor in all:
 	// its anonymous pages, page tables, stacks and other kernel memory.
 	Charged Pages `json:"charged"`
+	// Batched is how much of File and Shmem oom_badness() reads where counters
+	// are batched: what their last batches keep back never comes. Nil: unknown.
+	Batched *Pages `json:"batched,omitempty"`
 }
 
 // RSS is the resident set as oom_badness() adds it up.

@@ -39,7 +39,8 @@ func (w *world) start() bool {
 func (w *world) launch(p *proc) {
 	w.joined++
 	p.phase, p.pc, p.rest, p.order = running, 0, Range{}, w.joined
-	p.anon, p.cache, p.partial, p.stuck = Range{}, Range{}, false, false
+	p.anon, p.shm, p.cache, p.partial, p.stuck = Range{}, Range{}, Range{}, false, false
+	p.freed, p.forks = false, 0
 	if p.p.IsCommand() {
 		p.cache.Hi = programText
 	}
@@ -77,10 +78,13 @@ func (w *world) instant() bool {
 			// page cache: it fills what room there is and makes room when asked
 			p.cache.Hi += amount.Hi
 		case profile.Free:
-			p.anon = p.anon.minus(amount).floor(0)
+			p.release(amount)
 		case profile.Fork:
 			if child := w.find(s.Name); child != nil {
 				w.launch(child)
+				if !child.sharer {
+					p.forks++
+				}
 			}
 		case profile.Wait:
 			if !w.gone(s.Name) {
@@ -94,6 +98,30 @@ func (w *world) instant() bool {
 		return true
 	}
 	return false
+}
+
+// release gives memory back, last taken first: a stressor's steps say of which
+// kind that is.
+func (p *proc) release(amount Range) {
+	p.freed = true
+	for i := p.pc - 1; i >= 0; i-- {
+		if op := p.p.Profile.Steps[i].Op; op == profile.Shmem {
+			p.shm = p.shm.minus(amount).floor(0)
+			return
+		} else if grows(op) {
+			break
+		}
+	}
+	p.anon = p.anon.minus(amount).floor(0)
+}
+
+// took adds to what a segment's process has taken.
+func (s segment) took(p *proc, g Range) {
+	if s.shm {
+		p.shm = p.shm.plus(g)
+	} else {
+		p.anon = p.anon.plus(g)
+	}
 }
 
 func (w *world) gone(name string) bool {
@@ -139,8 +167,12 @@ func (w *world) next(p *proc) (segment, bool) {
 		s.wakeLate += 1.5*d + 1
 	}
 	page := float64(w.m.PageSize)
+	s.shm = s.until < len(steps) && steps[s.until].Op == profile.Shmem
 	for ; s.until < len(steps) && grows(steps[s.until].Op); s.until++ {
 		step := steps[s.until]
+		if (step.Op == profile.Shmem) != s.shm {
+			break
+		}
 		want := w.want(p, step)
 		if s.until == p.pc && p.partial {
 			want = p.rest
@@ -366,7 +398,7 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 			}
 		}
 		p := w.find(s.p.p.Name)
-		p.anon = p.anon.plus(g)
+		s.took(p, g)
 		if g.Hi > 0 {
 			p.rest, p.partial = s.want.minus(g).floor(0), true
 			p.pc = s.until - 1
@@ -379,7 +411,7 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 func (w *world) finish(segs []segment) {
 	for _, s := range segs {
 		p := w.find(s.p.p.Name)
-		p.anon = p.anon.plus(s.want)
+		s.took(p, s.want)
 		p.pc, p.rest, p.partial = s.until, Range{}, false
 	}
 }
@@ -416,7 +448,8 @@ func (w *world) throttle(segs []segment) bool {
 			}
 			g := Range{0, min(s.want.Hi, room.Hi+crawl)}
 			p := w.find(s.p.p.Name)
-			p.anon, p.stuck = p.anon.plus(g), true
+			s.took(p, g)
+			p.stuck = true
 		}
 		return true
 	}

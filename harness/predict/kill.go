@@ -75,15 +75,14 @@ func (w *world) candidates(dir string) []candidate {
 		if !p.alive() || !inside(p.p.Cgroup, dir) || p.adj == AdjMin {
 			continue
 		}
-		below, above := w.lag(p)
 		order := p.order
 		if dir != "" {
 			order += w.scan(p.p.Cgroup) << 20
 		}
-		out = append(out, candidate{p, p.p.Name, p.score(total).widen(below, above), order})
+		out = append(out, candidate{p, p.p.Name, w.score(p, total), order})
 	}
 	if dir == "" {
-		rules := Rules{PageSize: w.m.PageSize}
+		rules := w.rules
 		for _, o := range w.m.Others {
 			t := Task{RSS: o.RSS, Swap: o.Swap, PgTables: o.PgTables, Adj: o.Adj}
 			if points := Points(t, total, rules); points != Never {
@@ -230,6 +229,12 @@ func (w *world) die(p *proc) {
 	p.phase, p.ends = killed, Ends{Signal: kernel.SignalNumber("SIGKILL")}
 	name := p.p.Name
 	w.orphan(name)
+	if p.sharer { // it takes along whoever has the same memory, without a word
+		if parent := w.find(p.p.Parent); parent != nil && parent.alive() {
+			parent.phase, parent.ends = ended, p.ends
+			w.orphan(parent.p.Name)
+		}
+	}
 	if p.p.Respawn < 0 || p.lives < p.p.Respawn {
 		p.lives++
 		w.launch(p)
@@ -270,7 +275,7 @@ func (w *world) sooner(delayMS int64) bool {
 func (w *world) do(d plan.During) []*world {
 	for name, adj := range d.OOMScoreAdj {
 		if p := w.find(name); p != nil {
-			p.adj = adj
+			w.adjust(p, adj)
 		}
 	}
 	for name, sig := range d.Signal {
@@ -310,6 +315,18 @@ func (w *world) do(d plan.During) []*world {
 		}
 	}
 	return []*world{w}
+}
+
+// adjust follows __set_oom_adj() in fs/proc/base.c: who shares memory with the
+// process gets the same.
+func (w *world) adjust(p *proc, adj int) {
+	p.adj = adj
+	for i := range w.procs {
+		q := &w.procs[i]
+		if q.sharer && q.p.Parent == p.p.Name || p.sharer && q.p.Name == p.p.Parent {
+			q.adj = adj
+		}
+	}
 }
 
 func (w *world) signal(name string, sig int) {

@@ -62,11 +62,17 @@ func OutcomeBy(r Rules, p plan.Plan, m kernel.Machine, measured map[string]Measu
 		if q.IsCommand() {
 			base = imitate(q, measured)
 		}
-		w.procs = append(w.procs, proc{p: q, base: base, adj: q.OOMScoreAdj})
+		w.procs = append(w.procs, proc{p: q, base: base, adj: q.OOMScoreAdj, sharer: sharer(p, *q)})
 	}
 	x := explorer{left: maxCourses}
 	x.follow(w)
 	return x.prediction()
+}
+
+// sharer reports whether a process uses its parent's memory (CLONE_VM).
+func sharer(p plan.Plan, q plan.Process) bool {
+	parent, ok := p.Process(q.Parent)
+	return ok && parent.Profile.Children[q.Name].SharesMemory
 }
 
 // imitate gives a program of the user's own the steps of a stressor that takes

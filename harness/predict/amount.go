@@ -1,0 +1,168 @@
+package predict
+
+import (
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// What a stressor costs, and what oom_badness() reads of it. A stressor costs
+// the same wherever it starts, to a few pages: the bounds below were measured
+// with oomlab chaos (docs/model.md). Amounts are in pages.
+
+// drift is how far a stressor's own resident set may be from the one that was
+// measured: the Go runtime touches a page or two after the stressor has counted.
+var drift = Range{-2, 6}
+
+// perFork is what a stressor has more, resident and charged, for each child
+// that it has forked.
+var perFork = Range{6, 14}
+
+// forkCharge is what the kernel charges it with on top.
+var forkCharge = Range{0, 24}
+
+// threadsRSS is what extra threads have resident: stacks, and what the runtime
+// keeps for each; the first one costs most.
+func threadsRSS(n int) Range {
+	if n == 0 {
+		return Range{}
+	}
+	p := kernel.Pages(n)
+	return Range{3*p + 4, 5*p + 9}
+}
+
+// threadCost is what the kernel keeps for a thread, in halves of a page: its
+// stack of four pages and its task_struct.
+const threadCost = 13
+
+// perTable is how many pages one last-level page table maps on machines with
+// 4 KiB pages; other page sizes have more, which overstates the tables by less
+// than the margins.
+const perTable = 512
+
+// tables are the page tables that amount pages of memory need. Where the memory
+// lies decides about one or two of them.
+func tables(amount Range) Range {
+	down := func(p kernel.Pages) kernel.Pages { return max(p, 0) / perTable }
+	return Range{max(0, down(amount.Lo)-1), down(amount.Hi) + 3}
+}
+
+// resident is what the process has resident or in swap, exactly counted, file
+// pages left out that only a program of the user's own may have.
+func (p *proc) resident() Range {
+	r := exactly(p.base.RSS()).plus(drift).plus(p.anon).plus(p.shm).plus(threadsRSS(p.p.Profile.Threads))
+	for range p.forks {
+		r = r.plus(perFork)
+	}
+	return r
+}
+
+// sharerCost is what a process without memory of its own is charged with.
+var sharerCost = Range{5, 16}
+
+// charge is what the process costs its cgroup and the machine.
+func (p *proc) charge() Range {
+	if !p.alive() {
+		return Range{}
+	}
+	if p.sharer {
+		return sharerCost
+	}
+	c := p.idleCharge().plus(p.anon).plus(p.shm).plus(tables(p.anon.plus(p.shm)))
+	n := kernel.Pages(p.p.Profile.Threads)
+	c = c.plus(threadsRSS(int(n))).plus(Range{n * (threadCost - 1) / 2, n * (threadCost + 2) / 2})
+	for range p.forks {
+		c = c.plus(perFork).plus(forkCharge)
+	}
+	return c
+}
+
+// idleCharge is what an idle process is charged with. The measured charge holds
+// up to a batch of pages that each CPU has taken in advance (MEMCG_CHARGE_BATCH)
+// and that are given back before anybody is killed (drain_all_stock()): where it
+// fits what the process is known to have, that counts.
+func (p *proc) idleCharge() Range {
+	b := p.base
+	known := b.Anon + b.PgTable + kernel.Pages(b.Threads)*threadCost/2
+	if over := b.Charged - known; over >= -24 && over <= 80 && !p.p.IsCommand() {
+		return exactly(known).widen(6, 10)
+	}
+	return exactly(b.Charged).widen(b.Charged/4, b.Charged/4+32)
+}
+
+// slack is what may be charged to a cgroup whose limit is hit without being
+// anybody's: batches that other CPUs took while the stocks were drained, and
+// kernel memory.
+func (w *world) slack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)-1) + 12 }
+
+// score is what oom_badness() says of the process.
+func (w *world) score(p *proc, total kernel.Pages) Range {
+	adj := p.adj
+	if p.sharer {
+		if parent := w.find(p.p.Parent); parent != nil {
+			p = parent // the memory is the same
+		}
+	}
+	rss, tables := w.read(p), w.pageTables(p)
+	points := func(rss, tables kernel.Pages) kernel.Pages {
+		t := Task{RSS: rss, PgTables: tables.Bytes(w.m.PageSize), Adj: adj}
+		return kernel.Pages(Points(t, total, w.rules))
+	}
+	return Range{points(rss.Lo, tables.Lo), points(rss.Hi+p.cache.Hi, tables.Hi)}
+}
+
+func (w *world) pageTables(p *proc) Range {
+	t := exactly(p.base.PgTable).plus(tables(p.anon.plus(p.shm)))
+	if p.freed {
+		t.Hi++
+	}
+	t.Hi += kernel.Pages(p.forks + (p.p.Profile.Threads+1)/2)
+	return t
+}
+
+// read is what oom_badness() reads of the process's counters, which up to 6.19
+// lag behind: see docs/model.md.
+func (w *world) read(p *proc) Range {
+	truth := p.resident()
+	swaps := w.swapFor(p.p.Cgroup) > 0
+	switch {
+	case w.m.Badness == kernel.ReadsExact:
+		return truth
+	case w.m.Badness == kernel.ReadsCPUBatched:
+		return w.readBatches(p, truth, swaps)
+	case p.p.IsCommand() || swaps && p.phase != holding:
+		return truth.widen(64*kernel.Pages(max(1, p.base.Threads)), 64)
+	case p.phase == holding:
+		// what its main thread kept back it has given up, see countAll in the
+		// stressor; its other threads have faulted a few pages each
+		threads := kernel.Pages(p.base.Threads + p.p.Profile.Threads)
+		return truth.widen(6+4*threads, 0)
+	}
+	threads := kernel.Pages(p.base.Threads + p.p.Profile.Threads)
+	return truth.widen(65+4*threads, 0)
+}
+
+// readBatches is the reading of percpu_counter.count. A page fault adds one page
+// to its CPU's part of a counter, which moves to the count when it has reached
+// the batch: of pages that came one by one on one CPU, whole batches are read.
+func (w *world) readBatches(p *proc, truth Range, swaps bool) Range {
+	batch := max(32, 2*kernel.Pages(w.m.CPUs)) // compute_batch_value() in lib/percpu_counter.c
+	oneByOne := p.p.Launch.OneCPU && p.base.Batched != nil && !p.p.IsCommand()
+	if !oneByOne || p.freed || swaps {
+		cpus := kernel.Pages(max(1, w.m.CPUs))
+		if p.p.Launch.OneCPU {
+			cpus = 1
+		}
+		r := truth.widen((batch-1)*cpus*3, 0)
+		if p.freed || swaps || cpus > 1 {
+			r.Hi += (batch - 1) * cpus
+		}
+		return r
+	}
+	whole := func(n kernel.Pages) kernel.Pages { return n / batch * batch }
+	// what the counter of shared memory keeps back before anything is taken
+	kept := max(0, p.base.Shmem-*p.base.Batched)
+	anon := Range{truth.Lo - p.shm.Lo - p.base.File - p.base.Shmem, truth.Hi - p.shm.Hi - p.base.File - p.base.Shmem}
+	return Range{
+		whole(anon.Lo) + whole(kept+p.shm.Lo) + *p.base.Batched,
+		whole(anon.Hi) + whole(kept+p.shm.Hi) + *p.base.Batched,
+	}
+}
