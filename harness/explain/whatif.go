@@ -135,7 +135,13 @@ func (e *Explanation) whatIf(changes []Change) WhatIf {
 			notes = append(notes, fmt.Sprintf("this holds if the domain has %s pages; its size is not known.", e.span(r, ok, sorted)))
 		}
 	}
-	w.Text = strings.Join(append([]string{w.answer(&p, i, sorted, e.replay.chosen)}, capitals(notes)...), " ")
+	about := ""
+	if i >= 0 && total == nil && p.tasks[i].Adj > 0 {
+		about = "at least "
+	} else if i >= 0 && total == nil && p.tasks[i].Adj < 0 {
+		about = "at most "
+	}
+	w.Text = strings.Join(append([]string{w.answer(&p, i, sorted, e.replay.chosen, about)}, capitals(notes)...), " ")
 	return w
 }
 
@@ -147,7 +153,7 @@ func capitals(notes []string) []string {
 	return out
 }
 
-func (w *WhatIf) answer(p *replay, i int, at kernel.Pages, before int) string {
+func (w *WhatIf) answer(p *replay, i int, at kernel.Pages, before int, about string) string {
 	if i < 0 {
 		return "Nobody could have been killed: the allocation fails in a cgroup, and a machine panics."
 	}
@@ -155,9 +161,9 @@ func (w *WhatIf) answer(p *replay, i int, at kernel.Pages, before int) string {
 	w.VictimPID, w.VictimComm, w.Points = &p.rows[i].PID, p.rows[i].Name, &points
 	name := process(p.rows[i].Name, p.rows[i].PID)
 	if i == before {
-		return fmt.Sprintf("%s would have been killed all the same, with %d points.", name, points)
+		return fmt.Sprintf("%s would have been killed all the same, with %s%d points.", name, about, points)
 	}
-	return fmt.Sprintf("%s would have been killed, with %d points.", name, points)
+	return fmt.Sprintf("%s would have been killed, with %s%d points.", name, about, points)
 }
 
 func (e *Explanation) rowOf(c Change) int {

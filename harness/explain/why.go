@@ -35,8 +35,7 @@ func (e *Explanation) why() string {
 		s = append(s, fmt.Sprintf("memory.oom.group is set for %s, so its processes die together; the log names %d.", printable(e.GroupPath), len(e.Kills)))
 	}
 	if p, ok := e.Memory.biggest(); ok {
-		verb := "is"
-		s = append(s, fmt.Sprintf("%s of %s %s %s, which no process's score shows (%s).", e.bytes(p.Pages), e.bytes(*e.Memory.Size), verb, p.Name, p.Note))
+		s = append(s, fmt.Sprintf("%s of %s was %s (%s), which a kill need not give back.", e.bytes(p.Pages), e.bytes(*e.Memory.Size), p.Name, p.Note))
 	}
 	if e.Disagreement != "" {
 		s = append(s, capital(e.Disagreement)+".")
@@ -198,11 +197,18 @@ func (e *Explanation) reason(chosen string) []string {
 	}
 	points, _ := p.points(v, at)
 	about := ""
-	if e.TotalPages == nil && p.tasks[v].Adj != 0 {
+	if e.TotalPages == nil && p.tasks[v].Adj > 0 {
 		about = "at least "
+	} else if e.TotalPages == nil && p.tasks[v].Adj < 0 {
+		about = "at most "
 	}
 	if able == 1 {
-		return []string{fmt.Sprintf("%s was the only process that could be killed.", chosen)}
+		s := []string{fmt.Sprintf("%s was the only process that could be killed.", chosen)}
+		if big := p.biggestHolder(); big != v && p.never[big] == exempt {
+			s = append(s, fmt.Sprintf("%s holds more, %s, but its oom_score_adj of -1000 exempts it.",
+				process(p.rows[big].Name, p.rows[big].PID), e.bytes(kernel.Pages(p.holds(big)))))
+		}
+		return s
 	}
 	score := fmt.Sprintf("%d pages held", p.holds(v))
 	if adj := p.tasks[v].Adj; adj != 0 {

@@ -276,6 +276,10 @@ func (d *design) worth(adj int) kernel.Pages {
 	return kernel.Pages(adj) * ((d.limit + d.swap) / 1000)
 }
 
+// givesBack is what the victim of a machine has at least, so that nobody else
+// runs out of memory before the filler is gone too.
+const givesBack = kernel.Pages(32 * kernel.MiB / guestPage)
+
 // separate makes the victim outrank everybody by more than the kernel's
 // counters lag behind, and the footprint of stressors distorts.
 func (d *design) separate() {
@@ -287,9 +291,12 @@ func (d *design) separate() {
 	for _, a := range d.others {
 		need = max(need, stressorPoints+d.worth(a.adj)-d.worth(d.victim.adj)+lead)
 	}
+	why := "an idle stressor has " + d.bytes(stressorPoints) + " already"
+	if d.mode == fillerFills && !d.in.cgroup && need < givesBack {
+		need, why = givesBack, "the machine must have room again when it is dead"
+	}
 	if d.victim.points() < need && !d.in.r.AllocatingTask {
-		d.note("%s is enlarged from %s to %s: an idle stressor has %s already.", d.victim.name,
-			d.bytes(d.victim.want), d.bytes(need), d.bytes(stressorPoints))
+		d.note("%s is enlarged from %s to %s: %s.", d.victim.name, d.bytes(d.victim.want), d.bytes(need), why)
 		d.victim.held = holding(need) + 2
 	}
 	top := d.victim.points() + d.worth(d.victim.adj) - lead
