@@ -41,7 +41,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(help(root))
 	root.AddCommand(
-		a.runCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(), a.reportCommand(), a.explainCommand(), a.reproduceCommand(),
+		a.runCommand(), a.compareCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(), a.reportCommand(), a.explainCommand(), a.reproduceCommand(),
 		a.chaosCommand(), a.selftestCommand(), a.kernelsCommand(), a.doctorCommand(), a.cleanCommand(), a.versionCommand(),
 	)
 	return root

@@ -48,6 +48,7 @@ type kind int
 
 const (
 	word   kind = iota // one of a few
+	line               // words in a row; the part that is not the same is shown
 	set                // words; what was added and dropped is shown
 	pages              // a number of pages
 	count              // a number
@@ -84,14 +85,14 @@ var aspects = []about{
 	{Freed, pages, "what a kill gives back", 512, 0.02},
 	{CounterSet, set, "counters that there are", 0, 0},
 	{Counter, count, "by how much a counter rises", 0, 0},
-	{LogHead, word, "first line of the report", 0, 0},
-	{LogCPU, word, "line about the processor", 0, 0},
+	{LogHead, line, "first line of the report", 0, 0},
+	{LogCPU, line, "line about the processor", 0, 0},
 	{LogStats, set, "statistics of the cgroup in the log", 0, 0},
 	{LogMemory, set, "figures of the machine in the log", 0, 0},
 	{LogTable, set, "columns of the task table", 0, 0},
 	{LogLines, set, "other lines of the report", 0, 0},
-	{LogSummary, word, "summary line", 0, 0},
-	{LogKilled, word, "line that tells of the kill", 0, 0},
+	{LogSummary, line, "summary line", 0, 0},
+	{LogKilled, line, "line that tells of the kill", 0, 0},
 	{Preempt, word, "preemption model", 0, 0},
 	{Watched, word, "how much eBPF sees", 0, 0},
 	{Time, millis, "time to the first kill", 2000, 0.5},
@@ -157,4 +158,23 @@ func delta(from, to string) string {
 		return strings.Join(out, "; ")
 	}
 	return strings.Join(out, " ")
+}
+
+// part shows where two lines are not the same, without what they begin and end
+// with alike.
+func part(from, to string) string {
+	a, b := strings.Fields(from), strings.Fields(to)
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	switch {
+	case len(a) == 0:
+		return "+" + strings.Join(b, " ")
+	case len(b) == 0:
+		return "-" + strings.Join(a, " ")
+	}
+	return strings.Join(a, " ") + " -> " + strings.Join(b, " ")
 }

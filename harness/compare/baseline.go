@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -131,6 +132,8 @@ func (c Checked) Differences() []Difference {
 		}
 		out[i].Changes = append(out[i].Changes, d.Change)
 	}
-	slices.SortStableFunc(out, func(a, b Difference) int { return a.Aspect.rank() - b.Aspect.rank() })
+	slices.SortStableFunc(out, func(a, b Difference) int {
+		return cmp.Or(strings.Compare(a.Since, b.Since), a.Aspect.rank()-b.Aspect.rank())
+	})
 	return out
 }

@@ -88,8 +88,13 @@ func implied(key Key, before, after Cell) bool {
 func change(scenario string, key Key, from, to Tally) Change {
 	c := Change{Scenario: scenario, Subject: key.Subject, From: from.text(key.Aspect), To: to.text(key.Aspect), FromRuns: from.N(), ToRuns: to.N()}
 	c.Short = cmp.Or(c.From, "nothing") + " -> " + cmp.Or(c.To, "nothing")
-	if key.Aspect.about().kind == set && len(from.Seen) == 1 && len(to.Seen) == 1 {
-		c.Short = delta(from.Seen[0].Value, to.Seen[0].Value)
+	if len(from.Seen) == 1 && len(to.Seen) == 1 {
+		switch key.Aspect.about().kind {
+		case set:
+			c.Short = delta(from.Seen[0].Value, to.Seen[0].Value)
+		case line:
+			c.Short = part(from.Seen[0].Value, to.Seen[0].Value)
+		}
 	}
 	return c
 }
@@ -125,16 +130,19 @@ func (m *Matrix) Noise() []Noise {
 	return out
 }
 
-// Differing reports whether a cell differs in anything but time from the last
-// one before it that has runs.
+// shown are the facts of which a cell's [Summary] tells.
+var shown = []Aspect{Verdict, Panicked, Victims, Order, Points}
+
+// Differing reports whether what a cell's summary tells differs from the last
+// cell before it that has runs.
 func (m *Matrix) Differing(scenario, column int) bool {
 	for last := column - 1; last >= 0; last-- {
 		before, cell := m.Cells[scenario][last], m.Cells[scenario][column]
-		if before.Runs == 0 {
+		if before.Runs == 0 || cell.Runs == 0 {
 			continue
 		}
 		for _, key := range keys([]Cell{before, cell}) {
-			if key.Aspect.Gated() && differs(key.Aspect, before.Get(key), cell.Get(key)) {
+			if slices.Contains(shown, key.Aspect) && differs(key.Aspect, before.Get(key), cell.Get(key)) {
 				return true
 			}
 		}

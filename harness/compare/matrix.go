@@ -217,3 +217,13 @@ func keys(row []Cell) []Key {
 		return cmp.Or(cmp.Compare(a.Aspect.rank(), b.Aspect.rank()), strings.Compare(string(a.Aspect), string(b.Aspect)), strings.Compare(a.Subject, b.Subject))
 	})
 }
+
+// Version is that of a column's kernel, if it has one that is known.
+func (m *Matrix) Version(column string) (kernel.Version, bool) {
+	i := m.index(column)
+	if i < 0 {
+		return kernel.Version{}, false
+	}
+	v := m.Columns[i].version()
+	return v, v != (kernel.Version{})
+}

@@ -199,6 +199,9 @@ func (o *observer) counters() {
 		}
 	}
 	for _, base := range slices.Sorted(maps.Keys(names)) {
+		if base == "memory.events.local" {
+			continue // has what memory.events has
+		}
 		slices.Sort(names[base])
 		o.say(CounterSet, base, join(names[base]))
 	}

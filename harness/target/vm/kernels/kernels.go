@@ -256,9 +256,10 @@ func Offered(ctx context.Context, o Options) ([]Offer, error) {
 	for _, offer := range all { // the best ones are last, and stay
 		best[offer.Version.Series()+" "+offer.Suite] = offer
 	}
-	return slices.SortedFunc(maps.Values(best), func(a, b Offer) int {
+	newest := slices.SortedFunc(maps.Values(best), func(a, b Offer) int {
 		return cmp.Or(a.Version.Compare(b.Version), strings.Compare(a.Suite, b.Suite))
-	}), nil
+	})
+	return newest, o.remember(newest)
 }
 
 // homes are the suites where a series lives; series that are not named live in

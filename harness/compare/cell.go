@@ -1,0 +1,49 @@
+package compare
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Summary is a cell in a few words.
+type Summary struct {
+	Verdict string // the word; with several runs that disagree, the most frequent
+	Runs    string // "3 of 5" where not all runs say so, else empty
+	Killed  string // in order; "nobody"; empty where there is no telling
+	Points  string // the kernel's score of the first victim
+}
+
+// Summary tells what usually happens.
+func (c Cell) Summary() Summary {
+	var s Summary
+	t := c.Get(Key{Verdict, ""})
+	if len(t.Seen) == 0 {
+		return s
+	}
+	s.Verdict, _, _ = strings.Cut(t.Seen[0].Value, " ")
+	s.Verdict = strings.TrimSuffix(s.Verdict, ":")
+	s.Killed = c.Get(Key{Order, ""}).Usual(Order)
+	if p := c.Get(Key{Panicked, ""}).Usual(Panicked); p != "" && p != "none" {
+		s.Killed = "panic"
+	}
+	agree := t.Seen[0].N
+	if o := c.Get(Key{Order, ""}); len(o.Seen) > 0 {
+		agree = min(agree, o.Seen[0].N)
+	}
+	if agree < c.Runs {
+		s.Runs = fmt.Sprintf("%d of %d", agree, c.Runs)
+	}
+	first, _, _ := strings.Cut(s.Killed, ", ")
+	if p := c.Get(Key{Points, first}); p.N() > 0 {
+		s.Points = strings.TrimSuffix(p.Usual(Points), " pages")
+	}
+	return s
+}
+
+// Word is the verdict and how often it was given.
+func (s Summary) Word() string {
+	if s.Runs == "" {
+		return s.Verdict
+	}
+	return s.Verdict + " " + s.Runs
+}

@@ -1,0 +1,78 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// sign is a verdict that can be told from the others at a glance.
+var sign = map[verdict.Word]string{
+	verdict.Pass: "✅ pass", verdict.Fail: "❌ fail", verdict.Broken: "⚠️ broken", verdict.Skip: "⏭️ skip",
+}
+
+// escape keeps what Markdown would take for markup as it is, in a cell of a
+// table too.
+func escape(s string) string {
+	var b strings.Builder
+	for _, r := range printable(s) {
+		switch r {
+		case '\n', '\r':
+			b.WriteByte(' ')
+			continue
+		case '<':
+			b.WriteString("&lt;")
+			continue
+		case '&':
+			b.WriteString("&amp;")
+			continue
+		case '\\', '|', '*', '_', '`', '[', ']', '#', '~':
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// Markdown writes runs as the summary of a CI step: the counts, a table, and
+// what is wrong with those that did not pass, folded away.
+func Markdown(w io.Writer, all []verdict.Result) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "**oomlab: %s**\n\n", Summary(all))
+	b.WriteString("| scenario | kernel | verdict | predicted | observed | time |\n| --- | --- | --- | --- | --- | ---: |\n")
+	for _, r := range all {
+		predicted, observed := Outcome(r)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", escape(r.Scenario), escape(orNothing(version(r))), sign[r.Verdict],
+			escape(cut(predicted, 60)), escape(cut(observed, 60)), seconds(r.DurationMS))
+	}
+	for _, r := range all {
+		if r.Verdict == verdict.Pass {
+			continue
+		}
+		fmt.Fprintf(&b, "\n<details><summary>%s: %s</summary>\n\n", escape(r.Scenario), escape(string(r.Verdict)+": "+r.Reason))
+		var text strings.Builder
+		if err := Text(&text, r, Options{}); err != nil {
+			return err
+		}
+		fence := strings.Repeat("`", max(3, longest(text.String(), '`')+1))
+		fmt.Fprintf(&b, "%stext\n%s%s\n\n</details>\n", fence, printable(text.String()), fence)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// longest is the length of the longest run of r in s.
+func longest(s string, r rune) int {
+	most, n := 0, 0
+	for _, c := range s {
+		if c != r {
+			n = 0
+			continue
+		}
+		n++
+		most = max(most, n)
+	}
+	return most
+}

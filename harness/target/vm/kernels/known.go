@@ -1,0 +1,93 @@
+package kernels
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/target/vm/cache"
+)
+
+// offeredFile remembers what the mirror offered when it was last asked.
+const offeredFile = "offered.json"
+
+// remembered is offeredFile.
+type remembered struct {
+	Asked  time.Time `json:"asked"`
+	Offers []Offer   `json:"offers"`
+}
+
+// remember keeps what the mirror offers, so that kernels can be listed and
+// ranges of them be named without asking it again.
+func (o Options) remember(all []Offer) error {
+	data, err := json.MarshalIndent(remembered{time.Now().UTC().Truncate(time.Second), all}, "", " ")
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(o.Dir, ".new-offered-*")
+	if err != nil {
+		return cache.Hint(err)
+	}
+	_, err = tmp.Write(data)
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), filepath.Join(o.Dir, offeredFile))
+	}
+	if err != nil {
+		return errors.Join(cache.Hint(err), os.Remove(tmp.Name()))
+	}
+	return nil
+}
+
+// Remembered are the offers that the mirror made when it was last asked, by
+// [Offered], and when that was. A mirror that was never asked made none.
+func Remembered(o Options) ([]Offer, time.Time, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	data, err := os.ReadFile(filepath.Join(o.Dir, offeredFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, time.Time{}, nil
+	}
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	var r remembered
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, time.Time{}, fmt.Errorf("%s: %w; oomlab kernels list --offered writes it anew", filepath.Join(o.Dir, offeredFile), err)
+	}
+	return r.Offers, r.Asked, nil
+}
+
+// Known are the versions of all kernels that are cached or that the mirror is
+// known to offer, newest first. Nobody is asked.
+func Known(o Options) ([]kernel.Version, error) {
+	cached, err := List(o)
+	if err != nil {
+		return nil, err
+	}
+	offers, _, err := Remembered(o)
+	if err != nil {
+		return nil, err
+	}
+	var out []kernel.Version
+	add := func(v kernel.Version) {
+		if !slices.Contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	for _, k := range cached {
+		add(k.Version)
+	}
+	for _, offer := range offers {
+		add(offer.Version)
+	}
+	slices.SortFunc(out, func(a, b kernel.Version) int { return b.Compare(a) })
+	return out, nil
+}
