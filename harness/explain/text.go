@@ -57,7 +57,7 @@ func Line(w io.Writer, n int, e Explanation, width int) error {
 		model = map[bool]string{true: "agrees", false: "DIFFERS"}[*e.Agrees]
 	}
 	line := fmt.Sprintf("%4d  %-24s  %-26s  %-7s  %s", n, cut(at, 24), cut(victim, 26), model, printable(where))
-	_, err := fmt.Fprintln(w, cut(line, width))
+	_, err := fmt.Fprintln(w, cut(plain(line), width))
 	return err
 }
 
@@ -72,7 +72,12 @@ func Text(w io.Writer, n int, e Explanation, o TextOptions) error {
 	p.model()
 	p.memory()
 	p.foot()
-	_, err := io.WriteString(w, strings.Join(p.out, "\n")+"\n")
+	var b strings.Builder
+	for _, line := range p.out {
+		b.WriteString(plain(line))
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 

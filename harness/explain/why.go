@@ -15,11 +15,16 @@ func process(comm string, pid int) string {
 	return fmt.Sprintf("%s (pid %d)", printable(comm), pid)
 }
 
-// printable keeps what a log holds from reaching a terminal as it is.
+// printable is a name from a log, fit for a reader.
 func printable(s string) string {
 	if s == "" {
 		return "a process without a name"
 	}
+	return plain(s)
+}
+
+// plain keeps what a log holds from reaching a terminal as it is.
+func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
 			return '?'
@@ -40,7 +45,7 @@ func (e *Explanation) why() string {
 	if e.Disagreement != "" {
 		s = append(s, capital(e.Disagreement)+".")
 	}
-	return strings.Join(s, " ")
+	return plain(strings.Join(s, " "))
 }
 
 func capital(s string) string {
