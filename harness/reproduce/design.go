@@ -256,8 +256,12 @@ func (d *design) enlarge() error {
 			d.processes = max(d.processes, min(16, enough/max(1, size(d.victim.of))))
 		}
 	}
-	if most := 0.85*float64(d.room) - float64(d.slack); sum*d.processes > most {
-		d.processes = most / sum // pages that were shared, or not charged
+	most := 0.85*float64(d.room) - float64(d.slack)
+	if d.coupled() {
+		most = 0.97*float64(d.room) - float64(stressorCharged)*float64(len(d.others)+2)
+	}
+	if sum*d.processes > most {
+		d.processes = max(0, most/sum) // pages that were shared, or not charged
 	}
 	for i := range d.others {
 		d.others[i].want = kernel.Pages(size(d.others[i].of) * d.processes)
@@ -322,11 +326,15 @@ func (d *design) bytes(p kernel.Pages) string { return p.Bytes(guestPage).Human(
 // choose falls back to the filler where the trigger's own growth would kill
 // more than once: what the victim gives back must be more than what is asked for.
 func (d *design) choose() {
-	if d.mode == triggerFills && d.victim.charge() < 6*d.slack {
+	switch {
+	case d.mode == triggerFills && d.victim.charge() < 6*d.slack:
 		d.mode = fillerFills
 		d.note("%s asked for memory when %s was killed. Here an exempt child of the victim does: what the victim gives back is too little to satisfy a process that goes on growing.",
 			d.others[d.trigger].name, d.victim.name)
-	} else if d.mode == fillerFills {
+	case d.mode == triggerFills && d.others[d.trigger].charge() < 3*d.slack:
+		d.mode = fillerFills
+		d.note("%s asked for memory, and held too little to fill the domain up here; an exempt child of the victim stands for it.", d.others[d.trigger].name)
+	case d.mode == fillerFills:
 		d.note("The task that asked for memory is not in the table; an exempt child of the victim stands for it.")
 	}
 	if d.mode == fillerFills {
@@ -339,7 +347,13 @@ func (d *design) fill() error {
 	if d.mode == nobodyFills {
 		return nil
 	}
-	used := d.victim.charge() + d.gap
+	victim := d.victim.charge()
+	if least := 3 * d.slack; d.mode == victimFills && victim < least {
+		// rest must not be the one that finds the domain full
+		d.note("%s grows to about %s instead of %s: how much room there is, is not known better.", d.victim.name, d.bytes(least), d.bytes(d.victim.points()))
+		victim = least
+	}
+	used := victim + d.gap
 	if d.gap > 0 {
 		used += stressorCharged
 	}
