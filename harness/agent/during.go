@@ -51,15 +51,27 @@ func (r *run) startActions() {
 		}
 		a.state = actionRunning
 		if a.plan.OOMScoreAdj != nil || a.plan.Signal != nil {
-			// their pids are the loop's to know; it comes back when the worker is done
-			touch := func() { r.did(a, r.touchProcesses(a.plan)) }
-			r.work <- func() { r.post(touch) }
+			r.work <- func() { r.inLoop(func() { r.did(a, r.touchProcesses(a.plan)) }) } // their pids are the loop's to know
 			continue
 		}
 		r.work <- func() {
 			err := r.perform(a.plan)
 			r.post(func() { r.did(a, err) })
 		}
+	}
+}
+
+// inLoop has the loop call a function and returns when it did, or when the run
+// is over.
+func (r *run) inLoop(f func()) {
+	done := make(chan struct{})
+	r.post(func() {
+		defer close(done)
+		f()
+	})
+	select {
+	case <-done:
+	case <-r.closed:
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -107,6 +108,8 @@ type generator struct {
 	holders []string
 	held    map[string]kernel.Bytes
 	kids    int
+	swaps   bool
+	grown   string // where those are who grow; "": where the limit is
 }
 
 // about is what a stressor costs beside what it was told to take, roughly: the
@@ -118,9 +121,9 @@ func knob(b kernel.Bytes) *kernel.Bytes { return &b }
 // memcg is one cgroup: processes that hold something in it, and then too much.
 func (g *generator) memcg() {
 	const lab = "/lab"
-	g.hold(lab, g.between(1, 5))
 	c := scenario.Cgroup{Path: lab, MemorySwapMax: knob(0)}
 	g.swap(&c)
+	g.hold(lab, g.between(1, 5))
 	if g.chance(15) {
 		c.MemoryOOMGroup = of(g.draw, new(0), new(1))
 	}
@@ -130,11 +133,12 @@ func (g *generator) memcg() {
 
 // swap gives some scenarios swap space, and the cgroup a share of it.
 func (g *generator) swap(c *scenario.Cgroup) {
-	if !g.chance(8) {
+	if !g.chance(5) {
 		return
 	}
+	g.swaps = true
 	g.s.System.Swap = &scenario.Swap{Size: SwapDisk, Kind: "disk"}
-	c.MemorySwapMax = knob(kernel.Bytes(g.between(1, 12)) * kernel.MiB)
+	c.MemorySwapMax = knob(kernel.Bytes(g.between(1, 6)) * kernel.MiB)
 }
 
 // hold makes n processes in a cgroup that take something and hold it.
@@ -149,8 +153,8 @@ func (g *generator) hold(cgroup string, n int) {
 			p.OOMScoreAdj = -1000
 		}
 		size := g.size(1, 8)
-		g.held[name] = size
 		p.Do = g.take(size)
+		g.held[name] = p.Do[0].Size // what it has at most
 		if g.chance(12) {
 			p.Threads = g.between(1, 6)
 		}
@@ -176,6 +180,9 @@ func (g *generator) hold(cgroup string, n int) {
 // take is how a process comes to hold an amount.
 func (g *generator) take(size kernel.Bytes) []scenario.Step {
 	op := of(g.draw, "touch", "touch", "touch", "touch", "touch", "touch", "touch", "shmem", "mlock")
+	if g.swaps && op == "shmem" && g.chance(80) {
+		op = "touch" // what is swapped out of shared memory is nobody's score
+	}
 	step := scenario.Step{Op: op, Size: size}
 	if g.chance(15) {
 		step.Rate = kernel.Bytes(g.between(32, 256)) * kernel.MiB
@@ -206,9 +213,9 @@ func (g *generator) child(p *scenario.Process) *scenario.Process {
 		c.Do = []scenario.Step{{Op: "hold"}}
 		return c
 	}
-	size := g.size(1, 6)
-	g.held[c.Name] = size
-	c.Do = append(g.take(size), scenario.Step{Op: "hold"})
+	steps := g.take(g.size(1, 6))
+	g.held[c.Name] = steps[0].Size
+	c.Do = append(steps, scenario.Step{Op: "hold"})
 	g.holders = append(g.holders, c.Name)
 	return c
 }
@@ -243,6 +250,9 @@ func (g *generator) overflow(path string, also kernel.Bytes) {
 	holds := g.holds(path)
 	room := g.size(1, 6)
 	squeezed := g.chance(45)
+	if g.swaps { // the writer of a limit gives up on reclaim after 16 rounds, whatever there still is to swap out
+		squeezed = g.chance(10)
+	}
 	if !squeezed || g.chance(25) {
 		g.growers(path, holds, room)
 	}
@@ -259,8 +269,13 @@ func roundUp(b kernel.Bytes) kernel.Bytes {
 	return (b + step - 1) / step * step
 }
 
+func wholePages(b kernel.Bytes) kernel.Bytes { return b / (4 * kernel.KiB) * (4 * kernel.KiB) }
+
 // growers take more than there is room for.
 func (g *generator) growers(path string, holds, room kernel.Bytes) {
+	if g.grown != "" {
+		path = g.grown
+	}
 	n := 1
 	if g.chance(8) {
 		n = 2
@@ -270,10 +285,10 @@ func (g *generator) growers(path string, holds, room kernel.Bytes) {
 		if g.chance(30) {
 			p.OOMScoreAdj = g.between(-999, -300) // lives long enough to have several killed
 		}
-		want := room + kernel.Bytes(g.between(10, 100))*holds/100
+		want := wholePages(room + kernel.Bytes(g.between(10, 100))*holds/100)
 		p.Do = g.take(want)
 		p.Do = append(p.Do, scenario.Step{Op: "hold"})
-		if i > 0 && g.chance(60) {
+		if i > 0 && g.chance(75) {
 			p.After = append(p.After, "g1")
 		}
 		g.s.Processes = append(g.s.Processes, p)
@@ -293,34 +308,41 @@ func (g *generator) everybody() scenario.Names {
 // meddle changes things before the limit is lowered, or after somebody grew.
 func (g *generator) meddle(more bool) {
 	names := g.everybody()
-	who := func() string { return of(g.draw, g.holders...) }
-	killable := func(name string) bool {
-		return slices.ContainsFunc(g.s.Processes, func(p scenario.Process) bool { return p.Name == name && p.OOMScoreAdj != -1000 })
-	}
-	if !more && !g.chance(20) {
-		return
-	}
 	// who grows may kill those who hold: only what is squeezed is touched
-	if len(g.s.Processes) > 0 && slices.ContainsFunc(g.s.Processes, func(p scenario.Process) bool { return p.Name[0] == 'g' }) {
+	grows := slices.ContainsFunc(g.s.Processes, func(p scenario.Process) bool { return p.Name[0] == 'g' })
+	if grows || !more && !g.chance(20) {
 		return
 	}
 	add := func(d scenario.During) {
 		d.After = names
 		g.s.During = append(g.s.During, d)
 	}
-	if g.chance(35) {
-		if n := who(); killable(n) {
-			add(scenario.During{OOMScoreAdj: map[string]int{n: g.between(-999, 1000)}})
+	// a parent that stands still cannot say how its child has ended
+	var adjustable, alone []string
+	family := false
+	for _, p := range g.s.Processes {
+		if p.OOMScoreAdj != -1000 {
+			adjustable = append(adjustable, p.Name)
+		}
+		if !slices.ContainsFunc(p.Do, func(st scenario.Step) bool { return st.Op == "fork" }) {
+			alone = append(alone, p.Name)
+		} else {
+			family = true
 		}
 	}
-	if g.chance(20) {
-		add(scenario.During{Signal: map[string]string{who(): "SIGSTOP"}})
+	for range 2 {
+		if g.chance(30) {
+			add(scenario.During{OOMScoreAdj: map[string]int{of(g.draw, adjustable...): g.between(-999, 1000)}})
+		}
 	}
-	if g.chance(10) && len(g.s.Cgroups) > 0 {
+	if g.chance(20) && len(alone) > 0 {
+		add(scenario.During{Signal: map[string]string{of(g.draw, alone...): "SIGSTOP"}})
+	}
+	if g.chance(12) && len(g.s.Cgroups) > 0 && !family {
 		add(scenario.During{Freeze: of(g.draw, g.s.Cgroups...).Path})
 	}
-	if g.chance(8) {
-		add(scenario.During{Signal: map[string]string{who(): "SIGKILL"}})
+	if g.chance(8) && len(alone) > 1 {
+		add(scenario.During{Signal: map[string]string{of(g.draw, alone...): "SIGKILL"}})
 	}
 }
 
@@ -352,13 +374,19 @@ func (g *generator) nested() {
 		}
 		g.s.Cgroups = append(g.s.Cgroups, c)
 	}
+	// only a cgroup without children may have processes (cgroup v2)
+	leaves := slices.DeleteFunc(slices.Clone(paths), func(p string) bool {
+		return slices.ContainsFunc(paths, func(q string) bool { return strings.HasPrefix(q, p+"/") })
+	})
 	for range g.between(2, 5) {
-		g.hold(of(g.draw, paths...), 1)
+		g.hold(of(g.draw, leaves...), 1)
 	}
-	hit := of(g.draw, paths...)
-	if g.holds(hit) == 0 {
-		hit = of(g.draw, g.s.Processes...).Cgroup
+	// a limit that is hit, on the way from a process to the top
+	hit := of(g.draw, g.s.Processes...).Cgroup
+	for strings.Count(hit, "/") > 1 && g.chance(50) {
+		hit = hit[:strings.LastIndex(hit, "/")]
 	}
+	g.grown = of(g.draw, slices.DeleteFunc(slices.Clone(leaves), func(p string) bool { return p != hit && !strings.HasPrefix(p, hit+"/") })...)
 	g.overflow(hit, 0)
 	// limits elsewhere, with room to spare
 	for i := range g.s.Cgroups {

@@ -9,8 +9,9 @@ import (
 // with oomlab chaos (docs/model.md). Amounts are in pages.
 
 // drift is how far a stressor's own resident set may be from the one that was
-// measured: the Go runtime touches a page or two after the stressor has counted.
-var drift = Range{-2, 6}
+// measured: the Go runtime touches a page or two after the stressor has counted,
+// and starts a thread more in one of a hundred processes.
+var drift = Range{-2, 14}
 
 // perFork is what a stressor has more, resident and charged, for each child
 // that it has forked.
@@ -93,6 +94,11 @@ func (p *proc) idleCharge() Range {
 // kernel memory.
 func (w *world) slack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)-1) + 12 }
 
+// swapSlack is how much swap may be left unused when the OOM killer is called:
+// pages that are on their way are charged to memory still (the swap cache), and
+// reclaim gives up before they have got there.
+const swapSlack = 160
+
 // score is what oom_badness() says of the process.
 func (w *world) score(p *proc, total kernel.Pages) Range {
 	adj := p.adj
@@ -110,7 +116,7 @@ func (w *world) score(p *proc, total kernel.Pages) Range {
 }
 
 func (w *world) pageTables(p *proc) Range {
-	t := exactly(p.base.PgTable).plus(tables(p.anon.plus(p.shm)))
+	t := exactly(p.base.PgTable).widen(2, 0).plus(tables(p.anon.plus(p.shm)))
 	if p.freed {
 		t.Hi++
 	}
@@ -122,6 +128,9 @@ func (w *world) pageTables(p *proc) Range {
 // lag behind: see docs/model.md.
 func (w *world) read(p *proc) Range {
 	truth := p.resident()
+	if p.fresh {
+		truth.Lo = min(truth.Lo, kernel.Pages(0))
+	}
 	swaps := w.swapFor(p.p.Cgroup) > 0
 	switch {
 	case w.m.Badness == kernel.ReadsExact:
@@ -145,6 +154,9 @@ func (w *world) read(p *proc) Range {
 // the batch: of pages that came one by one on one CPU, whole batches are read.
 func (w *world) readBatches(p *proc, truth Range, swaps bool) Range {
 	batch := max(32, 2*kernel.Pages(w.m.CPUs)) // compute_batch_value() in lib/percpu_counter.c
+	if p.fresh {
+		return truth
+	}
 	oneByOne := p.p.Launch.OneCPU && p.base.Batched != nil && !p.p.IsCommand()
 	if !oneByOne || p.freed || swaps {
 		cpus := kernel.Pages(max(1, w.m.CPUs))

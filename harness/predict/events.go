@@ -399,6 +399,7 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 		}
 		p := w.find(s.p.p.Name)
 		s.took(p, g)
+		p.fresh = p.pc == 0 && p.anon.Lo <= 0 && p.shm.Lo <= 0
 		if g.Hi > 0 {
 			p.rest, p.partial = s.want.minus(g).floor(0), true
 			p.pc = s.until - 1
@@ -412,6 +413,7 @@ func (w *world) finish(segs []segment) {
 	for _, s := range segs {
 		p := w.find(s.p.p.Name)
 		s.took(p, s.want)
+		p.fresh = false
 		p.pc, p.rest, p.partial = s.until, Range{}, false
 	}
 }

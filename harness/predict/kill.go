@@ -150,7 +150,7 @@ func (w *world) choose(step Step, candidates []candidate) []*world {
 			w.doubts = "more than a few processes score alike"
 			break
 		}
-		out = append(out, w.clone().kill(step, c))
+		out = append(out, w.clone().kill(step, c)...)
 	}
 	return out
 }
@@ -161,7 +161,7 @@ func (w *world) allocating(step Step, candidates []candidate) []*world {
 	var out []*world
 	for _, c := range candidates {
 		if c.p != nil && slices.Contains(step.Trigger, c.name) {
-			out = append(out, w.clone().kill(step, c))
+			out = append(out, w.clone().kill(step, c)...)
 		}
 	}
 	return append(out, w.choose(step, candidates)...)
@@ -169,25 +169,65 @@ func (w *world) allocating(step Step, candidates []candidate) []*world {
 
 // kill follows oom_kill_process(): the victim and, where memory.oom.group says
 // so, everybody in the group who is not exempt.
-func (w *world) kill(step Step, c candidate) *world {
+func (w *world) kill(step Step, c candidate) []*world {
 	step.Victims = []string{c.name}
 	if c.p == nil {
 		w.steps = append(w.steps, step)
 		w.doubts = c.name + " is not the scenario's and may be killed"
 		w.stuck = true
-		return w
+		return []*world{w}
 	}
 	step.Group = w.group(c.p.p.Cgroup, step.OOMMemcg)
-	victims := []int{w.index(c.name)}
-	if step.Group != "" {
-		rest := w.groupMembers(step.Group, victims[0])
-		victims = append(victims, rest...)
+	first := w.index(c.name)
+	if step.Group == "" {
+		return []*world{w.bury(step, first)}
 	}
-	for _, i := range victims[1:] {
+	members := w.groupMembers(step.Group, first)
+	// A child dies with its parent. Whether it is gone by the time the kernel
+	// comes to it is for the scheduler to say.
+	before := []int{first}
+	var certain []int
+	for _, i := range members {
+		if w.takenAlong(i, before) {
+			continue
+		}
+		certain = append(certain, i)
+		before = append(before, i)
+	}
+	out := []*world{w.clone().bury(step, first, certain...)}
+	if len(certain) < len(members) {
+		out = append(out, w.clone().bury(step, first, members...))
+		if len(certain)+1 < len(members) {
+			for _, i := range members {
+				if !slices.Contains(certain, i) {
+					one := slices.DeleteFunc(slices.Clone(members), func(k int) bool { return k == i })
+					out = append(out, w.clone().bury(step, first, one...))
+				}
+			}
+		}
+	}
+	return out
+}
+
+// takenAlong reports whether the end of one of the processes is that of process
+// i too.
+func (w *world) takenAlong(i int, by []int) bool {
+	p := &w.procs[i]
+	return slices.ContainsFunc(by, func(k int) bool {
+		q := &w.procs[k]
+		return p.p.Parent == q.p.Name || q.sharer && q.p.Parent == p.p.Name
+	})
+}
+
+// bury makes the step's victims of processes: the chosen one first.
+func (w *world) bury(step Step, chosen int, rest ...int) *world {
+	step.Victims = slices.Clip(step.Victims)
+	for _, i := range rest {
 		step.Victims = append(step.Victims, w.procs[i].p.Name)
 	}
 	w.steps = append(w.steps, step)
-	for _, i := range victims {
+	w.die(&w.procs[chosen])
+	for _, i := range rest {
 		w.die(&w.procs[i])
 	}
 	return w
@@ -353,7 +393,10 @@ func (w *world) signal(name string, sig int) {
 // invokes the OOM killer itself until the usage fits.
 func (w *world) squeeze(dir string) []*world {
 	use, limit := w.usage(dir), w.capacity(dir)
-	over, fits := use.Lo > limit.Hi, use.Hi <= limit.Lo
+	// reclaim that has to swap is given up after MAX_RECLAIM_RETRIES rounds,
+	// though there may be more to swap out
+	unswapped := limit.shift(-w.swapFor(dir))
+	over, fits := use.Lo > limit.Hi, use.Hi <= unswapped.Lo
 	if fits {
 		w.squeezed = nil
 		return []*world{w}

@@ -32,6 +32,7 @@ type proc struct {
 	partial bool
 	anon    Range // taken by steps, charged and scored
 	shm     Range // the same of shared memory, which has a counter of its own
+	fresh   bool  // may not have come as far as its first step
 	freed   bool  // has given some of it back
 	forks   int   // children that it has forked
 	sharer  bool  // of its parent's memory
@@ -130,7 +131,11 @@ func (w *world) capacity(dir string) Range {
 	if c == nil || c.Max == nil {
 		return exactly(1 << 50)
 	}
-	return exactly(w.limit(dir)).widen(w.slack(), 0)
+	slack := w.slack()
+	if w.swapFor(dir) > 0 {
+		slack += swapSlack
+	}
+	return exactly(w.limit(dir)).widen(slack, 0)
 }
 
 // limit is how much a limited cgroup may hold, swap included, in pages.

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -177,10 +178,17 @@ func (j *joined) task(t *evidence.Task) predict.Task {
 }
 
 // replayedLog: given the log's own table and the size of the domain as the log
-// prints it, the model chooses whom the summary names.
+// prints it, the model chooses whom the summary names. The table does not say
+// who was reaped (MMF_OOM_SKIP); but as long as a victim is neither reaped nor
+// gone, the scan is given up and nothing is printed.
 func (j *joined) replayedLog() Claim {
 	n, wrong := 0, ""
+	reaped := map[int]bool{}
 	for _, r := range j.log.reports {
+		before := maps.Clone(reaped)
+		for _, k := range r.Kills {
+			reaped[k.PID] = true
+		}
 		if !r.Complete || r.ContextPID == nil || r.AllocatingTask || len(r.Tasks) == 0 {
 			continue
 		}
@@ -188,7 +196,7 @@ func (j *joined) replayedLog() Claim {
 		candidates := r.Candidates(j.pageSize())
 		tasks := make([]predict.Task, len(candidates))
 		for i, c := range candidates {
-			tasks[i] = predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj}
+			tasks[i] = predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj, Skip: before[c.PID] || before[r.Tasks[i].TGID]}
 		}
 		c, _ := predict.Choose(tasks, j.logTotal(r), j.rules())
 		if c < 0 || candidates[c].PID != *r.ContextPID && r.Tasks[c].TGID != *r.ContextPID {
