@@ -44,14 +44,14 @@ func kubernetesOf(r kernel.Report) *Kubernetes {
 	case r.OOMMemcg == "":
 	case limit == nil:
 		k.Limit = ""
+	case limit.ContainerID != "" && limit.ContainerID == k.Node:
+		k.Limit = "node"
 	case limit.ContainerID != "":
-		k.Limit = "container"
+		k.Limit, k.ContainerID, k.Runtime = "container", limit.ContainerID, limit.Runtime
 	case limit.PodUID != "":
 		k.Limit = "pod"
 	case limit.Limit != "":
 		k.Limit = limit.Limit
-	case limit.Node != "":
-		k.Limit = "node"
 	}
 	return k
 }

@@ -74,6 +74,20 @@ func TestWhoseLimit(t *testing.T) {
 	}
 }
 
+// TestTheLimitOfANodeThatIsAContainer: docker update --memory of a kind node.
+func TestTheLimitOfANodeThatIsAContainer(t *testing.T) {
+	node := "/docker/" + strings.Repeat("fedcba9876543210", 4)
+	log := strings.ReplaceAll(kubeLog, "=/kubepods.slice", "="+node+"/kubelet/kubepods.slice")
+	container := log[strings.Index(log, "oom_memcg=")+len("oom_memcg=") : strings.Index(log, ",task_memcg=")]
+	e := one(t, strings.Replace(log, "oom_memcg="+container, "oom_memcg="+node, 1), explain.Options{})
+	if k := e.Kubernetes; k == nil || k.Limit != "node" || k.QoS != "Burstable" || "/docker/"+k.Node != node {
+		t.Errorf("%+v, want the limit of the node", k)
+	}
+	if want := "The node fedcba987654, which is a container, reached its limit"; !strings.HasPrefix(e.Why, want) {
+		t.Errorf("%q does not begin with %q", e.Why, want)
+	}
+}
+
 func TestParseChangeNamesTheMistake(t *testing.T) {
 	for in, want := range map[string]string{
 		"limit":                        "write victim.oom_score_adj=-500",

@@ -40,7 +40,7 @@ type Part struct {
 // uses of memory by no process, and what there is to know about them. Names are
 // those of memory.stat and of show_mem().
 var uses = map[string]string{
-	"shmem":              "tmpfs, shared memory, memfd: only swap takes it; a kill frees it only with its last user or file",
+	"shmem":              "tmpfs, shared memory, memfd: only swap takes it",
 	"page cache":         "files: given back when asked, unless dirty, locked or protected",
 	"dirty":              "page cache that must be written first",
 	"writeback":          "page cache that is being written",

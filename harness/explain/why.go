@@ -90,7 +90,10 @@ func (e *Explanation) event() string {
 		if m := e.Memory; m != nil && m.Size != nil {
 			limit += " of " + e.bytes(*m.Size)
 		}
-		return fmt.Sprintf("%s%s reached %s%s.", name, e.pod(), limit, asked)
+		if pod := e.pod(); pod != "" {
+			name = pod
+		}
+		return fmt.Sprintf("%s reached %s%s.", name, limit, asked)
 	}
 	what := "The machine"
 	switch r.Constraint {
@@ -112,26 +115,26 @@ func (e *Explanation) event() string {
 	return fmt.Sprintf("%s ran out of memory%s%s.", what, size, asked)
 }
 
-// pod is the cgroup in the words of Kubernetes.
+// pod is the cgroup in the words of Kubernetes; empty: it is none of its.
 func (e *Explanation) pod() string {
 	k := e.Kubernetes
-	if k == nil || k.Limit == "" {
+	if k == nil {
 		return ""
 	}
 	switch k.Limit {
 	case "container":
 		if k.PodUID == "" {
-			return " (a container)"
+			return fmt.Sprintf("The container %.12s", k.ContainerID)
 		}
-		return fmt.Sprintf(" (a container of the %s pod %s)", k.QoS, k.PodUID)
+		return fmt.Sprintf("The container %.12s of the %s pod %s", k.ContainerID, k.QoS, k.PodUID)
 	case "pod":
-		return fmt.Sprintf(" (the %s pod %s, all of its containers together)", k.QoS, k.PodUID)
+		return fmt.Sprintf("The %s pod %s, all of its containers together,", k.QoS, k.PodUID)
 	case "qos":
-		return fmt.Sprintf(" (all %s pods of the node together)", k.QoS)
+		return fmt.Sprintf("The %s pods of the node, all of them together,", k.QoS)
 	case "kubepods":
-		return " (all pods of the node together)"
+		return "The pods of the node, all of them together,"
 	case "node":
-		return " (a node that is a container)"
+		return fmt.Sprintf("The node %.12s, which is a container,", k.Node)
 	}
 	return ""
 }
