@@ -150,6 +150,10 @@ func read(r kernel.Report, o Options) (*input, error) {
 	if v := e.Victim; v.SacrificeChild {
 		in.note("%s (pid %d) was chosen and its child died in its place; kernels from 5.1 on kill whom they choose.", in.victim.Comm, in.victim.PID)
 	}
+	if file := in.filePages(); file > 0 {
+		in.note("Of what %s held, %s were pages of files. They are anonymous memory here: page cache would be given back under pressure.",
+			in.victim.Comm, file.Bytes(o.PageSize).Human())
+	}
 	in.size()
 	switch r.Constraint {
 	case "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY":
@@ -160,6 +164,22 @@ func read(r kernel.Report, o Options) (*input, error) {
 
 func (in *input) note(format string, args ...any) {
 	in.notes = append(in.notes, fmt.Sprintf(format, args...))
+}
+
+// filePages is how much of the victim's memory was pages of files, if that was
+// an eighth or more.
+func (in *input) filePages() kernel.Pages {
+	file := kernel.Pages(0)
+	switch v := in.e.Victim; {
+	case in.victim.RSSFile != nil:
+		file = *in.victim.RSSFile
+	case v.FileRSSKB != nil:
+		file = kernel.Pages(min(*v.FileRSSKB, 1<<50) * 1024 / uint64(in.o.PageSize))
+	}
+	if file < in.victim.RSS/8 {
+		return 0
+	}
+	return file
 }
 
 // fromKillLine is a row of the table made of the "Killed process" line.
