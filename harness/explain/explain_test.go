@@ -79,15 +79,14 @@ func TestRecordedLogsSayWhatTheKernelComputed(t *testing.T) {
 	for _, file := range runs {
 		run, _ := filepath.Rel(recordings, filepath.Dir(file))
 		t.Run(run, func(t *testing.T) {
+			type kill struct {
+				Victim     struct{ PID int }
+				Points     int64
+				TotalPages kernel.Pages `json:"total_pages"`
+			}
 			var seen struct {
 				Kernel struct{ Release string }
-				Kills  []struct {
-					Victim      struct{ PID int }
-					Points      int64
-					TotalPages  kernel.Pages `json:"total_pages"`
-					Group       string
-					OOMScoreAdj int `json:"oom_score_adj"`
-				}
+				Kills  []kill
 			}
 			result, err := os.ReadFile(file)
 			if err != nil {
@@ -101,15 +100,7 @@ func TestRecordedLogsSayWhatTheKernelComputed(t *testing.T) {
 				if e.Victim == nil {
 					continue
 				}
-				i := slices.IndexFunc(seen.Kills, func(k struct {
-					Victim      struct{ PID int }
-					Points      int64
-					TotalPages  kernel.Pages `json:"total_pages"`
-					Group       string
-					OOMScoreAdj int `json:"oom_score_adj"`
-				}) bool {
-					return k.Victim.PID == e.Victim.PID
-				})
+				i := slices.IndexFunc(seen.Kills, func(k kill) bool { return k.Victim.PID == e.Victim.PID })
 				if i < 0 {
 					t.Errorf("eBPF did not see the kill of pid %d", e.Victim.PID)
 					continue
@@ -125,11 +116,12 @@ func TestRecordedLogsSayWhatTheKernelComputed(t *testing.T) {
 				if e.TotalPages == nil || j < 0 || e.Ranking[j].Points == nil || !exact {
 					continue
 				}
+				if strings.Contains(e.Victim.Message, "oom_kill_allocating_task") {
+					continue // no scores were computed
+				}
 				// the table is printed after the choice, and counters may move
 				if got := *e.Ranking[j].Points; got < kill.Points-4 || got > kill.Points+4 {
-					if !slices.Contains([]string{"7.3/system-allocating-task-dies"}, run) {
-						t.Errorf("%d points from the table, the kernel had %d", got, kill.Points)
-					}
+					t.Errorf("%d points from the table, the kernel had %d", got, kill.Points)
 				}
 				compared++
 			}
