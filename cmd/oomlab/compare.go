@@ -74,7 +74,7 @@ Exit status:
 	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "`DIR` where the run directories are made")
 	flags.IntVar(&f.parallel, "parallel", 0, "run `N` VMs side by side (default as many as there is room for)")
 	flags.BoolVar(&f.hostOOM, "allow-host-oom", false, "let host run this machine out of memory")
-	f.output = output(cmd, "text", "json", "markdown")
+	f.output = output(cmd, "text", "json", "markdown", "html")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing of progress")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show every change and all that was not the same every time")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -114,6 +114,7 @@ type comparison struct {
 	scenarios []chosen
 	runs      []columnRun
 	broken    []string
+	command   []string // that makes the comparison again
 	places    []string // names of columns in the order in which they were named
 	named     bool     // and that order is kept
 }
@@ -134,7 +135,7 @@ func (a *app) compareAll(ctx context.Context, f compareFlags, args []string) (er
 	if err := f.check(); err != nil {
 		return err
 	}
-	c := &comparison{app: a, f: f}
+	c := &comparison{app: a, f: f, command: compareCommand(f, args)}
 	var baseline *compare.Matrix
 	if f.baseline != "" && !f.update {
 		if baseline, err = readBaseline(f.baseline); err != nil {
@@ -183,6 +184,24 @@ func (a *app) compareAll(ctx context.Context, f compareFlags, args []string) (er
 		return status(exitFail)
 	}
 	return nil
+}
+
+// compareCommand is the command that makes a comparison again.
+func compareCommand(f compareFlags, args []string) []string {
+	out := []string{"oomlab", "compare"}
+	if len(f.kernels) > 0 {
+		out = append(out, "--kernels", strings.Join(f.kernels, ","))
+	}
+	if f.repeat > 1 {
+		out = append(out, "--repeat", fmt.Sprint(f.repeat))
+	}
+	if f.cgroup != 0 {
+		out = append(out, "--cgroup", fmt.Sprint(f.cgroup))
+	}
+	if f.bisect {
+		out = append(out, "--bisect")
+	}
+	return append(out, args...)
 }
 
 // readBaseline reads a baseline; nil when there is none yet.
@@ -336,6 +355,8 @@ func (c *comparison) print(show report.Comparison) error {
 		return report.CompareJSON(c.out, show)
 	case "markdown":
 		return report.CompareMarkdown(c.out, show)
+	case "html":
+		return report.CompareHTML(c.out, show, c.command)
 	}
 	return report.CompareText(c.out, show, report.Options{Colour: c.terminal(), Verbose: c.f.verbose, Width: c.outWidth()})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/report"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -22,26 +23,32 @@ func (a *app) reportCommand() *cobra.Command {
 		Use:   "report RUN...",
 		Short: "judge recorded runs again and show them",
 		Long: `Judge recorded runs again and show them. A run is its directory, or the
-directory's name or number below --runs-dir. The record is not changed.
+directory's name or number below --runs-dir; a directory that holds run
+directories is all of them. The record is not changed.
+
+html is one file that needs no network, for a run or for many; ktap is what the
+kernel's own tests print; markdown is for the summary of a CI step.
 
 With -o json each run is printed as its result.json has it, byte for byte. The
 exit status is that of the worst verdict.`,
 		Example: `  oomlab report runs/0142-memcg-adj-outweighs-size
-  oomlab report -v 142`,
+  oomlab report -v 142
+  oomlab report -o html runs > report.html`,
 		Args: wants(1, -1, "a run directory"),
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are looked for")
-	format := output(cmd, "text", "json", "junit")
+	format := output(cmd, "text", "json", "junit", "ktap", "markdown", "html")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show everything")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		var all []verdict.Result
 		var words []verdict.Word
-		for i, arg := range args {
-			dir, err := findRun(runsDir, arg)
-			if err != nil {
-				return err
-			}
+		var subjects []report.Subject
+		dirs, err := findRuns(runsDir, args)
+		if err != nil {
+			return err
+		}
+		for i, dir := range dirs {
 			in, err := load(dir)
 			if err != nil {
 				return err
@@ -49,6 +56,10 @@ exit status is that of the worst verdict.`,
 			r := verdict.Judge(in)
 			all, words = append(all, r), append(words, r.Verdict)
 			switch format.value {
+			case "html":
+				var samples []evidence.Event
+				samples, err = loadSamples(dir)
+				subjects = append(subjects, report.Subject{Input: in, Result: r, Samples: samples})
 			case "json":
 				err = report.Document(a.out, r)
 			case "text":
@@ -61,10 +72,18 @@ exit status is that of the worst verdict.`,
 				return err
 			}
 		}
-		if format.value == "junit" {
-			if err := report.JUnit(a.out, all); err != nil {
-				return err
-			}
+		switch format.value {
+		case "junit":
+			err = report.JUnit(a.out, all)
+		case "ktap":
+			err = report.KTAP(a.out, all)
+		case "markdown":
+			err = report.Markdown(a.out, all)
+		case "html":
+			err = report.HTML(a.out, fmt.Sprintf("oomlab: %d runs", len(subjects)), subjects)
+		}
+		if err != nil {
+			return err
 		}
 		return done(statusOfVerdict(verdict.Worst(words...)))
 	}
@@ -81,6 +100,44 @@ func load(dir string) (verdict.Input, error) {
 		return in, fmt.Errorf("%s: %w", dir, err)
 	}
 	return in, nil
+}
+
+// loadSamples reads the timeline of a run; a run that was skipped has none, and
+// not every recording keeps it.
+func loadSamples(dir string) ([]evidence.Event, error) {
+	f, err := os.Open(filepath.Join(dir, verdict.SamplesFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	samples, err := evidence.Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return samples, nil
+}
+
+// findRuns finds what findRun does, and in a directory that holds run
+// directories those.
+func findRuns(runsDir string, args []string) ([]string, error) {
+	var out []string
+	for _, arg := range args {
+		if runs, is, err := recordedIn(arg); err != nil {
+			return nil, err
+		} else if is && runs.name == "" {
+			out = append(out, runs.dirs...)
+			continue
+		}
+		dir, err := findRun(runsDir, arg)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, dir)
+	}
+	return out, nil
 }
 
 // findRun finds a run directory by its path, or by its name or number below

@@ -52,6 +52,9 @@ type observer struct {
 	in  verdict.Input
 	r   verdict.Result
 	run Run
+	// copies: one of several copies of a process was killed. How many of them die
+	// is chance, so nothing is counted.
+	copies bool
 }
 
 func (o *observer) say(a Aspect, subject, value string) {
@@ -93,15 +96,27 @@ func (o *observer) kills() {
 	o.say(Panicked, "", "none")
 	var order, logged []string
 	for _, k := range o.r.Kills {
+		o.copies = o.copies || o.of(k.Victim.Process) != k.Victim.Process
 		order = append(order, o.victim(k))
 		logged = append(logged, fmt.Sprintf("%s x%d", o.victim(k), k.Logged))
 	}
+	if o.copies {
+		order = slices.Compact(order)
+	}
 	o.say(Order, "", cmp.Or(strings.Join(order, ", "), nobody))
 	slices.Sort(order)
+	if o.copies {
+		order = slices.Compact(order)
+	}
 	o.say(Victims, "", cmp.Or(strings.Join(order, ", "), nobody))
-	slices.Sort(logged)
-	o.say(Logged, "", cmp.Or(strings.Join(logged, ", "), "none"))
+	if !o.copies {
+		slices.Sort(logged)
+		o.say(Logged, "", cmp.Or(strings.Join(logged, ", "), "none"))
+	}
 	for _, name := range slices.Sorted(maps.Keys(o.r.Exits)) {
+		if o.of(name) != name {
+			continue
+		}
 		e := o.r.Exits[name]
 		o.say(Exits, name, cmp.Or(e.Signal, fmt.Sprintf("exit code %d", e.Code)))
 	}
@@ -116,7 +131,7 @@ func (o *observer) kills() {
 	if first.TotalPages != nil {
 		o.count(Domain, "", float64(*first.TotalPages))
 	}
-	if n, known := o.freed(); known {
+	if n, known := o.freed(); known && !o.copies {
 		o.count(Freed, "", float64(n))
 	}
 }
@@ -125,7 +140,11 @@ func (o *observer) kills() {
 // from run to run.
 func (o *observer) victim(k verdict.Kill) string {
 	if k.Victim.Process != "" {
-		return o.of(k.Victim.Process)
+		name := o.of(k.Victim.Process)
+		if name != k.Victim.Process {
+			name += " (copies)"
+		}
+		return name
 	}
 	return "a stranger (" + k.Victim.Comm + ")"
 }
@@ -163,7 +182,9 @@ func (o *observer) scores() {
 	if len(o.r.Scoreboard) == 0 {
 		return
 	}
-	o.say(Decisions, "", fmt.Sprint(len(o.r.Scoreboard)))
+	if !o.copies {
+		o.say(Decisions, "", fmt.Sprint(len(o.r.Scoreboard)))
+	}
 	var scan []string
 	for _, row := range o.r.Scoreboard[0] {
 		if row.Process == "" || o.of(row.Process) != row.Process {
@@ -193,7 +214,7 @@ func (o *observer) counters() {
 			if !slices.Contains(names[base], name) {
 				names[base] = append(names[base], name)
 			}
-			if (file == "vmstat" || file == "memory.events /") && (name == "oom_kill" || name == "oom_group_kill") {
+			if !o.copies && (file == "vmstat" || file == "memory.events /") && (name == "oom_kill" || name == "oom_group_kill") {
 				o.count(Counter, file+" "+name, float64(values[name].Delta()))
 			}
 		}
