@@ -109,6 +109,7 @@ type generator struct {
 	held    map[string]kernel.Bytes
 	kids    int
 	swaps   bool
+	barrier string // whom holders wait for
 	grown   string // where those are who grow; "": where the limit is
 }
 
@@ -164,8 +165,11 @@ func (g *generator) hold(cgroup string, n int) {
 		if g.chance(10) {
 			p.UID = 1000
 		}
-		if g.chance(25) && len(g.holders) > 0 { // else they start as soon as they can
-			p.After = scenario.Names{of(g.draw, g.holders...)}
+		if g.chance(20) && len(g.holders) > 0 { // it and those after it wait for the last one
+			g.barrier = g.holders[len(g.holders)-1]
+		}
+		if g.barrier != "" {
+			p.After = scenario.Names{g.barrier}
 		}
 		g.holders = append(g.holders, name)
 		child := g.child(&p)
@@ -426,13 +430,17 @@ func (g *generator) system() {
 			killable++
 		}
 	}
-	for range g.between(1, 3) {
+	for i := range g.between(1, 3) {
 		if killable--; killable < 0 {
 			return
 		}
-		g.s.During = append(g.s.During, scenario.During{After: g.everybody(), Delay: 250 * time.Millisecond, Sysrq: "f"})
+		g.s.During = append(g.s.During, scenario.During{After: g.everybody(), Delay: pressing(i), Sysrq: "f"})
 	}
 }
+
+// pressing is when sysrq-f is pressed for the i-th time: a victim has to be gone
+// before the next is looked for.
+func pressing(i int) time.Duration { return time.Duration(i+1) * 250 * time.Millisecond }
 
 // fill takes the machine's memory until somebody has to die.
 func (g *generator) fill(place func() string) {
@@ -493,7 +501,7 @@ func (g *generator) qos() {
 		}
 		return
 	}
-	for range g.between(1, 2) {
-		g.s.During = append(g.s.During, scenario.During{After: all, Delay: 250 * time.Millisecond, Sysrq: "f"})
+	for i := range g.between(1, 2) {
+		g.s.During = append(g.s.During, scenario.During{After: all, Delay: pressing(i), Sysrq: "f"})
 	}
 }

@@ -73,6 +73,9 @@ func (p *proc) charge() Range {
 	for range p.forks {
 		c = c.plus(perFork).plus(forkCharge)
 	}
+	if p.fresh {
+		c.Lo = 0
+	}
 	return c
 }
 
@@ -84,15 +87,15 @@ func (p *proc) idleCharge() Range {
 	b := p.base
 	known := b.Anon + b.PgTable + kernel.Pages(b.Threads)*threadCost/2
 	if over := b.Charged - known; over >= -24 && over <= 80 && !p.p.IsCommand() {
-		return exactly(known).widen(6, 10)
+		return exactly(known).widen(1, 2)
 	}
 	return exactly(b.Charged).widen(b.Charged/4, b.Charged/4+32)
 }
 
 // slack is what may be charged to a cgroup whose limit is hit without being
-// anybody's: batches that other CPUs took while the stocks were drained, and
-// kernel memory.
-func (w *world) slack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)-1) + 12 }
+// anybody's: batches that other CPUs took while the stocks were drained, kernel
+// memory, and a thread more than was expected.
+func (w *world) slack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)-1) + 32 }
 
 // swapSlack is how much swap may be left unused when the OOM killer is called:
 // pages that are on their way are charged to memory still (the swap cache), and
@@ -158,13 +161,22 @@ func (w *world) readBatches(p *proc, truth Range, swaps bool) Range {
 		return truth
 	}
 	oneByOne := p.p.Launch.OneCPU && p.base.Batched != nil && !p.p.IsCommand()
-	if !oneByOne || p.freed || swaps {
+	if oneByOne && p.freed && !swaps {
+		// pages are given back in batches of their own, and leave any remainder
+		kept := p.base.File + p.base.Shmem - *p.base.Batched
+		r := truth.shift(-kept).widen(batch-1, batch-1)
+		if p.shm.Hi > 0 {
+			r = r.widen(batch-1, batch-1)
+		}
+		return r
+	}
+	if !oneByOne || swaps {
 		cpus := kernel.Pages(max(1, w.m.CPUs))
 		if p.p.Launch.OneCPU {
 			cpus = 1
 		}
 		r := truth.widen((batch-1)*cpus*3, 0)
-		if p.freed || swaps || cpus > 1 {
+		if swaps || cpus > 1 {
 			r.Hi += (batch - 1) * cpus
 		}
 		return r

@@ -37,6 +37,8 @@ type Rules struct {
 	RootBonus bool
 	// PageSize of the machine; zero means 4096.
 	PageSize kernel.Bytes
+
+	mistake mistake
 }
 
 // RulesFor says how a kernel scores. An unknown (zero) version scores as a
@@ -58,7 +60,7 @@ func Points(t Task, total kernel.Pages, r Rules) int64 {
 	if t.Skip || t.Adj == AdjMin {
 		return Never
 	}
-	points := Holds(t, r) + int64(t.Adj)*(int64(total)/1000)
+	points := Holds(t, r) + r.adjustment(t.Adj, total)
 	if r.FloorOne && points < 1 {
 		return 1
 	}
@@ -72,7 +74,10 @@ func Holds(t Task, r Rules) int64 {
 	if size <= 0 {
 		size = kernel.DefaultPageSize
 	}
-	pages := int64(t.RSS) + int64(t.Swap) + int64(t.PgTables/size)
+	pages := int64(t.RSS) + int64(t.Swap)
+	if r.mistake != noPageTables {
+		pages += int64(t.PgTables / size)
+	}
 	if r.RootBonus && t.Root {
 		pages -= pages * 3 / 100
 	}
@@ -88,7 +93,7 @@ func Choose(tasks []Task, total kernel.Pages, r Rules) (index int, points int64)
 	index, points = -1, Never
 	for i, t := range tasks {
 		p := Points(t, total, r)
-		if p == Never || p < points || (r.FirstOfEqual && p == points) {
+		if p == Never || p < points || (r.firstWins() && p == points) {
 			continue
 		}
 		index, points = i, p

@@ -40,7 +40,7 @@ func (w *world) launch(p *proc) {
 	w.joined++
 	p.phase, p.pc, p.rest, p.order = running, 0, Range{}, w.joined
 	p.anon, p.shm, p.cache, p.partial, p.stuck = Range{}, Range{}, Range{}, false, false
-	p.freed, p.forks = false, 0
+	p.freed, p.forks, p.fresh = false, 0, true
 	if p.p.IsCommand() {
 		p.cache.Hi = programText
 	}
@@ -61,14 +61,14 @@ func (w *world) instant() bool {
 		}
 		steps := p.p.Profile.Steps
 		if p.pc >= len(steps) {
-			p.phase = holding
+			p.phase, p.fresh = holding, false
 			return true
 		}
 		s := steps[p.pc]
 		amount := exactly(kernel.Bytes(s.Bytes).Pages(w.m.PageSize))
 		switch s.Op {
 		case profile.Hold:
-			p.phase = holding
+			p.phase, p.fresh = holding, false
 			return true
 		case profile.Exit:
 			p.phase, p.ends = ended, Ends{Code: s.Code}
@@ -116,13 +116,7 @@ func (p *proc) release(amount Range) {
 }
 
 // took adds to what a segment's process has taken.
-func (s segment) took(p *proc, g Range) {
-	if s.shm {
-		p.shm = p.shm.plus(g)
-	} else {
-		p.anon = p.anon.plus(g)
-	}
-}
+func (s segment) took(p *proc, g Range) { s.set(p, s.has(p).plus(g)) }
 
 func (w *world) gone(name string) bool {
 	p := w.find(name)
@@ -256,14 +250,7 @@ func (w *world) grow(segs []segment) []*world {
 		o := overflow{dir: dir, room: w.capacity(dir).minus(w.usage(dir))}
 		total := func(f func(segment, float64) kernel.Pages) func(float64) kernel.Pages {
 			return func(t float64) kernel.Pages {
-				var sum kernel.Pages
-				for _, s := range segs {
-					if inside(s.p.p.Cgroup, dir) {
-						g := f(s, t)
-						sum += g + g/perTable
-					}
-				}
-				return sum
+				return w.grown(dir, segs, func(s segment) kernel.Pages { return f(s, t) })
 			}
 		}
 		o.early = when(total(segment.most), o.room.Lo+1)
@@ -300,6 +287,42 @@ func (w *world) grow(segs []segment) []*world {
 		}
 	}
 	return append(out, unlikely...)
+}
+
+// grown is by how much the segments fill a domain, when each would take what f
+// says: in a domain of its own below, no more than there is room for.
+func (w *world) grown(dir string, segs []segment, f func(segment) kernel.Pages) kernel.Pages {
+	var sum kernel.Pages
+	below := map[string][]segment{}
+	for _, s := range segs {
+		if !inside(s.p.p.Cgroup, dir) {
+			continue
+		}
+		if child := w.limitBelow(dir, s.p.p.Cgroup); child != "" {
+			below[child] = append(below[child], s)
+			continue
+		}
+		g := f(s)
+		sum += g + g/perTable
+	}
+	for child, segs := range below {
+		room := w.capacity(child).minus(w.usage(child)).Hi
+		sum += min(w.grown(child, segs, f), max(room, 0))
+	}
+	return sum
+}
+
+// limitBelow is the limited cgroup below dir and nearest to it that path is in;
+// empty if there is none.
+func (w *world) limitBelow(dir, path string) string {
+	best := ""
+	for i := range w.cgroups {
+		c := &w.cgroups[i]
+		if c.Max != nil && c.Path != dir && inside(path, c.Path) && inside(c.Path, dir) && (best == "" || len(c.Path) < len(best)) {
+			best = c.Path
+		}
+	}
+	return best
 }
 
 // nearest drops limits that cannot be the first to be hit because another one,
@@ -385,8 +408,15 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 		}
 	}
 	var triggers []string
+	growers := 0
+	for i, s := range segs {
+		if inside(s.p.p.Cgroup, o.dir) && grown[i].Hi > 0 {
+			growers++
+		}
+	}
 	for i, s := range segs {
 		g := grown[i]
+		alone := growers == 1 && g.Hi > 0 && inside(s.p.p.Cgroup, o.dir)
 		if inside(s.p.p.Cgroup, o.dir) {
 			// all of them together have just filled the room
 			others := sum.minus(Range{g.Hi, g.Lo})
@@ -398,21 +428,62 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 			}
 		}
 		p := w.find(s.p.p.Name)
+		if !p.partial {
+			p.goal = s.has(p).plus(s.want)
+		}
 		s.took(p, g)
-		p.fresh = p.pc == 0 && p.anon.Lo <= 0 && p.shm.Lo <= 0
+		p.fresh = p.fresh && g.Lo <= 0 && !alone
+		if alone {
+			w.fit(s, p, o.dir)
+		}
 		if g.Hi > 0 {
-			p.rest, p.partial = s.want.minus(g).floor(0), true
+			p.rest, p.partial = p.goal.minus(s.has(p)).floor(0), true
 			p.pc = s.until - 1
 		}
 	}
 	return triggers
 }
 
+// fit works out from the other end what the only process that grows in a full
+// domain has: all that the others have not. What was uncertain about it before
+// does not matter then.
+func (w *world) fit(s segment, p *proc, dir string) {
+	before := s.has(p)
+	s.set(p, Range{})
+	left := w.capacity(dir).minus(w.usage(dir)) // with page tables, which go with what is taken
+	has := Range{left.Lo - tables(left).Hi, left.Hi - tables(left).Lo}
+	has = Range{max(has.Lo, before.Lo), min(has.Hi, before.Hi)}
+	if has.Lo > has.Hi {
+		has = before // the bounds of others are too narrow; leave it alone
+	}
+	s.set(p, has)
+}
+
+// has is what a process has of the kind that a segment takes.
+func (s segment) has(p *proc) Range {
+	if s.shm {
+		return p.shm
+	}
+	return p.anon
+}
+
+func (s segment) set(p *proc, r Range) {
+	if s.shm {
+		p.shm = r
+	} else {
+		p.anon = r
+	}
+}
+
 // finish lets every segment come to its end.
 func (w *world) finish(segs []segment) {
 	for _, s := range segs {
 		p := w.find(s.p.p.Name)
-		s.took(p, s.want)
+		if p.partial {
+			s.set(p, p.goal)
+		} else {
+			s.took(p, s.want)
+		}
 		p.fresh = false
 		p.pc, p.rest, p.partial = s.until, Range{}, false
 	}

@@ -23,6 +23,25 @@ type candidate struct {
 	order int
 }
 
+// equals reports whether two candidates have the same score whatever it is:
+// they use the same memory.
+func (c candidate) equals(o candidate) bool {
+	if c.p == nil || o.p == nil {
+		return false
+	}
+	return c.p.sharer && c.p.p.Parent == o.name || o.p.sharer && o.p.p.Parent == c.name ||
+		c.p.sharer && o.p.sharer && c.p.p.Parent == o.p.p.Parent && c.name != o.name
+}
+
+// preferred reports which of two equals is chosen, see [Choose]: the one that is
+// scanned later.
+func (w *world) preferred(c, than candidate) bool {
+	if w.rules.firstWins() {
+		return c.order < than.order
+	}
+	return c.order > than.order
+}
+
 // oom follows out_of_memory(): panic_on_oom, then oom_kill_allocating_task, then
 // select_bad_process(). It returns the worlds that may follow, the likeliest
 // first.
@@ -143,7 +162,7 @@ func (w *world) choose(step Step, candidates []candidate) []*world {
 	}
 	var out []*world
 	for _, c := range candidates {
-		if c.score.Hi < floor {
+		if c.score.Hi < floor || slices.ContainsFunc(candidates, func(o candidate) bool { return c.equals(o) && w.preferred(o, c) }) {
 			continue
 		}
 		if len(out) == maxForks {
@@ -182,40 +201,51 @@ func (w *world) kill(step Step, c candidate) []*world {
 	if step.Group == "" {
 		return []*world{w.bury(step, first)}
 	}
-	members := w.groupMembers(step.Group, first)
-	// A child dies with its parent. Whether it is gone by the time the kernel
-	// comes to it is for the scheduler to say.
-	before := []int{first}
-	var certain []int
-	for _, i := range members {
-		if w.takenAlong(i, before) {
-			continue
+	// A child dies with its parent: by its death signal, before the kernel comes
+	// to it. Who shares memory with a member is killed without a word, and again
+	// with the group unless it has gone by then.
+	var certain, doubtful []int
+	for _, i := range w.groupMembers(step.Group, first) {
+		switch before := append(slices.Clip(certain), first); {
+		case w.sharesWith(i, before):
+			doubtful = append(doubtful, i)
+		case w.childOf(i, before):
+		default:
+			certain = append(certain, i)
 		}
-		certain = append(certain, i)
-		before = append(before, i)
 	}
 	out := []*world{w.clone().bury(step, first, certain...)}
-	if len(certain) < len(members) {
-		out = append(out, w.clone().bury(step, first, members...))
-		if len(certain)+1 < len(members) {
-			for _, i := range members {
-				if !slices.Contains(certain, i) {
-					one := slices.DeleteFunc(slices.Clone(members), func(k int) bool { return k == i })
-					out = append(out, w.clone().bury(step, first, one...))
-				}
-			}
-		}
+	if listed := w.inPlanOrder(certain); !slices.Equal(listed, certain) {
+		// who waits for others joins some time between those who do not
+		out = append(out, w.clone().bury(step, first, listed...))
+	}
+	if len(doubtful) > 0 {
+		all := w.groupMembers(step.Group, first)
+		all = slices.DeleteFunc(all, func(i int) bool { return !slices.Contains(certain, i) && !slices.Contains(doubtful, i) })
+		out = append(out, w.clone().bury(step, first, all...))
 	}
 	return out
 }
 
-// takenAlong reports whether the end of one of the processes is that of process
-// i too.
-func (w *world) takenAlong(i int, by []int) bool {
+// inPlanOrder sorts processes as they would have joined their cgroups had none
+// waited for another.
+func (w *world) inPlanOrder(all []int) []int {
+	return slices.SortedStableFunc(slices.Values(all), func(a, b int) int {
+		return cmp.Or(cmp.Compare(w.scan(w.procs[a].p.Cgroup), w.scan(w.procs[b].p.Cgroup)), cmp.Compare(a, b))
+	})
+}
+
+// childOf reports whether process i was forked by one of the others.
+func (w *world) childOf(i int, of []int) bool {
+	return slices.ContainsFunc(of, func(k int) bool { return w.procs[i].p.Parent == w.procs[k].p.Name })
+}
+
+// sharesWith reports whether process i uses the memory of one of the others.
+func (w *world) sharesWith(i int, of []int) bool {
 	p := &w.procs[i]
-	return slices.ContainsFunc(by, func(k int) bool {
+	return slices.ContainsFunc(of, func(k int) bool {
 		q := &w.procs[k]
-		return p.p.Parent == q.p.Name || q.sharer && q.p.Parent == p.p.Name
+		return p.sharer && p.p.Parent == q.p.Name || q.sharer && q.p.Parent == p.p.Name
 	})
 }
 
@@ -242,6 +272,9 @@ func (w *world) index(name string) int {
 func (w *world) group(path, dir string) string {
 	best := ""
 	for _, c := range w.cgroups {
+		if w.rules.mistake == groupNotInherited && c.Path != path {
+			continue
+		}
 		if c.OOMGroup && inside(path, c.Path) && inside(c.Path, dir) && (best == "" || len(c.Path) < len(best)) {
 			best = c.Path
 		}
@@ -312,6 +345,11 @@ func (w *world) sooner(delayMS int64) bool {
 	return true
 }
 
+// sysrqApart is how far apart two sysrq-f must be, in milliseconds: a worker of
+// the kernel's carries them out, one for all that came meanwhile, and it does
+// not wait for a victim to be gone.
+const sysrqApart = 100
+
 func (w *world) do(d plan.During) []*world {
 	for name, adj := range d.OOMScoreAdj {
 		if p := w.find(name); p != nil {
@@ -338,6 +376,10 @@ func (w *world) do(d plan.During) []*world {
 		w.doubts = "swapoff brings pages back in an order that depends on timing"
 	}
 	if d.Sysrq == "f" {
+		if w.pressed && d.DelayMS-w.pressedMS < sysrqApart {
+			w.doubts = "two sysrq-f come so close that the second may find the victim of the first"
+		}
+		w.pressed, w.pressedMS = true, d.DelayMS
 		return w.oom("", nil, true)
 	}
 	for _, cw := range d.Writes {

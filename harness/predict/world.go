@@ -30,6 +30,7 @@ type proc struct {
 	pc      int   // index of the step it is at
 	rest    Range // what is left of that step, in pages, if partial
 	partial bool
+	goal    Range // what anon or shm will be when the segment is done, if partial
 	anon    Range // taken by steps, charged and scored
 	shm     Range // the same of shared memory, which has a counter of its own
 	fresh   bool  // may not have come as far as its first step
@@ -65,6 +66,9 @@ type world struct {
 	stuck    bool // nobody could be killed
 	doubts   string
 	squeezed *string // a cgroup whose limit was just lowered
+	// sysrq-f was pressed, with this delay
+	pressed   bool
+	pressedMS int64
 }
 
 func (w *world) clone() *world {
@@ -124,8 +128,13 @@ func (w *world) capacity(dir string) Range {
 		// what may go on allocating there is atomic, and little.
 		free := w.m.MemAvailable.Pages(page)
 		most := max(free+free/32, w.m.MemFree.Pages(page)-w.m.WatermarkMin/2)
-		swap := w.swapOn.Pages(page)
-		return Range{free - free/16 - 2*w.m.WatermarkMin, most}.shift(swap)
+		least := free - free/16 - 2*w.m.WatermarkMin
+		if w.m.MemFree > w.m.MemAvailable {
+			// Next to nothing can be reclaimed, and the allocator gives up at the
+			// min watermarks: within 1300 pages in a fresh guest.
+			least = max(least, w.m.MemFree.Pages(page)-w.m.WatermarkMin-2000)
+		}
+		return Range{least, most}.shift(w.swapOn.Pages(page))
 	}
 	c := w.cgroup(dir)
 	if c == nil || c.Max == nil {
