@@ -55,7 +55,7 @@ test-kernels-short: build ## a few scenarios on every kernel, for CI
 
 bench: build ## boot, restore, a whole scenario, the parser, the model; in one run
 	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./harness/target/vm ./harness/lab
-	$(GO) test -run '^$$' -bench . ./harness/kernel ./harness/predict ./stressor
+	$(GO) test -run '^$$' -bench . -timeout 30m ./harness/kernel ./harness/explain ./harness/predict ./stressor
 
 fuzz: ## every fuzz target for FUZZTIME=10m
 	@for target in $$(grep -rhoE '^func Fuzz[A-Za-z]+' --include='*_test.go' . | cut -c6- | sort -u); do \
