@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,7 @@ import (
 // compareFlags are the flags of oomlab compare.
 type compareFlags struct {
 	kernels          []string
+	modules          string
 	runsDir          string
 	baseline         string
 	update           bool
@@ -66,6 +68,7 @@ Exit status:
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringSliceVar(&f.kernels, "kernels", nil, "`KERNELS`, separated by commas")
+	flags.StringVar(&f.modules, "modules", "", "`DIR` of the modules of a bzImage (default modules beside it)")
 	flags.IntVar(&f.repeat, "repeat", 1, "run everything `N` times, to tell differences from noise")
 	flags.StringVar(&f.baseline, "baseline", "", "save the comparison in `FILE`, or check against it")
 	flags.BoolVar(&f.update, "update-baseline", false, "save it even if there is one already")
@@ -98,6 +101,8 @@ func (f compareFlags) check() error {
 		return &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", f.parallel), "leave it out for as many as there is room for"}
 	case f.cgroup < 0 || f.cgroup > 2:
 		return &mistake{fmt.Sprintf("--cgroup %d: there are versions 1 and 2", f.cgroup), ""}
+	case f.modules != "" && !slices.ContainsFunc(f.kernels, isImage):
+		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own", "name one among --kernels"}
 	case f.update && f.baseline == "":
 		return &mistake{"--update-baseline: of which file?", "name it with --baseline FILE"}
 	case f.quiet && f.verbose && f.output.value == "text":
@@ -117,11 +122,13 @@ type comparison struct {
 	command   []string // that makes the comparison again
 	places    []string // names of columns in the order in which they were named
 	named     bool     // and that order is kept
+	watching  atomic.Pointer[live]
 }
 
 // column is a kernel that runs are made on.
 type column struct {
 	name string
+	spec string // as it was asked for
 	lab  *lab.Lab
 }
 

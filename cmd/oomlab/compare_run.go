@@ -131,14 +131,17 @@ func (c *comparison) open(ctx context.Context, spec string) error {
 	if spec == hostKernel {
 		o.Target, o.Kernel, o.CgroupVersion = "local", "", 0
 	}
+	if c.f.modules != "" && isImage(spec) {
+		o.Kernel = kernels.WithModules(spec, c.f.modules)
+	}
 	if !c.f.quiet {
-		o.Log = c.say
+		o.Log = c.tell
 	}
 	l, err := lab.Open(o)
 	if err != nil {
 		return err
 	}
-	col := column{name: hostKernel, lab: l}
+	col := column{name: hostKernel, spec: spec, lab: l}
 	if spec != hostKernel {
 		k, err := l.Kernel(ctx)
 		if err != nil {
@@ -157,7 +160,7 @@ func (c *comparison) open(ctx context.Context, spec string) error {
 // columnFor names the column of a kernel: its series, or its version where
 // another kernel of that series is there, or the file it is in.
 func (c *comparison) columnFor(spec string, k kernels.Kernel) string {
-	if strings.ContainsRune(spec, '/') || isRegular(spec) {
+	if isImage(spec) {
 		return filepath.Base(filepath.Dir(spec)) + "/" + filepath.Base(spec)
 	}
 	if strings.Count(spec, ".") < 2 {
@@ -217,7 +220,11 @@ func (c *comparison) carryOut(ctx context.Context, cells []cell) error {
 		tasks[i] = task{lab: x.column.lab, job: job, label: fmt.Sprintf("%s on %s", job.Scenario.Name, x.column.name)}
 	}
 	l := c.show(len(tasks), c.f.quiet)
-	defer l.close()
+	c.watching.Store(l)
+	defer func() {
+		c.watching.Store(nil)
+		l.close()
+	}()
 	var failed error
 	err := carryOut(ctx, tasks, c.f.parallel, l, nil, func(i int, r verdict.Result) {
 		run, err := c.observe(r)
@@ -231,6 +238,15 @@ func (c *comparison) carryOut(ctx context.Context, cells []cell) error {
 		}
 	})
 	return errors.Join(err, failed)
+}
+
+// tell says what takes time, above what is drawn again and again.
+func (c *comparison) tell(text string) {
+	if l := c.watching.Load(); l != nil {
+		l.say(text)
+		return
+	}
+	c.say(text)
 }
 
 // observe reads a run's directory again: its result alone does not have what
@@ -249,7 +265,10 @@ func (c *comparison) again(x cell) []string {
 	if x.column.name == hostKernel {
 		out = append(out, "--target", "local")
 	} else {
-		out = append(out, "--target", "vm", "--kernel", x.column.name)
+		out = append(out, "--target", "vm", "--kernel", x.column.spec)
+		if c.f.modules != "" && isImage(x.column.spec) {
+			out = append(out, "--modules", c.f.modules)
+		}
 	}
 	if c.f.cgroup != 0 {
 		out = append(out, "--cgroup", fmt.Sprint(c.f.cgroup))

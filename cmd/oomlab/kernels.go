@@ -1,26 +1,27 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 )
 
 func (a *app) kernelsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kernels",
-		Short: "the kernels that VMs boot: list them, fetch them",
+		Short: "the kernels that VMs boot: list, fetch and prune them",
 		Long: `The kernels that VMs boot. They come from the Debian archive by this machine's
 own apt and mirror, signatures checked, into a cache of their own; nothing of
 the machine's apt is changed. Any bzImage can be booted with --kernel PATH.`,
 	}
-	cmd.AddCommand(a.kernelsList(), a.kernelsFetch(), a.kernelsPath())
+	cmd.AddCommand(a.kernelsList(), a.kernelsFetch(), a.kernelsPrune(), a.kernelsPath())
 	return cmd
 }
 
@@ -29,49 +30,142 @@ func (a *app) kernelOptions() kernels.Options {
 }
 
 func (a *app) kernelsList() *cobra.Command {
-	var offered bool
-	cmd := &cobra.Command{Use: "list", Short: "list the cached kernels, or those that can be fetched", Args: wants(0, 0, "")}
-	cmd.Flags().BoolVar(&offered, "offered", false, "those that the mirror offers")
+	var offered, cached bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "list the cached kernels and those that can be fetched",
+		Long: `List the cached kernels and, of each series in each suite, the newest that the
+mirror offers. What it offers is asked once, with --offered, and remembered.`,
+		Args: wants(0, 0, ""),
+	}
+	cmd.Flags().SortFlags = false
+	cmd.Flags().BoolVar(&offered, "offered", false, "ask the mirror what it offers")
+	cmd.Flags().BoolVar(&cached, "cached", false, "only those that are cached")
 	format := output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if offered && cached {
+			return &mistake{"--offered and --cached contradict each other", ""}
+		}
 		if offered {
-			return a.listOffered(cmd.Context(), format.value)
-		}
-		all, err := kernels.List(a.kernelOptions())
-		if err != nil {
-			return err
-		}
-		if format.value == "json" {
-			return lines(a, all)
-		}
-		if len(all) == 0 {
-			fmt.Fprintln(a.out, "no kernel is cached; oomlab kernels fetch 6.12 gets one")
-			return nil
-		}
-		return table(a.out, func(row func(...string)) {
-			row("VERSION", "RELEASE", "SOURCE", "IMAGE")
-			for _, k := range all {
-				row(k.Version.String(), k.Release, k.Source, k.Image)
+			if _, err := kernels.Offered(cmd.Context(), a.kernelOptions()); err != nil {
+				return err
 			}
-		})
+		}
+		return a.listKernels(format.value, cached)
 	}
 	return cmd
 }
 
-func (a *app) listOffered(ctx context.Context, format string) error {
-	all, err := kernels.Offered(ctx, a.kernelOptions())
+// kernelRow is one kernel of the list: cached, offered, or both.
+type kernelRow struct {
+	Version string         `json:"version"`
+	Release string         `json:"release"`
+	State   string         `json:"state"` // cached, offered
+	Suite   string         `json:"suite,omitempty"`
+	Size    kernel.Bytes   `json:"size"` // on the disk, or of the download
+	Source  string         `json:"source,omitempty"`
+	Image   string         `json:"image,omitempty"`
+	Lacks   []string       `json:"lacks,omitempty"`
+	version kernel.Version // what it is sorted by
+}
+
+func (a *app) listKernels(format string, cachedOnly bool) error {
+	all, err := kernels.List(a.kernelOptions())
 	if err != nil {
 		return err
 	}
-	if format == "json" {
-		return lines(a, all)
+	var rows []kernelRow
+	for _, k := range all {
+		rows = append(rows, kernelRow{Version: k.Version.String(), Release: k.Release, State: "cached", Size: k.Size(), Source: k.Source, Image: k.Image, version: k.Version})
 	}
-	return table(a.out, func(row func(...string)) {
-		row("VERSION", "RELEASE", "SUITE", "SIZE", "LACKS")
-		for _, o := range all {
-			row(o.Version.String(), o.Release, o.Suite, o.Size.Human(), strings.Join(o.Lacks, ", "))
+	var asked time.Time
+	if !cachedOnly {
+		var offers []kernels.Offer
+		if offers, asked, err = kernels.Remembered(a.kernelOptions()); err != nil {
+			return err
+		}
+		for _, o := range offers {
+			if i := slices.IndexFunc(rows, func(r kernelRow) bool { return r.Release == o.Release }); i >= 0 {
+				rows[i].Suite = strings.TrimPrefix(rows[i].Suite+", "+o.Suite, ", ")
+				continue
+			}
+			rows = append(rows, kernelRow{Version: o.Version.String(), Release: o.Release, State: "offered", Suite: o.Suite, Size: o.Size, Lacks: o.Lacks, version: o.Version})
+		}
+	}
+	slices.SortStableFunc(rows, func(x, y kernelRow) int { return x.version.Compare(y.version) })
+	if format == "json" {
+		return lines(a, rows)
+	}
+	if len(rows) == 0 {
+		fmt.Fprintln(a.out, "no kernel is cached; oomlab kernels fetch 6.12 gets one")
+		return nil
+	}
+	err = table(a.out, func(row func(...string)) {
+		row("VERSION", "RELEASE", "STATE", "SIZE", "SUITE")
+		for _, r := range rows {
+			where := r.Suite
+			if where == "" {
+				where = r.Source
+			}
+			if len(r.Lacks) > 0 {
+				where += " (without " + strings.Join(r.Lacks, ", ") + ")"
+			}
+			row(r.Version, r.Release, r.State, r.Size.Human(), where)
 		}
 	})
+	if err != nil || cachedOnly {
+		return err
+	}
+	note := "the mirror was not asked what it offers; --offered asks it"
+	if !asked.IsZero() {
+		note = fmt.Sprintf("what the mirror offered on %s; --offered asks it again", asked.Format(time.DateOnly))
+	}
+	_, err = fmt.Fprintln(a.out, "\n"+note)
+	return err
+}
+
+func (a *app) kernelsPrune() *cobra.Command {
+	var p kernels.PruneOptions
+	cmd := &cobra.Command{
+		Use:   "prune [VERSION...]",
+		Short: "remove kernels from the cache",
+		Long: `Remove kernels from the cache: those that are named, or else what nothing asks
+for any more: older versions of a series, entries that cannot be read, downloads
+that were cut short.`,
+		Example: `  oomlab kernels prune --dry-run
+  oomlab kernels prune 6.16 6.17`,
+		Args: wants(0, -1, ""),
+	}
+	cmd.Flags().SortFlags = false
+	cmd.Flags().BoolVar(&p.All, "all", false, "every kernel")
+	cmd.Flags().BoolVar(&p.DryRun, "dry-run", false, "only say what would be removed")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if p.All && len(args) > 0 {
+			return &mistake{"oomlab kernels prune: --all and names contradict each other", ""}
+		}
+		for _, spec := range args {
+			if err := checkVersion(spec); err != nil {
+				return err
+			}
+		}
+		p.Specs = args
+		gone, err := kernels.Prune(cmd.Context(), p, a.kernelOptions())
+		verb, total := "removed", kernel.Bytes(0)
+		if p.DryRun {
+			verb = "would remove"
+		}
+		for _, g := range gone {
+			total += g.Size
+			fmt.Fprintf(a.out, "%s %s (%s): %s\n", verb, g.Name, g.Size.Human(), g.Why)
+		}
+		if err == nil && len(gone) == 0 {
+			fmt.Fprintln(a.out, "nothing to remove")
+		} else if len(gone) > 1 {
+			fmt.Fprintf(a.out, "%s in all\n", total.Human())
+		}
+		return err
+	}
+	return cmd
 }
 
 // lines prints values as JSON, one a line.
@@ -88,8 +182,10 @@ func lines[T any](a *app, all []T) error {
 
 func (a *app) kernelsFetch() *cobra.Command {
 	return &cobra.Command{
-		Use:     "fetch VERSION...",
-		Short:   "download kernels into the cache",
+		Use:   "fetch VERSION...",
+		Short: "download kernels into the cache",
+		Long: `Download kernels into the cache, two at a time. A download that was cut short
+goes on where it stopped when it is asked for again.`,
 		Example: "  oomlab kernels fetch 5.10 6.1 6.12",
 		Args:    wants(1, -1, "a kernel such as 6.12"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -98,16 +194,13 @@ func (a *app) kernelsFetch() *cobra.Command {
 					return err
 				}
 			}
-			var errs []error
-			for _, spec := range args {
-				k, err := kernels.Fetch(cmd.Context(), spec, a.kernelOptions())
-				if err != nil {
-					errs = append(errs, err)
-					continue
+			all, err := kernels.FetchAll(cmd.Context(), args, a.kernelOptions())
+			for i, k := range all {
+				if k.Release != "" {
+					fmt.Fprintf(a.out, "%s: %s (%s, %s)\n", args[i], k.Release, k.Source, k.Size().Human())
 				}
-				fmt.Fprintf(a.out, "%s: %s (%s)\n", spec, k.Release, k.Source)
 			}
-			return errors.Join(errs...)
+			return err
 		},
 	}
 }

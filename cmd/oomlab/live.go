@@ -19,7 +19,8 @@ import (
 // again; elsewhere nothing but what is said and what has ended, line by line.
 type live struct {
 	say   func(string) // a whole line that stays
-	term  io.Writer    // nil: not a terminal
+	plain func(string) // the same where nothing is drawn
+	term  io.Writer    // nil: not a terminal, or nothing is drawn any more
 	width func() int
 	total int
 
@@ -46,7 +47,7 @@ const redraw = 200 * time.Millisecond
 
 // show begins to show total runs. quiet shows nothing.
 func (a *app) show(total int, quiet bool) *live {
-	l := &live{say: a.say, total: total, began: time.Now(), busy: map[int]*underway{}, over: make(chan struct{})}
+	l := &live{say: a.say, plain: a.say, total: total, began: time.Now(), busy: map[int]*underway{}, over: make(chan struct{})}
 	f, ok := a.err.(*os.File)
 	if quiet || !ok || os.Getenv("TERM") == "dumb" || !isTerminal(f) || total < 2 {
 		return l
@@ -80,12 +81,17 @@ func (l *live) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.wipe()
+	l.term = nil
 }
 
 // above prints lines that stay above those that are drawn again.
 func (l *live) above(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.term == nil {
+		l.plain(text)
+		return
+	}
 	l.wipe()
 	fmt.Fprintln(l.term, text)
 	l.draw()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -22,17 +23,19 @@ import (
 
 // runFlags are the flags of oomlab run.
 type runFlags struct {
-	target, output         *choice
-	kernel, runsDir, junit string
-	cgroup                 int
-	repeat, parallel       int
-	hostOOM, allowSkip     bool
-	quiet, verbose         bool
-	failFast               bool
+	target, output     *choice
+	kernel, modules    string
+	runsDir, junit     string
+	html               string
+	cgroup             int
+	repeat, parallel   int
+	hostOOM, allowSkip bool
+	quiet, verbose     bool
+	failFast           bool
 }
 
 // repeatable are the flags that the command which repeats a run must have.
-var repeatable = []string{"target", "kernel", "cgroup", "allow-host-oom"}
+var repeatable = []string{"target", "kernel", "modules", "cgroup", "allow-host-oom"}
 
 const defaultRunsDir = "runs"
 
@@ -66,6 +69,7 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags.SortFlags = false
 	flags.Var(f.target, "target", "where it runs; chosen for each scenario when not given")
 	flags.StringVar(&f.kernel, "kernel", "", "`KERNEL` of the VM: 6.12, an exact release, or a path to a bzImage\n(default the newest cached one)")
+	flags.StringVar(&f.modules, "modules", "", "`DIR` of the modules of a bzImage (default modules beside it)")
 	flags.IntVar(&f.cgroup, "cgroup", 0, "cgroup `VERSION` of the VM, 1 or 2, where a scenario does not say")
 	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "`DIR` where the run directories are made")
 	flags.IntVar(&f.repeat, "repeat", 1, "run everything `N` times and compare")
@@ -73,7 +77,8 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags.BoolVar(&f.hostOOM, "allow-host-oom", false, "let the local target run this machine out of memory")
 	flags.BoolVar(&f.allowSkip, "allow-skip", false, "a scenario that cannot run here counts as passed")
 	flags.BoolVar(&f.failFast, "fail-fast", false, "stop at the first run that does not pass")
-	f.output = output(cmd, "text", "json", "junit")
+	f.output = output(cmd, "text", "json", "junit", "ktap", "markdown", "html")
+	flags.StringVar(&f.html, "html", "", "write an HTML report to `FILE` as well")
 	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to `FILE` as well")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing of progress, and little of what passed")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show everything, events as they happen included")
@@ -111,11 +116,16 @@ func (f runFlags) check() error {
 		return &mistake{"--kernel is for VMs; the local target runs on this machine's kernel", "leave out --target local"}
 	case f.target.value == "local" && f.cgroup != 0:
 		return &mistake{"--cgroup is for VMs; the local target has this machine's version", "leave out --target local"}
+	case f.modules != "" && !isImage(f.kernel):
+		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own", "name one with --kernel PATH"}
 	case f.target.value == "vm" && f.hostOOM:
 		return &mistake{"--allow-host-oom is for the local target; a VM may always run out of memory", ""}
 	}
 	return checkKernel(f.kernel)
 }
+
+// isImage reports whether a kernel is a file.
+func isImage(spec string) bool { return strings.ContainsRune(spec, '/') || isRegular(spec) }
 
 // checkKernel refuses what cannot name a kernel, before anything is downloaded.
 func checkKernel(spec string) error {
@@ -142,12 +152,22 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 	if f.cgroup != 0 && f.target.value == "" {
 		f.target.value = "vm" // only there can it be chosen
 	}
-	progress := a.say
-	if f.quiet {
-		progress = func(string) {}
+	var watching *live
+	progress := func(text string) {
+		switch {
+		case f.quiet:
+		case watching != nil:
+			watching.say(text) // above what is drawn again and again
+		default:
+			a.say(text)
+		}
+	}
+	image := f.kernel
+	if f.modules != "" {
+		image = kernels.WithModules(f.kernel, f.modules)
 	}
 	laboratory, err := lab.Open(lab.Options{
-		Target: f.target.value, Kernel: f.kernel, CgroupVersion: f.cgroup, AllowHostOOM: f.hostOOM,
+		Target: f.target.value, Kernel: image, CgroupVersion: f.cgroup, AllowHostOOM: f.hostOOM,
 		RunsDir: f.runsDir, Parallel: f.parallel, Log: progress,
 	})
 	if err != nil {
@@ -166,8 +186,10 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 			jobs = append(jobs, c.Job)
 		}
 	}
-	p := &printer{app: a, flags: f, rounds: f.repeat, each: len(all)}
+	watching = a.show(len(jobs), f.quiet || f.verbose)
+	p := &printer{app: a, flags: f, rounds: f.repeat, each: len(all), live: watching}
 	err = errors.Join(p.carryOut(ctx, laboratory, jobs), laboratory.Close())
+	watching.close()
 	verdicts := p.end()
 	if err != nil {
 		return err // some run has no verdict, which is worse than a bad one
@@ -181,6 +203,7 @@ type printer struct {
 	flags        runFlags
 	rounds, each int // jobs are rounds of each scenarios
 
+	live    *live
 	results []verdict.Result
 	stopped bool // by --fail-fast
 	failed  error
@@ -193,16 +216,13 @@ func (p *printer) options() report.Options {
 // carryOut makes the runs. Its error is why some have no result.
 func (p *printer) carryOut(ctx context.Context, l *lab.Lab, jobs []lab.Job) error {
 	p.results = make([]verdict.Result, len(jobs))
-	if len(jobs) == 1 {
-		r, err := l.RunOne(ctx, jobs[0], p.event)
-		if r.Verdict != "" {
-			p.ended(0, r)
-		}
-		return err
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	err := l.Run(ctx, jobs, func(i int, r verdict.Result) {
+	tasks := make([]task, len(jobs))
+	for i, j := range jobs {
+		tasks[i] = task{lab: l, job: j, label: j.Scenario.Name}
+	}
+	err := carryOut(ctx, tasks, p.flags.parallel, p.live, p.event, func(i int, r verdict.Result) {
 		if p.stopped {
 			return // it was cut short, and shows nothing
 		}
@@ -233,7 +253,7 @@ func (p *printer) ended(i int, r verdict.Result) {
 	switch single := len(p.results) == 1; {
 	case p.flags.output.value == "json":
 		err = report.JSON(p.out, []verdict.Result{r})
-	case p.flags.output.value == "junit":
+	case p.flags.output.value != "text":
 	case p.flags.verbose, single && !p.flags.quiet:
 		err = report.Text(p.out, r, p.options())
 		if !single {
@@ -261,16 +281,47 @@ func (p *printer) end() error {
 	if p.flags.junit != "" {
 		p.failed = errors.Join(p.failed, writeFile(p.flags.junit, func(w io.Writer) error { return report.JUnit(w, finished) }))
 	}
-	switch {
-	case p.flags.output.value == "junit":
-		p.failed = errors.Join(p.failed, report.JUnit(p.out, finished))
-	case p.flags.output.value == "text" && len(p.results) > 1:
-		p.failed = errors.Join(p.failed, p.summary(finished))
+	if p.flags.html != "" {
+		p.failed = errors.Join(p.failed, writeFile(p.flags.html, func(w io.Writer) error { return p.page(w, finished) }))
 	}
+	var err error
+	switch p.flags.output.value {
+	case "junit":
+		err = report.JUnit(p.out, finished)
+	case "ktap":
+		err = report.KTAP(p.out, finished)
+	case "markdown":
+		err = report.Markdown(p.out, finished)
+	case "html":
+		err = p.page(p.out, finished)
+	case "text":
+		if len(p.results) > 1 {
+			err = p.summary(finished)
+		}
+	}
+	p.failed = errors.Join(p.failed, err)
 	if p.failed != nil {
 		return p.failed
 	}
 	return done(statusOfVerdict(verdict.Worst(words...)))
+}
+
+// page writes the runs as HTML, with all that their directories hold.
+func (p *printer) page(w io.Writer, finished []verdict.Result) error {
+	var all []report.Subject
+	for _, r := range finished {
+		dir := filepath.Join(p.flags.runsDir, r.Run)
+		in, err := load(dir)
+		if err != nil {
+			return err
+		}
+		samples, err := loadSamples(dir)
+		if err != nil {
+			return err
+		}
+		all = append(all, report.Subject{Input: in, Result: r, Samples: samples})
+	}
+	return report.HTML(w, fmt.Sprintf("oomlab: %d runs", len(all)), all)
 }
 
 func (p *printer) summary(finished []verdict.Result) error {
@@ -293,8 +344,8 @@ func (p *printer) summary(finished []verdict.Result) error {
 }
 
 // event shows what happens while it happens.
-func (p *printer) event(e evidence.Event) {
-	if !p.flags.verbose {
+func (p *printer) event(_ int, e evidence.Event) {
+	if !p.flags.verbose || len(p.results) > 1 {
 		return
 	}
 	if line := report.Event(e); line != "" {

@@ -65,9 +65,11 @@ func offers(ctx context.Context, names []string, o Options) ([]Offer, error) {
 		}
 		all = append(all, found...)
 	}
-	slices.SortStableFunc(all, compareOffers)
+	sortOffers(all)
 	return all, errors.Join(problems...)
 }
+
+func sortOffers(all []Offer) { slices.SortStableFunc(all, compareOffers) }
 
 // mirrors reads where the machine gets Debian from.
 func (o Options) mirrors() (mirrors, error) {

@@ -18,26 +18,18 @@ import (
 
 // install downloads the packages of an offer and puts the kernel into dir.
 func install(ctx context.Context, offer Offer, dir string, o Options) error {
-	a := &apt{config: filepath.Join(o.Dir, ".apt", offer.Suite, "apt.conf"), suite: offer.Suite}
-	debs := filepath.Join(dir, "debs")
-	if err := os.Mkdir(debs, 0o755); err != nil {
-		return err
-	}
-	argv := []string{"apt-get", "-q", "download"}
+	state := filepath.Join(o.Dir, ".apt", offer.Suite)
+	a := &apt{dir: state, config: filepath.Join(state, "apt.conf"), suite: offer.Suite}
 	e := entry{Suite: offer.Suite}
 	for _, p := range offer.parts {
 		e.Packages = append(e.Packages, p.name+"="+p.version)
 	}
-	// apt compares size and checksum with the signed lists.
-	if _, err := a.run(ctx, debs, append(argv, e.Packages...)...); err != nil {
-		return err
-	}
-	files, err := filepath.Glob(filepath.Join(debs, "*.deb"))
+	files, err := a.download(ctx, offer, o)
 	if err != nil {
 		return err
 	}
 	if len(files) != len(offer.parts) {
-		return fmt.Errorf("apt-get download left %d files where %d packages were asked for: %s", len(files), len(offer.parts), strings.Join(e.Packages, " "))
+		return fmt.Errorf("%d files were downloaded where %d packages were asked for: %s", len(files), len(offer.parts), strings.Join(e.Packages, " "))
 	}
 	for _, file := range files {
 		o.Progress("unpacking " + filepath.Base(file))
@@ -45,7 +37,7 @@ func install(ctx context.Context, offer Offer, dir string, o Options) error {
 			return fmt.Errorf("%s: %w", filepath.Base(file), err)
 		}
 	}
-	if err := os.RemoveAll(debs); err != nil {
+	if err := os.RemoveAll(o.debsDir(offer)); err != nil {
 		return err
 	}
 	if err := CheckImage(filepath.Join(dir, "vmlinuz")); err != nil {
@@ -151,9 +143,23 @@ func write(name string, r io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// fromFile is the kernel in a bzImage. Its modules are taken from the directory
-// modules beside it, or from the machine's own if that runs the same release.
-func fromFile(file string) (Kernel, error) {
+// WithModules is a spec for the bzImage at path with the modules in dir: what
+// make modules_install puts into lib/modules/RELEASE.
+func WithModules(path, dir string) string { return path + modulesOption + dir }
+
+const modulesOption = ",modules="
+
+// fromFile is the kernel in a bzImage. Its modules are in the directory that the
+// spec names, or else in a directory modules beside it, or they are the
+// machine's own if that runs the same release. A kernel without modules boots;
+// what needs one (zram, a swap disk) is then lacking.
+func fromFile(spec string) (Kernel, error) {
+	file, modules, named := strings.Cut(spec, modulesOption)
+	if named {
+		if _, err := os.Stat(filepath.Join(modules, "kernel")); err != nil {
+			return Kernel{}, unknownError{fmt.Errorf("modules %s: there is no directory kernel in it; name lib/modules/RELEASE as make modules_install writes it", modules)}
+		}
+	}
 	if err := CheckImage(file); err != nil {
 		return Kernel{}, err
 	}
@@ -170,6 +176,10 @@ func fromFile(file string) (Kernel, error) {
 		return Kernel{}, fmt.Errorf("%s: %w", file, err)
 	}
 	k := Kernel{Version: version, Release: release, Image: abs, Source: "file " + abs}
+	if named {
+		k.ModulesDir, err = filepath.Abs(modules)
+		return k, err
+	}
 	for _, dir := range []string{filepath.Join(filepath.Dir(abs), "modules"), "/lib/modules/" + release} {
 		if _, err := os.Stat(filepath.Join(dir, "kernel")); err == nil {
 			k.ModulesDir = dir

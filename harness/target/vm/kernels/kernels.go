@@ -171,7 +171,7 @@ func matches(spec string, v kernel.Version, release string) bool {
 //
 //	6.12                   the newest cached one of a series
 //	6.12.95, a release     just that one
-//	./arch/x86/boot/bzImage  a file; with a slash in it, or an existing one
+//	./arch/x86/boot/bzImage  a file; with a slash in it, or an existing one; see [WithModules]
 //	(empty)                the newest cached one, or else the machine's own Debian release's
 //
 // A kernel that is not cached is fetched.
@@ -180,7 +180,7 @@ func Resolve(ctx context.Context, spec string, o Options) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, err
 	}
-	if strings.ContainsRune(spec, '/') {
+	if strings.ContainsRune(spec, '/') || strings.Contains(spec, modulesOption) {
 		return fromFile(spec)
 	}
 	cached, err := List(o)
@@ -198,41 +198,6 @@ func Resolve(ctx context.Context, spec string, o Options) (Kernel, error) {
 		}
 	}
 	return Fetch(ctx, spec, o)
-}
-
-// Fetch downloads the newest kernel that spec means, unless that very one is
-// cached already. An empty spec is the machine's own Debian release's kernel.
-func Fetch(ctx context.Context, spec string, o Options) (Kernel, error) {
-	o, err := o.withDefaults()
-	if err != nil {
-		return Kernel{}, err
-	}
-	if spec != "" {
-		if _, err := kernel.ParseVersion(spec); err != nil {
-			return Kernel{}, unknownError{fmt.Errorf("kernel %w, or a path to a bzImage", err)}
-		}
-	}
-	unlock, err := cache.Lock(ctx, filepath.Join(o.Dir, ".lock"))
-	if err != nil {
-		return Kernel{}, fmt.Errorf("fetch kernel %s: %w", spec, err)
-	}
-	defer unlock()
-	cache.Sweep(o.Dir, sweepAge)
-
-	offer, err := find(ctx, spec, o)
-	if err != nil {
-		return Kernel{}, fmt.Errorf("fetch kernel %s: %w", spec, err)
-	}
-	dir := filepath.Join(o.Dir, offer.Release)
-	if k, err := load(dir); err == nil {
-		return k, nil
-	}
-	o.Progress(fmt.Sprintf("fetching %s from %s (%s)", offer.Package, offer.Suite, offer.Size.Human()))
-	err = cache.Publish(dir, func(tmp string) error { return install(ctx, offer, tmp, o) })
-	if err != nil {
-		return Kernel{}, fmt.Errorf("fetch kernel %s: %w", offer.Release, err)
-	}
-	return load(dir)
 }
 
 // Offered are the newest kernels of every series in every suite that the mirror
@@ -272,7 +237,7 @@ var homes = map[string][]string{
 }
 
 // find chooses the newest kernel that spec means.
-func find(ctx context.Context, spec string, o Options) (Offer, error) {
+func (l suiteLists) find(ctx context.Context, spec string, o Options) (Offer, error) {
 	first := []string{"trixie-backports"}
 	if spec == "" {
 		first = ownSuites()
@@ -283,7 +248,7 @@ func find(ctx context.Context, spec string, o Options) (Offer, error) {
 
 	var all []Offer
 	for _, group := range [][]string{first, rest} {
-		found, err := offers(ctx, group, o)
+		found, err := l.offers(ctx, group, o)
 		if len(all)+len(found) == 0 && err != nil {
 			// Asking a mirror that does not answer for eight more suites would
 			// only repeat the wait.

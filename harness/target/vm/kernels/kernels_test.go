@@ -50,6 +50,10 @@ func TestAKernelFromAFile(t *testing.T) {
 	if k, err := Resolve(t.Context(), image, Options{Dir: t.TempDir()}); err != nil || k.ModulesDir != filepath.Join(dir, "modules") {
 		t.Errorf("modules in %q, %v", k.ModulesDir, err)
 	}
+	writeFile(t, filepath.Join(dir, "mine", "kernel", "x.ko"), nil)
+	if k, err := Resolve(t.Context(), WithModules(image, filepath.Join(dir, "mine")), Options{Dir: t.TempDir()}); err != nil || k.ModulesDir != filepath.Join(dir, "mine") || k.Image != image {
+		t.Errorf("modules that are named: %+v, %v", k, err)
+	}
 	text := writeFile(t, filepath.Join(dir, "README"), []byte("This is no kernel."))
 	elf := writeFile(t, filepath.Join(dir, "vmlinux"), append([]byte("\x7fELF"), make([]byte, 2048)...))
 	short := writeFile(t, filepath.Join(dir, "short"), bzImage("6.18.0")[:0x300])
@@ -59,6 +63,8 @@ func TestAKernelFromAFile(t *testing.T) {
 		short:                      "does not say its version",
 		dir:                        "is not a regular file",
 		filepath.Join(dir, "gone"): "there is no such file",
+
+		WithModules(image, dir): "there is no directory kernel in it",
 	} {
 		_, err := Resolve(t.Context(), spec, Options{Dir: t.TempDir()})
 		if err == nil || !strings.Contains(err.Error(), want) {

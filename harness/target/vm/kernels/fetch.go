@@ -1,0 +1,144 @@
+package kernels
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/target/vm/cache"
+)
+
+// downloads is how many kernels are downloaded at a time: unpacking one while
+// another arrives is worth it, burdening a mirror is not.
+const downloads = 2
+
+// Fetch downloads the newest kernel that spec means, unless that very one is
+// cached already. An empty spec is the machine's own Debian release's kernel.
+func Fetch(ctx context.Context, spec string, o Options) (Kernel, error) {
+	all, err := FetchAll(ctx, []string{spec}, o)
+	if err != nil {
+		return Kernel{}, err
+	}
+	return all[0], nil
+}
+
+// FetchAll is Fetch for several kernels: each list of packages is read once, two
+// are downloaded at a time, and one that cannot be had does not keep the others
+// back. The kernels are in the order of specs; those that failed are zero, and
+// the error joins why. A download that is cut short goes on where it stopped when
+// it is asked for again.
+func FetchAll(ctx context.Context, specs []string, o Options) ([]Kernel, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range specs {
+		if spec == "" {
+			continue
+		}
+		if _, err := kernel.ParseVersion(spec); err != nil {
+			return nil, unknownError{fmt.Errorf("kernel %w, or a path to a bzImage", err)}
+		}
+	}
+	unlock, err := cache.Lock(ctx, filepath.Join(o.Dir, ".lock"))
+	if err != nil {
+		return nil, fmt.Errorf("fetch kernels: %w", err)
+	}
+	defer unlock()
+	cache.Sweep(o.Dir, sweepAge)
+
+	out := make([]Kernel, len(specs))
+	errs := make([]error, len(specs))
+	lists := suiteLists{}
+	wanted := map[string]Offer{} // by release: two specs may mean one kernel
+	var missing []Offer
+	at := make([]string, len(specs))
+	for i, spec := range specs {
+		offer, err := lists.find(ctx, spec, o)
+		if err != nil {
+			errs[i] = fmt.Errorf("fetch kernel %s: %w", spec, err)
+			continue
+		}
+		at[i] = offer.Release
+		if _, known := wanted[offer.Release]; known {
+			continue
+		}
+		wanted[offer.Release] = offer
+		if _, err := load(filepath.Join(o.Dir, offer.Release)); err != nil {
+			missing = append(missing, offer)
+		}
+	}
+	if err := o.room(missing); err != nil {
+		return out, errors.Join(append(errs, err)...)
+	}
+	failed := fetchOffers(ctx, missing, o)
+	for i, release := range at {
+		if release == "" {
+			continue
+		}
+		if err := failed[release]; err != nil {
+			errs[i] = fmt.Errorf("fetch kernel %s: %w", release, err)
+			continue
+		}
+		out[i], errs[i] = load(filepath.Join(o.Dir, release))
+	}
+	return out, errors.Join(errs...)
+}
+
+// fetchOffers downloads and unpacks kernels, and returns why some are not there,
+// by release.
+func fetchOffers(ctx context.Context, all []Offer, o Options) map[string]error {
+	failed := map[string]error{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	next := make(chan Offer)
+	for range min(downloads, len(all)) {
+		wg.Go(func() {
+			for offer := range next {
+				err := cache.Publish(filepath.Join(o.Dir, offer.Release), func(tmp string) error { return install(ctx, offer, tmp, o) })
+				if err != nil {
+					mu.Lock()
+					failed[offer.Release] = err
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for _, offer := range all {
+		next <- offer
+	}
+	close(next)
+	wg.Wait()
+	return failed
+}
+
+// suiteLists are the offers of suites whose lists were read, by suite, or why
+// they could not be.
+type suiteLists map[string]suiteList
+
+type suiteList struct {
+	offers []Offer
+	err    error
+}
+
+// offers is that of the package, but asks for each suite once.
+func (l suiteLists) offers(ctx context.Context, names []string, o Options) ([]Offer, error) {
+	var out []Offer
+	var problems []error
+	for _, name := range names {
+		known, ok := l[name]
+		if !ok {
+			known.offers, known.err = offers(ctx, []string{name}, o)
+			if ctx.Err() != nil {
+				return out, known.err
+			}
+			l[name] = known
+		}
+		out, problems = append(out, known.offers...), append(problems, known.err)
+	}
+	sortOffers(out)
+	return out, errors.Join(problems...)
+}
