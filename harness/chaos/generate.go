@@ -183,7 +183,10 @@ func (g *generator) hold(cgroup string, n int) {
 
 // take is how a process comes to hold an amount.
 func (g *generator) take(size kernel.Bytes) []scenario.Step {
-	op := of(g.draw, "touch", "touch", "touch", "touch", "touch", "touch", "touch", "shmem", "mlock")
+	op := of(g.draw, "touch", "touch", "touch", "touch", "touch", "touch", "touch", "shmem")
+	if g.chance(4) {
+		op = "mlock"
+	}
 	if g.swaps && op == "shmem" && g.chance(80) {
 		op = "touch" // what is swapped out of shared memory is nobody's score
 	}
@@ -466,7 +469,8 @@ func (g *generator) qos() {
 	for i := range g.between(2, 4) {
 		pod := scenario.Pod{Name: "pod" + strconv.Itoa(i+1), NodeCritical: g.chance(8)}
 		class := g.IntN(3)
-		for j := range g.between(1, 2) {
+		containers := g.between(1, 2)
+		for j := range containers {
 			c := scenario.Container{Name: "c" + strconv.Itoa(j+1)}
 			size := g.size(1, 8)
 			held += size + about
@@ -481,7 +485,7 @@ func (g *generator) qos() {
 					c.Limits.Memory = max(limit, c.Requests.Memory)
 				}
 			}
-			if c.Limits.Memory > 0 && g.chance(25) { // more than it may have
+			if c.Limits.Memory > 0 && containers == 1 && g.chance(35) { // more than it may have
 				c.Do[0].Size = c.Limits.Memory + g.size(1, 4)
 			}
 			pod.Containers = append(pod.Containers, c)

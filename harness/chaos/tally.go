@@ -13,8 +13,8 @@ type Tally struct {
 	Scenarios int `json:"scenarios"` // that were carried out and judged
 	Kills     int `json:"kills"`     // by the OOM killer
 	Global    int `json:"global"`    // of these, machine-wide
-	// Unsure are the kills for which the prediction had more than one victim,
-	// or was not sure that they happen at all.
+	// Unsure are the kills for which the prediction, given the kills before, had
+	// more than one victim or was not sure that they happen at all.
 	Unsure int `json:"unsure"`
 	// Wrong are the kills that were not among those predicted, and the ones
 	// predicted for sure that did not happen.
@@ -50,11 +50,7 @@ func Count(p predict.Prediction, r verdict.Result) Tally {
 			t.Strangers++
 		}
 	}
-	sure := sureOf(p.Orders)
-	if p.Open {
-		sure = 0
-	}
-	t.Unsure = max(0, len(got)-sure)
+	t.Unsure = unsure(p, got)
 	t.Wrong = wrong(p, got)
 	for _, board := range r.Scoreboard {
 		for _, row := range board {
@@ -85,14 +81,28 @@ func Count(p predict.Prediction, r verdict.Result) Tally {
 	return t
 }
 
-// sureOf is how many kills all the orders have in common from the start.
-func sureOf(orders [][]string) int {
-	if len(orders) == 0 {
-		return 0
+// unsure counts the kills that the prediction leaves open, given those before
+// them: orders that have the same kills up to there go on differently.
+func unsure(p predict.Prediction, got []string) int {
+	if p.Open {
+		return len(got)
 	}
-	n := len(orders[0])
-	for _, o := range orders[1:] {
-		n = min(n, agree(orders[0], o))
+	n := 0
+	for i := range got {
+		next := map[string]bool{}
+		for _, o := range p.Orders {
+			if agree(o, got) < i {
+				continue
+			}
+			if len(o) == i {
+				next[""] = true // nobody
+			} else {
+				next[o[i]] = true
+			}
+		}
+		if len(next) > 1 {
+			n++
+		}
 	}
 	return n
 }

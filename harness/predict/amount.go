@@ -95,7 +95,7 @@ func (p *proc) idleCharge() Range {
 // slack is what may be charged to a cgroup whose limit is hit without being
 // anybody's: batches that other CPUs took while the stocks were drained, kernel
 // memory, and a thread more than was expected.
-func (w *world) slack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)-1) + 32 }
+func (w *world) slack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)-1) + 20 }
 
 // swapSlack is how much swap may be left unused when the OOM killer is called:
 // pages that are on their way are charged to memory still (the swap cache), and
@@ -135,6 +135,9 @@ func (w *world) read(p *proc) Range {
 		truth.Lo = min(truth.Lo, kernel.Pages(0))
 	}
 	swaps := w.swapFor(p.p.Cgroup) > 0
+	if swaps {
+		truth.Lo -= p.shm.Lo // what is swapped out of shared memory is in no process's counters
+	}
 	switch {
 	case w.m.Badness == kernel.ReadsExact:
 		return truth

@@ -364,7 +364,7 @@ func (w *world) beside(parent, child string) Range {
 	}
 	for i := range w.cgroups {
 		if c := w.cgroups[i].Path; c != parent && inside(c, parent) && (c == child || !inside(c, child)) {
-			sum = sum.plus(cgroupCost)
+			sum = sum.plus(w.cgroupCost())
 		}
 	}
 	return sum
@@ -432,8 +432,7 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 			p.goal = s.has(p).plus(s.want)
 		}
 		s.took(p, g)
-		p.fresh = p.fresh && g.Lo <= 0 && !alone
-		if alone {
+		if p.fresh = p.fresh && g.Lo <= 0 && !alone; alone {
 			w.fit(s, p, o.dir)
 		}
 		if g.Hi > 0 {
@@ -448,7 +447,7 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 // domain has: all that the others have not. What was uncertain about it before
 // does not matter then.
 func (w *world) fit(s segment, p *proc, dir string) {
-	before := s.has(p)
+	before, started := s.has(p), p.pc == 0
 	s.set(p, Range{})
 	left := w.capacity(dir).minus(w.usage(dir)) // with page tables, which go with what is taken
 	has := Range{left.Lo - tables(left).Hi, left.Hi - tables(left).Lo}
@@ -457,6 +456,8 @@ func (w *world) fit(s segment, p *proc, dir string) {
 		has = before // the bounds of others are too narrow; leave it alone
 	}
 	s.set(p, has)
+	// where there is next to no room, a process hits the limit as it starts
+	p.fresh = started && has.Lo <= 0
 }
 
 // has is what a process has of the kind that a segment takes.

@@ -161,6 +161,7 @@ func (x *explorer) prediction() Prediction {
 		}
 	}
 	possible := map[string]bool{}
+	p.Firsts = firsts(x.finals)
 	for _, w := range x.finals {
 		order := w.killedNames()
 		if !slices.ContainsFunc(p.Orders, func(o []string) bool { return slices.Equal(o, order) }) {
@@ -190,6 +191,27 @@ func (x *explorer) prediction() Prediction {
 	}
 	x.endings(&p)
 	return p
+}
+
+// firsts are the first kills that courses have, without repetitions; none if all
+// have the same.
+func firsts(finals []*world) []Step {
+	var out []Step
+	for _, w := range finals {
+		if len(w.steps) == 0 {
+			continue
+		}
+		s := w.steps[0]
+		if !slices.ContainsFunc(out, func(o Step) bool {
+			return o.OOMMemcg == s.OOMMemcg && o.Victims[0] == s.Victims[0] && o.TotalPages == s.TotalPages && maps.Equal(o.Ranges, s.Ranges)
+		}) {
+			out = append(out, s)
+		}
+	}
+	if len(out) < 2 || len(out) > MaxOrders {
+		return nil
+	}
+	return out
 }
 
 func disagreement(orders [][]string) string {

@@ -24,6 +24,9 @@ type Prediction struct {
 	// Steps are the kills of the most likely course, one entry per invocation
 	// of the OOM killer.
 	Steps []Step `json:"steps,omitempty"`
+	// Firsts are the first kills of all courses, where they differ in more than
+	// what comes after them; the likeliest first.
+	Firsts []Step `json:"firsts,omitempty"`
 
 	// Unsure says why the order of kills depends on timing; empty: it does not.
 	Unsure string `json:"unsure,omitempty"`

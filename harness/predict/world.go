@@ -106,17 +106,17 @@ func (w *world) usage(dir string) Range {
 	}
 	for i := range w.cgroups {
 		if c := w.cgroups[i].Path; c != dir && inside(c, dir) {
-			sum = sum.plus(cgroupCost)
+			sum = sum.plus(w.cgroupCost())
 		}
 	}
 	return sum
 }
 
 // cgroupCost is what a cgroup costs the one above it, in pages: its structures
-// and its per-CPU statistics are charged to the parent (mem_cgroup_alloc()).
-// That is why a pod whose only container has the same limit is hit before the
-// container is.
-var cgroupCost = Range{4, 96}
+// and, for each CPU, its statistics are charged to the parent
+// (mem_cgroup_alloc()). That is why a pod whose only container has the same
+// limit is hit before the container is.
+func (w *world) cgroupCost() Range { return Range{0, 4 + 4*kernel.Pages(max(1, w.m.CPUs))} }
 
 // capacity is how much can be charged to a domain before its OOM killer runs.
 func (w *world) capacity(dir string) Range {
@@ -144,7 +144,7 @@ func (w *world) capacity(dir string) Range {
 	if w.swapFor(dir) > 0 {
 		slack += swapSlack
 	}
-	return exactly(w.limit(dir)).widen(slack, 0)
+	return exactly(w.limit(dir)).widen(slack, 8)
 }
 
 // limit is how much a limited cgroup may hold, swap included, in pages.

@@ -24,6 +24,7 @@ func (j *joined) modelClaims() []Claim {
 	out := []Claim{j.predictedKills(p)}
 	if len(j.kills) > 0 && len(p.Killed) > 0 {
 		k := j.kills[0]
+		p = j.course(p)
 		out = append(out, claim("prediction.constraint", limitOf(p.Constraint, p.OOMMemcg), limitOf(k.Constraint, k.OOMMemcg),
 			p.Constraint == k.Constraint && p.OOMMemcg == k.OOMMemcg, evidence.BPF, evidence.Kmsg))
 		name := k.Trigger.Process
@@ -61,6 +62,46 @@ func (j *joined) predictedKills(p predict.Prediction) Claim {
 	return claim("prediction.killed", expected, list(got), ok, j.killSources()...)
 }
 
+// course is the prediction with the first kill of the course that events took,
+// where the prediction left several open.
+func (j *joined) course(p predict.Prediction) predict.Prediction {
+	k := j.kills[0]
+	best := -1
+	for _, s := range p.Firsts {
+		likeness := 0
+		for _, same := range []bool{s.Constraint == k.Constraint && s.OOMMemcg == k.OOMMemcg, s.Victims[0] == k.Victim.Process,
+			k.TotalPages != nil && s.TotalPages == *k.TotalPages, j.withinBounds(s.Ranges) == ""} {
+			if same {
+				likeness++
+			}
+		}
+		if likeness > best {
+			best = likeness
+			p.Constraint, p.OOMMemcg, p.Trigger, p.Ranges, p.TotalPages = s.Constraint, s.OOMMemcg, s.Trigger, s.Ranges, s.TotalPages
+		}
+	}
+	return p
+}
+
+// withinBounds says whose score at the first kill is out of its bounds; empty:
+// nobody's.
+func (j *joined) withinBounds(ranges map[string]predict.Range) string {
+	boards := j.scoreboards()
+	if len(boards) == 0 {
+		return ""
+	}
+	for _, row := range boards[0] {
+		bounds, ok := ranges[row.Process]
+		if row.Process == "" || !ok || row.Points == nil {
+			continue
+		}
+		if points := kernel.Pages(*row.Points); points < bounds.Lo || points > bounds.Hi {
+			return fmt.Sprintf("%s has %d points, predicted %d to %d", row.Process, points, bounds.Lo, bounds.Hi)
+		}
+	}
+	return ""
+}
+
 // predictedScores holds the kernel's own scores at the first kill against the
 // predicted bounds.
 func (j *joined) predictedScores(p predict.Prediction) Claim {
@@ -68,18 +109,13 @@ func (j *joined) predictedScores(p predict.Prediction) Claim {
 	if len(boards) == 0 {
 		return cannotTell("prediction.scores", "within the predicted bounds", j.blind())
 	}
-	worst, n := "", 0
+	n := 0
 	for _, row := range boards[0] {
-		bounds, ok := p.Ranges[row.Process]
-		if row.Process == "" || !ok || row.Points == nil {
-			continue
-		}
-		n++
-		if points := kernel.Pages(*row.Points); points < bounds.Lo || points > bounds.Hi {
-			worst = fmt.Sprintf("%s has %d points, predicted %d to %d", row.Process, points, bounds.Lo, bounds.Hi)
+		if _, ok := p.Ranges[row.Process]; ok && row.Process != "" && row.Points != nil {
+			n++
 		}
 	}
-	if worst != "" {
+	if worst := j.withinBounds(p.Ranges); worst != "" {
 		return claim("prediction.scores", "within the predicted bounds", worst, false, evidence.BPF)
 	}
 	return claim("prediction.scores", "within the predicted bounds", fmt.Sprintf("%d of %d are", n, n), true, evidence.BPF)
