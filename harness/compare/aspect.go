@@ -13,21 +13,23 @@ type Aspect string
 // The aspects, in the order in which differences are shown. docs/comparing-kernels.md
 // explains each.
 const (
-	Verdict    Aspect = "verdict"    // of the run
-	Panicked   Aspect = "panic"      // the text of the panic
-	Victims    Aspect = "victims"    // who was killed, whatever the order
-	Order      Aspect = "order"      // in which they were killed
-	Constraint Aspect = "constraint" // what ran out, and the cgroup whose limit was hit
-	Trigger    Aspect = "trigger"    // in whose context the OOM killer ran
-	Exits      Aspect = "exit"       // how a process ended
-	Decisions  Aspect = "decisions"  // how often a victim was chosen
-	Logged     Aspect = "logged"     // "Killed process" lines of each victim
-	Scan       Aspect = "scan"       // the order in which the candidates are looked at
-	Reads      Aspect = "reads"      // which reading of the page counters oom_badness() sees
-	Arithmetic Aspect = "arithmetic" // whether the model's scores are the kernel's
-	Points     Aspect = "points"     // of a candidate at the first decision
-	Domain     Aspect = "domain"     // pages that oom_score_adj is scaled by
-	Freed      Aspect = "freed"      // what the victims of the first decision held
+	Verdict    Aspect = "verdict"     // of the run
+	Panicked   Aspect = "panic"       // the text of the panic
+	Victims    Aspect = "victims"     // who was killed, whatever the order
+	Order      Aspect = "order"       // in which they were killed
+	Constraint Aspect = "constraint"  // what ran out, and the cgroup whose limit was hit
+	Trigger    Aspect = "trigger"     // in whose context the OOM killer ran
+	Exits      Aspect = "exit"        // how a process ended
+	Decisions  Aspect = "decisions"   // how often a victim was chosen
+	Logged     Aspect = "logged"      // "Killed process" lines of each victim
+	Scan       Aspect = "scan"        // the order in which the candidates are looked at
+	Reads      Aspect = "reads"       // which reading of the page counters oom_badness() sees
+	Arithmetic Aspect = "arithmetic"  // whether the model's scores are the kernel's
+	Points     Aspect = "points"      // of a candidate at the first decision
+	Domain     Aspect = "domain"      // pages that oom_score_adj is scaled by
+	Freed      Aspect = "freed"       // what the victims of the first decision held
+	HostPoints Aspect = "points.host" // the same, when the whole machine ran out
+	HostFreed  Aspect = "freed.host"
 	CounterSet Aspect = "counters"   // which counters a file has
 	Counter    Aspect = "counter"    // by how much one rose
 	LogHead    Aspect = "log.head"   // "x invoked oom-killer: ..."
@@ -83,6 +85,10 @@ var aspects = []about{
 	{Points, pages, "points of a candidate", 512, 0.02},
 	{Domain, pages, "pages that oom_score_adj is scaled by", 0, 0.02},
 	{Freed, pages, "what a kill gives back", 512, 0.02},
+	// How much is left for processes when the kernel gives up depends on what it
+	// holds itself, and on how long it tries.
+	{HostPoints, pages, "points of a candidate, host-wide", 512, 0.10},
+	{HostFreed, pages, "what a kill gives back, host-wide", 512, 0.10},
 	{CounterSet, set, "counters that there are", 0, 0},
 	{Counter, count, "by how much a counter rises", 0, 0},
 	{LogHead, line, "first line of the report", 0, 0},

@@ -34,8 +34,10 @@ func (c Cell) Summary() Summary {
 		s.Runs = fmt.Sprintf("%d of %d", agree, c.Runs)
 	}
 	first, _, _ := strings.Cut(s.Killed, ", ")
-	if p := c.Get(Key{Points, first}); p.N() > 0 {
-		s.Points = strings.TrimSuffix(p.Usual(Points), " pages")
+	for _, a := range []Aspect{Points, HostPoints} {
+		if p := c.Get(Key{a, first}); p.N() > 0 {
+			s.Points = strings.TrimSuffix(p.Usual(a), " pages")
+		}
 	}
 	return s
 }

@@ -47,25 +47,28 @@ func (m *Matrix) Differences() []Difference {
 	var out []Difference
 	for i, row := range m.Cells {
 		for _, key := range keys(row) {
-			last := -1
+			// Amounts are held against those of the cell where they began to be as
+			// they are, so that small steps add up; anything else against the cell
+			// before.
+			last, began := -1, -1
 			for j, cell := range row {
 				t := cell.Get(key)
 				if t.N() == 0 {
 					continue
 				}
 				if last < 0 {
-					last = j
+					last, began = j, j
 					continue
 				}
-				before := row[last].Get(key)
-				if differs(key.Aspect, before, t) {
+				if before := row[began].Get(key); differs(key.Aspect, before, t) {
 					if !implied(key, row[last], cell) {
 						out = file(out, m, key.Aspect, last, j, change(m.Scenarios[i], key, before, t))
 					}
-					last = j
-				} else if !key.Aspect.about().kind.numeric() {
-					last = j // numbers are held against where they began, so that small steps add up
+					began = j
+				} else if k := key.Aspect.about().kind; k != pages && k != millis {
+					began = j
 				}
+				last = j
 			}
 		}
 	}
@@ -131,7 +134,7 @@ func (m *Matrix) Noise() []Noise {
 }
 
 // shown are the facts of which a cell's [Summary] tells.
-var shown = []Aspect{Verdict, Panicked, Victims, Order, Points}
+var shown = []Aspect{Verdict, Panicked, Victims, Order, Points, HostPoints}
 
 // Differing reports whether what a cell's summary tells differs from the last
 // cell before it that has runs.

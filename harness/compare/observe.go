@@ -132,8 +132,16 @@ func (o *observer) kills() {
 		o.count(Domain, "", float64(*first.TotalPages))
 	}
 	if n, known := o.freed(); known && !o.copies {
-		o.count(Freed, "", float64(n))
+		o.count(o.scope(Freed, HostFreed), "", float64(n))
 	}
+}
+
+// scope chooses the aspect by whether a cgroup ran out of memory, or more.
+func (o *observer) scope(memcg, host Aspect) Aspect {
+	if len(o.r.Kills) > 0 && o.r.Kills[0].Constraint != "memcg" {
+		return host
+	}
+	return memcg
 }
 
 // victim is a process of the scenario, or a stranger by its comm: pids differ
@@ -192,10 +200,10 @@ func (o *observer) scores() {
 		}
 		scan = append(scan, row.Process)
 		if row.Points == nil {
-			o.say(Points, row.Process, "never")
+			o.say(o.scope(Points, HostPoints), row.Process, "never")
 			continue
 		}
-		o.count(Points, row.Process, float64(*row.Points))
+		o.count(o.scope(Points, HostPoints), row.Process, float64(*row.Points))
 	}
 	if len(scan) > 0 {
 		o.say(Scan, "", strings.Join(scan, ", "))

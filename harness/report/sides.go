@@ -79,7 +79,7 @@ func (p *page) compared() []side {
 			observed:  strings.TrimSpace(first.Constraint + " " + first.OOMMemcg),
 		}, {
 			label: "trigger", claims: []string{"trigger", "prediction.trigger"},
-			expected: p.expected("trigger"), predicted: anyOf(q.Trigger),
+			expected: p.expected("trigger"), predicted: anyOf(q.Triggers),
 		}, {
 			label: "points", claims: []string{"prediction.scores", "replay.points"},
 			observed: number(first.Points), replayed: number(first.Replayed),
