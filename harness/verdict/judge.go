@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -15,7 +16,7 @@ func Judge(in Input) Result {
 		Kernel:  KernelID{Release: in.Machine.Release, Version: in.Machine.Version, PageSize: in.Machine.PageSize},
 		Started: in.Meta.Started, DurationMS: in.Meta.DurationMS, Timings: in.Meta.Timings, Tier: in.Tier.Tier,
 		Kills: []Kill{}, Scoreboard: [][]Row{}, Claims: []Claim{},
-		Exits: map[string]scenario.Exit{}, Counters: map[string]map[string]BeforeAfter{},
+		Exits: map[string]scenario.Exit{}, Counters: CounterSet{},
 	}
 	if len(in.Meta.Skip) > 0 {
 		r.Verdict, r.Reason = Skip, strings.Join(in.Meta.Skip, "; ")
@@ -52,8 +53,27 @@ func Judge(in Input) Result {
 		}
 		r.Counters[path][key.name] = c
 	}
+	r.Timings = j.timings(in.Meta.Timings)
 	r.Verdict, r.Reason = conclude(r)
 	return r
+}
+
+// timings adds to what the harness measured when the last process was ready
+// before the first kill, and when that was, both from the run's begin.
+func (j *joined) timings(measured map[string]int64) map[string]int64 {
+	out := maps.Clone(measured)
+	if out == nil {
+		out = map[string]int64{}
+	}
+	if len(j.kills) > 0 {
+		out["oom"] = j.kills[0].AtMS
+	}
+	for _, l := range j.lives {
+		if ready := j.ms(l.readyNS); l.ready && (len(j.kills) == 0 || ready <= j.kills[0].AtMS) {
+			out["ready"] = max(out["ready"], ready)
+		}
+	}
+	return out
 }
 
 // conclude draws the verdict from disagreements and claims.

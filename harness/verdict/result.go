@@ -46,7 +46,7 @@ type Result struct {
 	Because    string     `json:"target_because,omitempty"` // why this target
 	Kernel     KernelID   `json:"kernel"`
 	Verdict    Word       `json:"verdict"`
-	Reason     string     `json:"reason,omitempty"`
+	Reason     string     `json:"reason"`
 	Seed       int64      `json:"seed"`
 	Started    string     `json:"started"` // RFC 3339
 	DurationMS int64      `json:"duration_ms"`
@@ -57,10 +57,10 @@ type Result struct {
 	Kills      []Kill     `json:"kills"`
 	// Scoreboard has one entry per kill decision that the kernel showed, and in
 	// it every candidate in the kernel's order.
-	Scoreboard [][]Row                           `json:"scoreboard"`
-	Exits      map[string]scenario.Exit          `json:"exits"`
-	Counters   map[string]map[string]BeforeAfter `json:"counters"`
-	Claims     []Claim                           `json:"claims"`
+	Scoreboard [][]Row                  `json:"scoreboard"`
+	Exits      map[string]scenario.Exit `json:"exits"`
+	Counters   CounterSet               `json:"counters"`
+	Claims     []Claim                  `json:"claims"`
 	// Disagreements are what two witnesses say differently, each with its name.
 	Disagreements []Disagreement   `json:"disagreements,omitempty"`
 	Lost          LostCount        `json:"lost"`
@@ -80,19 +80,24 @@ type Prediction struct {
 	Killed     []string `json:"killed"`
 	Constraint string   `json:"constraint,omitempty"`
 	OOMMemcg   string   `json:"oom_memcg,omitempty"`
-	Trigger    []string `json:"trigger,omitempty"`
+	// Trigger is the likeliest of Triggers; "*" is a task outside the scenario.
+	Trigger  string   `json:"trigger,omitempty"`
+	Triggers []string `json:"triggers,omitempty"`
 	// Scores and Ranges are the candidates' points at the first kill: the
 	// middle, and the bounds that the kernel's own score must lie within.
 	Scores map[string]int64         `json:"scores,omitempty"`
 	Ranges map[string]predict.Range `json:"ranges,omitempty"`
-	Unsure string                   `json:"unsure,omitempty"`
+	Unsure string                   `json:"unsure"`
 	Orders [][]string               `json:"orders,omitempty"` // where unsure
 	Panic  string                   `json:"panic,omitempty"`
 }
 
 func short(p predict.Prediction) Prediction {
-	s := Prediction{Killed: p.Killed, Constraint: p.Constraint, OOMMemcg: p.OOMMemcg, Trigger: p.Trigger,
+	s := Prediction{Killed: p.Killed, Constraint: p.Constraint, OOMMemcg: p.OOMMemcg, Triggers: p.Trigger,
 		Scores: p.Scores, Ranges: p.Ranges, Unsure: p.Unsure, Panic: p.Panic}
+	if len(p.Trigger) > 0 {
+		s.Trigger = p.Trigger[0]
+	}
 	if p.Unsure != "" {
 		s.Orders = p.Orders
 	}
