@@ -154,12 +154,39 @@ func read(r kernel.Report, o Options) (*input, error) {
 		in.note("Of what %s held, %s were pages of files. They are anonymous memory here: page cache would be given back under pressure.",
 			in.victim.Comm, file.Bytes(o.PageSize).Human())
 	}
+	if err := in.checkAdj(); err != nil {
+		return nil, err
+	}
 	in.size()
 	switch r.Constraint {
 	case "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY":
 		in.note("The shortage was of some memory nodes (%s); here it is of the whole machine.", r.Constraint)
 	}
 	return in, nil
+}
+
+// checkAdj refuses adjustments that no kernel takes (OOM_SCORE_ADJ_MIN and _MAX):
+// the log was damaged, or was never a kernel's.
+func (in *input) checkAdj() error {
+	check := func(comm string, adj int) error {
+		if adj < -1000 || adj > 1000 {
+			return impossible("the log gives %q an oom_score_adj of %d; they go from -1000 to 1000", comm, adj)
+		}
+		return nil
+	}
+	errs := []error{check(in.victim.Comm, in.victim.Adj)}
+	for _, k := range in.others {
+		errs = append(errs, check(k.Comm, k.Adj))
+	}
+	if t := in.r.Trigger; t.Adj != nil {
+		errs = append(errs, check(t.Comm, *t.Adj))
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err // one is enough to distrust the log
+		}
+	}
+	return nil
 }
 
 func (in *input) note(format string, args ...any) {
