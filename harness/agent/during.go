@@ -46,7 +46,7 @@ func (r *run) startActions() {
 				time.AfterFunc(wait, func() { r.post(func() {}) }) // comes back here
 			}
 		}
-		if a.state != actionDelayed || a.due.After(now) {
+		if a.state != actionDelayed || a.due.After(now) || r.leaving(now) {
 			continue
 		}
 		a.state = actionRunning
@@ -59,6 +59,54 @@ func (r *run) startActions() {
 			r.post(func() { r.did(a, err) })
 		}
 	}
+}
+
+// leaveWithin is how long actions wait for a victim to be gone. It is longer
+// than the kernel waits before it reaps one (mm/oom_kill.c, OOM_REAPER_DELAY);
+// one that is held up longer may need an action to leave, such as thaw.
+const leaveWithin = 3 * time.Second
+
+// leaving reports whether a victim is on its way out, so that an action would
+// come between a kill and what it has freed. The loop comes back here when the
+// victim is gone, or with its ticker.
+func (r *run) leaving(now time.Time) bool {
+	for _, p := range r.procs {
+		if since, ok := r.doomed[p.pid]; ok && p.alive() && now.Sub(since) < leaveWithin {
+			return true
+		}
+	}
+	return false
+}
+
+// pressWithin is how long sysrq-f may take to call the OOM killer, which a
+// worker of the kernel's does.
+const pressWithin = 5 * time.Second
+
+// press writes a key to /proc/sysrq-trigger and, if that is f and eBPF sees
+// invocations of the OOM killer, returns when the one it asked for is over.
+func (r *run) press(key string) error {
+	before := r.pressed.Load()
+	if err := writeFile(r.agent.root.Path("/proc/sysrq-trigger"), key); err != nil {
+		return err
+	}
+	if key != "f" || r.agent.observers.tier().Tier < 2 {
+		return nil
+	}
+	deadline := time.NewTimer(pressWithin)
+	defer deadline.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for r.pressed.Load() == before {
+		r.drain()
+		select {
+		case <-again.C:
+		case <-r.closed:
+			return nil
+		case <-deadline.C:
+			return fmt.Errorf("awaited the OOM killer that sysrq-f calls for %s", pressWithin)
+		}
+	}
+	return nil
 }
 
 // inLoop has the loop call a function and returns when it did, or when the run
@@ -142,7 +190,7 @@ func (r *run) perform(d plan.During) error {
 		return err
 	}
 	if d.Sysrq != "" {
-		if err := writeFile(r.agent.root.Path("/proc/sysrq-trigger"), d.Sysrq); err != nil {
+		if err := r.press(d.Sysrq); err != nil {
 			return err
 		}
 	}

@@ -87,6 +87,10 @@ func (o *observers) tier() evidence.Tier {
 	return evidence.Tier{Hooks: map[string]string{"eBPF": o.bpfErr.Error()}}
 }
 
+// sysrqOrder is the order of an allocation that nobody makes: sysrq-f's
+// (mm/oom_kill.c, is_sysrq_oom).
+const sysrqOrder = -1
+
 // observed adds what the agent knows to an event and passes it on.
 func (r *run) observed(ev evidence.Event) {
 	if ev.OOM != nil {
@@ -99,6 +103,9 @@ func (r *run) observed(ev evidence.Event) {
 			ev.Process = r.names[ev.PID]
 			r.mu.Unlock()
 		}
+	}
+	if ev.Kind == evidence.OOMReturn && ev.OOM != nil && ev.OOM.Control != nil && ev.OOM.Control.Order == sysrqOrder {
+		r.pressed.Add(1)
 	}
 	consequence, doomed := follows(ev)
 	if consequence {

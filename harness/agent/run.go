@@ -67,17 +67,18 @@ type run struct {
 	closed  chan struct{}
 	readers sync.WaitGroup
 
-	busy     *process     // being started; the next one waits for it
-	busyTill time.Time    //
-	doomed   map[int]bool // pids that the kernel says it killed
-	draining bool         //
-	waking   bool         // a timer brings the loop back to settleNext
-	drained  int64        // activity when the observers were last drained
-	end      string       // set when the run is over
-	err      error        // why it failed
-	began    time.Time    //
-	activity atomic.Int64 // when something last happened that may have consequences
-	ticker   *time.Ticker //
+	busy     *process          // being started; the next one waits for it
+	busyTill time.Time         //
+	doomed   map[int]time.Time // pids that the kernel says it killed, and when that was noticed
+	draining bool              //
+	waking   bool              // a timer brings the loop back to settleNext
+	drained  int64             // activity when the observers were last drained
+	end      string            // set when the run is over
+	err      error             // why it failed
+	began    time.Time         //
+	pressed  atomic.Int64      // invocations of the OOM killer by workers of the kernel's that are over
+	activity atomic.Int64      // when something last happened that may have consequences
+	ticker   *time.Ticker      //
 
 	mu       sync.Mutex
 	over     bool
@@ -91,7 +92,7 @@ func (a *Agent) newRun(p plan.Plan, t *tree, sink func(evidence.Event)) *run {
 		agent: a, plan: p, tree: t, settle: settleFor, throttled: len(p.Throttled) > 0, sink: sink,
 		byName: map[string]*process{}, work: make(chan func(), len(p.During)+1),
 		posted: make(chan func(), 256), closed: make(chan struct{}),
-		doomed: map[int]bool{}, names: map[int]string{}, fds: map[int]int{},
+		doomed: map[int]time.Time{}, names: map[int]string{}, fds: map[int]int{},
 	}
 	if a.observers.tier().Tier >= 2 && !slices.ContainsFunc(p.During, effectLater) {
 		r.settle = settleSeen
@@ -109,15 +110,15 @@ func (a *Agent) newRun(p plan.Plan, t *tree, sink func(evidence.Event)) *run {
 }
 
 // effectLater reports whether what an action does is not done when it returns,
-// nor seen by the observers: sysrq-f kills in a worker of the kernel's, and what
-// a signal does is up to the process. SIGKILL and stopping are the kernel's.
+// nor seen by the observers: what a signal does is up to the process, but for
+// SIGKILL and stopping, which are the kernel's.
 func effectLater(d plan.During) bool {
 	for _, sig := range d.Signal {
 		if s := unix.Signal(sig); s != unix.SIGKILL && s != unix.SIGSTOP && s != unix.SIGCONT {
 			return true
 		}
 	}
-	return d.Sysrq != ""
+	return false
 }
 
 // post hands the loop a function to call. After the run it is dropped.
@@ -364,7 +365,7 @@ func (r *run) dying() bool {
 		if !p.alive() {
 			continue
 		}
-		if s := r.agent.usage(p.pid); r.doomed[p.pid] || s == nil || s.State == "Z" || s.State == "X" {
+		if s := r.agent.usage(p.pid); r.isDoomed(p.pid) || s == nil || s.State == "Z" || s.State == "X" {
 			return true
 		}
 	}
@@ -375,10 +376,10 @@ func (r *run) dying() bool {
 // takes along: its children, by their death signal, and whoever shares its
 // memory, whom __oom_kill_process() kills without a word.
 func (r *run) doom(pid int) {
-	if r.doomed[pid] {
+	if r.isDoomed(pid) {
 		return
 	}
-	r.doomed[pid] = true
+	r.doomed[pid] = time.Now()
 	for _, p := range r.procs {
 		if p.pid != pid || p.lives == 0 {
 			continue
@@ -389,6 +390,11 @@ func (r *run) doom(pid int) {
 		}
 		r.doomChildren(p)
 	}
+}
+
+func (r *run) isDoomed(pid int) bool {
+	_, ok := r.doomed[pid]
+	return ok
 }
 
 func (r *run) doomChildren(p *process) {
@@ -407,7 +413,7 @@ func (r *run) done() bool {
 		if !p.settled() && !r.never(p) {
 			return false
 		}
-		if !p.unknown.IsZero() || p.alive() && r.doomed[p.pid] {
+		if !p.unknown.IsZero() || p.alive() && r.isDoomed(p.pid) {
 			return false
 		}
 	}

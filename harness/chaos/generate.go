@@ -433,17 +433,13 @@ func (g *generator) system() {
 			killable++
 		}
 	}
-	for i := range g.between(1, 3) {
+	for range g.between(1, 3) {
 		if killable--; killable < 0 {
 			return
 		}
-		g.s.During = append(g.s.During, scenario.During{After: g.everybody(), Delay: pressing(i), Sysrq: "f"})
+		g.s.During = append(g.s.During, scenario.During{After: g.everybody(), Sysrq: "f"})
 	}
 }
-
-// pressing is when sysrq-f is pressed for the i-th time: a victim has to be gone
-// before the next is looked for.
-func pressing(i int) time.Duration { return time.Duration(i+1) * 250 * time.Millisecond }
 
 // fill takes the machine's memory until somebody has to die.
 func (g *generator) fill(place func() string) {
@@ -505,7 +501,7 @@ func (g *generator) qos() {
 		}
 		return
 	}
-	for i := range g.between(1, 2) {
-		g.s.During = append(g.s.During, scenario.During{After: all, Delay: pressing(i), Sysrq: "f"})
+	for range g.between(1, 2) {
+		g.s.During = append(g.s.During, scenario.During{After: all, Sysrq: "f"})
 	}
 }

@@ -25,6 +25,8 @@ type ChaosOptions struct {
 	Count    int
 	Kills    int
 	Duration time.Duration
+	// Findings bounds the disagreements that are looked for; 0 is no bound.
+	Findings int
 	// Shrink makes the scenarios that show a disagreement smaller.
 	Shrink bool
 	// Rules are how the model scores; zero: as current kernels do.
@@ -112,6 +114,7 @@ type chaosRun struct {
 
 	mu      sync.Mutex
 	next    int
+	found   int // disagreements, those that are still being made smaller included
 	summary ChaosSummary
 	failed  error
 }
@@ -128,7 +131,7 @@ func (c *chaosRun) take() (int, bool) {
 	defer c.mu.Unlock()
 	o := c.o
 	if o.Count > 0 && c.next >= o.Count || o.Kills > 0 && c.summary.Tally.Kills >= o.Kills ||
-		o.Duration > 0 && time.Since(c.began) >= o.Duration || c.failed != nil {
+		o.Duration > 0 && time.Since(c.began) >= o.Duration || o.Findings > 0 && c.found >= o.Findings || c.failed != nil {
 		return 0, false
 	}
 	c.next++
@@ -154,6 +157,7 @@ func (c *chaosRun) work(ctx context.Context) error {
 		}
 		c.mu.Lock()
 		c.summary.Tally.Add(run.Tally)
+		c.found += run.Tally.Disagreements
 		if c.o.Ended != nil {
 			c.o.Ended(run)
 		}

@@ -345,11 +345,6 @@ func (w *world) sooner(delayMS int64) bool {
 	return true
 }
 
-// sysrqApart is how far apart two sysrq-f must be, in milliseconds: a worker of
-// the kernel's carries them out, one for all that came meanwhile, and it does
-// not wait for a victim to be gone.
-const sysrqApart = 100
-
 func (w *world) do(d plan.During) []*world {
 	for name, adj := range d.OOMScoreAdj {
 		if p := w.find(name); p != nil {
@@ -376,10 +371,6 @@ func (w *world) do(d plan.During) []*world {
 		w.doubts = "swapoff brings pages back in an order that depends on timing"
 	}
 	if d.Sysrq == "f" {
-		if w.pressed && d.DelayMS-w.pressedMS < sysrqApart {
-			w.doubts = "two sysrq-f come so close that the second may find the victim of the first"
-		}
-		w.pressed, w.pressedMS = true, d.DelayMS
 		return w.oom("", nil, true)
 	}
 	for _, cw := range d.Writes {

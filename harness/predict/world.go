@@ -66,9 +66,6 @@ type world struct {
 	stuck    bool // nobody could be killed
 	doubts   string
 	squeezed *string // a cgroup whose limit was just lowered
-	// sysrq-f was pressed, with this delay
-	pressed   bool
-	pressedMS int64
 }
 
 func (w *world) clone() *world {
