@@ -153,8 +153,7 @@ func (g *generator) hold(cgroup string, n int) {
 		if g.chance(5) && len(g.holders) > 0 { // somebody can always be killed
 			p.OOMScoreAdj = -1000
 		}
-		size := g.size(1, 8)
-		p.Do = g.take(size)
+		p.Do = g.take(g.size(1, 10))
 		g.held[name] = p.Do[0].Size // what it has at most
 		if g.chance(12) {
 			p.Threads = g.between(1, 6)
@@ -468,7 +467,7 @@ func (g *generator) qos() {
 		containers := g.between(1, 2)
 		for j := range containers {
 			c := scenario.Container{Name: "c" + strconv.Itoa(j+1)}
-			size := g.size(1, 8)
+			size := g.size(1, 16)
 			held += size + about
 			c.Do = []scenario.Step{{Op: "touch", Size: size}, {Op: "hold"}}
 			limit := roundUp(size + kernel.Bytes(g.between(2, 8))*kernel.MiB)

@@ -62,7 +62,7 @@ func (w *world) oom(dir string, triggers []string, sysrq bool) []*world {
 	candidates := w.candidates(dir)
 	step.Ranges = map[string]Range{}
 	for _, c := range candidates {
-		step.Ranges[c.name] = c.score
+		step.Ranges[c.name] = c.score.widen(w.margin(), w.margin())
 	}
 	if dir == "" && !sysrq && w.sysctls["vm.oom_kill_allocating_task"] == "1" {
 		return w.allocating(step, candidates)
@@ -201,15 +201,16 @@ func (w *world) kill(step Step, c candidate) []*world {
 	if step.Group == "" {
 		return []*world{w.bury(step, first)}
 	}
-	// A child dies with its parent: by its death signal, before the kernel comes
-	// to it. Who shares memory with a member is killed without a word, and again
-	// with the group unless it has gone by then.
+	// A child dies with its parent, by its death signal or because it shares its
+	// memory, before the kernel comes to it. A parent that is killed without a
+	// word, along with a child that shares its memory, may be killed again with
+	// the group unless it has gone by then.
 	var certain, doubtful []int
 	for _, i := range w.groupMembers(step.Group, first) {
 		switch before := append(slices.Clip(certain), first); {
-		case w.sharesWith(i, before):
-			doubtful = append(doubtful, i)
 		case w.childOf(i, before):
+		case w.parentOfSharer(i, before):
+			doubtful = append(doubtful, i)
 		default:
 			certain = append(certain, i)
 		}
@@ -240,13 +241,9 @@ func (w *world) childOf(i int, of []int) bool {
 	return slices.ContainsFunc(of, func(k int) bool { return w.procs[i].p.Parent == w.procs[k].p.Name })
 }
 
-// sharesWith reports whether process i uses the memory of one of the others.
-func (w *world) sharesWith(i int, of []int) bool {
-	p := &w.procs[i]
-	return slices.ContainsFunc(of, func(k int) bool {
-		q := &w.procs[k]
-		return p.sharer && p.p.Parent == q.p.Name || q.sharer && q.p.Parent == p.p.Name
-	})
+// parentOfSharer reports whether one of the others uses the memory of process i.
+func (w *world) parentOfSharer(i int, of []int) bool {
+	return slices.ContainsFunc(of, func(k int) bool { return w.procs[k].sharer && w.procs[k].p.Parent == w.procs[i].p.Name })
 }
 
 // bury makes the step's victims of processes: the chosen one first.

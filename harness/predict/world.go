@@ -138,10 +138,10 @@ func (w *world) capacity(dir string) Range {
 		return exactly(1 << 50)
 	}
 	slack := w.slack()
-	if w.swapFor(dir) > 0 {
-		slack += swapSlack
+	if swap := w.swapFor(dir); swap > 0 {
+		slack += swapSlack + swap/2
 	}
-	return exactly(w.limit(dir)).widen(slack, 8)
+	return exactly(w.limit(dir)).widen(slack, 6)
 }
 
 // limit is how much a limited cgroup may hold, swap included, in pages.
