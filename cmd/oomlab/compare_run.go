@@ -308,7 +308,7 @@ func (c *comparison) narrow(ctx context.Context) error {
 		}
 		tried[spec] = true
 		if !c.f.quiet {
-			c.say(fmt.Sprintf("bisecting: %s lies between two kernels that differ in %d scenarios", spec, len(differ)))
+			c.say(fmt.Sprintf("bisecting: %s lies between two kernels that differ in %s", spec, strings.Join(differ, ", ")))
 		}
 		if err := c.open(ctx, spec); err != nil {
 			return err
