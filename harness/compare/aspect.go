@@ -123,9 +123,6 @@ func (a Aspect) What() string { return a.about().what }
 // says more about the machine than about the kernel.
 func (a Aspect) Gated() bool { return a != Time }
 
-// numeric reports whether values are compared as numbers.
-func (k kind) numeric() bool { return k == pages || k == count || k == millis }
-
 // write is a number as it is shown.
 func (k kind) write(n float64) string {
 	switch k {
