@@ -56,6 +56,20 @@ func tables(amount Range) Range {
 	return Range{max(0, down(amount.Lo)-1), down(amount.Hi) + 3}
 }
 
+// nodes are the xa_nodes that index the pages of a file in memory: 576 bytes for
+// every 64 pages and for every 64 nodes, charged object by object.
+func nodes(amount Range) Range {
+	size := func(p kernel.Pages, object kernel.Pages) kernel.Pages {
+		n := (max(p, 0)+63)/64 + (max(p, 0)+4095)/4096
+		return n * object / 4096
+	}
+	hi := size(amount.Hi, 600)
+	if amount.Hi > 0 {
+		hi += 4
+	}
+	return Range{size(amount.Lo, 576), hi}
+}
+
 // resident is what the process has resident or in swap, exactly counted, file
 // pages left out that only a program of the user's own may have.
 func (p *proc) resident() Range {
@@ -78,6 +92,7 @@ func (p *proc) charge() Range {
 		return sharerCost
 	}
 	c := p.idleCharge().plus(p.anon).plus(p.shm).plus(tables(p.anon.plus(p.shm)))
+	c = c.plus(nodes(p.shm))
 	n := kernel.Pages(p.p.Profile.Threads)
 	c = c.plus(threadsRSS(int(n))).plus(Range{n * (threadCost - 1) / 2, n * (threadCost + 2) / 2})
 	for range p.forks {
