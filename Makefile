@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload test test-scenarios test-kernels test-kernels-short bench fuzz lint generate check-generate deps tidy clean
+.PHONY: help build payload test test-scenarios test-kernels test-kernels-short bench screenshots fuzz lint generate check-generate deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -56,6 +56,9 @@ test-kernels-short: build ## a few scenarios on every kernel, for CI
 bench: build ## boot, restore, a whole scenario, the parser, the model; in one run
 	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./harness/target/vm ./harness/lab
 	$(GO) test -run '^$$' -bench . -timeout 30m ./harness/kernel ./harness/explain ./harness/predict ./stressor
+
+screenshots: build ## pictures of the HTML reports, in artifacts/ (needs chromium)
+	.ci/screenshots
 
 fuzz: ## every fuzz target for FUZZTIME=10m
 	@for target in $$(grep -rhoE '^func Fuzz[A-Za-z]+' --include='*_test.go' . | cut -c6- | sort -u); do \
