@@ -82,7 +82,9 @@ func (w *world) instant() bool {
 		case profile.Fork:
 			if child := w.find(s.Name); child != nil {
 				w.launch(child)
-				if !child.sharer {
+				if child.sharer {
+					w.adjust(child, child.adj) // set after the fork, and passed on to the parent
+				} else {
 					p.forks++
 				}
 			}

@@ -26,7 +26,7 @@ type candidate struct {
 // equals reports whether two candidates have the same score whatever it is:
 // they use the same memory.
 func (c candidate) equals(o candidate) bool {
-	if c.p == nil || o.p == nil {
+	if c.p == nil || o.p == nil || c.p.adj != o.p.adj {
 		return false
 	}
 	return c.p.sharer && c.p.p.Parent == o.name || o.p.sharer && o.p.p.Parent == c.name ||
@@ -298,6 +298,9 @@ func (w *world) groupMembers(group string, except int) []int {
 func (w *world) die(p *proc) {
 	p.phase, p.ends = killed, Ends{Signal: kernel.SignalNumber("SIGKILL")}
 	name := p.p.Name
+	if w.squeezed != nil { // stacks and the like are given back a little later (RCU)
+		w.remains.Hi += kernel.Pages(p.base.Threads+p.p.Profile.Threads) * threadCost / 2
+	}
 	w.orphan(name)
 	if p.sharer { // it takes along whoever has the same memory, without a word
 		if parent := w.find(p.p.Parent); parent != nil && parent.alive() {
@@ -422,7 +425,7 @@ func (w *world) signal(name string, sig int) {
 // squeeze follows memory_max_write(): the writer of a limit below the usage
 // invokes the OOM killer itself until the usage fits.
 func (w *world) squeeze(dir string) []*world {
-	use, limit := w.usage(dir), w.capacity(dir)
+	use, limit := w.usage(dir).plus(w.remains), w.capacity(dir)
 	// reclaim that has to swap is given up after MAX_RECLAIM_RETRIES rounds,
 	// though there may be more to swap out
 	unswapped := limit.shift(-w.swapFor(dir))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/chaos"
@@ -24,7 +25,7 @@ import (
 // recordedRuns holds runs of oomlab chaos --keep-all, as they were judged.
 const recordedRuns = "testdata/chaos.jsonl.gz"
 
-var record = flag.String("record", "", "write "+recordedRuns+" anew from the run directories that this pattern matches")
+var record = flag.String("record", "", "write "+recordedRuns+" anew from the run directories that these patterns match, joined by commas")
 
 // recorded is one run of chaos, without what a verdict can be made again from.
 type recorded struct {
@@ -76,9 +77,13 @@ func TestRecord(t *testing.T) {
 	if *record == "" {
 		t.Skip("records only with -record PATTERN")
 	}
-	dirs, err := filepath.Glob(*record)
-	if err != nil || len(dirs) == 0 {
-		t.Fatalf("%s: %d directories, %v", *record, len(dirs), err)
+	var dirs []string
+	for pattern := range strings.SplitSeq(*record, ",") {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: %d directories, %v", pattern, len(found), err)
+		}
+		dirs = append(dirs, found...)
 	}
 	f, err := os.Create(recordedRuns)
 	if err != nil {

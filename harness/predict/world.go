@@ -66,6 +66,7 @@ type world struct {
 	stuck    bool // nobody could be killed
 	doubts   string
 	squeezed *string // a cgroup whose limit was just lowered
+	remains  Range   // of those that were killed for that
 }
 
 func (w *world) clone() *world {

@@ -283,7 +283,7 @@ func (j *joined) checkTable(r *kernel.Report, d *decision) {
 		}
 		place = i
 		c := table[i]
-		points := predict.Points(predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj}, rowTotal(o, d), j.rules())
+		points := predict.Points(predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj}, rowTotal(o, d), predict.Rules{PageSize: j.pageSize()})
 		if points > *o.Points && !grows || points < *o.Points && !dies {
 			j.disagree(TableDiffers, "pid %d (%s) has %d points by the log's table, %d by eBPF", c.PID, o.Task.Comm, points, *o.Points)
 		}
