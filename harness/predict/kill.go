@@ -199,7 +199,7 @@ func (w *world) kill(step Step, c candidate) []*world {
 	step.Group = w.group(c.p.p.Cgroup, step.OOMMemcg)
 	first := w.index(c.name)
 	if step.Group == "" {
-		return []*world{w.bury(step, first)}
+		return w.alone(step, c, first)
 	}
 	// A child dies with its parent, by its death signal or because it shares its
 	// memory, before the kernel comes to it. A parent that is killed without a
@@ -234,6 +234,21 @@ func (w *world) inPlanOrder(all []int) []int {
 	return slices.SortedStableFunc(slices.Values(all), func(a, b int) int {
 		return cmp.Or(cmp.Compare(w.scan(w.procs[a].p.Cgroup), w.scan(w.procs[b].p.Cgroup)), cmp.Compare(a, b))
 	})
+}
+
+// alone is a kill of one process. A victim that was taking memory itself leaves
+// no sooner than another one that does: that one may be at the limit again
+// before anything is given back, and have a second process killed.
+func (w *world) alone(step Step, c candidate, victim int) []*world {
+	racing := slices.ContainsFunc(w.procs, func(p proc) bool {
+		return p.p.Name != c.name && p.phase == running && p.partial && inside(p.p.Cgroup, step.OOMMemcg)
+	})
+	if c.p.phase != running || !racing || w.hasty {
+		return []*world{w.bury(step, victim)}
+	}
+	again := w.clone().bury(step, victim)
+	again.hasty = true // once is rare enough
+	return append([]*world{w.bury(step, victim)}, again.oom(step.OOMMemcg, step.Trigger, false)...)
 }
 
 // childOf reports whether process i was forked by one of the others.

@@ -67,6 +67,7 @@ type world struct {
 	doubts   string
 	squeezed *string // a cgroup whose limit was just lowered
 	remains  Range   // of those that were killed for that
+	hasty    bool    // a second process was killed before the first had left
 }
 
 func (w *world) clone() *world {
