@@ -190,6 +190,10 @@ func (a *Agent) refine(f *kernel.Footprint, r *run, told map[string]int64) {
 	var all []kernel.Pages
 	for _, p := range r.procs {
 		all = append(all, p.overhead.Pages(page))
+		// one in a hundred has a thread more, and page tables for it
+		if one, err := a.footprint(p.pid); err == nil {
+			f.Threads, f.PgTable = min(f.Threads, one.Threads), min(f.PgTable, one.PgTable)
+		}
 	}
 	slices.Sort(all)
 	middle := all[len(all)/2]

@@ -294,7 +294,7 @@ func (g *generator) growers(path string, holds, room kernel.Bytes) {
 		want := wholePages(room + kernel.Bytes(g.between(10, 100))*holds/100)
 		p.Do = g.take(want)
 		p.Do = append(p.Do, scenario.Step{Op: "hold"})
-		if i > 0 && g.chance(75) {
+		if i > 0 && g.chance(92) { // which of two that grow at once is faster is for the scheduler to say
 			p.After = append(p.After, "g1")
 		}
 		g.s.Processes = append(g.s.Processes, p)

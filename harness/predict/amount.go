@@ -10,7 +10,7 @@ import (
 
 // drift is how far a stressor's own resident set may be from the one that was
 // measured: the Go runtime touches a few pages after the stressor has counted.
-var drift = Range{1, 6}
+var drift = Range{2, 6}
 
 // margin is how much further from its bounds a score may be before it
 // contradicts the model. One stressor in a hundred has a thread more than the
@@ -49,11 +49,13 @@ const threadCost = 13
 // than the margins.
 const perTable = 512
 
-// tables are the page tables that amount pages of memory need. Where the memory
-// lies decides about one or two of them.
+// tables are the page tables that amount pages of memory need, beside those that
+// a stressor has anyway: one more from about 440 pages on, and where the runtime
+// has put its own mappings decides about another one.
 func tables(amount Range) Range {
-	down := func(p kernel.Pages) kernel.Pages { return max(p, 0) / perTable }
-	return Range{max(0, down(amount.Lo)-1), down(amount.Hi) + 3}
+	lo, hi := max(amount.Lo, 0), max(amount.Hi, 0)
+	const piece = 64 << 20 / 4096 // the most that a stressor maps at once
+	return Range{lo / perTable, (hi+96)/perTable + 1 + hi/piece}
 }
 
 // nodes are the xa_nodes that index the pages of a file in memory: 576 bytes for
@@ -112,7 +114,7 @@ func (p *proc) idleCharge() Range {
 	b := p.base
 	known := b.Anon + b.PgTable + kernel.Pages(b.Threads)*threadCost/2
 	if over := b.Charged - known; over >= -24 && over <= 80 && !p.p.IsCommand() {
-		return exactly(known).widen(1, 2)
+		return exactly(known).widen(1, 2).plus(drift)
 	}
 	return exactly(b.Charged).widen(b.Charged/4, b.Charged/4+32)
 }
@@ -144,7 +146,7 @@ func (w *world) score(p *proc, total kernel.Pages) Range {
 }
 
 func (w *world) pageTables(p *proc) Range {
-	t := exactly(p.base.PgTable).widen(2, 0).plus(tables(p.anon.plus(p.shm)))
+	t := exactly(p.base.PgTable).plus(tables(p.anon.plus(p.shm)))
 	if p.freed {
 		t.Hi++
 	}
