@@ -19,8 +19,9 @@ import (
 const binary = "../../bin/oomlab"
 
 // A run that is killed with SIGKILL, at whatever moment, leaves no process, and
-// no file that `oomlab clean` does not remove.
-var _ = Describe("a run that is killed", Label("local", "vm", "killed"), func() {
+// no file that `oomlab clean` does not remove. One at a time: two oomlabs with run
+// directories of their own would number their runs, and name their cgroups, alike.
+var _ = Describe("a run that is killed", Serial, Label("local", "vm", "killed"), func() {
 	for _, target := range []string{"vm", "local"} {
 		for _, after := range []time.Duration{0, 400 * time.Millisecond, 1200 * time.Millisecond} {
 			It(fmt.Sprintf("on target %s, %s after its first process started", target, after), SpecTimeout(2*time.Minute), func(ctx SpecContext) {
