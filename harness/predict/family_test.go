@@ -1,0 +1,119 @@
+package predict_test
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/stressor/profile"
+)
+
+// exact is a machine that scores what is there and costs what is known.
+func exact() kernel.Machine {
+	m := guest()
+	m.Badness = kernel.ReadsExact
+	m.Stressor = kernel.Footprint{Anon: 144, File: 2, Shmem: 443, PgTable: 19, Threads: 5, Charged: 196}
+	return m
+}
+
+// forks makes a process fork another one after its first step.
+func forks(parent plan.Process, child plan.Process, shares bool) []plan.Process {
+	child.Parent, child.Cgroup = parent.Name, parent.Cgroup
+	steps := parent.Profile.Steps
+	parent.Profile.Steps = []profile.Step{steps[0], {Op: profile.Fork, Name: child.Name}, {Op: profile.Hold}}
+	parent.Profile.Children = map[string]profile.Profile{child.Name: {Name: child.Name, SharesMemory: shares}}
+	if shares {
+		child.Profile.Steps = []profile.Step{{Op: profile.Hold}}
+	}
+	return []plan.Process{parent, child}
+}
+
+func TestFamilies(t *testing.T) {
+	lab := plan.Cgroup{Path: "/lab", Max: mi(128), SwapMax: mi(0)}
+	grouped := lab
+	grouped.OOMGroup = true
+	squeeze := []plan.During{{After: []string{"p", "k", "x"}, Writes: []plan.CgroupWrite{{Path: "/lab", Max: mi(48)}}}}
+	for _, tt := range []struct {
+		name      string
+		cgroup    plan.Cgroup
+		processes []plan.Process
+		want      [][]string
+		ends      map[string]int // signal that each process is sure to end with; 0: it lives
+	}{
+		{
+			name: "of two that share memory the one that was forked is chosen, and both end", cgroup: lab,
+			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 1), true), hog("x", "/lab", 0, 20)),
+			want:      [][]string{{"k"}}, ends: map[string]int{"p": 9, "k": 9, "x": 0},
+		},
+		{
+			name: "oom_score_adj of who shares memory is that of the one it was written to last", cgroup: lab,
+			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", -900, 1), true), hog("x", "/lab", 0, 20)),
+			want:      [][]string{{"x"}}, ends: map[string]int{"p": 0, "k": 0, "x": 9},
+		},
+		{
+			name: "a forked child ends with its parent, unseen by the OOM killer", cgroup: lab,
+			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 4), false), hog("x", "/lab", 0, 20)),
+			want:      [][]string{{"p"}}, ends: map[string]int{"p": 9, "k": 9, "x": 0},
+		},
+		{
+			name: "of a group it is gone before the kernel comes to it", cgroup: grouped,
+			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 4), false), hog("x", "/lab", 0, 20)),
+			want:      [][]string{{"p", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
+		},
+		{
+			name: "a parent whose memory is shared may be killed again with the group", cgroup: grouped,
+			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 1), true), hog("x", "/lab", 0, 20)),
+			want:      [][]string{{"k", "x"}, {"k", "p", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{tt.cgroup}, Processes: tt.processes, During: squeeze}, exact(), nil)
+			if !reflect.DeepEqual(got.Orders, tt.want) {
+				t.Errorf("orders %v; want %v", got.Orders, tt.want)
+			}
+			for name, signal := range tt.ends {
+				if e := got.Ends[name]; e.Signal != signal || e.Alive != (signal == 0) {
+					t.Errorf("%s ends with %+v; want signal %d", name, e, signal)
+				}
+			}
+		})
+	}
+}
+
+// TestBatchesAreReadWhole: anonymous pages come one by one, so that a percpu
+// counter holds whole batches of them, and the rest is not read.
+func TestBatchesAreReadWhole(t *testing.T) {
+	m := exact()
+	m.Badness = kernel.ReadsCPUBatched
+	read := kernel.Pages(425)
+	m.Stressor.Batched = &read
+	p := hog("p", "/lab", 0, 8)
+	p.Launch.OneCPU = true
+	got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(64), SwapMax: mi(0)}}, Processes: []plan.Process{p},
+		During: []plan.During{{After: []string{"p"}, Writes: []plan.CgroupWrite{{Path: "/lab", Max: mi(4)}}}}}, m, nil)
+	// 2048 + 144 + 2..6 pages are 68 batches of 32; page tables are 19 and 4 to 5
+	const batches, margin = 68 * 32, 40 + 32
+	want := predict.Range{Lo: batches + 425 + 19 + 4 - margin, Hi: batches + 425 + 19 + 5 + margin}
+	if got.Ranges["p"] != want {
+		t.Errorf("score %+v; want %+v", got.Ranges["p"], want)
+	}
+}
+
+// TestWhoGrowsAloneHasTheRest: the uncertainty of what a process has taken does
+// not grow from kill to kill.
+func TestWhoGrowsAloneHasTheRest(t *testing.T) {
+	processes := []plan.Process{hog("a", "/lab", 900, 20), hog("b", "/lab", 800, 20), hog("c", "/lab", 700, 20),
+		hog("g", "/lab", -900, 100, "a", "b", "c")}
+	got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(80), SwapMax: mi(0)}}, Processes: processes}, exact(), nil)
+	if len(got.Steps) < 3 {
+		t.Fatalf("%d kills are predicted, %v; want a, b and c", len(got.Steps), got.Orders)
+	}
+	const margin, widest = 40, 100
+	for i, s := range got.Steps[:3] {
+		if r := s.Ranges["g"]; r.Hi-r.Lo-2*margin > widest {
+			t.Errorf("at kill %d the score of g is %+v, wider than %d", i+1, r, widest)
+		}
+	}
+}
