@@ -188,9 +188,11 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 				return fmt.Errorf("vm: the agent answers request %d, and %d was asked", m.ID, req.ID)
 			}
 			switch {
-			case m.Event != nil:
-				count++
-				sink(*m.Event)
+			case m.Events != nil:
+				count += len(m.Events)
+				for _, e := range m.Events {
+					sink(e)
+				}
 			case m.Error != "":
 				return fmt.Errorf("vm: agent: %s", m.Error)
 			case m.Done:
