@@ -116,18 +116,39 @@ func agree(a, b []string) int {
 	return n
 }
 
-// wrong counts the kills that the best of the predicted orders does not have,
-// and those that it has and that did not happen.
+// wrong counts the kills that the nearest of the predicted orders does not have,
+// and those that it has and that did not happen: one that was put in, left out or
+// replaced counts once, wherever it stands.
 func wrong(p predict.Prediction, got []string) int {
 	if p.Open && !slices.ContainsFunc(got, func(n string) bool { return !slices.Contains(p.Possible, n) }) {
 		return 0
 	}
 	best := len(got) + len(p.Killed)
 	for _, o := range p.Orders {
-		n := agree(o, got)
-		best = min(best, max(len(o), len(got))-n)
+		best = min(best, edits(o, got))
 	}
 	return best
+}
+
+// edits is the Levenshtein distance of two orders.
+func edits(a, b []string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range a {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range b {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // Add adds up.

@@ -10,7 +10,7 @@ import (
 
 // drift is how far a stressor's own resident set may be from the one that was
 // measured: the Go runtime touches a few pages after the stressor has counted.
-var drift = Range{2, 6}
+var drift = Range{1, 4}
 
 // margin is how much further from its bounds a score may be before it
 // contradicts the model. One stressor in a hundred has a thread more than the
@@ -23,9 +23,15 @@ func (w *world) margin() kernel.Pages {
 	return 40 + max(32, 2*kernel.Pages(w.m.CPUs))
 }
 
-// perFork is what a stressor has more, resident and charged, for each child
-// that it has forked.
-var perFork = Range{7, 12}
+// forks are what a stressor has more, resident and charged, for n children that
+// it has forked: some pages for each, and often one thread more for all of them.
+func forks(n int) Range {
+	if n == 0 {
+		return Range{}
+	}
+	p := kernel.Pages(n)
+	return Range{7 * p, 9*p + 9}
+}
 
 // forkCharge is what the kernel charges it with on top.
 var forkCharge = Range{0, 24}
@@ -37,7 +43,7 @@ func threadsRSS(n int) Range {
 		return Range{}
 	}
 	p := kernel.Pages(n)
-	return Range{3*p + 6, 5*p + 6}
+	return Range{3*p + 6, 4*p + 8}
 }
 
 // threadCost is what the kernel keeps for a thread, in halves of a page: its
@@ -75,11 +81,8 @@ func nodes(amount Range) Range {
 // resident is what the process has resident or in swap, exactly counted, file
 // pages left out that only a program of the user's own may have.
 func (p *proc) resident() Range {
-	r := exactly(p.base.RSS()).plus(drift).plus(p.anon).plus(p.shm).plus(threadsRSS(p.p.Profile.Threads))
-	for range p.forks {
-		r = r.plus(perFork)
-	}
-	return r
+	r := exactly(p.base.RSS()).plus(drift).plus(p.anon).plus(p.shm)
+	return r.plus(threadsRSS(p.p.Profile.Threads)).plus(forks(p.forks))
 }
 
 // sharerCost is what a process without memory of its own is charged with.
@@ -97,8 +100,9 @@ func (p *proc) charge() Range {
 	c = c.plus(nodes(p.shm))
 	n := kernel.Pages(p.p.Profile.Threads)
 	c = c.plus(threadsRSS(int(n))).plus(Range{n * (threadCost - 1) / 2, n * (threadCost + 2) / 2})
+	c = c.plus(forks(p.forks))
 	for range p.forks {
-		c = c.plus(perFork).plus(forkCharge)
+		c = c.plus(forkCharge)
 	}
 	if p.fresh {
 		c.Lo = 0
@@ -114,7 +118,7 @@ func (p *proc) idleCharge() Range {
 	b := p.base
 	known := b.Anon + b.PgTable + kernel.Pages(b.Threads)*threadCost/2
 	if over := b.Charged - known; over >= -24 && over <= 80 && !p.p.IsCommand() {
-		return exactly(known).widen(1, 2).plus(drift)
+		return exactly(known).widen(1, 1).plus(drift)
 	}
 	return exactly(b.Charged).widen(b.Charged/4, b.Charged/4+32)
 }
@@ -172,20 +176,18 @@ func (w *world) read(p *proc) Range {
 		return w.readBatches(p, truth, swaps)
 	case p.p.IsCommand() || swaps && p.phase != holding:
 		return truth.widen(64*kernel.Pages(max(1, p.base.Threads)), 64)
-	case p.phase == holding:
-		// What its main thread kept back it has given up, see countAll in the
-		// stressor. Its other threads have faulted a few pages each and keep them:
-		// those of the runtime together 9 to 23, any other one nearly all it has.
-		extra := kernel.Pages(p.p.Profile.Threads)
-		r := truth.plus(Range{-23, -9})
-		if extra > 0 {
-			own := threadsRSS(int(extra))
-			r = Range{r.Lo - own.Lo, r.Hi - own.Hi + 2*extra}
-		}
-		return r
 	}
-	threads := kernel.Pages(p.base.Threads + p.p.Profile.Threads)
-	return truth.widen(65+4*threads, 0)
+	// The runtime's threads have faulted a few pages each, together 8 to 12, and
+	// keep them to themselves; any other thread keeps nearly all it has.
+	r := truth.plus(Range{-12, -8})
+	if n := p.p.Profile.Threads; n > 0 {
+		own := threadsRSS(n)
+		r = Range{r.Lo - own.Lo, r.Hi - own.Hi + 2*kernel.Pages(n)}
+	}
+	if p.phase != holding { // who is ready has given up what its main thread kept, see countAll in the stressor
+		r.Lo -= 65
+	}
+	return r
 }
 
 // readBatches is the reading of percpu_counter.count. A page fault adds one page

@@ -65,9 +65,9 @@ type world struct {
 	panic    string
 	stuck    bool // nobody could be killed
 	doubts   string
-	squeezed *string // a cgroup whose limit was just lowered
-	remains  Range   // of those that were killed for that
-	hasty    bool    // a second process was killed before the first had left
+	squeezed *string      // a cgroup whose limit was just lowered
+	remains  kernel.Pages // of those that were killed for that, at most
+	hasty    bool         // a second process was killed before the first had left
 }
 
 func (w *world) clone() *world {
@@ -94,21 +94,33 @@ func inside(path, dir string) bool {
 	return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
 }
 
-// usage is what the processes in a cgroup and below it are charged; the empty
-// path is the machine.
-func (w *world) usage(dir string) Range {
-	var sum Range
+// charges are what the processes in a cgroup and below it are charged, and what
+// the cgroups below it cost; the empty path is the machine.
+func (w *world) charges(dir string) []Range {
+	var out []Range
 	for i := range w.procs {
 		if p := &w.procs[i]; inside(p.p.Cgroup, dir) {
-			sum = sum.plus(p.charge())
+			out = append(out, p.charge())
 		}
 	}
 	for i := range w.cgroups {
 		if c := w.cgroups[i].Path; c != dir && inside(c, dir) {
-			sum = sum.plus(w.cgroupCost())
+			out = append(out, w.cgroupCost())
 		}
 	}
-	return sum
+	return out
+}
+
+// usage is the sum of all charges.
+func (w *world) usage(dir string) Range { return together(w.charges(dir)...) }
+
+// room is what a domain has left.
+func (w *world) room(dir string) Range {
+	parts := w.charges(dir)
+	for i, c := range parts {
+		parts[i] = Range{-c.Hi, -c.Lo}
+	}
+	return together(append(parts, w.capacity(dir))...)
 }
 
 // cgroupCost is what a cgroup costs the one above it, in pages: its structures
