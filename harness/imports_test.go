@@ -49,7 +49,7 @@ var arrows = map[string][]string{
 	"scenarios":                   {"harness/scenario"},
 	"bpf":                         {},
 	"stressor":                    {"stressor/profile"},
-	"harness/probe":               {"harness/kernel"},
+	"harness/probe":               {"harness/predict", "harness/kernel"},
 	"harness/observe":             {"bpf", "harness/evidence", "harness/kernel"},
 	"harness/agent":               {"harness/observe", "harness/probe", "harness/agent/wire", "harness/plan", "harness/evidence", "harness/kernel", "stressor/profile"},
 	"harness/target":              {"harness/agent/wire", "harness/evidence"},

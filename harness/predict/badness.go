@@ -84,6 +84,22 @@ func Holds(t Task, r Rules) int64 {
 	return pages
 }
 
+// OOMScore is /proc/PID/oom_score of a task that has points, as [Points] gives
+// them for the whole machine: total is its memory and swap in pages, whatever
+// cgroup the task is in. It follows proc_oom_score() in fs/proc/base.c: a task that
+// is never chosen shows 0, and since 5.9 one that holds nothing 666, so that the
+// scale has room for negative scores. Before, scores were thousandths of the
+// machine.
+func OOMScore(points int64, total kernel.Pages, r Rules) int {
+	switch {
+	case points == Never || total <= 0:
+		return 0
+	case r.FloorOne:
+		return int(points * 1000 / int64(total))
+	}
+	return int((1000 + points*1000/int64(total)) * 2 / 3)
+}
+
 // Choose follows select_bad_process(): the highest score wins, and among equal
 // ones the task that is visited last, because oom_evaluate_task() passes over a
 // task only when its score is lower; before 5.3, where FirstOfEqual holds, the

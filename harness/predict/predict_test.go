@@ -257,6 +257,30 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
+func TestOOMScore(t *testing.T) {
+	const total = 1 << 20 // 4 GiB
+	old := predict.RulesFor(kernel.Version{Major: 5, Minor: 8}, 4096)
+	for _, tt := range []struct {
+		name  string
+		task  predict.Task
+		rules predict.Rules
+		want  int
+	}{
+		{"nothing held", predict.Task{}, predict.Rules{}, 666},
+		{"a quarter of the machine: (1000 + 250) * 2 / 3", predict.Task{RSS: total / 4}, predict.Rules{}, 833},
+		{"1000 is worth 1048000 pages of 1048576: (1000 + 999) * 2 / 3", predict.Task{Adj: 1000}, predict.Rules{}, 1332},
+		{"-999 and nothing: (1000 - 998) * 2 / 3", predict.Task{Adj: -999}, predict.Rules{}, 1},
+		{"exempt", predict.Task{RSS: total / 4, Adj: -1000}, predict.Rules{}, 0},
+		{"before 5.9 in thousandths of the machine", predict.Task{RSS: total / 4}, old, 250},
+		{"where nothing was below 1 point", predict.Task{Adj: -999}, old, 0},
+		{"and 1000 was nearly all of it", predict.Task{Adj: 1000}, old, 999},
+	} {
+		if got := predict.OOMScore(predict.Points(tt.task, total, tt.rules), total, tt.rules); got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
 // BenchmarkChoose is the scoring of a large machine's task table.
 func BenchmarkChoose(b *testing.B) {
 	tasks := make([]predict.Task, 100_000)
