@@ -57,7 +57,7 @@ func TestCount(t *testing.T) {
 			name: "open whether there is a second",
 			p:    predict.Prediction{Killed: []string{"a"}, Orders: [][]string{{"a"}, {"a", "b"}}},
 			r:    verdict.Result{Verdict: verdict.Pass, Kills: kills("a", "b")},
-			want: chaos.Tally{Scenarios: 1, Kills: 2, Unsure: 1},
+			want: chaos.Tally{Scenarios: 1, Kills: 2, Unsure: 1, Whether: 1},
 		},
 		{
 			name: "a stranger, and a score that is not ours",
