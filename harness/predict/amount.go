@@ -10,7 +10,7 @@ import (
 
 // drift is how far a stressor's own resident set may be from the one that was
 // measured: the Go runtime touches a few pages after the stressor has counted.
-var drift = Range{1, 4}
+var drift = Range{1, 5}
 
 // margin is how much further from its bounds a score may be before it
 // contradicts the model. One stressor in a hundred has a thread more than the
@@ -88,7 +88,7 @@ func (p *proc) resident() Range {
 }
 
 // sharerCost is what a process without memory of its own is charged with.
-var sharerCost = Range{5, 16}
+var sharerCost = Range{2, 10}
 
 // charge is what the process costs its cgroup and the machine.
 func (p *proc) charge() Range {

@@ -363,12 +363,13 @@ func (w *world) beside(parent, child string) Range {
 			parts = append(parts, p.charge())
 		}
 	}
+	var cgroups Range
 	for i := range w.cgroups {
 		if c := w.cgroups[i].Path; c != parent && inside(c, parent) && (c == child || !inside(c, child)) {
-			parts = append(parts, w.cgroupCost())
+			cgroups = cgroups.plus(w.cgroupCost())
 		}
 	}
-	return together(parts...)
+	return together(append(parts, cgroups)...)
 }
 
 // middling reports whether a hit that is not certain is likely all the same:

@@ -103,12 +103,13 @@ func (w *world) charges(dir string) []Range {
 			out = append(out, p.charge())
 		}
 	}
+	var cgroups Range // each costs the same: they do err to the same side
 	for i := range w.cgroups {
 		if c := w.cgroups[i].Path; c != dir && inside(c, dir) {
-			out = append(out, w.cgroupCost())
+			cgroups = cgroups.plus(w.cgroupCost())
 		}
 	}
-	return out
+	return append(out, cgroups)
 }
 
 // usage is the sum of all charges.
@@ -127,7 +128,7 @@ func (w *world) room(dir string) Range {
 // and, for each CPU, its statistics are charged to the parent
 // (mem_cgroup_alloc()). That is why a pod whose only container has the same
 // limit is hit before the container is.
-func (w *world) cgroupCost() Range { return Range{0, 4 + 4*kernel.Pages(max(1, w.m.CPUs))} }
+func (w *world) cgroupCost() Range { return Range{0, 3 + 3*kernel.Pages(max(1, w.m.CPUs))} }
 
 // capacity is how much can be charged to a domain before its OOM killer runs.
 func (w *world) capacity(dir string) Range {
