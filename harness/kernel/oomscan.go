@@ -18,25 +18,14 @@ const (
 // needles are what a line of a log must hold to begin a report, or to belong
 // to one that has had its kill: every line of kindHead, kindTable, kindSummary,
 // kindKill, kindChosen, kindSharing, kindExiting, kindGroup, kindReaper,
-// kindNoKillable, kindPanic (of the OOM killer's) and kindSuppressed does.
-// Capitals are rare in logs, so most of a log is passed over by a search for
-// one byte.
-var needles = []struct {
-	find  []byte
-	words [][]byte // one of which must stand there; nil: find is enough
-}{
-	{[]byte("oom"), [][]byte{
-		[]byte("oom-kill"), []byte("oom_reaper: "), []byte("oom_score_adj"), []byte("oom_kill_process: "),
-		[]byte("oom.group"), []byte("oom_adj"), []byte("oom is enabled"),
-	}},
-	{[]byte("Kill"), [][]byte{[]byte("Killed process"), []byte("Kill process"), []byte("Killed\n"), []byte("Killed \n")}},
-	{[]byte("Out of memory"), nil},
-	{[]byte("OOM victim "), nil},
-	{[]byte("System is deadlocked"), nil},
-	// A message that journalctl -o json writes as an array of bytes because it
-	// is not UTF-8; searched only in logs that have JSON.
-	{[]byte(`"MESSAGE":[`), nil},
-}
+// kindNoKillable, kindPanic (of the OOM killer's) and kindSuppressed does. The
+// last is a message that journalctl -o json writes as an array of bytes because
+// it is not UTF-8.
+var needles = newFinder(
+	"oom-kill", "oom_reaper: ", "oom_score_adj", "oom_kill_process: ", "oom.group", "oom_adj", "ic_on_oom",
+	"Killed process", "Kill process", "Killed\n", "Killed \n", "Out of memory", "OOM victim ", "System is deadlocked",
+	`SAGE":[`,
+)
 
 // Reports reads a kernel log in any form and gives the OOM reports in it, in
 // the order of their heads. It understands raw /dev/kmsg records, dmesg,
@@ -83,7 +72,6 @@ type scanner struct {
 	parser Parser
 	start  int  // lines still to be looked at one by one
 	long   bool // the rest of the line at the start of buf is dropped
-	json   bool // the log has JSON objects
 	// entry is what is known of the entry of journalctl -o export that the
 	// lines are in.
 	entry  *journalEntry
@@ -135,10 +123,6 @@ func (s *scanner) scan(last bool) {
 // of it is done.
 func (s *scanner) lines(data []byte, cut bool) int {
 	pos, looked := 0, 0
-	hits := make([]int, len(needles))
-	for i := range hits {
-		hits[i] = -1
-	}
 	for pos < len(data) {
 		if s.start > 0 || s.entry != nil || s.parser.busy() {
 			n, ok := s.line(data[pos:], cut)
@@ -150,7 +134,7 @@ func (s *scanner) lines(data []byte, cut bool) int {
 			s.start = max(0, s.start-1)
 			continue
 		}
-		hit := s.next(data, pos, hits)
+		hit := needles.next(data, pos)
 		if hit == len(data) {
 			return s.passed(data, looked, cut)
 		}
@@ -197,39 +181,6 @@ func (s *scanner) passed(data []byte, looked int, cut bool) int {
 	return keep
 }
 
-// next finds the first needle at or behind pos, or gives len(data). hits
-// remembers where each was found, so that no byte is searched twice.
-func (s *scanner) next(data []byte, pos int, hits []int) int {
-	first := len(data)
-	for i, needle := range needles {
-		if i == len(needles)-1 && !s.json {
-			break
-		}
-		for from := pos; hits[i] < pos; {
-			n := bytes.Index(data[from:], needle.find)
-			if n < 0 {
-				hits[i] = len(data)
-				break
-			}
-			if from += n; standsAt(data[from:], needle.words) {
-				hits[i] = from
-			}
-			from += len(needle.find)
-		}
-		first = min(first, hits[i])
-	}
-	return first
-}
-
-func standsAt(b []byte, words [][]byte) bool {
-	for _, w := range words {
-		if bytes.HasPrefix(b, w) {
-			return true
-		}
-	}
-	return words == nil
-}
-
 // line takes the line, or the binary field of a journal export, at the start
 // of data. It gives its length, and false if the end is not there yet.
 func (s *scanner) line(data []byte, cut bool) (int, bool) {
@@ -259,7 +210,6 @@ func (s *scanner) text(line []byte) {
 	trimmed := bytes.TrimLeft(line, " \t")
 	if len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '"' || bytes.HasPrefix(trimmed, []byte("data: {"))) {
 		if s.jsonLine(trimmed) {
-			s.json = true
 			return
 		}
 	}
