@@ -134,15 +134,15 @@ func (w *world) slack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)-1
 // reclaim gives up before they have got there.
 const swapSlack = 320
 
-// score is what oom_badness() says of the process.
-func (w *world) score(p *proc, total kernel.Pages) Range {
+// score is what oom_badness() says of the process in the domain dir.
+func (w *world) score(p *proc, dir string, total kernel.Pages) Range {
 	adj := p.adj
 	if p.sharer {
 		if parent := w.find(p.p.Parent); parent != nil {
 			p = parent // the memory is the same
 		}
 	}
-	rss, tables := w.read(p), w.pageTables(p)
+	rss, tables := w.read(p, dir), w.pageTables(p)
 	points := func(rss, tables kernel.Pages) kernel.Pages {
 		t := Task{RSS: rss, PgTables: tables.Bytes(w.m.PageSize), Adj: adj}
 		return kernel.Pages(Points(t, total, w.rules))
@@ -161,7 +161,7 @@ func (w *world) pageTables(p *proc) Range {
 
 // read is what oom_badness() reads of the process's counters, which up to 6.19
 // lag behind: see docs/model.md.
-func (w *world) read(p *proc) Range {
+func (w *world) read(p *proc, dir string) Range {
 	truth := p.resident()
 	if p.fresh {
 		truth.Lo = min(truth.Lo, kernel.Pages(0))
@@ -169,6 +169,9 @@ func (w *world) read(p *proc) Range {
 	swaps := w.swapFor(p.p.Cgroup) > 0
 	if swaps {
 		truth.Lo -= p.shm.Lo // what is swapped out of shared memory is in no process's counters
+		if dir == "" {
+			truth.Lo -= p.base.Shmem // so is the program itself, which lies in a tmpfs of the machine's
+		}
 	}
 	switch {
 	case w.m.Badness == kernel.ReadsExact:

@@ -98,7 +98,7 @@ func (w *world) candidates(dir string) []candidate {
 		if dir != "" {
 			order += w.scan(p.p.Cgroup) << 20
 		}
-		out = append(out, candidate{p, p.p.Name, w.score(p, total), order})
+		out = append(out, candidate{p, p.p.Name, w.score(p, dir, total), order})
 	}
 	if dir == "" {
 		rules := w.rules

@@ -137,6 +137,22 @@ func guest() kernel.Machine {
 	}
 }
 
+// TestASwappedOutProgramIsNobodys: a machine that runs out of memory has swapped
+// out what idle stressors have of their program, a file in a tmpfs, and no
+// counter has it any more. A cgroup that runs out has not: the file is not
+// charged to it.
+func TestASwappedOutProgramIsNobodys(t *testing.T) {
+	m := guest()
+	swap := &plan.Swap{Kind: "disk", Size: 128 * kernel.MiB}
+	machine := predict.Outcome(plan.Plan{Swap: swap, Processes: []plan.Process{hog("idle", "", 0, 20), hog("big", "", 0, 700, "idle")}}, m, nil)
+	cgroup := predict.Outcome(plan.Plan{Swap: swap, Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(128)}},
+		Processes: []plan.Process{hog("idle", "/lab", 0, 20), hog("big", "/lab", 0, 700, "idle")}}, m, nil)
+	a, b := machine.Ranges["idle"], cgroup.Ranges["idle"]
+	if b == (predict.Range{}) || a.Hi != b.Hi || b.Lo-a.Lo != m.Stressor.Shmem {
+		t.Errorf("idle has %+v points in the machine and %+v in the cgroup; want %d less at the lower end", a, b, m.Stressor.Shmem)
+	}
+}
+
 func mi(n int) *kernel.Bytes { b := kernel.Bytes(n) * kernel.MiB; return &b }
 
 func hog(name, cgroup string, adj, mib int, after ...string) plan.Process {
