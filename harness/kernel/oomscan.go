@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 )
 
 const (
@@ -50,6 +51,9 @@ func Reports(r io.Reader) iter.Seq2[Report, error] {
 				continue
 			}
 			s.endEntry()
+			if s.held != nil || s.partial != nil {
+				s.text(nil)
+			}
 			for _, report := range s.parser.Close() {
 				if !yield(report, nil) {
 					return
@@ -74,8 +78,15 @@ type scanner struct {
 	long   bool // the rest of the line at the start of buf is dropped
 	// entry is what is known of the entry of journalctl -o export that the
 	// lines are in.
-	entry  *journalEntry
-	export bool
+	entry   *journalEntry
+	export  bool
+	verbose bool // the entry is of journalctl -o verbose
+	// held is a line that a mail's quoted-printable encoding broke; quoted: the
+	// log has that encoding.
+	held   []byte
+	quoted bool
+	// partial is a line that a container runtime cut, tag P, up to its end, tag F.
+	partial []byte
 	empty  int // reads in a row that gave nothing
 }
 
@@ -207,11 +218,68 @@ func (s *scanner) text(line []byte) {
 		s.exportLine(line)
 		return
 	}
-	trimmed := bytes.TrimLeft(line, " \t")
+	if s.verboseLine(line) {
+		return
+	}
+	if line = s.unquote(line); line == nil {
+		return
+	}
+	if line = s.uncut(line); line == nil {
+		return
+	}
+	trimmed := bytes.TrimLeft(line, " \t\x1e") // of JSON sequences
 	if len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '"' || bytes.HasPrefix(trimmed, []byte("data: {"))) {
 		if s.jsonLine(trimmed) {
 			return
 		}
 	}
 	s.parser.accept(parseLogLine(string(line[:min(len(line), maxLine)])))
+}
+
+// unquote undoes the quoted-printable encoding of mails, which writes = as =3D
+// and breaks lines behind a =. It is nil for a line that goes on in the next.
+func (s *scanner) unquote(line []byte) []byte {
+	s.quoted = s.quoted || bytes.Contains(line, []byte("=3D"))
+	if !s.quoted {
+		return line
+	}
+	trimmed := bytes.TrimRight(line, "\r")
+	if part, ok := bytes.CutSuffix(trimmed, []byte("=")); ok && len(s.held)+len(part) < maxLine {
+		s.held = append(s.held, part...)
+		return nil
+	}
+	line, s.held = append(s.held, trimmed...), nil
+	return []byte(quotedPrintable.Replace(string(line)))
+}
+
+var quotedPrintable = strings.NewReplacer("=3D", "=", "=20", " ", "=09", "\t", "=C2=A0", nbsp)
+
+// uncut joins the parts of a line in a container's log. It is nil for a part
+// that goes on in the next line.
+func (s *scanner) uncut(line []byte) []byte {
+	at, more := -1, false
+	for _, tag := range []string{" stdout P ", " stderr P ", " stdout F ", " stderr F "} {
+		if at = bytes.Index(line[:min(len(line), 64)], []byte(tag)); at > 0 {
+			more, at = tag[8] == 'P', at+len(tag)
+			break
+		}
+	}
+	switch {
+	case more && s.partial == nil:
+		s.partial = bytes.Clone(line)
+		s.partial[at-2] = 'F'
+		return nil
+	case more && len(s.partial) < maxLine:
+		s.partial = append(s.partial, line[at:]...)
+		return nil
+	case s.partial == nil:
+		return line
+	}
+	whole := s.partial
+	s.partial = nil
+	if at > 0 {
+		return append(whole, line[at:]...)
+	}
+	s.text(whole) // its end is lost
+	return line
 }
