@@ -2,7 +2,9 @@ package kernel
 
 import (
 	"bytes"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +17,7 @@ func FuzzReport(f *testing.F) {
 	for _, log := range fixtures(f) {
 		f.Add([]byte(log))
 	}
-	for _, name := range []string{"kmsg caller", "dmesg -T, German", "syslog, both times", "journal json", "journal export, binary", "wrapped at 72", "quoted", "cri"} {
+	for _, name := range slices.Sorted(maps.Keys(transports)) {
 		var b strings.Builder
 		n := 0
 		for line := range strings.Lines(report618) {
