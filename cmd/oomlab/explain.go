@@ -104,6 +104,7 @@ func (a *app) explain(f explainFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	a.reading.Store(true)
 	in, name, err := a.openLog(args)
 	if err != nil {
 		return err

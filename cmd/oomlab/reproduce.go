@@ -101,11 +101,13 @@ func (a *app) reproduce(ctx context.Context, f reproduceFlags, args []string) er
 	if err != nil {
 		return err
 	}
+	a.reading.Store(true)
 	in, name, err := a.openLog(args)
 	if err != nil {
 		return err
 	}
 	r, n, err := pickReport(in, f.report)
+	a.reading.Store(false)
 	if err = errors.Join(err, in.Close()); err != nil {
 		var m *mistake
 		if errors.As(err, &m) {
