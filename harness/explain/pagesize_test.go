@@ -56,7 +56,7 @@ func TestThePageSizeIsRead(t *testing.T) {
 	}
 	e := one(t, arm64, explain.Options{})
 	if e.Ranking[0].PgTables != 80 || *e.Ranking[0].Points != 30080 || *e.TotalPages != 65536-2048 || e.Agrees == nil || !*e.Agrees ||
-		!strings.Contains(e.Why, "The machine of 3.9Gi without swap") {
+		!strings.Contains(e.Why, "The machine (3.9Gi, no swap) ran out") {
 		t.Errorf("%+v, %s", e.Ranking[0], e.Why)
 	}
 	told := one(t, arm64, explain.Options{PageSize: 16 * kernel.KiB})

@@ -104,15 +104,16 @@ func (e *Explanation) event() string {
 	}
 	size := ""
 	if m := e.Memory; m != nil && m.Size != nil && r.Constraint != "CONSTRAINT_CPUSET" && r.Constraint != "CONSTRAINT_MEMORY_POLICY" {
-		size = " of " + e.bytes(*m.Size)
+		size = e.bytes(*m.Size)
 		switch {
 		case m.TotalSwap != nil && *m.TotalSwap > 0 && m.FreeSwap != nil:
-			size += fmt.Sprintf(" and %s of swap (%s of it free)", e.bytes(*m.TotalSwap), e.bytes(*m.FreeSwap))
+			size += fmt.Sprintf(" and %s of swap, %s of it free", e.bytes(*m.TotalSwap), e.bytes(*m.FreeSwap))
 		case m.TotalSwap != nil && *m.TotalSwap == 0:
-			size += " without swap"
+			size += ", no swap"
 		}
+		size = " (" + size + ")"
 	}
-	return fmt.Sprintf("%s ran out of memory%s%s.", what, size, asked)
+	return fmt.Sprintf("%s%s ran out of memory%s.", what, size, asked)
 }
 
 // pod is the cgroup in the words of Kubernetes; empty: it is none of its.
