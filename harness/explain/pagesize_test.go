@@ -59,6 +59,9 @@ func TestThePageSizeIsRead(t *testing.T) {
 		!strings.Contains(e.Why, "The machine (3.9Gi, no swap) ran out") {
 		t.Errorf("%+v, %s", e.Ranking[0], e.Why)
 	}
+	if strings.Contains(e.Why, "were free") {
+		t.Errorf("little was free, and the reason says: %s", e.Why)
+	}
 	told := one(t, arm64, explain.Options{PageSize: 16 * kernel.KiB})
 	if told.PageSize != 16*kernel.KiB || told.PageSizeFrom != "told" {
 		t.Errorf("told 16Ki, and %s is taken: %s", told.PageSize, told.PageSizeFrom)
