@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/euank/go-kmsg-parser/kmsgparser"
@@ -100,13 +102,25 @@ func BenchmarkJournal(b *testing.B) {
 		b.Run(reader.name, func(b *testing.B) {
 			b.SetBytes(int64(len(log)))
 			b.ReportAllocs()
+			before := processor(b)
 			for b.Loop() {
 				if n := reader.read(); n != want {
 					b.Fatalf("%d reports, want %d", n, want)
 				}
 			}
+			b.ReportMetric(float64(b.N)*float64(len(log))/1e6/(processor(b)-before).Seconds(), "MB/cpu-s")
 		})
 	}
+}
+
+// processor is the time that this process has had a processor. On a machine that
+// does other things too it says more than the clock.
+func processor(b *testing.B) time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // lines are the lines of a log as records of /dev/kmsg, which is all that
