@@ -121,6 +121,18 @@ func TestTold(t *testing.T) {
 	}
 }
 
+// TestCodesOfMailsInOtherLogs: =3D in a line of user space does not make the
+// kernel's oom_score_adj=200 a code for a space.
+func TestCodesOfMailsInOtherLogs(t *testing.T) {
+	log := "Nov 17 09:08:07 node-1 app[1]: GET /?q=3D1&token=abc==\nNov 17 09:08:07 node-1 app[1]: " + strings.Repeat("x", 70) + "=\n"
+	for line := range strings.Lines(strings.Replace(report618, "oom_score_adj=0", "oom_score_adj=200", 1)) {
+		log += "Nov 17 09:08:07 node-1 kernel: " + line
+	}
+	if r := oneReport(t, log); !r.Complete || r.Trigger.Adj == nil || *r.Trigger.Adj != 200 {
+		t.Errorf("%s", jsonOf(r))
+	}
+}
+
 // TestAnUnknownPrefixAndANameWithSpaces: the head alone does not tell where the
 // prefix ends; the lines behind it do.
 func TestAnUnknownPrefixAndANameWithSpaces(t *testing.T) {

@@ -324,7 +324,9 @@ func (p *Parser) apply(l logLine) {
 		p.applyCPU(l)
 	case kindCpuset:
 		comm, rest, _ := strings.Cut(l.text, " cpuset=")
-		if d := p.pick(l, func(d *draft) bool { return d.head && !d.cpuset && strings.HasSuffix(comm, d.Trigger.Comm) }); d != nil {
+		if d := p.pick(l, func(d *draft) bool {
+			return d.head && !d.cpuset && (comm == d.Trigger.Comm || len(comm) > maxComm && strings.HasSuffix(comm, d.Trigger.Comm))
+		}); d != nil {
 			d.cpuset = true
 			d.Cpuset, d.MemsAllowed, _ = strings.Cut(strings.TrimRight(rest, `"`), " mems_allowed=")
 			p.mixed(d)

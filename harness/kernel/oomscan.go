@@ -87,7 +87,7 @@ type scanner struct {
 	quoted bool
 	// partial is a line that a container runtime cut, tag P, up to its end, tag F.
 	partial []byte
-	empty  int // reads in a row that gave nothing
+	empty   int // reads in a row that gave nothing
 }
 
 // fill reads until the buffer is full or r has no more for now.
@@ -238,18 +238,28 @@ func (s *scanner) text(line []byte) {
 
 // unquote undoes the quoted-printable encoding of mails, which writes = as =3D
 // and breaks lines behind a =. It is nil for a line that goes on in the next.
+// Only what the kernel prints with a = shows that a log is encoded: the codes
+// are found in other logs too, and mean nothing there.
 func (s *scanner) unquote(line []byte) []byte {
-	s.quoted = s.quoted || bytes.Contains(line, []byte("=3D"))
 	if !s.quoted {
-		return line
+		for _, mark := range []string{"gfp_mask=3D", "constraint=3D", "oom_score_adj=3D", "mems_allowed=3D"} {
+			s.quoted = s.quoted || bytes.Contains(line, []byte(mark))
+		}
+		if !s.quoted {
+			return line
+		}
 	}
 	trimmed := bytes.TrimRight(line, "\r")
-	if part, ok := bytes.CutSuffix(trimmed, []byte("=")); ok && len(s.held)+len(part) < maxLine {
+	// lines are broken near their 76th column
+	if part, ok := bytes.CutSuffix(trimmed, []byte("=")); ok && len(part) > 60 && len(s.held)+len(part) < maxLine {
 		s.held = append(s.held, part...)
 		return nil
 	}
 	line, s.held = append(s.held, trimmed...), nil
-	return []byte(quotedPrintable.Replace(string(line)))
+	if bytes.Contains(line, []byte("=3D")) || !bytes.Contains(line, []byte("_adj=")) {
+		return []byte(quotedPrintable.Replace(string(line)))
+	}
+	return line
 }
 
 var quotedPrintable = strings.NewReplacer("=3D", "=", "=20", " ", "=09", "\t", "=C2=A0", nbsp)
