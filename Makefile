@@ -56,7 +56,7 @@ test-kernels-short: build ## a few scenarios on every kernel, for CI
 bench: build ## boot, restore, a whole scenario, the parser and cAdvisor's, the model; in one run
 	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./harness/target/vm ./harness/lab
 	$(GO) test -run '^$$' -bench . -timeout 30m ./harness/kernel ./harness/explain ./harness/predict ./stressor
-	cd bench/oomparser && $(GO) test -v -cpu 1 -bench . .
+	cd harness/kernel/oomparser && $(GO) test -v -cpu 1 -bench . .
 
 screenshots: build ## pictures of the HTML reports, in artifacts/ (needs chromium)
 	.ci/screenshots

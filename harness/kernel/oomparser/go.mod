@@ -1,4 +1,4 @@
-module github.com/oomlab/oomlab/bench/oomparser
+module github.com/oomlab/oomlab/harness/kernel/oomparser
 
 go 1.26.0
 
@@ -11,4 +11,4 @@ require (
 
 require github.com/go-logr/logr v1.4.3 // indirect
 
-replace github.com/oomlab/oomlab => ../..
+replace github.com/oomlab/oomlab => ../../..
