@@ -6,6 +6,7 @@ package harness
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func (r *run) do(ctx context.Context) error {
 		}
 		return nil
 	}
-	p, err := plan.Make(r.scenario, hello.Machine, plan.Options{Run: r.meta.Run})
+	p, err := plan.Make(r.scenario, hello.Machine, plan.Options{Run: r.cgroupName()})
 	if err != nil {
 		return err
 	}
@@ -152,6 +153,18 @@ func (r *run) do(ctx context.Context) error {
 		err = errors.Join(err, keep(path, filepath.Join(r.dir, name)))
 	}
 	return err
+}
+
+// cgroupName names the run's cgroups. A virtual machine has no others; on this
+// machine there may be those of runs in other directories, whose numbers are the
+// same.
+func (r *run) cgroupName() string {
+	if r.target.Name() == "vm" {
+		return r.meta.Run
+	}
+	var own [4]byte
+	rand.Read(own[:]) // never fails
+	return fmt.Sprintf("%s-%x", r.meta.Run, own)
 }
 
 // rehearse measures the programs of the user's own: each alone, in a cage,
