@@ -18,10 +18,17 @@ var pageSource string
 //go:embed page.css
 var pageStyle string
 
-var pages = template.Must(template.New("").Parse(pageSource))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{"soft": soft}).Parse(pageSource))
+
+// soft is a name that may be broken behind its slashes and dots.
+func soft(name string) template.HTML {
+	return template.HTML(strings.NewReplacer("/", "/<wbr>", ".", ".<wbr>").Replace(template.HTMLEscapeString(name)))
+}
 
 // Subject is a run that is shown with all that its directory holds.
 type Subject struct {
+	// Dir is where it was read from; empty where the result's own name will do.
+	Dir    string
 	Input  verdict.Input
 	Result verdict.Result
 	// Samples are the events of samples.jsonl; none where they were not kept.

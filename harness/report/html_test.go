@@ -73,7 +73,7 @@ func htmlOf(t *testing.T, all ...Subject) string {
 // identifiers that are there twice, and about whatever would ask the network.
 func checkHTML(t *testing.T, page string) {
 	t.Helper()
-	void := []string{"meta", "link", "br"}
+	void := []string{"meta", "link", "br", "wbr"}
 	dec := xml.NewDecoder(strings.NewReader(page))
 	dec.Strict, dec.AutoClose, dec.Entity = false, void, xml.HTMLEntity
 	var open []string

@@ -67,6 +67,15 @@ type (
 // case for each run. A fail is a failure, broken is an error, and a skip is
 // skipped.
 func JUnit(w io.Writer, all []verdict.Result) error {
+	return junit(w, all, func(r verdict.Result) (string, error) {
+		var text strings.Builder
+		err := Text(&text, r, Options{Verbose: r.Verdict != verdict.Pass})
+		return text.String(), err
+	})
+}
+
+// junit writes runs with all that text has to say of each.
+func junit(w io.Writer, all []verdict.Result, text func(verdict.Result) (string, error)) error {
 	var root junitSuites
 	place := map[string]int{}
 	for _, r := range all {
@@ -81,9 +90,11 @@ func JUnit(w io.Writer, all []verdict.Result) error {
 			})
 		}
 		s := &root.Suites[i]
-		if err := s.add(r); err != nil {
+		said, err := text(r)
+		if err != nil {
 			return err
 		}
+		s.add(r, printable(said))
 	}
 	out, err := xml.MarshalIndent(root, "", " ")
 	if err != nil {
@@ -101,17 +112,12 @@ func properties(r verdict.Result) []junitProperty {
 	return out
 }
 
-func (s *junitSuite) add(r verdict.Result) error {
+func (s *junitSuite) add(r verdict.Result, text string) {
 	// JUnit's classes are what scenarios' directories are
 	class := strings.Trim("oomlab."+strings.ReplaceAll(path.Dir(r.Scenario), "/", "."), ".")
 	c := junitCase{Name: path.Base(r.Scenario), Class: class, Time: junitTime(r.DurationMS)}
-	var text strings.Builder
-	if err := Text(&text, r, Options{Verbose: r.Verdict != verdict.Pass}); err != nil {
-		return err
-	}
-	whole := printable(text.String())
 	bad := func(kind string) *junitOutcome {
-		return &junitOutcome{Message: r.Reason, Type: kind, Text: details(r) + "\n" + whole}
+		return &junitOutcome{Message: r.Reason, Type: kind, Text: details(r) + "\n" + text}
 	}
 	switch r.Verdict {
 	case verdict.Fail:
@@ -127,13 +133,12 @@ func (s *junitSuite) add(r verdict.Result) error {
 		if s.Out.Text != "" {
 			s.Out.Text += "\n"
 		}
-		s.Out.Text += whole
+		s.Out.Text += text
 	}
 	s.Cases = append(s.Cases, c)
 	s.Tests++
 	s.ms += r.DurationMS
 	s.Time = junitTime(s.ms)
-	return nil
 }
 
 // details are all claims that do not hold and all disagreements, one a line.
