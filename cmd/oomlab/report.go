@@ -38,7 +38,8 @@ exit status is that of the worst verdict.`,
   oomlab report -v 142
   oomlab report -o html runs > report.html
   oomlab report -o html runs/chaos-1 > campaign.html`,
-		Args: wants(1, -1, "a run directory"),
+		Args:              wants(1, -1, "a run directory"),
+		ValidArgsFunction: completeRuns,
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are looked for")
