@@ -29,6 +29,7 @@ const (
 	PodEvent        Kind = "pod_event"        // Process is the pod; Happened
 	NodeEvent       Kind = "node_event"       // Happened
 	NodeCondition   Kind = "node_condition"   // Condition
+	Unreachable     Kind = "unreachable"      // the API did not answer for N ms; Text is the last error
 	// kubelet
 	KubeletLine Kind = "kubelet_line" // Text
 )

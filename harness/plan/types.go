@@ -7,6 +7,7 @@ package plan
 
 import (
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
@@ -27,6 +28,8 @@ type Plan struct {
 	// are then those that the kubelet and the stressors make of them: nobody
 	// else makes any.
 	Pods []Pod `json:"pods,omitempty"`
+	// Node is what a node of oomlab's own is set to for them.
+	Node *scenario.Node `json:"node,omitempty"`
 
 	// The run ends when every process has ended or has done its steps and
 	// holds, or after WithinMS milliseconds, whichever is first. Processes in
