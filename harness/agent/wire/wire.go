@@ -9,6 +9,7 @@ package wire
 import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
@@ -19,6 +20,9 @@ type Hello struct {
 	Build    string         `json:"build"` // identity of the agent binary
 	Machine  kernel.Machine `json:"machine"`
 	Tier     evidence.Tier  `json:"tier"`
+	// Node is what there is to know about a cluster's node beside its machine;
+	// nil: this is no cluster.
+	Node *kubelet.Node `json:"node,omitempty"`
 }
 
 // Protocol is the version of this package's types.
