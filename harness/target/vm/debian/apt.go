@@ -52,8 +52,8 @@ type Options struct {
 	Progress func(string)
 }
 
-// WithDefaults fills in what is empty, but for Dir.
-func (o Options) WithDefaults() Options {
+// withDefaults fills in what is empty, but for Dir.
+func (o Options) withDefaults() Options {
 	if o.AptDir == "" {
 		o.AptDir = "/etc/apt"
 	}
@@ -68,6 +68,7 @@ func (o Options) WithDefaults() Options {
 
 // Mirrors reads where the machine gets Debian from.
 func (o Options) Mirrors() (Mirrors, error) {
+	o = o.withDefaults()
 	if o.Mirror != "" {
 		s := source{uris: []string{o.Mirror}, signedBy: o.Keyring}
 		return Mirrors{archive: []source{s}}, nil
@@ -114,7 +115,7 @@ type Apt struct {
 
 // Opened is the private state of a suite that [Options.Open] has written before.
 func (o Options) Opened(suite string) *Apt {
-	o = o.WithDefaults()
+	o = o.withDefaults()
 	dir := filepath.Join(o.Dir, suite)
 	return &Apt{dir: dir, config: filepath.Join(dir, "apt.conf"), progress: o.Progress}
 }
@@ -124,7 +125,7 @@ func (o Options) Opened(suite string) *Apt {
 // certificates) and which keys and logins are used, and nothing else: hooks
 // and pins are the machine's own affair.
 func (o Options) Open(ctx context.Context, suite string, from Mirrors) (*Apt, error) {
-	o = o.WithDefaults()
+	o = o.withDefaults()
 	a := o.Opened(suite)
 	dir := a.dir
 	for _, sub := range []string{"lists/partial", "archives/partial", "empty"} {
