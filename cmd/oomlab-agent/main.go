@@ -46,6 +46,14 @@ func command(args []string) int {
 	case len(args) == 1 && args[0] == "version":
 		fmt.Println("oomlab-agent", agent.Build())
 		return 0
+	case len(args) == 2 && args[0] == "channel":
+		err := serveChannel(args[1], &agent.NodeOptions{
+			Bundles: "/run/containerd/io.containerd.runtime.v2.task/k8s.io",
+			PodLogs: "/var/log/pods", KubeletLog: logDir + "/kubelet.log",
+			Events: []string{"/usr/bin/ctr", "--address", "/run/containerd/containerd.sock", "--namespace", "k8s.io", "events"},
+		})
+		fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
+		return exitBroken
 	case len(args) >= 1 && len(args) <= 2 && args[0] == "serve":
 		stressor := ""
 		if len(args) == 2 {

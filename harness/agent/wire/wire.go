@@ -34,6 +34,23 @@ type Request struct {
 	WallNS   int64     `json:"wall_ns,omitempty"` // a restored VM's clock is set to this
 	Plan     plan.Plan `json:"plan"`
 	SampleMS int       `json:"sample_ms,omitempty"` // period of the timeline; 0: 100, below 0: none
+	// Watch is in place of a plan: somebody else starts things here.
+	Watch *Watch `json:"watch,omitempty"`
+	// Enough ends the watch with this ID. It has no answer of its own.
+	Enough bool `json:"enough,omitempty"`
+}
+
+// Watch asks the agent of a cluster's node to say what happens to pods that
+// somebody creates through the API. It answers with Begin when it looks, and
+// with End after Enough or when the deadline has passed. What a pod is called
+// on the node is in the runtime's bundles.
+type Watch struct {
+	DeadlineMS int64 `json:"deadline_ms"`
+	// Namespace holds the pods, Pods are the plan's names by those of the API.
+	Namespace string            `json:"namespace"`
+	Pods      map[string]string `json:"pods"`
+	// Children are the processes that containers fork, POD/CONTAINER/NAME.
+	Children []string `json:"children,omitempty"`
 }
 
 // NoSamples as the period of a timeline leaves it out.
