@@ -76,7 +76,9 @@ func TestOOMScoreAdj(t *testing.T) {
 }
 
 func TestPodLimit(t *testing.T) {
-	limited := func(name string, b kernel.Bytes) kubelet.Container { return kubelet.Container{Name: name, Limits: mem(b)} }
+	limited := func(name string, b kernel.Bytes) kubelet.Container {
+		return kubelet.Container{Name: name, Limits: mem(b)}
+	}
 	for _, tt := range []struct {
 		name string
 		pod  kubelet.Pod
