@@ -78,6 +78,9 @@ func Make(s scenario.Scenario, m kernel.Machine, o Options) (Plan, error) {
 		}
 		p.Cgroups, p.Pods, p.On, p.Node = laid.cgroups, laid.pods, &laid.node, &s.Node
 		processes = laid.processes
+		if e := s.Expect.Evicted; e != nil {
+			p.Evictions = len(*e)
+		}
 	}
 	n := names{}
 	for _, proc := range processes {

@@ -33,6 +33,8 @@ type Plan struct {
 	// that was planned for, so set.
 	Node *scenario.Node `json:"node,omitempty"`
 	On   *kubelet.Node  `json:"on,omitempty"`
+	// Evictions is how many pods the run waits to see evicted.
+	Evictions int `json:"evictions,omitempty"`
 
 	// The run ends when every process has ended or has done its steps and
 	// holds, or after WithinMS milliseconds, whichever is first. Processes in

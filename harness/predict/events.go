@@ -261,7 +261,7 @@ func (w *world) grow(segs []segment) []*world {
 		}
 		o.early = when(total(segment.most), o.room.Lo+1)
 		o.late = when(total(segment.least), o.room.Hi+1)
-		if o.early >= never {
+		if o.early >= never || !mayFill(dir, segs, o.room) {
 			continue
 		}
 		hits = append(hits, o)
@@ -299,6 +299,24 @@ func (w *world) grow(segs []segment) []*world {
 		}
 	}
 	return append(out, unlikely...)
+}
+
+// mayFill reports whether a room can be filled at all. A process that was
+// stopped on its way wants what is left of its goal: where it may have come
+// further, it wants less.
+func mayFill(dir string, segs []segment, room Range) bool {
+	var most kernel.Pages
+	for _, s := range segs {
+		if !inside(s.p.p.Cgroup, dir) {
+			continue
+		}
+		want := s.want.Hi
+		if s.p.partial {
+			want = min(want, max(0, s.p.goal.Hi-s.has(s.p).Hi))
+		}
+		most += want
+	}
+	return most+most/perTable > room.Lo
 }
 
 // grown is by how much the segments fill a domain, when each would take what f

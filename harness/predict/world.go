@@ -182,7 +182,29 @@ func (w *world) swapFor(dir string) kernel.Pages {
 			free = min(free, *c.SwapMax)
 		}
 	}
+	if below, limited := w.swapBelow(dir); limited {
+		free = min(free, below)
+	}
 	return free.Pages(w.m.PageSize)
+}
+
+// swapBelow is the swap that those who hold memory in a domain may use together,
+// by limits that lie below it; not limited if one of them has none.
+func (w *world) swapBelow(dir string) (sum kernel.Bytes, limited bool) {
+	seen := map[string]bool{}
+	for i := range w.procs {
+		path := w.procs[i].p.Cgroup
+		if seen[path] || path == dir || !inside(path, dir) {
+			continue
+		}
+		seen[path] = true
+		own := w.cgroup(path)
+		if own == nil || own.SwapMax == nil {
+			return 0, false
+		}
+		sum += *own.SwapMax
+	}
+	return sum, len(seen) > 0
 }
 
 func (w *world) cgroup(path string) *plan.Cgroup {
