@@ -16,7 +16,7 @@ const module = "github.com/oomlab/oomlab/"
 // pure packages take values and return values: what they say comes out the
 // same on every machine, from a recording.
 var pure = []string{
-	"harness/kernel", "harness/scenario", "harness/plan", "harness/predict", "harness/evidence", "harness/verdict",
+	"harness/kernel", "harness/kubelet", "harness/scenario", "harness/plan", "harness/predict", "harness/evidence", "harness/verdict",
 	"harness/report", "harness/compare", "harness/chaos", "harness/explain", "harness/reproduce", "harness/agent/wire", "stressor/profile",
 }
 
@@ -35,17 +35,18 @@ var impure = map[string]string{
 var arrows = map[string][]string{
 	"harness/kernel":              {},
 	"stressor/profile":            {},
+	"harness/kubelet":             {"harness/kernel"},
 	"harness/evidence":            {"harness/kernel"},
-	"harness/scenario":            {"harness/kernel"},
-	"harness/plan":                {"harness/scenario", "stressor/profile", "harness/kernel"},
-	"harness/predict":             {"harness/plan", "stressor/profile", "harness/kernel"},
-	"harness/verdict":             {"harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/scenario":            {"harness/kernel", "harness/kubelet"},
+	"harness/plan":                {"harness/scenario", "stressor/profile", "harness/kernel", "harness/kubelet"},
+	"harness/predict":             {"harness/plan", "stressor/profile", "harness/kernel", "harness/kubelet"},
+	"harness/verdict":             {"harness/kubelet", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/compare":             {"harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/report":              {"harness/compare", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/chaos":               {"harness/verdict", "harness/predict", "harness/scenario", "harness/kernel"},
 	"harness/explain":             {"harness/predict", "harness/scenario", "harness/plan", "harness/kernel"},
 	"harness/reproduce":           {"harness/explain", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel"},
-	"harness/agent/wire":          {"harness/evidence", "harness/plan", "harness/kernel"},
+	"harness/agent/wire":          {"harness/kubelet", "harness/evidence", "harness/plan", "harness/kernel"},
 	"scenarios":                   {"harness/scenario"},
 	"bpf":                         {},
 	"stressor":                    {"stressor/profile"},

@@ -7,6 +7,7 @@ package plan
 
 import (
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
@@ -28,8 +29,12 @@ type Plan struct {
 	// are then those that the kubelet and the stressors make of them: nobody
 	// else makes any.
 	Pods []Pod `json:"pods,omitempty"`
-	// Node is what a node of oomlab's own is set to for them.
+	// Node is what a node of oomlab's own is set to for them, and On the node
+	// that was planned for, so set.
 	Node *scenario.Node `json:"node,omitempty"`
+	On   *kubelet.Node  `json:"on,omitempty"`
+	// Evictions is how many pods the run waits to see evicted.
+	Evictions int `json:"evictions,omitempty"`
 
 	// The run ends when every process has ended or has done its steps and
 	// holds, or after WithinMS milliseconds, whichever is first. Processes in
@@ -97,14 +102,21 @@ type Process struct {
 	Respawn     int      `json:"respawn,omitempty"` // -1: for ever
 	// NeedsSuccess: it is started when all of these have exited with 0.
 	NeedsSuccess []string `json:"needs_success,omitempty"`
-	// RestartOn is what makes Respawn start it again: "" the OOM killer only,
-	// "failure" any end but exit code 0, "end" any end.
+	// RestartOn is which ends Respawn starts it again after; "": kills only.
 	RestartOn string `json:"restart_on,omitempty"`
+	// Aside: it is not meant by the name of its pod.
+	Aside bool `json:"aside,omitempty"`
 	// Holds is what a program of the user's own is said to hold; 0: unknown.
 	Holds   kernel.Bytes    `json:"holds,omitempty"`
 	Launch  profile.Launch  `json:"launch"`
 	Profile profile.Profile `json:"profile,omitzero"` // of a stressor
 }
+
+// Ends after which a container is started again.
+const (
+	RestartOnFailure = "failure" // all but exit code 0
+	RestartOnEnd     = "end"     // all
+)
 
 // IsCommand reports whether the process is a program of the user's own.
 func (p Process) IsCommand() bool { return len(p.Launch.Argv) > 0 }
