@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload test test-scenarios test-kernels test-kernels-short bench screenshots fuzz lint generate check-generate deps tidy clean
+.PHONY: help build payload node-image test test-scenarios test-kernels test-kernels-short bench screenshots fuzz lint generate check-generate deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,6 +41,19 @@ test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm), summary and JUn
 		-oomlab.table=$(abspath $(REPORTS))/scenarios.txt || status=$$?; \
 	echo; cat $(REPORTS)/scenarios.txt; \
 	echo; echo "runs in $(RUNS)/, JUnit in $(REPORTS)/scenarios.xml"; exit $$status
+
+# What a node of a VM cluster is built from. -p 1: two compilers side by side
+# take more memory than a small machine has.
+NODE      := harness/target/kube/node
+K8S       := $(shell sed -n 's,.*k8s.io/kubernetes \(v[0-9.]*\).*,\1,p' $(NODE)/go.mod | head -n 1)
+K8SVER    := k8s.io/component-base/version
+K8SFLAGS  := -s -w -X $(K8SVER).gitVersion=$(K8S) -X $(K8SVER).gitMajor=1 -X $(K8SVER).gitMinor=$(word 2,$(subst ., ,$(K8S))) -X $(K8SVER).gitTreeState=clean
+NODEBIN   ?= bin/node
+
+node-image: build ## the image that nodes of VM clusters boot; Kubernetes is built on the way
+	@mkdir -p $(NODEBIN)
+	cd $(NODE) && CGO_ENABLED=0 $(GO) build -p 1 -trimpath -ldflags "$(K8SFLAGS)" -o $(abspath $(NODEBIN))/ k8s.io/kubernetes/cmd/kubelet k8s.io/kubernetes/cmd/kube-apiserver
+	bin/oomlab cluster image --kubelet $(NODEBIN)/kubelet --apiserver $(NODEBIN)/kube-apiserver --version $(K8S)
 
 KERNELS      ?= 5.10 6.1 6.12 6.18 7.3
 SHORT        ?= memcg/one-process-over-its-limit memcg/adj-outweighs-size memcg/oom-group-takes-all memcg/two-kills-in-a-row system/small-adj-1000-dies-first

@@ -63,10 +63,12 @@ var arrows = map[string][]string{
 	"harness/target/vm/qmp":       {},
 	"harness/payload":             {},
 	"harness":                     {"harness/target", "harness/agent/wire", "harness/plan", "harness/predict", "harness/verdict", "harness/evidence", "harness/scenario", "harness/kernel"},
-	"harness/lab":                 {"harness", "harness/chaos", "harness/predict", "harness/target", "harness/target/local", "harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/payload", "harness/agent/wire", "harness/plan", "harness/verdict", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/lab":                 {"harness", "harness/target/kube", "harness/chaos", "harness/predict", "harness/target", "harness/target/local", "harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/payload", "harness/agent/wire", "harness/plan", "harness/verdict", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/e2e":                 {"harness/lab", "harness/report", "harness/verdict", "scenarios"},
-	"cmd/oomlab-agent":            {"harness/agent"},
-	"cmd/oomlab": {"harness", "harness/lab", "harness/chaos", "harness/report", "harness/compare", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
+	"harness/target/kube":         {"harness/target", "harness/target/kube/image", "harness/target/vm", "harness/target/vm/cache", "harness/target/vm/initramfs", "harness/target/vm/kernels", "harness/kubelet", "harness/agent/wire", "harness/plan", "harness/scenario", "harness/evidence", "harness/kernel", "stressor/profile"},
+	"harness/target/kube/image":   {"harness/kernel", "harness/target/vm/cache", "harness/target/vm/debian"},
+	"cmd/oomlab-agent":            {"harness/agent", "harness/agent/wire"},
+	"cmd/oomlab": {"harness", "harness/target/kube", "harness/target/kube/image", "harness/lab", "harness/chaos", "harness/report", "harness/compare", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
 		"harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/verdict", "harness/explain", "harness/reproduce", "harness/evidence", "harness/plan", "harness/scenario", "harness/kernel", "scenarios"},
 }
 
@@ -78,6 +80,7 @@ var owners = map[string]struct {
 	"github.com/cilium/ebpf": {[]string{"bpf"}, "the agent links it, and everything else should do without"},
 	"github.com/onsi/":       {[]string{"harness/e2e"}, "judging stays in package verdict; no matcher looks inside one"},
 	"github.com/spf13/cobra": {[]string{"cmd/oomlab"}, "flags are the command's"},
+	"github.com/google/go-containerregistry": {[]string{"harness/target/kube/image"}, "images are assembled in one place"},
 	"k8s.io/":                {[]string{"harness/target/kube", "harness/e2e"}, "20 MB that the agent and the stressor must not carry"},
 	"sigs.k8s.io/":           {[]string{"harness/target/kube", "harness/e2e"}, "20 MB that the agent and the stressor must not carry"},
 }

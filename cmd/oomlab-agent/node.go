@@ -98,6 +98,53 @@ func bootNode(channel string) error {
 	return fmt.Errorf("the agent ended with status %d, signal %d", status.ExitStatus(), status.Signal())
 }
 
+// containerdNode says where a node with containerd has things.
+func containerdNode() *agent.NodeOptions {
+	const socket = "/run/containerd/containerd.sock"
+	o := &agent.NodeOptions{
+		Bundles: "/run/containerd/io.containerd.runtime.v2.task/k8s.io",
+		PodLogs: "/var/log/pods", KubeletLog: logDir + "/kubelet.log",
+	}
+	for _, ctr := range []string{"/usr/bin/ctr", "/usr/local/bin/ctr"} {
+		if _, err := os.Stat(ctr); err == nil {
+			o.Events = []string{ctr, "--address", socket, "--namespace", "k8s.io", "events"}
+			break
+		}
+	}
+	return o
+}
+
+// serveNode is the agent in a pod of a cluster: it leaves the pod's file system
+// for the node's, and its cgroup for the root, so that neither a limit nor the
+// pod's class is about it. What it puts on the node is gone when it ends.
+func serveNode(root, stressor string) (err error) {
+	data, err := os.ReadFile(stressor)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(unix.Chroot(root), unix.Chdir("/")); err != nil {
+		return fmt.Errorf("enter %s: %w; the pod has to be privileged", root, err)
+	}
+	if err := os.WriteFile("/sys/fs/cgroup/cgroup.procs", []byte("0"), 0); err != nil {
+		return fmt.Errorf("leave the pod's cgroup: %w; the pod has to use the host's PID namespace", err)
+	}
+	if err := os.MkdirAll(nodeScratch, 0o755); err != nil {
+		return err
+	}
+	copied := filepath.Join(nodeScratch, fmt.Sprintf("stressor-%d", os.Getpid()))
+	defer func() { err = errors.Join(err, os.Remove(copied)) }()
+	if err := os.WriteFile(copied, data, 0o755); err != nil {
+		return err
+	}
+	a, err := agent.New(context.Background(), agent.Options{
+		Stressor: copied, ScratchDir: nodeScratch, Node: containerdNode(),
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.Serve(context.Background(), os.Stdin, os.Stdout), a.Close())
+}
+
 // enterDisk makes the disk the root. What the initramfs has below /oomlab stays.
 func enterDisk() error {
 	if err := await(diskWait, func() error { _, err := os.Stat(nodeDisk); return err }); err != nil {

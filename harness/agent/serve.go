@@ -87,11 +87,13 @@ func (a *Agent) answer(ctx context.Context, req wire.Request, requests <-chan wi
 		out.write(wire.Message{ID: req.ID, Event: &ev}) // an error stays, and is returned by the last write
 	}
 	var err error
-	if req.Watch != nil {
+	switch {
+	case req.Clock:
+	case req.Watch != nil:
 		over := make(chan struct{})
 		err = a.Watch(ctx, *req.Watch, enoughOf(req.ID, requests, over), sink)
 		close(over)
-	} else {
+	default:
 		err = a.Do(ctx, req, sink)
 	}
 	last := wire.Message{ID: req.ID, Done: err == nil, Sum: sum}

@@ -18,6 +18,7 @@ import (
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
+	"github.com/oomlab/oomlab/harness/target/kube"
 	"github.com/oomlab/oomlab/harness/target/local"
 	"github.com/oomlab/oomlab/harness/target/vm"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
@@ -26,12 +27,14 @@ import (
 
 // Options say where scenarios run and what is kept.
 type Options struct {
-	Target string // local or vm; empty: chosen for each scenario
+	Target string // local, vm or kube; empty: chosen for each scenario
 	Kernel string // for VMs, as kernels.Resolve takes it
 	// CgroupVersion of VMs where a scenario does not ask for one; 0: 2.
 	CgroupVersion int
 	AllowHostOOM  bool
-	RunsDir       string // empty: runs
+	// Cluster is where scenarios with pods run.
+	Cluster kube.Where
+	RunsDir string // empty: runs
 	// Parallel bounds how many VMs run at once; 0: as many as the machine has
 	// room for.
 	Parallel int
@@ -73,9 +76,9 @@ func Open(o Options) (*Lab, error) {
 		o.Log = func(string) {}
 	}
 	switch o.Target {
-	case "", "local", "vm":
+	case "", "local", "vm", "kube":
 	default:
-		return nil, fmt.Errorf("target %q: there are local and vm", o.Target)
+		return nil, fmt.Errorf("target %q: there are local, vm and kube", o.Target)
 	}
 	l := &Lab{o: o}
 	var err error
@@ -108,6 +111,9 @@ func (l *Lab) Kernel(ctx context.Context) (kernels.Kernel, error) {
 func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name, because string) {
 	if l.o.Target != "" {
 		return l.o.Target, "asked for"
+	}
+	if len(s.Pods) > 0 {
+		return "kube", "it has pods; " + l.o.Cluster.String()
 	}
 	if l.o.Kernel != "" {
 		return "vm", "a kernel was asked for"
@@ -191,6 +197,14 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 		}
 		return harness.Run(ctx, t, j.Scenario, j.Source, o)
 	}
+	if name == "kube" {
+		t, err := l.openKube(ctx, j.Scenario, dir)
+		if err != nil {
+			return harness.Run(ctx, absent{"kube", err}, j.Scenario, j.Source, o)
+		}
+		result, err := harness.Run(ctx, t, j.Scenario, j.Source, o)
+		return result, errors.Join(err, t.Close())
+	}
 	vo, err := l.vmOptions(ctx, j.Scenario, dir)
 	if err != nil {
 		return harness.Run(ctx, absent{"vm", err}, j.Scenario, j.Source, o)
@@ -201,6 +215,33 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 	}
 	result, err := harness.Run(ctx, t, j.Scenario, j.Source, o)
 	return result, errors.Join(err, t.Close())
+}
+
+// NodeKernel is the series that a VM cluster's node boots where none is asked
+// for.
+const NodeKernel = "6.12"
+
+// openKube opens the cluster for a scenario: a VM cluster with the node that the
+// scenario describes, or somebody else's.
+func (l *Lab) openKube(ctx context.Context, s scenario.Scenario, dir string) (*kube.Target, error) {
+	if !l.o.Cluster.VM() {
+		return kube.Connect(ctx, l.o.Cluster, l.agent, l.stressor)
+	}
+	spec := l.o.Kernel
+	if spec == "" {
+		spec = NodeKernel
+	}
+	k, err := kernels.Resolve(ctx, spec, kernels.Options{Progress: l.o.Log})
+	if err != nil {
+		return nil, err
+	}
+	c, err := kube.OpenVM(ctx, kube.VMOptions{
+		Kernel: k, Memory: s.Needs.Memory, Node: s.Node, Agent: l.agent, Stressor: l.stressor, RunDir: dir, Log: l.o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return kube.NewVM(c), nil
 }
 
 // newRun makes the next run directory: 0142-memcg-adj-outweighs-size.

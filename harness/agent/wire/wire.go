@@ -36,6 +36,8 @@ type Request struct {
 	SampleMS int       `json:"sample_ms,omitempty"` // period of the timeline; 0: 100, below 0: none
 	// Watch is in place of a plan: somebody else starts things here.
 	Watch *Watch `json:"watch,omitempty"`
+	// Clock asks for nothing but that the clock be set.
+	Clock bool `json:"clock,omitempty"`
 	// Enough ends the watch with this ID. It has no answer of its own.
 	Enough bool `json:"enough,omitempty"`
 }

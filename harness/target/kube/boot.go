@@ -84,7 +84,8 @@ func bootSteps(n scenario.Node, images image.Images) wire.Boot {
 	ask("namespace", "POST", "/api/v1/namespaces", namespaceJSON(image.Namespace), 201, "")
 	add(wire.BootStep{Name: "kubelet", Adj: daemonAdj, Daemon: []string{
 		"/usr/bin/kubelet", "--config", kubeletFile, "--kubeconfig", "/etc/kubernetes/kubelet.kc",
-		"--hostname-override", image.NodeName, "--node-ip", image.NodeIP, "--v=2",
+		"--hostname-override", image.NodeName, "--node-ip", image.NodeIP,
+		"--node-labels", unscheduled + "=true", "--v=2",
 	}})
 	ask("node-ready", "GET", "/api/v1/nodes/"+image.NodeName, "", 200, `"type":"Ready","status":"True"`)
 	return b
