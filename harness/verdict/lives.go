@@ -18,8 +18,14 @@ type life struct {
 	diedNS  int64
 	alive   bool // seen alive at the end
 	ends    int  // how many times its end was reported
+	tasks   int  // and by the runtime
 	// kernelExit is the wait status that eBPF read from the task.
 	kernelExit *int
+	// task is how the runtime says that a container's first process ended: a
+	// signal is a code above 128.
+	task *evidence.ExitStatus
+	// zapped: it ended because its container's first process did.
+	zapped bool
 }
 
 // lives reads who lived and how each one ended, in the order of birth.
@@ -46,6 +52,12 @@ func lives(p plan.Plan, events []evidence.Event) []*life {
 			if l := latest(e.PID, e.Process); l != nil {
 				l.exit, l.diedNS = e.Exit, e.AtNS
 				l.ends++
+			}
+		case evidence.TaskEnded:
+			if l := latest(e.PID, e.Process); l != nil && e.Exit != nil {
+				l.task = &evidence.ExitStatus{Code: e.Exit.Code, By: string(evidence.Runtime)}
+				l.diedNS = e.AtNS
+				l.tasks++
 			}
 		case evidence.Alive:
 			if l := latest(e.PID, e.Process); l != nil {
