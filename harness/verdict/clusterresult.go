@@ -47,15 +47,15 @@ type KubePod struct {
 
 // KubeContainer is one container: what was predicted, and what was seen.
 type KubeContainer struct {
-	Container    string         `json:"container"`
-	Adj          *int           `json:"oom_score_adj"`
-	PredictedAdj int            `json:"predicted_oom_score_adj"`
-	Max          *kernel.Bytes  `json:"memory.max,omitempty"`
-	State        string         `json:"state"`
-	Reason       string         `json:"reason,omitempty"`
-	ExitCode     *int           `json:"exitCode,omitempty"`
-	RestartCount int            `json:"restartCount"`
-	LastState    *KubeEnd       `json:"lastState,omitempty"`
+	Container    string        `json:"container"`
+	Adj          *int          `json:"oom_score_adj"`
+	PredictedAdj int           `json:"predicted_oom_score_adj"`
+	Max          *kernel.Bytes `json:"memory.max,omitempty"`
+	State        string        `json:"state"`
+	Reason       string        `json:"reason,omitempty"`
+	ExitCode     *int          `json:"exitCode,omitempty"`
+	RestartCount int           `json:"restartCount"`
+	LastState    *KubeEnd      `json:"lastState,omitempty"`
 	// Predicted is the same in words; Open says that it depended on timing.
 	Predicted string `json:"predicted,omitempty"`
 	Open      bool   `json:"open,omitempty"`
