@@ -371,12 +371,12 @@ func (j *joined) checkEnd(who string, l life, end evidence.ContainerState, kills
 		j.misreport(kubelet.OOMKilledEarlier, "%s: OOMKilled with exit code %d, but only an earlier life had a kill", who, code)
 	case oomKilled && len(kills) == 0:
 		j.misreport(kubelet.OOMKilledForNothing, "%s: OOMKilled with exit code %d, and nobody in it was killed", who, code)
+	case oomKilled && code == 143: // exited with it, or died of SIGTERM
+		j.misreport(kubelet.OOMKilledExit143, "%s: OOMKilled for %s, and its first process ended with 143", who, victimsOf(kills))
 	case oomKilled && l.exit.Signal != 0:
 		j.misreport(kubelet.OOMKilledEarlier, "%s: OOMKilled for %s, but its first process died of %s, which was not the OOM killer's", who, victimsOf(kills), status(*l.exit))
 	case oomKilled && code == 0:
 		j.misreport(kubelet.OOMKilledExit0, "%s: OOMKilled for %s, and its first process exited with 0", who, victimsOf(kills))
-	case oomKilled && code == 143:
-		j.misreport(kubelet.OOMKilledExit143, "%s: OOMKilled for %s, and its first process exited with 143", who, victimsOf(kills))
 	case oomKilled:
 		j.misreport(kubelet.OOMKilledExitOwn, "%s: OOMKilled for %s, and its first process exited with %d", who, victimsOf(kills), code)
 	case leader:

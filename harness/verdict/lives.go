@@ -39,11 +39,22 @@ func lives(p plan.Plan, events []evidence.Event) []*life {
 		}
 		return nil
 	}
+	born := func(e evidence.Event, pid int) {
+		if l := latest(pid, e.Process); l != nil && l.exit == nil && l.task == nil {
+			return // announced before
+		}
+		if q, ok := p.Process(e.Process); ok || e.Kind == evidence.Spawned {
+			all = append(all, &life{process: e.Process, plan: q, pid: pid, born: e.AtNS})
+		}
+	}
 	for _, e := range events {
 		switch e.Kind {
 		case evidence.Spawned:
-			q, _ := p.Process(e.Process)
-			all = append(all, &life{process: e.Process, plan: q, pid: e.PID, born: e.AtNS})
+			born(e, e.PID)
+		case evidence.ContainerCgroup:
+			if e.Cgroup != nil && e.Cgroup.PID > 0 {
+				born(e, e.Cgroup.PID)
+			}
 		case evidence.Ready:
 			if l := latest(e.PID, e.Process); l != nil {
 				l.ready, l.readyNS = true, e.AtNS
@@ -54,6 +65,9 @@ func lives(p plan.Plan, events []evidence.Event) []*life {
 				l.ends++
 			}
 		case evidence.TaskEnded:
+			if latest(e.PID, e.Process) == nil {
+				born(e, e.PID) // it may be over before anybody has seen it
+			}
 			if l := latest(e.PID, e.Process); l != nil && e.Exit != nil {
 				l.task = &evidence.ExitStatus{Code: e.Exit.Code, By: string(evidence.Runtime)}
 				l.diedNS = e.AtNS
