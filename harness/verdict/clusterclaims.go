@@ -154,7 +154,7 @@ func stateText(s evidence.ContainerState) string {
 		out += fmt.Sprintf(" (%d)", *s.ExitCode)
 	}
 	if s.RestartCount > 0 {
-		out += fmt.Sprintf(", started again %d times", s.RestartCount)
+		out += fmt.Sprintf(", restartCount %d", s.RestartCount)
 	}
 	if s.Last != nil {
 		last := *s.Last
