@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"harness/verdict":             {"harness/kubelet", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/compare":             {"harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/report":              {"harness/compare", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/clustertest":         {"harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/kubelet"},
 	"harness/chaos":               {"harness/verdict", "harness/predict", "harness/scenario", "harness/kernel"},
 	"harness/explain":             {"harness/predict", "harness/scenario", "harness/plan", "harness/kernel"},
 	"harness/reproduce":           {"harness/explain", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel"},

@@ -324,7 +324,8 @@ func (w *world) tellPod(k *Kube, pod *plan.Pod, said map[string]bool) {
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
 		end := w.status(c.Process, said)
 		if evicted {
-			end.Sure = false // it is told to end, and killed a second later
+			// it is told to end, and killed a second later
+			end = ContainerEnd{State: "terminated", RestartCount: end.RestartCount}
 		}
 		k.Containers[c.Process] = end
 		if end.Reason == crashLoop && !slices.Contains(k.BackOff, pod.Name) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/clustertest"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
@@ -13,34 +14,9 @@ import (
 	"github.com/oomlab/oomlab/scenarios"
 )
 
-// clusterNode is a node of 2304Mi that runs etcd, an API server and a kubelet
-// beside its pods.
-func clusterNode() (kernel.Machine, kubelet.Node) {
-	none := kernel.Pages(0)
-	m := kernel.Machine{
-		Release: "6.12.117+deb13-cloud-amd64", PageSize: 4096, CPUs: 2, Emulated: true,
-		MemTotal: 2200 * kernel.MiB, MemFree: 1300 * kernel.MiB, MemAvailable: 1450 * kernel.MiB, WatermarkMin: 1400,
-		Cgroup: kernel.CgroupMount{Version: 2, Swap: true, Group: true}, Badness: kernel.ReadsCPUBatched,
-		Sysctls:  map[string]string{"vm.panic_on_oom": "0"},
-		Stressor: kernel.Footprint{Anon: 150, Shmem: 420, PgTable: 12, Threads: 5, Charged: 230, Batched: &none},
-		Others: []kernel.Candidate{
-			{PID: 300, Comm: "etcd", RSS: 12000, PgTables: 200 << 10, Adj: -997},
-			{PID: 310, Comm: "kube-apiserver", RSS: 70000, PgTables: 700 << 10, Adj: -997},
-			{PID: 320, Comm: "containerd", RSS: 11000, PgTables: 200 << 10, Adj: -999},
-			{PID: 330, Comm: "kubelet", RSS: 22000, PgTables: 400 << 10, Adj: -999},
-			{PID: 410, Comm: "containerd-shim", RSS: 3000, PgTables: 100 << 10, Adj: -998},
-		},
-	}
-	n := kubelet.Node{
-		Name: "node", KubeletVersion: "v1.36.3", Runtime: "containerd://2.1.9", MemoryCapacity: m.MemTotal, CgroupVersion: 2,
-		CgroupDriver: "cgroupfs", Kubepods: "/kubepods", EnforceNodeAllocatable: []string{"pods"}, Ours: true,
-	}
-	return m, n
-}
-
 func onCluster(t *testing.T, s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (plan.Plan, predict.Prediction) {
 	t.Helper()
-	m, n := clusterNode()
+	m, n := clustertest.Node()
 	if s.Node.Swap > 0 {
 		m.SwapTotal, m.SwapFree = s.Node.Swap, s.Node.Swap
 	}
