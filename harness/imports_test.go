@@ -78,12 +78,12 @@ var owners = map[string]struct {
 	packages []string
 	why      string
 }{
-	"github.com/cilium/ebpf": {[]string{"bpf"}, "the agent links it, and everything else should do without"},
-	"github.com/onsi/":       {[]string{"harness/e2e"}, "judging stays in package verdict; no matcher looks inside one"},
-	"github.com/spf13/cobra": {[]string{"cmd/oomlab"}, "flags are the command's"},
+	"github.com/cilium/ebpf":                 {[]string{"bpf"}, "the agent links it, and everything else should do without"},
+	"github.com/onsi/":                       {[]string{"harness/e2e"}, "judging stays in package verdict; no matcher looks inside one"},
+	"github.com/spf13/cobra":                 {[]string{"cmd/oomlab"}, "flags are the command's"},
 	"github.com/google/go-containerregistry": {[]string{"harness/target/kube/image"}, "images are assembled in one place"},
-	"k8s.io/":                {[]string{"harness/target/kube", "harness/e2e"}, "20 MB that the agent and the stressor must not carry"},
-	"sigs.k8s.io/":           {[]string{"harness/target/kube", "harness/e2e"}, "20 MB that the agent and the stressor must not carry"},
+	"k8s.io/":                                {[]string{"harness/target/kube", "harness/e2e"}, "20 MB that the agent and the stressor must not carry"},
+	"sigs.k8s.io/":                           {[]string{"harness/target/kube", "harness/e2e"}, "20 MB that the agent and the stressor must not carry"},
 }
 
 // packages reads every package of the module with the imports of its code,

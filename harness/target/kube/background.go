@@ -19,12 +19,12 @@ import (
 
 // State is a VM cluster that a process of oomlab's keeps in the background.
 type State struct {
-	PID     int       `json:"pid"`   // of the keeper, whose child QEMU is
-	Start   string    `json:"start"` // when that started, so that a recycled pid is not taken for it
-	Address string    `json:"address"`
-	Until   time.Time `json:"until"` // when it ends by itself
-	Version string    `json:"version"`
-	Kernel  string    `json:"kernel"`
+	PID     int          `json:"pid"`   // of the keeper, whose child QEMU is
+	Start   string       `json:"start"` // when that started, so that a recycled pid is not taken for it
+	Address string       `json:"address"`
+	Until   time.Time    `json:"until"` // when it ends by itself
+	Version string       `json:"version"`
+	Kernel  string       `json:"kernel"`
 	Memory  kernel.Bytes `json:"memory"`
 }
 

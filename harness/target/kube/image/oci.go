@@ -5,8 +5,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -68,7 +72,51 @@ func WriteImages(w io.Writer, agent, stressor []byte) error {
 			return fmt.Errorf("image %s: %w", i.ref, err)
 		}
 	}
-	return tarball.MultiRefWrite(all, w)
+	var archive bytes.Buffer
+	if err := tarball.MultiRefWrite(all, &archive); err != nil {
+		return err
+	}
+	return inOrder(w, &archive)
+}
+
+// inOrder copies an archive with its files, and the images of its manifest, in
+// the order of their names: the library writes them in the order of a map.
+func inOrder(w io.Writer, archive io.Reader) error {
+	const manifest = "manifest.json"
+	files := map[string][]byte{}
+	for r := tar.NewReader(archive); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			files[h.Name], err = io.ReadAll(r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var m tarball.Manifest
+	if err := json.Unmarshal(files[manifest], &m); err != nil {
+		return err
+	}
+	slices.SortFunc(m, func(a, b tarball.Descriptor) int { return slices.Compare(a.RepoTags, b.RepoTags) })
+	var err error
+	if files[manifest], err = json.Marshal(m); err != nil {
+		return err
+	}
+	out := tar.NewWriter(w)
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		data := files[file]
+		h := &tar.Header{Name: file, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Format: tar.FormatUSTAR}
+		if err := out.WriteHeader(h); err != nil {
+			return err
+		}
+		if _, err := out.Write(data); err != nil {
+			return err
+		}
+	}
+	return out.Close()
 }
 
 func assemble(files map[string][]byte, argv []string) (v1.Image, error) {
