@@ -15,7 +15,7 @@ import (
 // sandbox's own process, and the mounts and namespaces that the runtime makes in
 // their name.
 var (
-	sandboxExtra   = Bounds{64 * kernel.KiB, kernel.MiB}
+	sandboxExtra   = Bounds{64 * kernel.KiB, 3 * kernel.MiB}
 	containerExtra = Bounds{0, kernel.MiB}
 )
 
