@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload node-image test test-scenarios test-kernels test-kernels-short bench screenshots fuzz lint generate check-generate deps tidy clean
+.PHONY: help build payload node-image test-kube test-kube-full test test-scenarios test-kernels test-kernels-short bench screenshots fuzz lint generate check-generate deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,7 +35,7 @@ test: payload lint ## the tests, without those that boot the whole library
 
 test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm), summary and JUnit
 	@mkdir -p $(REPORTS); rm -f $(REPORTS)/scenarios.txt
-	@status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color \
+	@status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color --label-filter '!kube' \
 		--output-dir $(abspath $(REPORTS)) --junit-report scenarios.xml ./harness/e2e -- \
 		-oomlab.target=$(TARGET) -oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) \
 		-oomlab.table=$(abspath $(REPORTS))/scenarios.txt || status=$$?; \
@@ -54,6 +54,19 @@ node-image: build ## the image that nodes of VM clusters boot; Kubernetes is bui
 	@mkdir -p $(NODEBIN)
 	cd $(NODE) && CGO_ENABLED=0 $(GO) build -p 1 -trimpath -ldflags "$(K8SFLAGS)" -o $(abspath $(NODEBIN))/ k8s.io/kubernetes/cmd/kubelet k8s.io/kubernetes/cmd/kube-apiserver
 	bin/oomlab cluster image --kubelet $(NODEBIN)/kubelet --apiserver $(NODEBIN)/kube-apiserver --version $(K8S)
+
+# A node takes 2304Mi of this machine's memory and both of its cores.
+KUBESHORT := kube/(guaranteed-over-its-own-limit|stress-worker-dies-alone|init-container-over-its-limit|burstable-above-request-before-besteffort)$$
+KUBESUITE  = @mkdir -p $(REPORTS); rm -f $(REPORTS)/kube.txt; status=0; $(GO) tool ginkgo run --tags e2e --procs 1 --timeout 90m --silence-skips --no-color \
+		--label-filter kube --focus '$(1)' --output-dir $(abspath $(REPORTS)) --junit-report kube.xml ./harness/e2e -- \
+		-oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) -oomlab.table=$(abspath $(REPORTS))/kube.txt $(2) || status=$$?; \
+	echo; cat $(REPORTS)/kube.txt; echo; echo "runs in $(RUNS)/, JUnit in $(REPORTS)/kube.xml"; exit $$status
+
+test-kube: node-image ## a few scenarios with pods, on a real kubelet in a VM (make test-kube-full: all)
+	$(call KUBESUITE,$(KUBESHORT),)
+
+test-kube-full: node-image ## every scenario with pods, on a real kubelet in a VM
+	$(call KUBESUITE,kube/,)
 
 KERNELS      ?= 5.10 6.1 6.12 6.18 7.3
 SHORT        ?= memcg/one-process-over-its-limit memcg/adj-outweighs-size memcg/oom-group-takes-all memcg/two-kills-in-a-row system/small-adj-1000-dies-first

@@ -109,11 +109,11 @@ func (l *Lab) Kernel(ctx context.Context) (kernels.Kernel, error) {
 
 // choose says where a scenario runs, and why.
 func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name, because string) {
-	if l.o.Target != "" {
-		return l.o.Target, "asked for"
-	}
 	if len(s.Pods) > 0 {
 		return "kube", "it has pods; " + l.o.Cluster.String()
+	}
+	if l.o.Target != "" {
+		return l.o.Target, "asked for"
 	}
 	if l.o.Kernel != "" {
 		return "vm", "a kernel was asked for"

@@ -34,8 +34,8 @@ const (
 
 // Limits of the boot of an emulated node, generous: nothing waits for their end.
 const (
-	bootWait   = 12 * time.Minute
-	stepWait   = 6 * time.Minute
+	bootWait   = 30 * time.Minute
+	stepWait   = 15 * time.Minute
 	kubeletLog = "/var/log/kubelet.log"
 )
 
@@ -70,7 +70,7 @@ func bootSteps(n scenario.Node, images image.Images) wire.Boot {
 		"--kubelet-client-certificate=" + image.PKIFile("admin.crt"), "--kubelet-client-key=" + image.PKIFile("admin.key"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + image.PKIFile("sa.pub"),
 		"--service-account-signing-key-file=" + image.PKIFile("sa.key"),
-		"--authorization-mode=Node,RBAC",
+		"--authorization-mode=Node,RBAC", "--allow-privileged=true",
 		// Whose tokens and taints nobody is there to hand out or to take away.
 		"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,DefaultTolerationSeconds",
 		"--enable-priority-and-fairness=false", "--service-cluster-ip-range=10.96.0.0/24", "--v=0",
