@@ -48,6 +48,8 @@ type Job struct {
 	Scenario scenario.Scenario
 	Source   []byte
 	Command  []string // that repeats it
+	// Manifests are the user's own pods, by the name of their file.
+	Manifests map[string]scenario.Manifest
 }
 
 // Lab runs jobs.
@@ -187,7 +189,7 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 	if err != nil {
 		return verdict.Result{}, err
 	}
-	o := harness.Options{Dir: dir, Because: because, Command: j.Command, OnEvent: onEvent}
+	o := harness.Options{Dir: dir, Because: because, Command: j.Command, OnEvent: onEvent, Manifests: j.Manifests}
 	if name == "local" {
 		l.localMu.Lock()
 		defer l.localMu.Unlock()

@@ -265,13 +265,29 @@ func (s *site) clear(ctx context.Context, namespace bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = Clear(ctx, set, s.at.namespace, "app.kubernetes.io/managed-by="+Own+","+RunLabel+" in ("+strings.Join(s.at.runs(), ",")+")", namespace)
+	_, err = remove(ctx, set, s.at.namespace, OwnLabel+"="+Own+","+RunLabel+" in ("+strings.Join(s.at.runs(), ",")+")", namespace)
 	return err
 }
 
-// Clear deletes the pods, and if asked the namespace, that bear the labels, and
+// Clean deletes everything of oomlab's in the namespace, of whatever run.
+func (w Where) Clean(ctx context.Context) (names []string, err error) {
+	config, err := w.Config()
+	if err != nil {
+		return nil, err
+	}
+	if w.Namespace == "" {
+		w.Namespace = image.Namespace
+	}
+	_, set, err := (&site{config: config}).client()
+	if err != nil {
+		return nil, err
+	}
+	return remove(ctx, set, w.Namespace, OwnLabel+"="+Own+","+RunLabel, false)
+}
+
+// remove deletes the pods, and if asked the namespace, that bear the labels, and
 // returns when a second listing shows none. It says what there was.
-func Clear(ctx context.Context, set kubernetes.Interface, namespace, selector string, ownNamespace bool) (names []string, err error) {
+func remove(ctx context.Context, set kubernetes.Interface, namespace, selector string, ownNamespace bool) (names []string, err error) {
 	list := metav1.ListOptions{LabelSelector: selector}
 	grace := int64(0)
 	err = await(ctx, leaveWait, "the pods with "+selector+" to be gone", func(ctx context.Context) error {
