@@ -49,6 +49,7 @@ var arrows = map[string][]string{
 	"harness/reproduce":           {"harness/explain", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel"},
 	"harness/agent/wire":          {"harness/kubelet", "harness/evidence", "harness/plan", "harness/kernel"},
 	"scenarios":                   {"harness/scenario"},
+	"kind-config":                 {},
 	"bpf":                         {},
 	"stressor":                    {"stressor/profile"},
 	"harness/probe":               {"harness/kernel"},

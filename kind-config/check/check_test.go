@@ -85,11 +85,11 @@ func TestClustersAreWhatTheyAreCalled(t *testing.T) {
 }
 
 // noEngine is a docker that knows itself and its images and runs nothing: kind
-// gets as far as asking it to.
+// gets as far as asking it for a network.
 const noEngine = `#!/bin/sh
 case "$1" in
 info) echo '{"CgroupDriver":"systemd","CgroupVersion":"2","MemoryLimit":true,"PidsLimit":true,"CPUShares":true}' ;;
-ps | image) ;;
+ps | inspect) ;;
 *) echo "no engine: $*" >&2; exit 1 ;;
 esac
 `
@@ -111,7 +111,7 @@ func TestKindReadsThem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := create(data); err == nil || !strings.Contains(err.Error(), "no engine") {
+		if err := create(data); err == nil || !strings.Contains(err.Error(), "docker network") {
 			t.Errorf("%s: got %v; want it to fail for want of an engine", name, err)
 		}
 		for _, wrong := range []struct{ edit, with, want string }{
