@@ -50,7 +50,7 @@ func (a *Agent) Hello(ctx context.Context) (wire.Hello, error) {
 	hello := wire.Hello{Protocol: wire.Protocol, Build: Build(), Machine: m, Tier: tier}
 	if a.node != nil {
 		hello.Node = a.node.facts(a.mount, a.hierarchy())
-		hooks := map[string]string{"runtime": a.node.runtime, "kubelet": "no log is known"}
+		hooks := map[string]string{"runtime": a.node.events, "kubelet": "no log is known"}
 		if a.root.Has(a.node.o.KubeletLog) {
 			hooks["kubelet"] = "attached: " + a.node.o.KubeletLog
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,9 +42,10 @@ const scanEvery = 100 * time.Millisecond
 type node struct {
 	o        NodeOptions
 	kubepods string // directory of all pods' cgroup, below the hierarchy
-	runtime  string // how containerd's events are had, or why not
+	events   string // how the runtime's are had, or why not
 
 	mu    sync.Mutex
+	lost  string    // why there are no more events of the runtime
 	watch *podWatch // the one that runs; nil: none
 }
 
@@ -53,7 +55,7 @@ var kubepodsNames = []string{"kubepods", "kubepods.slice", "kubelet/kubepods", "
 
 // openNode finds the pods' cgroup and subscribes to the runtime's events.
 func openNode(ctx context.Context, o NodeOptions, hierarchy string) *node {
-	n := &node{o: o, runtime: "not attached: no command to read them is known"}
+	n := &node{o: o, events: "not attached: no command to read them is known"}
 	for _, name := range kubepodsNames {
 		if _, err := os.Stat(filepath.Join(hierarchy, name)); err == nil {
 			n.kubepods = filepath.Join(hierarchy, name)
@@ -62,9 +64,9 @@ func openNode(ctx context.Context, o NodeOptions, hierarchy string) *node {
 	}
 	if len(o.Events) > 0 {
 		if err := n.subscribe(ctx); err != nil {
-			n.runtime = "not attached: " + err.Error()
+			n.events = "not attached: " + err.Error()
 		} else {
-			n.runtime = "attached: " + filepath.Base(o.Events[0])
+			n.events = "attached: " + filepath.Base(o.Events[0])
 		}
 	}
 	return n
@@ -81,18 +83,35 @@ func (n *node) facts(m kernel.CgroupMount, hierarchy string) *kubelet.Node {
 
 // subscribe reads the runtime's events as long as the agent lives.
 func (n *node) subscribe(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, n.o.Events[0], n.o.Events[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
+	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
+	cmd := exec.CommandContext(ctx, n.o.Events[0], n.o.Events[1:]...)
+	cmd.Stdout = w
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		// PR_SET_PDEATHSIG is about the thread that forked: this one does nothing
+		// but wait, and lives as long as the command or the agent.
+		runtime.LockOSThread()
+		err := cmd.Start()
+		w.Close()
+		started <- err
+		if err == nil {
+			err = cmd.Wait()
+			n.mu.Lock()
+			n.lost = fmt.Sprintf("%s ended: %v", n.o.Events[0], err)
+			n.mu.Unlock()
+		}
+	}()
+	if err := <-started; err != nil {
+		r.Close()
 		return err
 	}
 	go func() {
-		defer cmd.Wait()
-		lines := bufio.NewScanner(out)
+		defer r.Close()
+		lines := bufio.NewScanner(r)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
 			n.mu.Lock()
@@ -218,6 +237,12 @@ func (w *podWatch) carryOut(ctx context.Context, enough <-chan struct{}) error {
 		w.failure(err.Error())
 	}
 	w.scan()
+	w.n.mu.Lock()
+	lost := w.n.lost
+	w.n.mu.Unlock()
+	if lost != "" {
+		w.failure("the runtime's events: " + lost)
+	}
 	stop()
 	if err := counters.Read("after", w.emit); err != nil {
 		w.failure(err.Error())
@@ -521,7 +546,7 @@ func (w *podWatch) list(c *container) {
 	}
 	for _, pid := range pids {
 		st, err := w.a.root.Stat(pid)
-		if err != nil || strings.HasPrefix(st.Comm, "runc") {
+		if err != nil || w.runtimes(pid) {
 			continue // gone, or still the runtime's own
 		}
 		if _, known := c.listed[pid]; !known {
@@ -537,6 +562,13 @@ func (w *podWatch) list(c *container) {
 			}
 		}
 	}
+}
+
+// runtimes reports whether a process is runc, which enters a container before it
+// becomes the container's program. Its name changes on the way, its file does not.
+func (w *podWatch) runtimes(pid int) bool {
+	exe, err := os.Readlink(w.a.root.Path("/proc", strconv.Itoa(pid), "exe"))
+	return err == nil && strings.Contains(exe, "runc")
 }
 
 // initPID is the pid of a container's first process, as the runtime wrote it

@@ -122,8 +122,11 @@ func TestANodeIsWatched(t *testing.T) {
 
 	// A child, an oom_score_adj that changes, and a kill that is counted.
 	n.write(filepath.Join("cgroup", pod, idMain, "cgroup.procs"), "77\n78\n79\n")
-	for pid, comm := range map[string]string{"78": "worker", "79": "runc:[2:INIT]"} {
+	for pid, comm := range map[string]string{"78": "worker", "79": "6"} {
 		n.write(filepath.Join("root/proc", pid, "stat"), pid+" ("+comm+") S 77 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0 0\n")
+	}
+	if err := os.Symlink("/memfd:runc_cloned:/proc/self/exe (deleted)", filepath.Join(n.dir, "root/proc/79/exe")); err != nil {
+		t.Fatal(err)
 	}
 	n.write("root/proc/77/oom_score_adj", "-997\n")
 	n.write(filepath.Join("cgroup", pod, idMain, "memory.events"), counts(1))
@@ -197,7 +200,7 @@ func TestWhatLogsSay(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	n.write("kubelet.log", "an old line about oom\nI1125 Image is present\nI1125 \"eviction manager: must evict pod(s)\"\n")
+	n.write("kubelet.log", "an old line about oom\nI1125 SyncLoop ADD pods=[\"oomlab/web\"]\nI1125 \"eviction manager: must evict pod(s)\"\n")
 	n.events = nil
 	n.w.scan()
 	if r := n.take(evidence.Ready); len(r) != 1 || r[0].Process != "web/main" {
@@ -233,8 +236,8 @@ func TestNodeFactsAreRead(t *testing.T) {
 	if got := f.facts(kernel.CgroupMount{Version: 2}, dir); got.Kubepods != "/kubelet.slice/kubelet-kubepods.slice" || got.CgroupVersion != 2 {
 		t.Errorf("facts %+v", got)
 	}
-	if !strings.HasPrefix(f.runtime, "not attached: ") || !strings.Contains(f.runtime, "no such file") {
-		t.Errorf("the runtime's events: %q", f.runtime)
+	if !strings.HasPrefix(f.events, "not attached: ") || !strings.Contains(f.events, "no such file") {
+		t.Errorf("the runtime's events: %q", f.events)
 	}
 	if !slices.Contains(kubepodsNames, "kubepods") {
 		t.Error("the cgroupfs driver's name is not looked for")

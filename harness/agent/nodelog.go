@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
@@ -85,15 +86,13 @@ func (w *podWatch) readLogs() {
 	}
 }
 
-// aboutMemory picks the kubelet's lines about kills and evictions.
+// aboutMemory picks the kubelet's lines about kills and evictions. Not every
+// pod of oomlab's is about one.
 func aboutMemory(line string) bool {
-	for _, needle := range []string{"oom", "OOM", "evict", "Evict", "memory pressure", "MemoryPressure", "Killing container"} {
-		if strings.Contains(line, needle) {
-			return true
-		}
-	}
-	return false
+	return memoryLine.MatchString(strings.ReplaceAll(line, "oomlab", ""))
 }
+
+var memoryLine = regexp.MustCompile(`(?i)oom|evict|memory.?pressure|threshold|killing container|exceed`)
 
 // report takes a line of a container's log: when, where, whole or part, and
 // what a stressor reported. What is no report is the container's own business.

@@ -200,16 +200,25 @@ func (c *course) settledPod(p plan.Pod) bool {
 		if !c.settledContainer(p, k.Process) {
 			return false
 		}
-		if s := l.status; !k.Sidecar && (s.State == "waiting" || s.State == "terminated" && (s.ExitCode == nil || *s.ExitCode != 0)) {
+		switch s := l.status; {
+		case k.Sidecar:
+		case s.State == "waiting":
 			return true
+		case s.State == "terminated" && (s.ExitCode == nil || *s.ExitCode != 0):
+			return c.comesBack(p, k.Process) || c.pods[p.Name].phase == "Failed"
 		}
 	}
+	over := true
 	for _, k := range p.Containers {
 		if !c.settledContainer(p, k.Process) {
 			return false
 		}
+		s := c.containers[k.Process].status
+		over = over && s.State == "terminated" && !c.comesBack(p, k.Process)
 	}
-	return true
+	// The phase follows its containers' ends.
+	phase := c.pods[p.Name].phase
+	return !over || phase == "Failed" || phase == "Succeeded"
 }
 
 // stuck says why a container will never start, in the kubelet's words; empty:

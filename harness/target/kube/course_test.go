@@ -41,6 +41,9 @@ func TestCourse(t *testing.T) {
 	ready := func(process string) evidence.Event {
 		return evidence.Event{Source: evidence.Stressor, Kind: evidence.Ready, Process: process}
 	}
+	phase := func(phase string) evidence.Event {
+		return evidence.Event{Kind: evidence.PodStatus, Process: "web", Pod: &evidence.PodState{Phase: phase}}
+	}
 	type step struct {
 		event evidence.Event
 		over  bool
@@ -64,11 +67,13 @@ func TestCourse(t *testing.T) {
 			{ready("web/main"), false},
 			{ready("web/main/worker"), true},
 			{ended("web/main"), false}, // the API does not know yet
-			{status("web/main", "terminated", "OOMKilled", 137, 0), true},
+			{status("web/main", "terminated", "OOMKilled", 137, 0), false},
+			{phase("Failed"), true},
 		}},
 		"exits 0, on failure": {one("OnFailure", 1), []step{
 			{ended("web/main"), false},
-			{status("web/main", "terminated", "Completed", 0, 0), true},
+			{status("web/main", "terminated", "Completed", 0, 0), false},
+			{phase("Succeeded"), true},
 		}},
 		"killed twice": {one("Always", 1), []step{
 			{ended("web/main"), false},
@@ -84,7 +89,8 @@ func TestCourse(t *testing.T) {
 		"an init container that fails": {one("Never", 0, plan.Container{Name: "init", Process: "web/init"}), []step{
 			{status("web/main", "waiting", "PodInitializing", 0, 0), false},
 			{ended("web/init"), false},
-			{status("web/init", "terminated", "OOMKilled", 137, 0), true},
+			{status("web/init", "terminated", "OOMKilled", 137, 0), false},
+			{phase("Failed"), true},
 		}},
 		"an init container that succeeds": {one("Never", 0, plan.Container{Name: "init", Process: "web/init"}), []step{
 			{ended("web/init"), false},

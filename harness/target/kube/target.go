@@ -130,6 +130,8 @@ func (t *Target) Hello(ctx context.Context) (wire.Hello, error) {
 func (s *site) client() (*resources.Resources, *kubernetes.Clientset, error) {
 	config := rest.CopyConfig(s.config)
 	config.Timeout = requestTimeout
+	// What the API warns of, such as capabilities, is what these pods are for.
+	config.WarningHandler = rest.NoWarnings{}
 	api, err := resources.New(config)
 	if err != nil {
 		return nil, nil, err
