@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
@@ -164,4 +165,9 @@ func TestStuck(t *testing.T) {
 	if got := c.stuck(); got != "" {
 		t.Errorf("%q while it is being made", got)
 	}
+}
+
+// kubeletPod is a pod with one container and no amounts.
+func kubeletPod(container string) kubelet.Pod {
+	return kubelet.Pod{Containers: []kubelet.Container{{Name: container}}}
 }
