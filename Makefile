@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload node-image test-kube test-kube-full test test-scenarios test-kernels test-kernels-short bench screenshots fuzz lint generate check-generate deps tidy clean
+.PHONY: help build payload node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots fuzz lint generate check-generate deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -67,6 +67,10 @@ test-kube: node-image ## a few scenarios with pods, on a real kubelet in a VM (m
 
 test-kube-full: node-image ## every scenario with pods, on a real kubelet in a VM
 	$(call KUBESUITE,kube/,)
+
+test-kind: build ## scenarios with pods on clusters of kind's (CONFIGS="default small-node"); needs a container engine
+	@mkdir -p $(REPORTS)
+	RUNS=$(RUNS) REPORTS=$(REPORTS) .ci/kind
 
 KERNELS      ?= 5.10 6.1 6.12 6.18 7.3
 SHORT        ?= memcg/one-process-over-its-limit memcg/adj-outweighs-size memcg/oom-group-takes-all memcg/two-kills-in-a-row system/small-adj-1000-dies-first
