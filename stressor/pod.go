@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -43,7 +44,9 @@ func pod(args []string) int {
 	// Its parent is the runtime, in a namespace that it cannot see; when that
 	// ends is none of its business.
 	o.outlives = true
-	err = prepare(l, o)
+	if err = os.Setenv(inPodEnv, "1"); err == nil {
+		err = prepare(l, o)
+	}
 	if err == nil {
 		err = talkToYourself(profile.AppendProfile(nil, p))
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -58,6 +60,11 @@ func TestPod(t *testing.T) {
 	}
 	if !ready["web/main"] || !ready["worker"] {
 		t.Fatalf("ready are %v", ready)
+	}
+	// It and what it forks know where they are.
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", cmd.Process.Pid))
+	if err != nil || !strings.Contains(string(environ), inPodEnv+"=1") {
+		t.Errorf("its environment is %q, %v", environ, err)
 	}
 	if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("it does not hold: %v", err)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -551,6 +552,9 @@ func (w *podWatch) list(c *container) {
 		}
 		if _, known := c.listed[pid]; !known {
 			name := w.call(c, pid, st.Comm)
+			if name != c.process && !slices.Contains(w.req.Children, name) {
+				continue // the container's own business, or the runtime's
+			}
 			c.listed[pid], w.names[pid] = name, name
 			w.send(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: name, PID: pid})
 		}
@@ -637,8 +641,8 @@ func (w *podWatch) runtimeEvent(line string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := w.byID[task.ContainerID]
-	if c == nil {
-		return
+	if c == nil || strings.HasSuffix(c.process, "/"+kubelet.Sandbox) {
+		return // a sandbox is killed when its pod is over, and by nobody's fault
 	}
 	e := evidence.Event{Source: evidence.Runtime, Process: c.process, Text: task.ContainerID}
 	switch topic {

@@ -100,6 +100,18 @@ func TestANodeIsWatched(t *testing.T) {
 	const pod = "kubepods/burstable/pod6a"
 	n.container(pod, idSandbox, "web-1f", "oomlab", "", "sandbox", "70")
 	n.container(pod, idMain, "web-1f", "oomlab", "main", "container", "77")
+	// runc enters a container before it becomes the program
+	runc := filepath.Join(n.dir, "root/proc/77/exe")
+	if err := os.Symlink("/memfd:runc_cloned:/proc/self/exe (deleted)", runc); err != nil {
+		t.Fatal(err)
+	}
+	n.w.scan()
+	if s := n.take(evidence.Spawned); len(s) != 1 || s[0].Process != "web/sandbox" {
+		t.Errorf("spawned while runc is there: %+v", s)
+	}
+	if err := os.Remove(runc); err != nil {
+		t.Fatal(err)
+	}
 	n.container("kubepods/besteffort/pod7b", idOther, "web-1f", "elsewhere", "main", "container", "80")
 	n.w.scan()
 	facts := map[string]*evidence.CgroupFacts{}
@@ -124,9 +136,6 @@ func TestANodeIsWatched(t *testing.T) {
 	n.write(filepath.Join("cgroup", pod, idMain, "cgroup.procs"), "77\n78\n79\n")
 	for pid, comm := range map[string]string{"78": "worker", "79": "6"} {
 		n.write(filepath.Join("root/proc", pid, "stat"), pid+" ("+comm+") S 77 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0 0\n")
-	}
-	if err := os.Symlink("/memfd:runc_cloned:/proc/self/exe (deleted)", filepath.Join(n.dir, "root/proc/79/exe")); err != nil {
-		t.Fatal(err)
 	}
 	n.write("root/proc/77/oom_score_adj", "-997\n")
 	n.write(filepath.Join("cgroup", pod, idMain, "memory.events"), counts(1))
