@@ -35,10 +35,11 @@ type runFlags struct {
 	failFast           bool
 	cluster            *choice
 	where              kube.Where
+	nodes              string
 }
 
 // repeatable are the flags that the command which repeats a run must have.
-var repeatable = []string{"target", "kernel", "modules", "cgroup", "allow-host-oom", "cluster", "kubeconfig", "context", "namespace", "node", "allow-node-oom"}
+var repeatable = []string{"target", "kernel", "modules", "cgroup", "allow-host-oom", "cluster", "kubeconfig", "context", "namespace", "node", "nodes", "allow-node-oom"}
 
 const defaultRunsDir = "runs"
 
@@ -83,6 +84,7 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags.StringVar(&f.where.Context, "context", "", "the `CONTEXT` of the kubeconfig (default its current one)")
 	flags.StringVar(&f.where.Namespace, "namespace", "", "`NAMESPACE` of the pods in that cluster (default oomlab)")
 	flags.StringVar(&f.where.Node, "node", "", "`NODE` of that cluster to run on (default any that is ready)")
+	flags.StringVar(&f.nodes, "nodes", "", "run on every node of that cluster whose labels match `SELECTOR`")
 	flags.StringSliceVar(&f.where.AllowNodeOOM, "allow-node-oom", nil, "let the `NODE` of that cluster run out of memory")
 	flags.BoolVar(&f.allowSkip, "allow-skip", false, "a scenario that cannot run here counts as passed")
 	flags.BoolVar(&f.failFast, "fail-fast", false, "stop at the first run that does not pass")
@@ -131,8 +133,10 @@ func (f runFlags) check() error {
 		return &mistake{"--allow-host-oom is for the local target; a VM may always run out of memory", ""}
 	case f.cluster.value != "" && !f.where.VM():
 		return &mistake{"--cluster vm is oomlab's own cluster; --kubeconfig and --context name another", ""}
-	case f.where.VM() && (f.where.Namespace != "" || f.where.Node != "" || len(f.where.AllowNodeOOM) > 0):
-		return &mistake{"--namespace, --node and --allow-node-oom are for a cluster that is there already", "name it with --kubeconfig or --context"}
+	case f.where.Node != "" && f.nodes != "":
+		return &mistake{"--node names one node, --nodes selects several", ""}
+	case f.where.VM() && (f.where.Namespace != "" || f.where.Node != "" || f.nodes != "" || len(f.where.AllowNodeOOM) > 0):
+		return &mistake{"--namespace, --node, --nodes and --allow-node-oom are for a cluster that is there already", "name it with --kubeconfig or --context"}
 	}
 	if !f.where.VM() {
 		if _, err := f.where.Config(); err != nil {
@@ -197,6 +201,11 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 			return errors.Join(err, laboratory.Close())
 		}
 	}
+	if f.nodes != "" {
+		if all, err = onNodes(ctx, f, all); err != nil {
+			return errors.Join(err, laboratory.Close())
+		}
+	}
 	var jobs []lab.Job
 	for range f.repeat {
 		for _, c := range all {
@@ -213,6 +222,25 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 		return err // some run has no verdict, which is worse than a bad one
 	}
 	return verdicts
+}
+
+// onNodes is every scenario on every node that is selected.
+func onNodes(ctx context.Context, f runFlags, all []chosen) ([]chosen, error) {
+	nodes, err := f.where.Nodes(ctx, f.nodes)
+	if err != nil {
+		return nil, err
+	}
+	if len(nodes) == 0 {
+		return nil, &mistake{fmt.Sprintf("--nodes %s: no node of %s has such labels", f.nodes, f.where), "kubectl get nodes --show-labels shows them"}
+	}
+	var out []chosen
+	for _, c := range all {
+		for _, n := range nodes {
+			c.Node = n
+			out = append(out, c)
+		}
+	}
+	return out, nil
 }
 
 // printer shows runs as they end, and all of them at the end.

@@ -2,6 +2,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,8 @@ type Job struct {
 	Command  []string // that repeats it
 	// Manifests are the user's own pods, by the name of their file.
 	Manifests map[string]scenario.Manifest
+	// Node of somebody else's cluster to run on; empty: Options.Cluster's.
+	Node string
 }
 
 // Lab runs jobs.
@@ -62,6 +65,9 @@ type Lab struct {
 	kernelErr  error
 
 	numberMu sync.Mutex // two runs do not get one number
+
+	nodesMu sync.Mutex
+	nodes   map[string]*sync.Mutex // a node of a cluster carries out one plan at a time
 
 	localMu  sync.Mutex // this machine carries out one plan at a time
 	local    *local.Local
@@ -200,7 +206,8 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 		return harness.Run(ctx, t, j.Scenario, j.Source, o)
 	}
 	if name == "kube" {
-		t, err := l.openKube(ctx, j.Scenario, dir)
+		defer l.node(j)()
+		t, err := l.openKube(ctx, j, dir)
 		if err != nil {
 			return harness.Run(ctx, absent{"kube", err}, j.Scenario, j.Source, o)
 		}
@@ -219,16 +226,39 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 	return result, errors.Join(err, t.Close())
 }
 
+// node waits until the node that a job runs on is free, and keeps it until
+// release is called. A VM cluster is the job's own.
+func (l *Lab) node(j Job) (release func()) {
+	if l.o.Cluster.VM() {
+		return func() {}
+	}
+	name := cmp.Or(j.Node, l.o.Cluster.Node)
+	l.nodesMu.Lock()
+	mu := l.nodes[name]
+	if mu == nil {
+		mu = &sync.Mutex{}
+		if l.nodes == nil {
+			l.nodes = map[string]*sync.Mutex{}
+		}
+		l.nodes[name] = mu
+	}
+	l.nodesMu.Unlock()
+	mu.Lock()
+	return mu.Unlock
+}
+
 // NodeKernel is the series that a VM cluster's node boots where none is asked
 // for.
 const NodeKernel = "6.12"
 
 // openKube opens the cluster for a scenario: a VM cluster with the node that the
 // scenario describes, or somebody else's.
-func (l *Lab) openKube(ctx context.Context, s scenario.Scenario, dir string) (*kube.Target, error) {
-	if !l.o.Cluster.VM() {
-		return kube.Connect(ctx, l.o.Cluster, l.agent, l.stressor)
+func (l *Lab) openKube(ctx context.Context, j Job, dir string) (*kube.Target, error) {
+	if where := l.o.Cluster; !where.VM() {
+		where.Node = cmp.Or(j.Node, where.Node)
+		return kube.Connect(ctx, where, l.agent, l.stressor)
 	}
+	s := j.Scenario
 	spec := l.o.Kernel
 	if spec == "" {
 		spec = NodeKernel
@@ -277,11 +307,13 @@ func (l *Lab) newRun(scenario string) (string, error) {
 // parallel is how many VMs run at once.
 func (l *Lab) parallel(jobs []Job) int {
 	memory := 512 * kernel.MiB
+	pods := false
 	for _, j := range jobs {
 		memory = max(memory, j.Scenario.Needs.Memory)
+		pods = pods || len(j.Scenario.Pods) > 0
 	}
 	n, err := vm.FitHere(memory)
-	if err != nil || n < 1 {
+	if err != nil || n < 1 || pods { // a node keeps the machine busy by itself
 		n = 1
 	}
 	if l.o.Parallel > 0 {

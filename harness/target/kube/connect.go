@@ -141,6 +141,27 @@ func (w Where) open(ctx context.Context, config *rest.Config, images image.Image
 	return s, hello, nil
 }
 
+// Nodes are the names of the nodes whose labels match a selector.
+func (w Where) Nodes(ctx context.Context, selector string) ([]string, error) {
+	config, err := w.Config()
+	if err != nil {
+		return nil, err
+	}
+	_, set, err := (&site{config: config}).client()
+	if err != nil {
+		return nil, err
+	}
+	all, err := set.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", w, err)
+	}
+	var out []string
+	for _, n := range all.Items {
+		out = append(out, n.Name)
+	}
+	return out, nil
+}
+
 // pick finds the node to run on.
 func (w Where) pick(ctx context.Context, api *resources.Resources) (corev1.Node, error) {
 	var all corev1.NodeList
