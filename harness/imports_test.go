@@ -54,7 +54,7 @@ var arrows = map[string][]string{
 	"stressor":                    {"stressor/profile"},
 	"harness/probe":               {"harness/kernel"},
 	"harness/observe":             {"bpf", "harness/evidence", "harness/kernel"},
-	"harness/agent":               {"harness/observe", "harness/probe", "harness/agent/wire", "harness/plan", "harness/evidence", "harness/kernel", "stressor/profile"},
+	"harness/agent":               {"harness/kubelet", "harness/observe", "harness/probe", "harness/agent/wire", "harness/plan", "harness/evidence", "harness/kernel", "stressor/profile"},
 	"harness/target":              {"harness/agent/wire", "harness/evidence"},
 	"harness/target/local":        {"harness/target", "harness/agent", "harness/agent/wire", "harness/evidence"},
 	"harness/target/vm":           {"harness/target", "harness/agent/wire", "harness/evidence", "harness/kernel", "harness/target/vm/cache", "harness/target/vm/initramfs", "harness/target/vm/kernels", "harness/target/vm/qmp"},
