@@ -34,10 +34,10 @@ type NodeOptions struct {
 	Events     []string // command that prints containerd's events
 }
 
-// scanEvery is how often the node's cgroups are looked at. The kernel tells of
-// kills by itself; this is for containers that are born, and for counters whose
-// cgroup will be gone.
-const scanEvery = 100 * time.Millisecond
+// scanEvery is how often the node's cgroups are looked at where nothing else says
+// that there is something to be seen: the runtime tells of containers that are
+// born, and the kernel of kills.
+const scanEvery = 250 * time.Millisecond
 
 // node is what an agent of a cluster's node has beside the others.
 type node struct {
@@ -141,6 +141,9 @@ type container struct {
 	adj    map[int]int
 }
 
+// sandbox reports whether it is a pod's own container, which only waits.
+func (c *container) sandbox() bool { return strings.HasSuffix(c.process, "/"+kubelet.Sandbox) }
+
 // tracked is one file of counters whose last values are kept, for a cgroup may
 // be gone before anybody asks.
 type tracked struct {
@@ -202,7 +205,7 @@ func (w *podWatch) carryOut(ctx context.Context, enough <-chan struct{}) error {
 	defer counters.Close()
 	sampler, err := observe.OpenSampler(observe.SamplerOptions{
 		Root: string(w.a.root), Version: w.a.mount.Version, Base: w.root,
-		Cgroups: []string{strings.TrimPrefix(w.n.kubepods, w.root)}, Processes: w.living, Period: 5 * scanEvery,
+		Cgroups: []string{strings.TrimPrefix(w.n.kubepods, w.root)}, Processes: w.living, Period: 2 * scanEvery,
 	})
 	if err != nil {
 		return err
@@ -337,7 +340,7 @@ func (w *podWatch) call(c *container, pid int, comm string) string {
 	if first == 0 {
 		first = w.initPID(c.id)
 	}
-	if pid == first || strings.HasSuffix(c.process, "/"+kubelet.Sandbox) {
+	if pid == first || c.sandbox() {
 		return c.process
 	}
 	for _, child := range w.req.Children {
@@ -556,7 +559,9 @@ func (w *podWatch) list(c *container) {
 				continue // the container's own business, or the runtime's
 			}
 			c.listed[pid], w.names[pid] = name, name
-			w.send(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: name, PID: pid})
+			if !c.sandbox() { // no process of the plan's
+				w.send(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: name, PID: pid})
+			}
 		}
 		if pid == c.first {
 			adj, err := w.a.root.OOMScoreAdj(pid)
@@ -638,10 +643,12 @@ func (w *podWatch) runtimeEvent(line string) {
 	if json.Unmarshal([]byte(text), &task) != nil {
 		return
 	}
+	// Whatever it is, there is something to be seen.
+	defer w.wake()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := w.byID[task.ContainerID]
-	if c == nil || strings.HasSuffix(c.process, "/"+kubelet.Sandbox) {
+	if c == nil || c.sandbox() {
 		return // a sandbox is killed when its pod is over, and by nobody's fault
 	}
 	e := evidence.Event{Source: evidence.Runtime, Process: c.process, Text: task.ContainerID}
@@ -657,6 +664,10 @@ func (w *podWatch) runtimeEvent(line string) {
 		return
 	}
 	w.send(e)
+}
+
+// wake has the next scan come at once.
+func (w *podWatch) wake() {
 	select {
 	case w.nudge <- struct{}{}:
 	default:
@@ -670,7 +681,7 @@ func (w *podWatch) living() map[string]int {
 	out := map[string]int{}
 	for _, c := range w.cgroups {
 		for pid, name := range c.listed {
-			if !strings.HasSuffix(name, "/"+kubelet.Sandbox) {
+			if !c.sandbox() {
 				out[name] = pid
 			}
 		}
@@ -692,7 +703,7 @@ func (w *podWatch) last() {
 			w.tell(c)
 		}
 		for pid, name := range c.listed {
-			if strings.HasSuffix(name, "/"+kubelet.Sandbox) {
+			if c.sandbox() {
 				continue
 			}
 			if s := w.a.usage(pid); s != nil && s.State != "Z" {

@@ -360,8 +360,9 @@ func (r *kubeRun) drive(ctx context.Context, watched <-chan error) (err error, g
 	}
 }
 
-// askEvery is how often the API is asked.
-const askEvery = 700 * time.Millisecond
+// askEvery is how often the API is asked. More often would keep an emulated one
+// busy with nothing else.
+const askEvery = 1500 * time.Millisecond
 
 func (r *kubeRun) may(p plan.Pod) bool {
 	r.mu.Lock()
