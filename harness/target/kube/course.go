@@ -151,7 +151,7 @@ func (c *course) settledContainer(p plan.Pod, name string) bool {
 		}
 		return true
 	case "terminated":
-		return !c.comesBack(p, name) || s.RestartCount >= p.Restarts
+		return !c.comesBack(p, name) // one that does is going to wait
 	case "waiting":
 		return s.Reason == "CrashLoopBackOff" && s.RestartCount >= p.Restarts
 	}
