@@ -139,9 +139,11 @@ func (l *execLine) Ask(ctx context.Context, req wire.Request, sink func(evidence
 		switch {
 		case m.ID != req.ID:
 			return fmt.Errorf("the agent answers request %d, and %d was asked", m.ID, req.ID)
-		case m.Event != nil:
-			count++
-			sink(*m.Event)
+		case m.Events != nil:
+			count += len(m.Events)
+			for _, e := range m.Events {
+				sink(e)
+			}
 		case m.Error != "":
 			return errors.New(m.Error)
 		case m.Done && m.Sum != count:
