@@ -1,6 +1,10 @@
 package kubelet_test
 
 import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -145,5 +149,24 @@ func TestEvictsBelow(t *testing.T) {
 	}
 	if got, err := (kubelet.Node{}).EvictsBelow(); err != nil || got != 0 {
 		t.Errorf("no threshold: %s, %v", got, err)
+	}
+}
+
+// TestEveryMisreportIsExplained in docs/kubernetes.md, and nothing is explained
+// that is not there.
+func TestEveryMisreportIsExplained(t *testing.T) {
+	data, err := os.ReadFile("../../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(data), "\n## When Kubernetes says otherwise\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var got []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z0-9-]+)` \\|").FindAllStringSubmatch(section, -1) {
+		got = append(got, m[1])
+	}
+	want := slices.Sorted(slices.Values(kubelet.Misreports))
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("the guide explains %q; want %q", got, want)
 	}
 }

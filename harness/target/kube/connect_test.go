@@ -38,6 +38,8 @@ type paperAPI struct {
 	// admit changes what a pod looks like once it is created.
 	admit func(*corev1.Pod)
 	node  corev1.Node
+	// events are told of in their own namespaces; those about nodes are in default.
+	events []corev1.Event
 }
 
 func newPaperAPI(t *testing.T) (*paperAPI, Where) {
@@ -101,7 +103,13 @@ func (a *paperAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.TypeMeta = metav1.TypeMeta{Kind: "Node", APIVersion: "v1"}
 		say(200, n)
 	case strings.HasSuffix(r.URL.Path, "/events"):
-		say(200, corev1.EventList{TypeMeta: metav1.TypeMeta{Kind: "EventList", APIVersion: "v1"}})
+		list := corev1.EventList{TypeMeta: metav1.TypeMeta{Kind: "EventList", APIVersion: "v1"}}
+		for _, e := range a.events {
+			if "/api/v1/namespaces/"+e.Namespace+"/events" == r.URL.Path {
+				list.Items = append(list.Items, e)
+			}
+		}
+		say(200, list)
 	case r.URL.Path == "/api/v1/namespaces" && r.Method == "POST":
 		var ns corev1.Namespace
 		read(r, &ns)
@@ -342,7 +350,13 @@ func TestAnAPIThatIsSilent(t *testing.T) {
 	a, w := newPaperAPI(t)
 	target, _ := onPaper(t, a, w)
 	silent := 3
+	old := corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "default", UID: "1"}, Reason: "Starting", InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: "worker-1"}}
+	a.events = []corev1.Event{old}
 	a.admit = func(p *corev1.Pod) {
+		oom := old
+		oom.UID, oom.Reason = "2", "SystemOOM"
+		about := corev1.ObjectReference{Kind: "Pod", Name: p.Name, Namespace: "oomlab", FieldPath: "spec.containers{main}"}
+		a.events = append(a.events, oom, corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "oomlab", UID: "3"}, Reason: "Evicted", InvolvedObject: about})
 		p.Status.Phase = corev1.PodFailed
 		p.Status.Reason = "Evicted"
 		a.refuse = func(m, path string) (int, metav1.StatusReason, string) {
@@ -367,6 +381,16 @@ func TestAnAPIThatIsSilent(t *testing.T) {
 	}
 	if s < 0 || events[s].Pod.Reason != "Evicted" || events[s].AtNS < 1e9 {
 		t.Errorf("of the pod is said %+v", events)
+	}
+	var happened []string
+	for _, e := range events {
+		if e.Happened != nil {
+			happened = append(happened, fmt.Sprintf("%s %s of %q, %s", e.Kind, e.Happened.Reason, e.Process, e.Happened.Container))
+		}
+	}
+	slices.Sort(happened)
+	if want := []string{`node_event SystemOOM of "", `, `pod_event Evicted of "web", main`}; !slices.Equal(happened, want) {
+		t.Errorf("happened: %q, want %q; what was there before the run is not told of", happened, want)
 	}
 	if end != len(events)-1 || events[end].Text != "settled" {
 		t.Errorf("the end is event %d of %d: %+v", end, len(events), events)

@@ -18,7 +18,8 @@ import (
 // changed. It asks rather than watches: on a node that thrashes connections
 // break, and what was missed must not be.
 type follower struct {
-	api    *resources.Resources
+	api    *resources.Resources // in the namespace of the pods
+	nodeAt *resources.Resources // in that of events about nodes
 	at     placing
 	pods   map[string]string // the plan's names by the API's
 	nodes  []string
@@ -33,9 +34,9 @@ type follower struct {
 	base       bool // what there is now was there before
 }
 
-func newFollower(api *resources.Resources, at placing, pods map[string]string, nodes []string, emit func(evidence.Event)) *follower {
+func newFollower(api, nodeAt *resources.Resources, at placing, pods map[string]string, nodes []string, emit func(evidence.Event)) *follower {
 	return &follower{
-		api: api, at: at, pods: pods, nodes: nodes, emit: emit,
+		api: api, nodeAt: nodeAt, at: at, pods: pods, nodes: nodes, emit: emit,
 		containers: map[string]evidence.ContainerState{}, states: map[string]evidence.PodState{},
 		happened: map[string]evidence.Happened{}, conditions: map[string]evidence.ConditionState{},
 	}
@@ -176,11 +177,14 @@ func stamp(t metav1.Time) string {
 // events tells of Event objects about the run's pods, and about its nodes since
 // it began.
 func (f *follower) events(ctx context.Context) error {
-	var all corev1.EventList
+	var all, ofNodes corev1.EventList
 	if err := f.api.List(ctx, &all); err != nil {
 		return err
 	}
-	for _, e := range all.Items {
+	if err := f.nodeAt.List(ctx, &ofNodes, resources.WithFieldSelector("involvedObject.kind=Node")); err != nil {
+		return err
+	}
+	for _, e := range append(all.Items, ofNodes.Items...) {
 		kind, process := evidence.NodeEvent, ""
 		switch e.InvolvedObject.Kind {
 		case "Pod":

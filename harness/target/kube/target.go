@@ -18,6 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
@@ -195,7 +196,8 @@ type kubeRun struct {
 	req  wire.Request
 	plan plan.Plan
 	api  *resources.Resources
-	pods map[string]string // the plan's names by the API's
+	node *resources.Resources // where events about nodes are
+	pods map[string]string    // the plan's names by the API's
 
 	mu     sync.Mutex
 	sink   func(evidence.Event)
@@ -210,9 +212,13 @@ func newRun(s *site, req wire.Request, hello wire.Hello, sink func(evidence.Even
 	if err != nil {
 		return nil, err
 	}
+	node, _, err := s.client()
+	if err != nil {
+		return nil, err
+	}
 	runtime := strings.HasPrefix(hello.Tier.Hooks["runtime"], "attached")
 	r := &kubeRun{
-		s: s, req: req, plan: req.Plan, api: api.WithNamespace(s.at.namespace), sink: sink,
+		s: s, req: req, plan: req.Plan, api: api.WithNamespace(s.at.namespace), node: node.WithNamespace(metav1.NamespaceDefault), sink: sink,
 		pods: map[string]string{}, course: newCourse(req.Plan, runtime), began: time.Now(), end: "settled",
 	}
 	for _, p := range req.Plan.Pods {
@@ -306,7 +312,7 @@ func (r *kubeRun) children() []string {
 // drive creates the pods in their order and follows them to the end of the run.
 // gone: the agent's line has ended, there is nobody to be told that it is over.
 func (r *kubeRun) drive(ctx context.Context, watched <-chan error) (err error, gone bool) {
-	f := newFollower(r.api, r.s.at, r.pods, []string{r.s.node}, r.emit)
+	f := newFollower(r.api, r.node, r.s.at, r.pods, []string{r.s.node}, r.emit)
 	if err := await(ctx, beginWait, "the events before the run", f.begin); err != nil {
 		return err, false
 	}
