@@ -55,7 +55,7 @@ node-image: build ## the image that nodes of VM clusters boot; Kubernetes is bui
 	cd $(NODE) && CGO_ENABLED=0 $(GO) build -p 1 -trimpath -ldflags "$(K8SFLAGS)" -o $(abspath $(NODEBIN))/ k8s.io/kubernetes/cmd/kubelet k8s.io/kubernetes/cmd/kube-apiserver
 	bin/oomlab cluster image --kubelet $(NODEBIN)/kubelet --apiserver $(NODEBIN)/kube-apiserver --version $(K8S)
 
-# A node takes 2304Mi of this machine's memory and both of its cores.
+# A node takes 2304Mi of this machine's memory and a core.
 KUBESHORT := kube/(guaranteed-over-its-own-limit|stress-worker-dies-alone|init-container-over-its-limit|burstable-above-request-before-besteffort)$$
 KUBESUITE  = @mkdir -p $(REPORTS); rm -f $(REPORTS)/kube.txt; status=0; $(GO) tool ginkgo run --tags e2e --procs 1 --timeout 90m --silence-skips --no-color \
 		--label-filter kube --focus '$(1)' --output-dir $(abspath $(REPORTS)) --junit-report kube.xml ./harness/e2e -- \
