@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots fuzz lint generate check-generate deps tidy clean
+.PHONY: help build payload node-image have-node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots fuzz lint generate check-generate deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -62,10 +62,14 @@ KUBESUITE  = @mkdir -p $(REPORTS); rm -f $(REPORTS)/kube.txt; status=0; $(GO) to
 		-oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) -oomlab.table=$(abspath $(REPORTS))/kube.txt $(2) || status=$$?; \
 	echo; cat $(REPORTS)/kube.txt; echo; echo "runs in $(RUNS)/, JUnit in $(REPORTS)/kube.xml"; exit $$status
 
-test-kube: node-image ## a few scenarios with pods, on a real kubelet in a VM (make test-kube-full: all)
+# one that is there will do, though Debian may have newer packages by now
+have-node-image: build
+	@{ bin/oomlab cluster status || true; } | grep -Eq "^(node image|up):" || $(MAKE) node-image
+
+test-kube: have-node-image ## a few scenarios with pods, on a real kubelet in a VM (make test-kube-full: all)
 	$(call KUBESUITE,$(KUBESHORT),)
 
-test-kube-full: node-image ## every scenario with pods, on a real kubelet in a VM
+test-kube-full: have-node-image ## every scenario with pods, on a real kubelet in a VM
 	$(call KUBESUITE,kube/,)
 
 test-kind: build ## scenarios with pods on clusters of kind's (CONFIGS="default small-node"); needs a container engine
