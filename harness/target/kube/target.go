@@ -202,7 +202,7 @@ type kubeRun struct {
 	mu     sync.Mutex
 	sink   func(evidence.Event)
 	course *course
-	offset time.Duration // from this process's clock to the node's
+	offset time.Duration // from this process's clock to the node's, as it was last
 	began  time.Time
 	end    string // how the run ended, for the agent's End event
 }
@@ -231,8 +231,12 @@ func newRun(s *site, req wire.Request, hello wire.Hello, sink func(evidence.Even
 func (r *kubeRun) emit(e evidence.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e.AtNS == 0 {
+	switch {
+	case e.AtNS == 0:
 		e.AtNS = int64(time.Since(r.began) + r.offset)
+	case e.Source == evidence.Agent, e.Source == evidence.Sampler:
+		// An emulated node's clock does not keep up with this one.
+		r.offset = time.Duration(e.AtNS) - time.Since(r.began)
 	}
 	if e.Source == evidence.Agent && e.Kind == evidence.End && e.Text == "settled" {
 		e.Text = r.end
@@ -260,12 +264,7 @@ func (r *kubeRun) carryOut(ctx context.Context) error {
 		var once sync.Once
 		watched <- r.s.line.Ask(ctx, watch, func(e evidence.Event) {
 			if e.Source == evidence.Agent && e.Kind == evidence.Begin {
-				once.Do(func() {
-					r.mu.Lock()
-					r.offset = time.Duration(e.AtNS) - time.Since(r.began)
-					r.mu.Unlock()
-					close(begun)
-				})
+				defer once.Do(func() { close(begun) })
 			}
 			r.emit(e)
 		})
