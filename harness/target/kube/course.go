@@ -151,7 +151,9 @@ func (c *course) settledContainer(p plan.Pod, name string) bool {
 		}
 		return true
 	case "terminated":
-		return !c.comesBack(p, name) // one that does is going to wait
+		// The kubelet (1.36) leaves it at that until the back-off has passed, and
+		// shows CrashLoopBackOff in the moment in which it starts the next life.
+		return !c.comesBack(p, name) || s.RestartCount >= p.Restarts
 	case "waiting":
 		return s.Reason == "CrashLoopBackOff" && s.RestartCount >= p.Restarts
 	}

@@ -81,7 +81,7 @@ func TestCourse(t *testing.T) {
 			{status("web/main", "terminated", "OOMKilled", 137, 0), false},
 			{status("web/main", "running", "", 0, 1), false},
 			{ended("web/main"), false},
-			{status("web/main", "terminated", "OOMKilled", 137, 1), false},
+			{status("web/main", "terminated", "OOMKilled", 137, 1), true},
 			{status("web/main", "waiting", "CrashLoopBackOff", 0, 1), true},
 		}},
 		"backs off before its restart is done": {one("Always", 1), []step{
