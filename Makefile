@@ -53,9 +53,10 @@ test-kernels-short: build ## a few scenarios on every kernel, for CI
 	@mkdir -p $(REPORTS)
 	@for k in $(KERNELS); do echo "== $$k"; bin/oomlab run --kernel $$k --target vm --runs-dir $(RUNS) --junit $(REPORTS)/kernel-$$k.xml $(SHORT) || exit $$?; done
 
-bench: build ## boot, restore, a whole scenario, the parser, the model; in one run
+bench: build ## boot, restore, a whole scenario, the parser and cAdvisor's, the model; in one run
 	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./harness/target/vm ./harness/lab
 	$(GO) test -run '^$$' -bench . -timeout 30m ./harness/kernel ./harness/explain ./harness/predict ./stressor
+	cd harness/kernel/oomparser && $(GO) test -v -cpu 1 -bench . .
 
 screenshots: build ## pictures of the HTML reports, in artifacts/ (needs chromium)
 	.ci/screenshots

@@ -97,7 +97,7 @@ struct task_info {
 	__u32 uid;
 	__s32 adj;
 	__u32 oom_skip;
-	__u32 pad;
+	__u32 mm_gone;     // no thread has it any more: find_lock_task_mm() finds nobody
 	char comm[TASK_COMM_LEN];
 };
 
@@ -354,6 +354,7 @@ static __noinline __u32 describe_task(struct task_info *out, struct task_struct 
 	struct mm_struct *mm;
 
 	mm = t ? BPF_CORE_READ(t, mm) : BPF_CORE_READ(sig, oom_mm);
+	out->mm_gone = !t;
 	if (!t)
 		t = p;
 	out->pid = BPF_CORE_READ(t, pid);

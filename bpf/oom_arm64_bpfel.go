@@ -102,7 +102,7 @@ type oomTaskInfo struct {
 	Uid      uint32
 	Adj      int32
 	OomSkip  uint32
-	Pad      uint32
+	MmGone   uint32
 	Comm     [16]int8
 }
 

@@ -33,6 +33,7 @@ var impure = map[string]string{
 // arrows say which of our own packages a package may import. A package that
 // is not listed here may import nothing of ours.
 var arrows = map[string][]string{
+	"harness/allocs":              {},
 	"harness/kernel":              {},
 	"stressor/profile":            {},
 	"harness/kubelet":             {"harness/kernel"},
@@ -52,7 +53,7 @@ var arrows = map[string][]string{
 	"kind-config":                 {},
 	"bpf":                         {},
 	"stressor":                    {"stressor/profile"},
-	"harness/probe":               {"harness/kernel"},
+	"harness/probe":               {"harness/predict", "harness/kernel"},
 	"harness/observe":             {"bpf", "harness/evidence", "harness/kernel"},
 	"harness/agent":               {"harness/observe", "harness/probe", "harness/agent/wire", "harness/plan", "harness/evidence", "harness/kernel", "stressor/profile"},
 	"harness/target":              {"harness/agent/wire", "harness/evidence"},

@@ -221,7 +221,7 @@ func chaosText(s lab.ChaosSummary) string {
 	fmt.Fprintf(&b, "kernel %s, seed %d, domain %s: %s in %.1f min\n", s.Kernel, s.Seed, s.Domain, plural(t.Scenarios, "scenario"), minutes)
 	fmt.Fprintf(&b, "  kills       %d (%.0f a minute), %d of them machine-wide\n", t.Kills, float64(t.Kills)/max(minutes, 1e-9), t.Global)
 	fmt.Fprintf(&b, "  wrong       %d (%s), %s\n", t.Wrong, share(t.Wrong, t.Kills), plural(t.Disagreements, "disagreement"))
-	fmt.Fprintf(&b, "  unsure      %d (%s)\n", t.Unsure, share(t.Unsure, t.Kills))
+	fmt.Fprintf(&b, "  unsure      %d (%s): of %d the victim, of %d whether they happen\n", t.Unsure, share(t.Unsure, t.Kills), t.Unsure-t.Whether, t.Whether)
 	fmt.Fprintf(&b, "  replayed    %d of %d scores to the page\n", t.Scores-t.ScoresWrong, t.Scores)
 	fmt.Fprintf(&b, "  collateral  %d\n", t.Strangers)
 	fmt.Fprintf(&b, "  broken      %d, refused %d\n", t.Broken, t.Refused)

@@ -54,20 +54,33 @@ A log without a report is no error: the exit status is 0, -o json prints [].`,
 	flags.IntVar(&f.pid, "pid", 0, "only reports that killed `PID`, or that it triggered")
 	flags.BoolVar(&f.last, "last", false, "only the last report (of those with --pid)")
 	flags.StringArrayVar(&f.whatIf, "what-if", nil, "who would have died with this `CHANGE`: victim.oom_score_adj=-500,\nPID.oom_score_adj=0, limit=512Mi, without=PID; several count together")
-	flags.StringVar(&f.pageSize, "page-size", "4Ki", "`SIZE` of a page of the machine that wrote the log")
+	flags.StringVar(&f.pageSize, "page-size", "", pageSizeHelp)
 	f.output = output(cmd, "text", "json")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "every row of the ranking")
 	return cmd
 }
 
+const pageSizeHelp = "`SIZE` of a page of the machine that wrote the log\n(default what the report shows, or else 4Ki)"
+
+// parsePageSize reads --page-size; 0 where it was not given.
+func parsePageSize(text string) (kernel.Bytes, error) {
+	if text == "" {
+		return 0, nil
+	}
+	size, err := kernel.ParseBytes(text)
+	if err != nil || size < 4*kernel.KiB || size > 256*kernel.KiB || size&(size-1) != 0 {
+		return 0, &mistake{fmt.Sprintf("--page-size: %q is no page size", text), "there are 4Ki, 8Ki, 16Ki, 32Ki, 64Ki, 128Ki and 256Ki"}
+	}
+	return size, nil
+}
+
 // options checks what the flags say.
 func (f explainFlags) options() (explain.Options, error) {
 	var o explain.Options
-	size, err := kernel.ParseBytes(f.pageSize)
-	if err != nil || size < 4*kernel.KiB || size > 256*kernel.KiB || size&(size-1) != 0 {
-		return o, &mistake{fmt.Sprintf("--page-size: %q is no page size", f.pageSize), "there are 4Ki, 8Ki, 16Ki, 32Ki, 64Ki, 128Ki and 256Ki"}
+	var err error
+	if o.PageSize, err = parsePageSize(f.pageSize); err != nil {
+		return o, err
 	}
-	o.PageSize = size
 	for _, text := range f.whatIf {
 		c, err := explain.ParseChange(text)
 		if err != nil {
@@ -91,6 +104,7 @@ func (a *app) explain(f explainFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	a.reading.Store(true)
 	in, name, err := a.openLog(args)
 	if err != nil {
 		return err

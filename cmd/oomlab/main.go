@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -41,9 +42,9 @@ func main() {
 
 // run is the whole program. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := interruptible(ctx, stderr)
-	defer stop()
 	a := &app{in: stdin, out: stdout, err: stderr}
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -73,6 +74,9 @@ type app struct {
 	out, err io.Writer
 
 	mu sync.Mutex // of say
+
+	// reading: the command only reads, so that a signal may end it at once.
+	reading atomic.Bool
 }
 
 // say tells the user what is going on. It may be called from several goroutines.
@@ -171,8 +175,9 @@ func complain(w io.Writer, err error) {
 var errInterrupted = errors.New("interrupted")
 
 // interruptible cancels the context at the first signal, so that everything is
-// put back, and ends the process at the second.
-func interruptible(ctx context.Context, stderr io.Writer) (context.Context, func()) {
+// put back, and ends the process at the second, or at the first where there is
+// nothing to put back.
+func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
@@ -183,11 +188,15 @@ func interruptible(ctx context.Context, stderr io.Writer) (context.Context, func
 		case <-over:
 			return
 		}
-		fmt.Fprintln(stderr, "oomlab: interrupted; putting everything back (once more: stop at once)")
+		if a.reading.Load() {
+			fmt.Fprintln(a.err, "oomlab: interrupted")
+			os.Exit(exitInterrupted)
+		}
+		fmt.Fprintln(a.err, "oomlab: interrupted; putting everything back (once more: stop at once)")
 		cancel(errInterrupted)
 		select {
 		case <-signals:
-			fmt.Fprintln(stderr, "oomlab: stopped; oomlab clean removes what is left")
+			fmt.Fprintln(a.err, "oomlab: stopped; oomlab clean removes what is left")
 			os.Exit(exitInterrupted)
 		case <-over:
 		}

@@ -132,7 +132,7 @@ func openTerminal(t *testing.T) *os.File {
 // exit status 130, and says what a second one does.
 func TestFirstSignalCancels(t *testing.T) {
 	var said strings.Builder
-	ctx, stop := interruptible(t.Context(), &said)
+	ctx, stop := (&app{err: &said}).interruptible(t.Context())
 	defer stop()
 	if err := unix.Kill(os.Getpid(), unix.SIGINT); err != nil {
 		t.Fatal(err)

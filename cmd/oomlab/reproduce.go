@@ -58,7 +58,7 @@ without a report.`,
 	flags.IntVar(&f.report, "report", 0, "the `N`th report of the log, as oomlab explain --list counts\n(default the last with a victim)")
 	flags.StringVarP(&f.file, "output", "o", "", "write the scenario to `FILE`")
 	flags.StringVar(&f.scale, "scale", "auto", "`SCALE` of sizes, such as 1/16, 1, or auto")
-	flags.StringVar(&f.pageSize, "page-size", "4Ki", "`SIZE` of a page of the machine that wrote the log")
+	flags.StringVar(&f.pageSize, "page-size", "", pageSizeHelp)
 	flags.BoolVar(&f.run, "run", false, "run the scenario and compare")
 	flags.Var(f.target, "target", "where it runs; chosen when not given")
 	flags.StringVar(&f.kernel, "kernel", "", "`KERNEL` of the VM: 6.12, an exact release, or a path to a bzImage")
@@ -69,11 +69,10 @@ without a report.`,
 
 func (f reproduceFlags) options() (reproduce.Options, error) {
 	var o reproduce.Options
-	pages, err := explainFlags{pageSize: f.pageSize, output: &choice{}}.options()
-	if err != nil {
+	var err error
+	if o.PageSize, err = parsePageSize(f.pageSize); err != nil {
 		return o, err
 	}
-	o.PageSize = pages.PageSize
 	if f.scale != "auto" {
 		one, n, ok := strings.Cut(f.scale, "/")
 		if !ok {
@@ -102,11 +101,13 @@ func (a *app) reproduce(ctx context.Context, f reproduceFlags, args []string) er
 	if err != nil {
 		return err
 	}
+	a.reading.Store(true)
 	in, name, err := a.openLog(args)
 	if err != nil {
 		return err
 	}
 	r, n, err := pickReport(in, f.report)
+	a.reading.Store(false)
 	if err = errors.Join(err, in.Close()); err != nil {
 		var m *mistake
 		if errors.As(err, &m) {

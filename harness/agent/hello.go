@@ -107,7 +107,7 @@ func (a *Agent) measured(ctx context.Context, p plan.Plan, inspect func(*run) er
 		settle: time.Millisecond,
 		inspect: func(r *run) {
 			if r.end != endSettled {
-				looked = fmt.Errorf("idle stressors were awaited for %s; the run ended: %s", measureWithin, r.end)
+				looked = fmt.Errorf("%w: idle stressors were awaited for %s; the run ended: %s", probe.ErrUnfinished, measureWithin, r.end)
 				return
 			}
 			for _, q := range r.procs {
@@ -181,8 +181,9 @@ func (a *Agent) footprint(pid int) (kernel.Footprint, error) {
 }
 
 // refine makes of what /proc says of one stressor what is true of most: by their
-// own count, which walks page tables and so does not lag, of three the middle
-// one. It also finds out how much of the pages that all stressors have in common
+// own count, which walks page tables and so does not lag, of three the smallest.
+// On a busy host one in ten has a thread more, with nine pages, and a snapshot
+// that took it for what all have would be wrong for good. It also finds out how much of the pages that all stressors have in common
 // oom_badness() reads where counters are batched: /proc/PID/stat shows the same
 // batches, and anonymous pages, which come one by one, fill whole ones.
 func (a *Agent) refine(f *kernel.Footprint, r *run, told map[string]int64) {
@@ -190,17 +191,16 @@ func (a *Agent) refine(f *kernel.Footprint, r *run, told map[string]int64) {
 	var all []kernel.Pages
 	for _, p := range r.procs {
 		all = append(all, p.overhead.Pages(page))
-		// one in a hundred has a thread more, and page tables for it
+		// a thread more has page tables too
 		if one, err := a.footprint(p.pid); err == nil {
 			f.Threads, f.PgTable = min(f.Threads, one.Threads), min(f.PgTable, one.PgTable)
 		}
 	}
-	slices.Sort(all)
-	middle := all[len(all)/2]
-	if middle < f.File+f.Shmem {
+	least := slices.Min(all)
+	if least < f.File+f.Shmem {
 		return
 	}
-	f.Anon = middle - f.File - f.Shmem
+	f.Anon = least - f.File - f.Shmem
 	batch := kernel.Pages(max(32, 2*runtime.NumCPU())) // percpu_counter_batch
 	votes := map[kernel.Pages]int{}
 	for _, p := range r.procs {

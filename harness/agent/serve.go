@@ -73,14 +73,30 @@ func readRequests(ctx context.Context, r io.Reader, to chan<- wire.Request) erro
 	return lines.Err()
 }
 
+// backlog is how many events may wait for the line. Whoever has more to tell
+// waits: the agent's memory is part of the machine that is observed.
+const backlog = 1024
+
 // answer carries out one request and writes its messages, the last of which
-// counts the events before it.
+// counts the events before it. A line that is slower than events come gets
+// those that have come meanwhile in one message.
 func (a *Agent) answer(ctx context.Context, req wire.Request, out *answers) error {
 	sum := 0
-	err := a.Do(ctx, req, func(ev evidence.Event) {
-		sum++
-		out.write(wire.Message{ID: req.ID, Event: &ev}) // an error stays, and is returned by the last write
-	})
+	events, told := make(chan evidence.Event, backlog), make(chan struct{})
+	go func() {
+		defer close(told)
+		for ev := range events {
+			batch := wire.Events{ev}
+			for more := len(events); more > 0; more-- {
+				batch = append(batch, <-events)
+			}
+			sum += len(batch)
+			out.write(wire.Message{ID: req.ID, Events: batch}) // an error stays, and is returned by the last write
+		}
+	}()
+	err := a.Do(ctx, req, func(ev evidence.Event) { events <- ev })
+	close(events)
+	<-told
 	last := wire.Message{ID: req.ID, Done: err == nil, Sum: sum}
 	if err != nil {
 		last.Error = err.Error()

@@ -159,8 +159,8 @@ func TestServe(t *testing.T) {
 			if m.ID != want.ID {
 				t.Fatalf("an answer to %d, want one to %d", m.ID, want.ID)
 			}
-			if m.Event != nil {
-				events++
+			if m.Events != nil {
+				events += len(m.Events)
 				continue
 			}
 			if m.Done != want.Done || !strings.HasPrefix(m.Error, want.Error) {
@@ -205,19 +205,21 @@ func TestKilledAgent(t *testing.T) {
 	for ready := 0; ready < 3; {
 		var m wire.Message
 		receive(t, from, &m)
-		if m.Event == nil {
+		if m.Events == nil {
 			t.Fatalf("the run is over: %+v", m)
 		}
-		switch m.Event.Kind {
-		case evidence.Spawned:
-			fd, err := unix.PidfdOpen(m.Event.PID, 0)
-			if err != nil {
-				t.Fatal(err)
+		for _, e := range m.Events {
+			switch e.Kind {
+			case evidence.Spawned:
+				fd, err := unix.PidfdOpen(e.PID, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer unix.Close(fd)
+				pidfds[e.Process] = fd
+			case evidence.Ready:
+				ready++
 			}
-			defer unix.Close(fd)
-			pidfds[m.Event.Process] = fd
-		case evidence.Ready:
-			ready++
 		}
 	}
 	if err := cmd.Process.Signal(unix.SIGKILL); err != nil {
@@ -252,10 +254,10 @@ func TestLineEndsDuringARun(t *testing.T) {
 	for {
 		var m wire.Message
 		receive(t, from, &m)
-		if m.Event == nil {
+		if m.Events == nil {
 			break
 		}
-		if m.Event.Kind == evidence.Ready {
+		if slices.ContainsFunc(m.Events, func(e evidence.Event) bool { return e.Kind == evidence.Ready }) {
 			to.Close()
 		}
 	}

@@ -16,6 +16,9 @@ type Tally struct {
 	// Unsure are the kills for which the prediction, given the kills before, had
 	// more than one victim or was not sure that they happen at all.
 	Unsure int `json:"unsure"`
+	// Whether are those of them that were not sure to happen; of the others only
+	// the victim was open.
+	Whether int `json:"unsure_whether"`
 	// Wrong are the kills that were not among those predicted, and the ones
 	// predicted for sure that did not happen.
 	Wrong int `json:"wrong"`
@@ -50,7 +53,7 @@ func Count(p predict.Prediction, r verdict.Result) Tally {
 			t.Strangers++
 		}
 	}
-	t.Unsure = unsure(p, got)
+	t.Unsure, t.Whether = unsure(p, got)
 	t.Wrong = wrong(p, got)
 	for _, board := range r.Scoreboard {
 		for _, row := range board {
@@ -82,12 +85,12 @@ func Count(p predict.Prediction, r verdict.Result) Tally {
 }
 
 // unsure counts the kills that the prediction leaves open, given those before
-// them: orders that have the same kills up to there go on differently.
-func unsure(p predict.Prediction, got []string) int {
+// them: orders that have the same kills up to there go on differently. whether
+// are those that one of the orders does not have at all.
+func unsure(p predict.Prediction, got []string) (n, whether int) {
 	if p.Open {
-		return len(got)
+		return len(got), len(got)
 	}
-	n := 0
 	for i := range got {
 		next := map[string]bool{}
 		for _, o := range p.Orders {
@@ -102,9 +105,12 @@ func unsure(p predict.Prediction, got []string) int {
 		}
 		if len(next) > 1 {
 			n++
+			if next[""] {
+				whether++
+			}
 		}
 	}
-	return n
+	return n, whether
 }
 
 // agree is how many kills two orders have in common from the start.
@@ -116,18 +122,39 @@ func agree(a, b []string) int {
 	return n
 }
 
-// wrong counts the kills that the best of the predicted orders does not have,
-// and those that it has and that did not happen.
+// wrong counts the kills that the nearest of the predicted orders does not have,
+// and those that it has and that did not happen: one that was put in, left out or
+// replaced counts once, wherever it stands.
 func wrong(p predict.Prediction, got []string) int {
 	if p.Open && !slices.ContainsFunc(got, func(n string) bool { return !slices.Contains(p.Possible, n) }) {
 		return 0
 	}
 	best := len(got) + len(p.Killed)
 	for _, o := range p.Orders {
-		n := agree(o, got)
-		best = min(best, max(len(o), len(got))-n)
+		best = min(best, edits(o, got))
 	}
 	return best
+}
+
+// edits is the Levenshtein distance of two orders.
+func edits(a, b []string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range a {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range b {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // Add adds up.
@@ -136,6 +163,7 @@ func (t *Tally) Add(o Tally) {
 	t.Kills += o.Kills
 	t.Global += o.Global
 	t.Unsure += o.Unsure
+	t.Whether += o.Whether
 	t.Wrong += o.Wrong
 	t.Scores += o.Scores
 	t.ScoresWrong += o.ScoresWrong

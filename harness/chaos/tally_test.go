@@ -36,6 +36,18 @@ func TestCount(t *testing.T) {
 			want: chaos.Tally{Scenarios: 1, Kills: 2, Wrong: 2, Disagreements: 1, Claims: map[string]int{"prediction.killed": 1}},
 		},
 		{
+			name: "one put in between is one that is wrong",
+			p:    predict.Prediction{Killed: []string{"a", "b", "c"}, Orders: [][]string{{"a", "b", "c"}}},
+			r:    verdict.Result{Verdict: verdict.Fail, Kills: kills("a", "x", "b", "c")},
+			want: chaos.Tally{Scenarios: 1, Kills: 4, Wrong: 1, Disagreements: 1},
+		},
+		{
+			name: "two in the other order are two that are wrong",
+			p:    predict.Prediction{Killed: []string{"a", "b"}, Orders: [][]string{{"a", "b"}}},
+			r:    verdict.Result{Verdict: verdict.Fail, Kills: kills("b", "a")},
+			want: chaos.Tally{Scenarios: 1, Kills: 2, Wrong: 2, Disagreements: 1},
+		},
+		{
 			name: "open which of two first; the second follows",
 			p:    predict.Prediction{Killed: []string{"a", "b"}, Orders: [][]string{{"a", "b"}, {"b", "a"}}},
 			r:    verdict.Result{Verdict: verdict.Pass, Kills: kills("b", "a")},
@@ -45,7 +57,7 @@ func TestCount(t *testing.T) {
 			name: "open whether there is a second",
 			p:    predict.Prediction{Killed: []string{"a"}, Orders: [][]string{{"a"}, {"a", "b"}}},
 			r:    verdict.Result{Verdict: verdict.Pass, Kills: kills("a", "b")},
-			want: chaos.Tally{Scenarios: 1, Kills: 2, Unsure: 1},
+			want: chaos.Tally{Scenarios: 1, Kills: 2, Unsure: 1, Whether: 1},
 		},
 		{
 			name: "a stranger, and a score that is not ours",

@@ -214,6 +214,9 @@ type MM struct {
 	PgTables kernel.Bytes `json:"pgtables_bytes"`
 	TotalVM  kernel.Pages `json:"total_vm"`
 	OOMSkip  bool         `json:"oom_skip,omitempty"` // MMF_OOM_SKIP
+	// Gone: no thread of the process uses it any more, it is being torn down.
+	// find_lock_task_mm() finds nobody, and oom_badness() gives no score.
+	Gone bool `json:"gone,omitempty"`
 	// ExactUnknown: what the CPUs keep back could not be read, and Exact is a
 	// copy of Batched.
 	ExactUnknown bool `json:"exact_unknown,omitempty"`

@@ -11,8 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/explain"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/predict"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -68,67 +70,188 @@ func recorded(t testing.TB, run string) string {
 
 const recordings = "../verdict/testdata"
 
-// TestRecordedLogsSayWhatTheKernelComputed holds what is read from the log
-// against what eBPF programs saw in the kernel at the same time.
-func TestRecordedLogsSayWhatTheKernelComputed(t *testing.T) {
+// witnessed is what eBPF programs saw of the kills of a recorded run: by the
+// victim's pid, the choice and the kill.
+type witnessed struct {
+	chosen, killed map[int]*evidence.OOM
+	scanned        map[uint64]map[int]*evidence.OOM // by decision and pid
+}
+
+func witness(t *testing.T, run string) witnessed {
+	t.Helper()
+	f, err := os.Open(filepath.Join(recordings, run, "events.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	events, err := evidence.Read(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := witnessed{map[int]*evidence.OOM{}, map[int]*evidence.OOM{}, map[uint64]map[int]*evidence.OOM{}}
+	for _, e := range events {
+		if e.OOM == nil || e.OOM.Task == nil {
+			continue
+		}
+		pid := e.OOM.Task.PID
+		switch e.Kind {
+		case evidence.Badness:
+			if w.scanned[e.OOM.Decision] == nil {
+				w.scanned[e.OOM.Decision] = map[int]*evidence.OOM{}
+			}
+			w.scanned[e.OOM.Decision][pid] = e.OOM
+		case evidence.KillDecision:
+			w.chosen[pid] = e.OOM
+		case evidence.Kill:
+			if _, twice := w.killed[pid]; !twice {
+				w.killed[pid] = e.OOM
+			}
+		}
+	}
+	return w
+}
+
+// reads are the counters that the kernel of a recording prints: from 7.0 on the
+// exact ones.
+func reads(release string, mm *evidence.MM) evidence.Counts {
+	if v, err := kernel.ParseVersion(release); err == nil && v.AtLeast(7, 0) {
+		return mm.Exact
+	}
+	return mm.Batched
+}
+
+// lag is how far a counter may move between two looks at it, in pages: what a
+// CPU or a thread keeps back.
+const lag = 64
+
+func near(a, b kernel.Pages) bool { return a-b <= lag && b-a <= lag }
+
+// follows is near for the table, which is printed after the scan: meanwhile
+// whoever does not wait for memory goes on taking it.
+func follows(scan, table kernel.Pages) bool { return scan-table <= lag && table-scan <= 4*lag }
+
+// TestLogsSayWhatEBPFSaw holds every report that is read from a recorded kernel
+// log against what eBPF programs saw in the kernel at the same time: who asked
+// and for what, what ran out, each candidate and its score, who was killed and
+// what it held.
+func TestLogsSayWhatEBPFSaw(t *testing.T) {
 	runs, err := filepath.Glob(filepath.Join(recordings, "*", "*", "result.json"))
 	if err != nil || len(runs) < 20 {
 		t.Fatalf("%d recorded runs, %v", len(runs), err)
 	}
-	compared := 0
+	reports, rows, scores := map[string]int{}, 0, 0
 	for _, file := range runs {
 		run, _ := filepath.Rel(recordings, filepath.Dir(file))
 		t.Run(run, func(t *testing.T) {
-			type kill struct {
-				Victim     struct{ PID int }
-				Points     int64
-				TotalPages kernel.Pages `json:"total_pages"`
-			}
-			var seen struct {
-				Kernel struct{ Release string }
-				Kills  []kill
-			}
-			result, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := json.Unmarshal(result, &seen); err != nil {
-				t.Fatal(err)
-			}
-			exact := strings.HasPrefix(seen.Kernel.Release, "7.3")
+			saw := witness(t, run)
 			for _, e := range explained(t, recorded(t, run), explain.Options{}) {
 				if e.Victim == nil {
 					continue
 				}
-				i := slices.IndexFunc(seen.Kills, func(k kill) bool { return k.Victim.PID == e.Victim.PID })
-				if i < 0 {
-					t.Errorf("eBPF did not see the kill of pid %d", e.Victim.PID)
-					continue
-				}
-				kill := seen.Kills[i]
 				if e.Agrees == nil || !*e.Agrees {
 					t.Errorf("the model does not agree: %s", e.Why)
 				}
-				if e.TotalPages != nil && kill.TotalPages != *e.TotalPages {
-					t.Errorf("total pages %d, the kernel had %d", *e.TotalPages, kill.TotalPages)
+				for _, k := range e.Kills {
+					killed, ok := saw.killed[k.PID]
+					if !ok {
+						t.Errorf("eBPF did not see the kill of pid %d", k.PID)
+						continue
+					}
+					sameKill(t, e.KernelRelease, k, killed)
 				}
-				j := slices.IndexFunc(e.Ranking, func(k explain.Ranked) bool { return k.Killed })
-				if e.TotalPages == nil || j < 0 || e.Ranking[j].Points == nil || !exact {
+				chosen, ok := saw.chosen[e.Victim.PID]
+				if !ok {
+					t.Errorf("eBPF did not see that pid %d was chosen", e.Victim.PID)
 					continue
 				}
+				sameCircumstances(t, e, chosen)
 				if strings.Contains(e.Victim.Message, "oom_kill_allocating_task") {
-					continue // no scores were computed
+					continue // nobody was looked at
 				}
-				// the table is printed after the choice, and counters may move
-				if got := *e.Ranking[j].Points; got < kill.Points-4 || got > kill.Points+4 {
-					t.Errorf("%d points from the table, the kernel had %d", got, kill.Points)
+				kernelDir, _, _ := strings.Cut(run, "/")
+				reports[kernelDir]++
+				for _, k := range e.Ranking {
+					looked, ok := saw.scanned[chosen.Decision][k.PID]
+					if !ok {
+						t.Errorf("eBPF did not see that %s (pid %d) was looked at", k.Comm, k.PID)
+						continue
+					}
+					rows++
+					task, counts := looked.Task, reads(e.KernelRelease, looked.Task.MM)
+					rss := max(0, counts.Anon) + max(0, counts.File) + max(0, counts.Shmem)
+					if task.Comm != k.Comm || task.UID != int(k.UID) || task.Adj != k.Adj || task.MM.PgTables.Pages(e.PageSize) != k.PgTables ||
+						!near(counts.Swap, k.Swap) || !follows(rss, k.RSS) {
+						t.Errorf("%+v\nwhere eBPF saw %+v, %+v", k, *task, *task.MM)
+					}
+					if looked.Points != nil && (*looked.Points == predict.Never) != (k.Never != "") {
+						t.Errorf("pid %d: never %q, where eBPF saw the score %d", k.PID, k.Never, *looked.Points)
+					}
+					if looked.Points == nil || k.Points == nil || e.TotalPages == nil {
+						continue
+					}
+					scores++
+					if !follows(kernel.Pages(*looked.Points), kernel.Pages(*k.Points)) {
+						t.Errorf("pid %d: %d points from the table, the kernel had %d", k.PID, *k.Points, *looked.Points)
+					}
 				}
-				compared++
 			}
 		})
 	}
-	if compared < 15 {
-		t.Errorf("only %d scores were compared", compared)
+	t.Logf("reports by kernel: %v; %d rows, %d scores", reports, rows, scores)
+	for _, name := range []string{"5.10", "5.10-v1", "6.1", "6.1-v1", "6.12", "6.18", "7.3"} {
+		if reports[name] < 4 {
+			t.Errorf("%s: only %d reports were compared", name, reports[name])
+		}
+	}
+	if rows < 200 || scores < 60 {
+		t.Errorf("only %d rows and %d scores were compared", rows, scores)
+	}
+}
+
+// sameKill compares a "Killed process" line with the task that eBPF saw killed.
+func sameKill(t *testing.T, release string, k kernel.KillLine, saw *evidence.OOM) {
+	t.Helper()
+	task := saw.Task
+	if k.Comm != task.Comm || k.UID == nil || int(*k.UID) != task.UID || k.Adj == nil || *k.Adj != task.Adj || k.Message != saw.Message {
+		t.Errorf("%+v, where eBPF saw %+v, %q", k, *task, saw.Message)
+	}
+	pages := func(kb *uint64) kernel.Pages { return kernel.Pages(*kb / 4) }
+	counts := reads(release, task.MM)
+	for name, pair := range map[string][2]kernel.Pages{
+		"total-vm": {pages(k.TotalVMKB), task.MM.TotalVM}, "anon-rss": {pages(k.AnonRSSKB), counts.Anon},
+		"file-rss": {pages(k.FileRSSKB), max(0, counts.File)}, "shmem-rss": {pages(k.ShmemRSSKB), counts.Shmem},
+		"pgtables": {pages(k.PgTablesKB), task.MM.PgTables.Pages(4096)},
+	} {
+		if !near(pair[0], pair[1]) {
+			t.Errorf("pid %d: %s of %d pages, where eBPF saw %d", k.PID, name, pair[0], pair[1])
+		}
+	}
+}
+
+// sameCircumstances compares who asked, for what, and what had run out.
+func sameCircumstances(t *testing.T, e explain.Explanation, saw *evidence.OOM) {
+	t.Helper()
+	if e.Trigger.PID == nil || *e.Trigger.PID != saw.Current.PID || e.Trigger.Comm != saw.Current.Comm {
+		t.Errorf("the trigger is %s (%v), where eBPF saw %+v", e.Trigger.Comm, e.Trigger.PID, saw.Current)
+	}
+	control := saw.Control
+	// a run's cgroups are below one of its own, which its events leave out
+	memcg := e.OOMMemcg
+	if i := strings.IndexByte(strings.TrimPrefix(memcg, "/"), '/'); i >= 0 && strings.HasPrefix(memcg, "/oomlab-") {
+		memcg = memcg[i+1:]
+	}
+	constraint := map[string]string{"none": "CONSTRAINT_NONE", "memcg": "CONSTRAINT_MEMCG"}[control.Constraint]
+	if constraint == "" || e.Constraint != constraint || memcg != control.Memcg {
+		t.Errorf("%s of %q, where eBPF saw %s of %q", e.Constraint, e.OOMMemcg, control.Constraint, control.Memcg)
+	}
+	if e.Trigger.Order == nil || *e.Trigger.Order != control.Order || e.Trigger.GFPMask == nil || *e.Trigger.GFPMask != uint64(control.GFP) {
+		t.Errorf("%+v, where eBPF saw gfp %#x and order %d", e.Trigger, control.GFP, control.Order)
+	}
+	switch total := control.TotalPages; {
+	case e.TotalPages != nil && *e.TotalPages != total:
+		t.Errorf("total pages %d, the kernel had %d", *e.TotalPages, total)
+	case total < e.TotalRange.Min || e.TotalRange.Max != nil && total > *e.TotalRange.Max:
+		t.Errorf("total pages within %+v, the kernel had %d", e.TotalRange, total)
 	}
 }
 

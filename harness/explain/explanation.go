@@ -25,7 +25,8 @@ type Explanation struct {
 	// Kubernetes is what the cgroup paths say of pod and container.
 	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
 
-	PageSize kernel.Bytes `json:"page_size"`
+	PageSize     kernel.Bytes `json:"page_size"`
+	PageSizeFrom string       `json:"page_size_from"` // how it is known
 	// TotalPages is the size of the domain that oom_score_adj is a share of. Nil:
 	// it is not known, but lies in TotalRange.
 	TotalPages *kernel.Pages `json:"total_pages,omitempty"`
@@ -102,7 +103,7 @@ type Ranked struct {
 
 // Options say what a log cannot.
 type Options struct {
-	PageSize kernel.Bytes // of the machine; 0: 4096
+	PageSize kernel.Bytes // of the machine; 0: what the report shows, or else 4096
 	WhatIf   []Change     // who would have been killed had this been different
 }
 
@@ -155,14 +156,17 @@ func Explain(r kernel.Report, o Options) Explanation {
 }
 
 func explain(r kernel.Report, o Options, killedBefore func(int, string) (string, bool)) Explanation {
+	from := "told"
 	if o.PageSize <= 0 {
-		o.PageSize = kernel.DefaultPageSize
+		if o.PageSize, from = pageSize(r); from == "" {
+			o.PageSize, from = kernel.DefaultPageSize, "not known; most machines have this"
+		}
 	}
 	e := Explanation{
 		At: r.At, Host: r.Host, KernelFormat: r.KernelFormat, KernelRelease: r.KernelRelease,
 		Constraint: r.Constraint, Global: r.Global, OOMMemcg: r.OOMMemcg, TaskMemcg: r.TaskMemcg,
 		Trigger: r.Trigger, Kills: r.Killed(), GroupPath: r.GroupPath, Kubernetes: kubernetesOf(r),
-		PageSize: o.PageSize, NoKillable: r.NoKillable, Panic: r.PanicText, Suppressed: r.SuppressedCallbacks,
+		PageSize: o.PageSize, PageSizeFrom: from, NoKillable: r.NoKillable, Panic: r.PanicText, Suppressed: r.SuppressedCallbacks,
 		Complete: r.Complete, Missing: r.Missing, Capped: r.Capped, report: &r,
 	}
 	if len(e.Kills) > 0 {

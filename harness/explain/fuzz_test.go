@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/oomlab/oomlab/harness/allocs"
 	"github.com/oomlab/oomlab/harness/explain"
 	"github.com/oomlab/oomlab/harness/kernel"
 )
@@ -38,35 +39,41 @@ func FuzzExplain(f *testing.F) {
 		if c, err := explain.ParseChange(change); err == nil {
 			x.Options.WhatIf = []explain.Change{c}
 		}
-		n := 0
-		for r, err := range kernel.Reports(bytes.NewReader(log)) {
+		allocs.Within(t, 1000, len(log), func() { readable(t, x, log) })
+	})
+}
+
+// readable explains all reports of a log in every form.
+func readable(t *testing.T, x explain.Explainer, log []byte) {
+	t.Helper()
+	n := 0
+	for r, err := range kernel.Reports(bytes.NewReader(log)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+		e := x.Explain(r)
+		consistent(t, e)
+		var text, list, js bytes.Buffer
+		for _, err := range []error{
+			explain.Text(&text, n, e, explain.TextOptions{All: true}), explain.Line(&list, n, e, 80), explain.JSON(&js, e),
+		} {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n++
-			e := x.Explain(r)
-			consistent(t, e)
-			var text, list, js bytes.Buffer
-			for _, err := range []error{
-				explain.Text(&text, n, e, explain.TextOptions{All: true}), explain.Line(&list, n, e, 80), explain.JSON(&js, e),
-			} {
-				if err != nil {
-					t.Fatal(err)
-				}
+		}
+		for _, out := range []string{text.String(), list.String()} {
+			if !utf8.ValidString(out) {
+				t.Fatalf("not UTF-8: %q", out)
 			}
-			for _, out := range []string{text.String(), list.String()} {
-				if !utf8.ValidString(out) {
-					t.Fatalf("not UTF-8: %q", out)
-				}
-				if i := strings.IndexFunc(out, func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f || r >= 0x80 && r < 0xa0 }); i >= 0 {
-					t.Fatalf("control character: %q", out[max(0, i-20):i+1])
-				}
-			}
-			if !json.Valid(js.Bytes()) {
-				t.Fatalf("not JSON: %s", js.Bytes())
+			if i := strings.IndexFunc(out, func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f || r >= 0x80 && r < 0xa0 }); i >= 0 {
+				t.Fatalf("control character: %q", out[max(0, i-20):i+1])
 			}
 		}
-	})
+		if !json.Valid(js.Bytes()) {
+			t.Fatalf("not JSON: %s", js.Bytes())
+		}
+	}
 }
 
 func consistent(t *testing.T, e explain.Explanation) {

@@ -35,7 +35,13 @@ func plain(s string) string {
 
 func (e *Explanation) why() string {
 	s := []string{e.event()}
+	if free := e.freeButNoUse(); free != "" {
+		s = append(s, free)
+	}
 	s = append(s, e.choice()...)
+	if r := e.report; r.Trigger.Comm == "" && e.Victim != nil && len(r.Tasks) == 0 && r.ContextPID == nil {
+		s = append(s, "Nothing but the kill is in the log: more than ten reports in five seconds are swallowed by the kernel's rate limit, or the log was cut.")
+	}
 	if e.GroupPath != "" && len(e.Kills) > 1 {
 		s = append(s, fmt.Sprintf("memory.oom.group is set for %s, so its processes die together; the log names %d.", printable(e.GroupPath), len(e.Kills)))
 	}
@@ -74,6 +80,9 @@ func (e *Explanation) event() string {
 	if who != "" {
 		asked = fmt.Sprintf(" when %s asked for memory", who)
 	}
+	if piece := e.piece(); who != "" && piece > 0 {
+		asked = fmt.Sprintf(" when %s asked for %s in one piece", who, piece.Human())
+	}
 	switch {
 	case r.Sysrq:
 		return "Somebody asked for a kill with sysrq-f; memory need not have been short."
@@ -104,15 +113,55 @@ func (e *Explanation) event() string {
 	}
 	size := ""
 	if m := e.Memory; m != nil && m.Size != nil && r.Constraint != "CONSTRAINT_CPUSET" && r.Constraint != "CONSTRAINT_MEMORY_POLICY" {
-		size = " of " + e.bytes(*m.Size)
+		size = e.bytes(*m.Size)
 		switch {
 		case m.TotalSwap != nil && *m.TotalSwap > 0 && m.FreeSwap != nil:
-			size += fmt.Sprintf(" and %s of swap (%s of it free)", e.bytes(*m.TotalSwap), e.bytes(*m.FreeSwap))
+			size += fmt.Sprintf(" and %s of swap, %s of it free", e.bytes(*m.TotalSwap), e.bytes(*m.FreeSwap))
 		case m.TotalSwap != nil && *m.TotalSwap == 0:
-			size += " without swap"
+			size += ", no swap"
+		}
+		size = " (" + size + ")"
+	}
+	return fmt.Sprintf("%s%s ran out of memory%s.", what, size, asked)
+}
+
+// piece is how much was asked for in one piece, if that is more than a page.
+func (e *Explanation) piece() kernel.Bytes {
+	if order := e.Trigger.Order; order != nil && *order > 0 && *order < 20 {
+		return e.PageSize << *order
+	}
+	return 0
+}
+
+// freeButNoUse says why a machine that had free memory ran out of it: what was
+// asked for in one piece is not there in one piece, or what is free lies in other
+// zones than those that it may come from.
+func (e *Explanation) freeButNoUse() string {
+	r, m := e.report, e.Memory
+	if r.Mem == nil || r.Sysrq || e.Global == nil || !*e.Global || m == nil || m.Size == nil {
+		return ""
+	}
+	free, ok := r.Mem.Pages["free"]
+	if free = clampPages(free); !ok || free < *m.Size/20 {
+		return ""
+	}
+	if mask := e.Trigger.GFPMask; mask != nil && *mask == 0 {
+		return fmt.Sprintf("%s were free: gfp_mask 0 is a page fault that failed (pagefault_out_of_memory()), for whatever reason.", e.bytes(free))
+	}
+	if piece := e.piece(); piece > 0 {
+		return fmt.Sprintf("%s were free, but not in pieces of %s: memory was fragmented.", e.bytes(free), piece.Human())
+	}
+	var short []string
+	for _, z := range r.Mem.Zones {
+		if z.Free != nil && z.Min != nil && *z.Free < *z.Min {
+			short = append(short, fmt.Sprintf("%s of node %d", printable(z.Name), z.Node))
 		}
 	}
-	return fmt.Sprintf("%s ran out of memory%s%s.", what, size, asked)
+	if len(short) == 0 {
+		return fmt.Sprintf("%s were free by then; the log does not show why they were of no use.", e.bytes(free))
+	}
+	return fmt.Sprintf("%s were free, but zone %s had less than its min watermark; what was free lay in zones that this request could not use, or is kept back.",
+		e.bytes(free), strings.Join(short[:min(3, len(short))], ", "))
 }
 
 // pod is the cgroup in the words of Kubernetes; empty: it is none of its.

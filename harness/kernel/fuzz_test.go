@@ -2,9 +2,13 @@ package kernel
 
 import (
 	"bytes"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/oomlab/oomlab/harness/allocs"
 )
 
 // FuzzReport: no log makes the parser fail, exceed its limits or see a kill
@@ -13,7 +17,7 @@ func FuzzReport(f *testing.F) {
 	for _, log := range fixtures(f) {
 		f.Add([]byte(log))
 	}
-	for _, name := range []string{"kmsg caller", "dmesg -T, German", "syslog, both times", "journal json", "journal export, binary", "wrapped at 72", "quoted", "cri"} {
+	for _, name := range slices.Sorted(maps.Keys(transports)) {
 		var b strings.Builder
 		n := 0
 		for line := range strings.Lines(report618) {
@@ -24,12 +28,7 @@ func FuzzReport(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, log []byte) {
 		var all []Report
-		for r, err := range Reports(bytes.NewReader(log)) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, r)
-		}
+		allocs.Within(t, 400, len(log), func() { all = reportsOf(t, log) })
 		kills := bytes.Count(log, []byte("process")) + bytes.Count(log, []byte("OOM victim")) +
 			bytes.Count(log, []byte(`\u`)) + bytes.Count(log, []byte(`"MESSAGE":[`)) + bytes.Count(log, []byte("\x1b")) +
 			bytes.Count(log, []byte(`\x`)) + bytes.Count(log, []byte("pro"))
@@ -73,7 +72,9 @@ func FuzzKmsgRecord(f *testing.F) {
 	f.Add([]byte(`4,1,2,c;a\x0ab\x5c\xff;c`))
 	f.Add([]byte("4,1,2"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := ParseKmsgRecord(b)
+		var r Record
+		var err error
+		allocs.Within(t, 16, len(b), func() { r, err = ParseKmsgRecord(b) })
 		if err != nil {
 			if r != (Record{}) {
 				t.Fatalf("%+v beside the error %v", r, err)
@@ -110,7 +111,9 @@ func FuzzFiles(f *testing.F) {
 			return
 		}
 		c := fileCases[i%len(fileCases)]
-		got, err := c.parse(strings.NewReader(in))
+		var got any
+		var err error
+		allocs.Within(t, 200, len(in), func() { got, err = c.parse(strings.NewReader(in)) })
 		if err == nil {
 			return
 		}

@@ -96,6 +96,30 @@ func (s *scanner) endEntry() {
 	}
 }
 
+// verboseLine takes a line of journalctl -o verbose, which prints an entry as a
+// time with a cursor, and its fields below that, indented. It reports whether
+// the line was one.
+func (s *scanner) verboseLine(line []byte) bool {
+	if i := bytes.Index(line, []byte(" [s=")); i > 0 && i < 64 && bytes.Contains(line, []byte(";i=")) && clock(string(line[:i])) >= 0 {
+		s.endEntry()
+		s.entry, s.verbose = &journalEntry{at: string(line[:i])}, true
+		return true
+	}
+	if !s.verbose {
+		return false
+	}
+	rest, indented := bytes.CutPrefix(line, []byte("    "))
+	if !indented {
+		s.endEntry()
+		s.verbose = false
+		return false
+	}
+	if name, value, ok := bytes.Cut(rest, []byte{'='}); ok && isFieldName(name) {
+		s.entry.set(string(name), value)
+	}
+	return true
+}
+
 // binaryField takes a field of journalctl -o export whose value is not plain
 // text: NAME, newline, eight bytes of length, the value, newline. n is where
 // the name ends.
@@ -136,7 +160,7 @@ func (s *scanner) jsonLine(line []byte) bool {
 	if line[0] != '{' || json.Unmarshal(line, &fields) != nil {
 		return false
 	}
-	for _, key := range []string{"jsonPayload", "journald", "fields"} {
+	for _, key := range []string{"jsonPayload", "journald", "fields", "_source", "result", "event", "data"} {
 		var inner map[string]json.RawMessage
 		if json.Unmarshal(fields[key], &inner) == nil {
 			for k, v := range inner {
@@ -156,7 +180,7 @@ func (s *scanner) jsonLine(line []byte) bool {
 		s.give(&e)
 		return true
 	}
-	for _, key := range []string{"message", "log", "msg", "textPayload"} {
+	for _, key := range []string{"message", "log", "msg", "textPayload", "line", "_raw", "@message", "body"} {
 		text, ok := jsonText(fields[key])
 		if !ok {
 			continue

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,6 +19,12 @@ type logLine struct {
 	record bool
 	// foreign: the line says itself that another program wrote it.
 	foreign bool
+	// shape is that of a prefix that no known form of log has; the lines around
+	// this one have it too.
+	shape string
+	// guess: what stands before "invoked oom-killer", of which the trigger's
+	// name is the end.
+	guess string
 }
 
 // parseLogLine finds the kernel's text in a line of any log: raw /dev/kmsg,
@@ -44,7 +51,7 @@ func parseLogLine(s string) logLine {
 			return r.logLine()
 		}
 	}
-	s = stripQuotes(s)
+	s = strings.TrimPrefix(stripQuotes(s), bom)
 	var l logLine
 	// Lines of the kernel's that begin the line are bare.
 	if l.kind = classify(s); l.kind != kindNone {
@@ -52,6 +59,12 @@ func parseLogLine(s string) logLine {
 		return l
 	}
 	rest := s
+	if after, user, ok := cutDecoded(rest); ok {
+		if user {
+			return logLine{prefixed: true, foreign: true}
+		}
+		l.prefixed, rest = true, after
+	}
 	if n := prioTag(rest); n > 0 {
 		l.prefixed = true
 		rest = rest[n:]
@@ -77,7 +90,11 @@ func parseLogLine(s string) logLine {
 			l.caller, rest = caller, after
 		}
 		for _, stream := range []string{"stdout F ", "stderr F ", "stdout P ", "stderr P "} {
-			rest = strings.TrimPrefix(rest, stream)
+			if after, ok := strings.CutPrefix(rest, stream); ok {
+				if rest = after; isKmsg(rest) {
+					return parseLogLine(rest)
+				}
+			}
 		}
 		if l.kind = classify(rest); l.kind != kindNone {
 			l.text = rest
@@ -86,7 +103,7 @@ func parseLogLine(s string) logLine {
 		if n := prioTag(rest); n > 0 && !bracketed {
 			rest = rest[n:]
 		}
-		host, after, foreign, ok := cutTag(rest)
+		host, after, foreign, ok := cutTag(rest, bracketed)
 		switch {
 		case ok && foreign && !isHead(rest): // "x: y invoked oom-killer:" is a bare log's
 			return logLine{prefixed: true, foreign: true}
@@ -97,8 +114,8 @@ func parseLogLine(s string) logLine {
 			}
 			continue
 		}
-		if bracketed {
-			break // the kernel's own time is the last of the prefix
+		if bracketed && (!strings.Contains(at, ":") || !strings.ContainsAny(at, ".-")) {
+			break // the kernel's own time is the last of the prefix; a terminal's has a fraction, or dashes
 		}
 	}
 	if !l.prefixed {
@@ -128,7 +145,7 @@ func parseLogLine(s string) logLine {
 	} else if i := strings.Index(rest, invoked); i > maxComm {
 		// An unknown prefix, and a name behind it: the last word is a guess,
 		// but the report is there.
-		l.kind, l.prefixed = kindHead, true
+		l.kind, l.prefixed, l.guess = kindHead, true, rest[:i]
 		rest = rest[strings.LastIndexAny(rest[:i], " \t")+1:]
 	} else {
 		cpuset := rest
@@ -139,8 +156,172 @@ func parseLogLine(s string) logLine {
 			l.kind, rest = kindCpuset, cpuset
 		}
 	}
+	if l.kind == kindNone {
+		if i := strings.Index(rest, " cpuset="); i > maxComm && i < 256 && strings.Contains(rest[i:], " mems_allowed=") && !otherTag(rest[:i]) {
+			l.kind, l.prefixed = kindCpuset, true // some prefix, and a name
+		} else if k, i := behind(rest); i > 0 {
+			l.kind, l.shape, l.prefixed = k, shapeOf(rest[:i]), true
+			rest = unquoteTail(rest[i:], l.shape)
+		}
+	}
 	l.text = rest
 	return l
+}
+
+// bom is what some programs put before UTF-8.
+const bom = "\ufeff"
+
+// cutDecoded takes off what dmesg --decode puts before a line, "kern  :warn  : ".
+// user: the line is of another facility than the kernel's.
+func cutDecoded(s string) (rest string, user, ok bool) {
+	facility, after, ok := strings.Cut(s, ":")
+	level, rest, ok2 := strings.Cut(after, ": ")
+	facility, level = strings.TrimRight(facility, " "), strings.TrimRight(level, " ")
+	if !ok || !ok2 || !slices.Contains(facilities, facility) || !slices.Contains(levels, level) {
+		return s, false, false
+	}
+	return rest, facility != "kern", true
+}
+
+var (
+	facilities = strings.Fields("kern user mail daemon auth syslog lpr news uucp cron authpriv ftp res0 res1 res2 res3 local0 local1 local2 local3 local4 local5 local6 local7")
+	levels     = strings.Fields("emerg alert crit err warn notice info debug")
+)
+
+// farWords begin lines that are told behind any prefix: nobody but the kernel
+// begins a line with them.
+var farWords = []string{
+	"oom-kill:constraint=", "Memory cgroup out of memory: Kill", "Out of memory: Kill", "Out of memory (oom_kill_allocating_task): Kill",
+	"Tasks state (memory values in pages)", "Memory cgroup stats for ", "Mem-Info:", "memory: usage ", "swap: usage ", "memory+swap: usage ",
+	"kmem: usage ", "Task in /", "Tasks in /", "CPU: ", "Out of memory and no killable processes", panicMsg, "oom_reaper: ", "Node ",
+	"Free swap  = ", "Total swap = ", "Unreclaimable slab info:", "Killed process ", "Hardware name: ", "Call Trace:",
+	"oom_kill_process: ", "sysrq: Manual OOM", "SysRq : Manual OOM",
+}
+
+// behind finds the kernel's line behind a prefix of no known form, as long as
+// no other program's tag is in it.
+func behind(s string) (kind, int) {
+	at, found := len(s), kindNone
+	try := func(i int) {
+		if i <= 0 || i >= at || i > 256 || isLetter(s[i-1]) {
+			return
+		}
+		if k := classifyWords(unquoteTail(s[i:], s[:i])); k != kindNone {
+			at, found = i, k
+		}
+	}
+	for _, w := range farWords {
+		try(strings.Index(s, w))
+	}
+	for i := strings.IndexByte(s, '['); i >= 0 && i < min(at, 256); {
+		if k := classifyTable(s[i:]); k != kindNone {
+			try(i)
+		}
+		next := strings.IndexByte(s[i+1:], '[')
+		if next < 0 {
+			break
+		}
+		i += 1 + next
+	}
+	if found == kindNone || otherTag(s[:at]) {
+		return kindNone, 0
+	}
+	return found, at
+}
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
+// otherTag reports whether a prefix names a program that is not the kernel.
+func otherTag(prefix string) bool {
+	for word := range strings.FieldsSeq(prefix) {
+		if isTag(word) && !isKernelTag(word) {
+			return true
+		}
+	}
+	return false
+}
+
+// isKernelTag recognises kernel:, kernel[0]:, kern.warn<4>: and the like.
+func isKernelTag(word string) bool {
+	name, ok := strings.CutSuffix(word, ":")
+	if i := strings.IndexAny(name, "[<"); i > 0 {
+		name = name[:i]
+	}
+	return ok && (name == "kernel" || name == "vmunix" || strings.HasPrefix(name, "kern."))
+}
+
+// shapeOf is a prefix with its words, numbers and spaces made alike: those of
+// one log differ in nothing else.
+func shapeOf(prefix string) string {
+	var b strings.Builder
+	for i := 0; i < len(prefix); {
+		c, n := alike(prefix[i:])
+		b.WriteByte(c)
+		i += n
+	}
+	return b.String()
+}
+
+// alike gives the kind of what s begins with, and its length.
+func alike(s string) (byte, int) {
+	run := func(is func(byte) bool) int {
+		n := 0
+		for n < len(s) && is(s[n]) {
+			n++
+		}
+		return n
+	}
+	if n := run(func(c byte) bool { return c >= '0' && c <= '9' }); n > 0 {
+		return '0', n
+	}
+	if n := run(isLetter); n > 0 {
+		return 'a', n
+	}
+	if n := run(func(c byte) bool { return c == ' ' || c == '\t' }); n > 0 {
+		return ' ', n
+	}
+	return s[0], 1
+}
+
+// unquoteTail takes off the quote at the end of a text whose prefix ends in one.
+func unquoteTail(s, shape string) string {
+	if strings.HasSuffix(shape, `"`) {
+		return strings.TrimSuffix(s, `"`)
+	}
+	return s
+}
+
+// behindShape is a line of no kind whose prefix has the shape that its
+// neighbours' prefixes have.
+func (l logLine) behindShape(shape string) logLine {
+	rest, ok := cutShape(l.text, shape)
+	if !ok || l.kind != kindNone {
+		return l
+	}
+	l.text, l.prefixed = unquoteTail(rest, shape), true
+	switch l.kind = classify(l.text); {
+	case l.kind != kindNone:
+	case isHead(l.text):
+		l.kind = kindHead
+	case isCpuset(l.text):
+		l.kind = kindCpuset
+	}
+	return l
+}
+
+// cutShape takes a prefix of the given shape off.
+func cutShape(s, shape string) (string, bool) {
+	for i := range len(shape) {
+		if s == "" {
+			return "", strings.TrimRight(shape[i:], " ") == ""
+		}
+		c, n := alike(s)
+		if c != shape[i] {
+			return s, false
+		}
+		s = s[n:]
+	}
+	return s, true
 }
 
 // logLine makes a record a line; it needs no looking for the text.
@@ -356,46 +537,81 @@ func isZone(s string) bool {
 }
 
 // cutTag takes "host kernel: " off what follows a time. ok says that there is
-// a tag, foreign that it is another program's.
-func cutTag(s string) (host, rest string, foreign, ok bool) {
-	pos := 0
-	for n := range 5 {
-		word, after, more := strings.Cut(s[pos:], " ")
+// a tag, foreign that it is another program's. Behind a time in brackets, which
+// most often is the kernel's, tags stand nearer.
+func cutTag(s string, bracketed bool) (host, rest string, foreign, ok bool) {
+	far := 5
+	if bracketed {
+		far = 1
+	}
+	rest = s
+	for n := range 6 {
+		word, after, more := strings.Cut(rest, " ")
 		if word == "" || len(word) > 255 {
 			return "", s, false, false
 		}
 		name, colon := strings.CutSuffix(word, ":")
-		name, _, _ = strings.Cut(name, "[")
 		switch {
-		case colon && (name == "kernel" || name == "vmunix"):
+		case colon && (isKernelTag(word) || name == "" && n > 1):
 			return host, after, false, true
 		case !colon && n > 0 && word == "kernel" && strings.HasPrefix(after, "- "):
 			// RFC 5424: kernel - - - text
-			for range 3 {
+			for range 2 {
 				_, after, _ = strings.Cut(after, " ")
 			}
-			return host, after, false, true
-		case colon && n > 0 && isTag(word):
+			return host, strings.TrimPrefix(strings.TrimPrefix(structured(after), " "), bom), false, true
+		case colon && n > 0 && n <= far && isTag(word), colon && bracketed && strings.HasSuffix(name, "]") && isTag(word):
 			return "", s, true, true
 		}
 		if !more || strings.HasPrefix(word, "[") {
 			return "", s, false, false
 		}
-		if n == 0 {
+		if n == 0 && digits(word) < len(word) {
 			host = word
 		}
-		pos += len(word) + 1
+		if rest = after; n > 0 || digits(word) == len(word) {
+			rest = strings.TrimLeft(rest, " ") // logcat has columns
+		}
 	}
 	return "", s, false, false
+}
+
+// structured takes the structured data of RFC 5424 off: "-" or
+// [id name="value"]..., in which quotes are escaped.
+func structured(s string) string {
+	if rest, ok := strings.CutPrefix(s, "-"); ok {
+		return rest
+	}
+	for strings.HasPrefix(s, "[") {
+		quoted, end := false, -1
+		for i := 1; i < len(s) && end < 0; i++ {
+			switch {
+			case s[i] == '\\' && quoted:
+				i++
+			case s[i] == '"':
+				quoted = !quoted
+			case s[i] == ']' && !quoted:
+				end = i
+			}
+		}
+		if end < 0 {
+			return s
+		}
+		s = s[end+1:]
+	}
+	return s
 }
 
 // isTag recognises a program's syslog tag: "sshd[12]:", "systemd:".
 func isTag(word string) bool {
 	name, ok := strings.CutSuffix(word, ":")
-	if name, _, ok := strings.Cut(name, "["); ok && name != "" {
+	if !ok || name == "" {
+		return false
+	}
+	if program, _, ok := strings.Cut(name, "["); ok && program != "" {
 		return true
 	}
-	return ok && name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./@") == ""
+	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./@") == ""
 }
 
 // consoleTime finds "[12.345678] " inside a line, as behind a login prompt.

@@ -25,6 +25,9 @@ type Machine struct {
 	Cgroup  CgroupMount       `json:"cgroup"`
 	Sysctls map[string]string `json:"sysctls"` // those that change what the OOM killer does
 	THP     string            `json:"thp"`     // always, madvise, never; empty: not built in
+	// Preempt is when the kernel itself may be interrupted by a task that is more
+	// important: none, voluntary, full or lazy; empty: it does not tell.
+	Preempt string `json:"preempt,omitempty"`
 
 	Badness  BadnessReads `json:"badness"`
 	Stressor Footprint    `json:"stressor"`

@@ -19,6 +19,7 @@ const (
 type draft struct {
 	Report
 	caller string
+	guess  string // see logLine.guess
 	// body: lines before the kill are still expected.
 	body bool
 	// interleaved: lines of this draft were seen behind the head of a later one.
@@ -439,7 +440,7 @@ func (d *draft) finish() *Report {
 	miss(d.summaryText != "", MissingSumEnd)
 	miss(len(killed) == 0 && !ended, MissingKill)
 	miss(slices.ContainsFunc(killed, func(k KillLine) bool {
-		return !k.SharesMemory && (k.FileRSSKB == nil || k.AnonRSSKB == nil || k.UID != nil && k.Adj == nil)
+		return !k.SharesMemory && (k.FileRSSKB == nil || k.AnonRSSKB == nil || k.long && k.Adj == nil)
 	}), MissingKillSizes)
 	miss(d.interleaved, MissingOwner)
 	r.Complete = len(r.Missing) == 0 && len(r.Capped) == 0
@@ -455,7 +456,7 @@ func (d *draft) format() string {
 	for _, k := range d.Kills {
 		score = score || k.Score != nil || k.Announced
 		message = message || k.Message != "" && k.Score == nil && !k.Announced && k.FileRSSKB != nil
-		uid = uid || k.UID != nil
+		uid = uid || k.long
 	}
 	switch {
 	case has("rss_anon"):

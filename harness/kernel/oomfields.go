@@ -168,9 +168,11 @@ func parseKill(s string) (KillLine, bool) {
 		"shmem-rss:": &k.ShmemRSSKB, "pgtables:": &k.PgTablesKB,
 	})
 	tail = squeeze(tail)
-	if _, v, ok := strings.Cut(tail, "UID:"); ok {
-		if uid, _, ok := number(v); ok {
-			k.UID = &uid
+	for _, form := range []string{"UID:", "UID"} { // Red Hat's: "(mysqld), UID 27, total-vm:..."
+		_, v, ok := strings.Cut(tail, form)
+		if uid, _, isNum := number(v); ok && isNum {
+			k.UID, k.long = &uid, form == "UID:"
+			break
 		}
 	}
 	if _, v, ok := strings.Cut(tail, "oom_score_adj:"); ok {

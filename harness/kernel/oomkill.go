@@ -146,14 +146,20 @@ func (p *Parser) applyGroup(l logLine) {
 	if i := strings.LastIndex(path, " are going to be killed"); i >= 0 {
 		path = path[:i]
 	}
-	d := p.latest(l, func(d *draft) bool {
-		return len(d.Kills) > 0 && (d.GroupPath == "" || d.GroupPath == clip(path, maxPath))
-	})
-	if d == nil {
+	path = clip(path, maxPath)
+	d := p.latest(l, func(d *draft) bool { return len(d.Kills) > 0 })
+	if d == nil || d.GroupPath != "" && d.GroupPath != path {
+		last := d
 		d = p.begin(l)
+		// Beyond the rate limit groups follow each other without a head: the kill
+		// before this line is the first of this group, not a member of the last.
+		if last != nil && len(last.Kills) > 1 && !last.Kills[len(last.Kills)-1].Duplicate {
+			d.addKill(last.Kills[len(last.Kills)-1])
+			last.Kills = last.Kills[:len(last.Kills)-1]
+		}
 		p.end(d)
 	}
-	d.GroupPath = clip(path, maxPath)
+	d.GroupPath = path
 }
 
 func (p *Parser) applyReaper(l logLine) {

@@ -296,6 +296,15 @@ func (k kind) wraps() bool {
 	return false
 }
 
+// ends reports whether a line of this kind says how a report ended.
+func (k kind) ends() bool {
+	switch k {
+	case kindKill, kindChosen, kindSharing, kindExiting, kindGroup, kindNoKillable, kindPanic:
+		return true
+	}
+	return false
+}
+
 // complete reports whether a line of this kind has all its parts, so that the
 // next line cannot be a piece of it.
 func complete(k kind, s string) bool {

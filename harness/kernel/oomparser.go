@@ -32,6 +32,9 @@ type Parser struct {
 	pend   *logLine
 	pieces int
 	quiet  int
+	// shape is that of the prefix that lines of this log have, where it is of
+	// no known form.
+	shape string
 	// said before the head that they belong to
 	suppressed *uint64
 	sysrq      bool
@@ -98,6 +101,17 @@ func (p *Parser) begin(l logLine) *draft {
 
 // accept joins what was wrapped and applies what is whole.
 func (p *Parser) accept(l logLine) {
+	switch {
+	case l.shape == "":
+	case l.kind.ends() && l.shape != p.shape && !slices.ContainsFunc(p.open, func(d *draft) bool { return d.body }):
+		// somebody who tells of a kill: only the kernel's own report makes it one
+		l.kind = kindNone
+	default:
+		p.learn(l.shape)
+	}
+	if p.shape != "" && l.shape == "" {
+		l = l.behindShape(p.shape)
+	}
 	if l.foreign {
 		p.flush()
 		p.rest()
@@ -114,6 +128,24 @@ func (p *Parser) accept(l logLine) {
 		return
 	}
 	p.apply(l)
+}
+
+// learn remembers the shape of an unknown prefix, and takes it off the names
+// that were guessed before it was known.
+func (p *Parser) learn(shape string) {
+	p.shape = shape
+	for _, d := range p.open {
+		if d.cpu {
+			continue // the name is known
+		}
+		name := d.guess
+		if name == "" {
+			name = d.Trigger.Comm
+		}
+		if comm, ok := cutShape(name, shape); ok && comm != "" && len(comm) <= maxComm {
+			d.Trigger.Comm, d.guess = clip(comm, maxName), ""
+		}
+	}
 }
 
 // hangs recognises a line that breaks off inside the words that would tell
@@ -292,9 +324,11 @@ func (p *Parser) apply(l logLine) {
 		p.applyCPU(l)
 	case kindCpuset:
 		comm, rest, _ := strings.Cut(l.text, " cpuset=")
-		if d := p.pick(l, func(d *draft) bool { return d.head && !d.cpuset && d.Trigger.Comm == comm }); d != nil {
+		if d := p.pick(l, func(d *draft) bool {
+			return d.head && !d.cpuset && (comm == d.Trigger.Comm || len(comm) > maxComm && strings.HasSuffix(comm, d.Trigger.Comm))
+		}); d != nil {
 			d.cpuset = true
-			d.Cpuset, d.MemsAllowed, _ = strings.Cut(rest, " mems_allowed=")
+			d.Cpuset, d.MemsAllowed, _ = strings.Cut(strings.TrimRight(rest, `"`), " mems_allowed=")
 			p.mixed(d)
 		}
 	case kindTaskIn, kindUsage, kindStats:
@@ -331,7 +365,7 @@ func (p *Parser) applyHead(l logLine) {
 	d := p.begin(l)
 	d.head = true
 	d.Trigger = parseHead(rest)
-	d.Trigger.Comm = clip(comm, maxName)
+	d.Trigger.Comm, d.guess = clip(comm, maxName), clip(l.guess, maxPath)
 	d.Sysrq = p.sysrq || d.Trigger.Order != nil && *d.Trigger.Order == -1
 	d.SuppressedCallbacks = p.suppressed
 	p.sysrq, p.suppressed = false, nil
@@ -340,14 +374,18 @@ func (p *Parser) applyHead(l logLine) {
 func (p *Parser) applyCPU(l logLine) {
 	d := p.pick(l, func(d *draft) bool {
 		_, comm, _ := parseCPU(l.text, d.Trigger.Comm)
-		return d.head && !d.cpu && comm == d.Trigger.Comm
+		return d.head && !d.cpu && (comm == d.Trigger.Comm || d.guess != "" && strings.HasSuffix(d.guess, comm))
 	})
 	if d == nil {
 		p.rest()
 		return
 	}
 	d.cpu = true
-	d.Trigger.PID, _, d.KernelRelease = parseCPU(l.text, d.Trigger.Comm)
+	var comm string
+	d.Trigger.PID, comm, d.KernelRelease = parseCPU(l.text, d.Trigger.Comm)
+	if d.guess != "" {
+		d.Trigger.Comm, d.guess = clip(comm, maxName), ""
+	}
 	p.mixed(d)
 }
 

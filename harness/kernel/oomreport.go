@@ -144,7 +144,7 @@ type KillLine struct {
 	At         string  `json:"at,omitempty"`
 	PID        int     `json:"pid"`
 	Comm       string  `json:"comm"`
-	UID        *int64  `json:"uid,omitempty"` // 5.4 and newer
+	UID        *int64  `json:"uid,omitempty"` // 5.4 and newer, and Red Hat's 3.10
 	TotalVMKB  *uint64 `json:"total_vm_kb,omitempty"`
 	AnonRSSKB  *uint64 `json:"anon_rss_kb,omitempty"`
 	FileRSSKB  *uint64 `json:"file_rss_kb,omitempty"`
@@ -173,6 +173,9 @@ type KillLine struct {
 	// Duplicate: the line tells of a kill that an earlier one told of. The
 	// first victim of a group kill is printed twice.
 	Duplicate bool `json:"duplicate,omitempty"`
+
+	// long: the line has the form of 5.4 and newer, which ends in oom_score_adj.
+	long bool
 }
 
 // MemcgUsage is a memory cgroup's state when it ran out.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 )
 
 const (
@@ -18,25 +19,14 @@ const (
 // needles are what a line of a log must hold to begin a report, or to belong
 // to one that has had its kill: every line of kindHead, kindTable, kindSummary,
 // kindKill, kindChosen, kindSharing, kindExiting, kindGroup, kindReaper,
-// kindNoKillable, kindPanic (of the OOM killer's) and kindSuppressed does.
-// Capitals are rare in logs, so most of a log is passed over by a search for
-// one byte.
-var needles = []struct {
-	find  []byte
-	words [][]byte // one of which must stand there; nil: find is enough
-}{
-	{[]byte("oom"), [][]byte{
-		[]byte("oom-kill"), []byte("oom_reaper: "), []byte("oom_score_adj"), []byte("oom_kill_process: "),
-		[]byte("oom.group"), []byte("oom_adj"), []byte("oom is enabled"),
-	}},
-	{[]byte("Kill"), [][]byte{[]byte("Killed process"), []byte("Kill process"), []byte("Killed\n"), []byte("Killed \n")}},
-	{[]byte("Out of memory"), nil},
-	{[]byte("OOM victim "), nil},
-	{[]byte("System is deadlocked"), nil},
-	// A message that journalctl -o json writes as an array of bytes because it
-	// is not UTF-8; searched only in logs that have JSON.
-	{[]byte(`"MESSAGE":[`), nil},
-}
+// kindNoKillable, kindPanic (of the OOM killer's) and kindSuppressed does. The
+// last is a message that journalctl -o json writes as an array of bytes because
+// it is not UTF-8.
+var needles = newFinder(
+	"oom-kill", "oom_reaper: ", "oom_score_adj", "oom_kill_process: ", "oom.group", "oom_adj", "ic_on_oom",
+	"Killed process", "Kill process", "Killed\n", "Killed \n", "Out of memory", "OOM victim ", "System is deadlocked",
+	`SAGE":[`,
+)
 
 // Reports reads a kernel log in any form and gives the OOM reports in it, in
 // the order of their heads. It understands raw /dev/kmsg records, dmesg,
@@ -61,6 +51,9 @@ func Reports(r io.Reader) iter.Seq2[Report, error] {
 				continue
 			}
 			s.endEntry()
+			if s.held != nil || s.partial != nil {
+				s.text(nil)
+			}
 			for _, report := range s.parser.Close() {
 				if !yield(report, nil) {
 					return
@@ -83,12 +76,18 @@ type scanner struct {
 	parser Parser
 	start  int  // lines still to be looked at one by one
 	long   bool // the rest of the line at the start of buf is dropped
-	json   bool // the log has JSON objects
 	// entry is what is known of the entry of journalctl -o export that the
 	// lines are in.
-	entry  *journalEntry
-	export bool
-	empty  int // reads in a row that gave nothing
+	entry   *journalEntry
+	export  bool
+	verbose bool // the entry is of journalctl -o verbose
+	// held is a line that a mail's quoted-printable encoding broke; quoted: the
+	// log has that encoding.
+	held   []byte
+	quoted bool
+	// partial is a line that a container runtime cut, tag P, up to its end, tag F.
+	partial []byte
+	empty   int // reads in a row that gave nothing
 }
 
 // fill reads until the buffer is full or r has no more for now.
@@ -135,10 +134,6 @@ func (s *scanner) scan(last bool) {
 // of it is done.
 func (s *scanner) lines(data []byte, cut bool) int {
 	pos, looked := 0, 0
-	hits := make([]int, len(needles))
-	for i := range hits {
-		hits[i] = -1
-	}
 	for pos < len(data) {
 		if s.start > 0 || s.entry != nil || s.parser.busy() {
 			n, ok := s.line(data[pos:], cut)
@@ -150,7 +145,7 @@ func (s *scanner) lines(data []byte, cut bool) int {
 			s.start = max(0, s.start-1)
 			continue
 		}
-		hit := s.next(data, pos, hits)
+		hit := needles.next(data, pos)
 		if hit == len(data) {
 			return s.passed(data, looked, cut)
 		}
@@ -197,39 +192,6 @@ func (s *scanner) passed(data []byte, looked int, cut bool) int {
 	return keep
 }
 
-// next finds the first needle at or behind pos, or gives len(data). hits
-// remembers where each was found, so that no byte is searched twice.
-func (s *scanner) next(data []byte, pos int, hits []int) int {
-	first := len(data)
-	for i, needle := range needles {
-		if i == len(needles)-1 && !s.json {
-			break
-		}
-		for from := pos; hits[i] < pos; {
-			n := bytes.Index(data[from:], needle.find)
-			if n < 0 {
-				hits[i] = len(data)
-				break
-			}
-			if from += n; standsAt(data[from:], needle.words) {
-				hits[i] = from
-			}
-			from += len(needle.find)
-		}
-		first = min(first, hits[i])
-	}
-	return first
-}
-
-func standsAt(b []byte, words [][]byte) bool {
-	for _, w := range words {
-		if bytes.HasPrefix(b, w) {
-			return true
-		}
-	}
-	return words == nil
-}
-
 // line takes the line, or the binary field of a journal export, at the start
 // of data. It gives its length, and false if the end is not there yet.
 func (s *scanner) line(data []byte, cut bool) (int, bool) {
@@ -256,12 +218,78 @@ func (s *scanner) text(line []byte) {
 		s.exportLine(line)
 		return
 	}
-	trimmed := bytes.TrimLeft(line, " \t")
+	if s.verboseLine(line) {
+		return
+	}
+	if line = s.unquote(line); line == nil {
+		return
+	}
+	if line = s.uncut(line); line == nil {
+		return
+	}
+	trimmed := bytes.TrimLeft(line, " \t\x1e") // of JSON sequences
 	if len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '"' || bytes.HasPrefix(trimmed, []byte("data: {"))) {
 		if s.jsonLine(trimmed) {
-			s.json = true
 			return
 		}
 	}
 	s.parser.accept(parseLogLine(string(line[:min(len(line), maxLine)])))
+}
+
+// unquote undoes the quoted-printable encoding of mails, which writes = as =3D
+// and breaks lines behind a =. It is nil for a line that goes on in the next.
+// Only what the kernel prints with a = shows that a log is encoded: the codes
+// are found in other logs too, and mean nothing there.
+func (s *scanner) unquote(line []byte) []byte {
+	if !s.quoted {
+		for _, mark := range []string{"gfp_mask=3D", "constraint=3D", "oom_score_adj=3D", "mems_allowed=3D"} {
+			s.quoted = s.quoted || bytes.Contains(line, []byte(mark))
+		}
+		if !s.quoted {
+			return line
+		}
+	}
+	trimmed := bytes.TrimRight(line, "\r")
+	// lines are broken near their 76th column
+	if part, ok := bytes.CutSuffix(trimmed, []byte("=")); ok && len(part) > 60 && len(s.held)+len(part) < maxLine {
+		s.held = append(s.held, part...)
+		return nil
+	}
+	line, s.held = append(s.held, trimmed...), nil
+	if bytes.Contains(line, []byte("=3D")) || !bytes.Contains(line, []byte("_adj=")) {
+		return []byte(quotedPrintable.Replace(string(line)))
+	}
+	return line
+}
+
+var quotedPrintable = strings.NewReplacer("=3D", "=", "=20", " ", "=09", "\t", "=C2=A0", nbsp)
+
+// uncut joins the parts of a line in a container's log. It is nil for a part
+// that goes on in the next line.
+func (s *scanner) uncut(line []byte) []byte {
+	at, more := -1, false
+	for _, tag := range []string{" stdout P ", " stderr P ", " stdout F ", " stderr F "} {
+		if at = bytes.Index(line[:min(len(line), 64)], []byte(tag)); at > 0 {
+			more, at = tag[8] == 'P', at+len(tag)
+			break
+		}
+	}
+	switch {
+	case more && s.partial == nil:
+		s.partial = bytes.Clone(line)
+		s.partial[at-2] = 'F'
+		return nil
+	case more && len(s.partial) < maxLine:
+		s.partial = append(s.partial, line[at:]...)
+		return nil
+	case s.partial == nil:
+		return line
+	}
+	whole := s.partial
+	s.partial = nil
+	if at > 0 {
+		return append(whole, line[at:]...)
+	}
+	s.text(whole) // its end is lost
+	return line
 }

@@ -102,6 +102,7 @@ func task(t bpf.Task, has bpf.Has) *evidence.Task {
 			PgTables:     kernel.Bytes(t.Pgtables),
 			TotalVM:      kernel.Pages(t.TotalVm),
 			OOMSkip:      t.OomSkip != 0,
+			Gone:         t.MmGone != 0,
 			ExactUnknown: has&bpf.HasExact == 0,
 		}
 	}

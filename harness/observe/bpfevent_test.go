@@ -56,11 +56,11 @@ func TestOOMEvent(t *testing.T) {
 			in: with(func(e *bpf.Event) {
 				e.Kind, e.Flags = bpf.OOMBadness, bpf.HasTask|bpf.HasIdentity|bpf.HasMM|bpf.HasPoints
 				e.Points, e.Value, e.Task.Tgid, e.Task.Adj = math.MinInt64, 999, 40, -1000
-				e.Task.Batched[bpf.SwapEnts], e.Task.OomSkip = -3, 1
+				e.Task.Batched[bpf.SwapEnts], e.Task.OomSkip, e.Task.MmGone = -3, 1, 1
 			}),
 			kind: evidence.Badness, pid: 40,
 			want: evidence.OOM{Points: &points, TotalPages: &total, Task: &evidence.Task{TaskID: evidence.TaskID{TGID: 40}, Adj: -1000,
-				MM: &evidence.MM{Batched: evidence.Counts{Swap: -3}, OOMSkip: true, ExactUnknown: true}}},
+				MM: &evidence.MM{Batched: evidence.Counts{Swap: -3}, OOMSkip: true, Gone: true, ExactUnknown: true}}},
 		},
 		{
 			name: "nothing could be killed",

@@ -10,7 +10,7 @@ import (
 
 // drift is how far a stressor's own resident set may be from the one that was
 // measured: the Go runtime touches a few pages after the stressor has counted.
-var drift = Range{2, 6}
+var drift = Range{1, 5}
 
 // margin is how much further from its bounds a score may be before it
 // contradicts the model. One stressor in a hundred has a thread more than the
@@ -23,12 +23,20 @@ func (w *world) margin() kernel.Pages {
 	return 40 + max(32, 2*kernel.Pages(w.m.CPUs))
 }
 
-// perFork is what a stressor has more, resident and charged, for each child
-// that it has forked.
-var perFork = Range{7, 12}
+// forks are what a stressor has more, resident and charged, for n children that
+// it has forked: some pages for each, and often one thread more for all of them.
+func forks(n int) Range {
+	if n == 0 {
+		return Range{}
+	}
+	p := kernel.Pages(n)
+	return Range{7 * p, 9*p + 9}
+}
 
-// forkCharge is what the kernel charges it with on top.
-var forkCharge = Range{0, 24}
+// forkCharge is what it is charged with for a child, its pages and what the kernel
+// keeps. That it has a thread more is left out here: it would move the middle of
+// the bounds away from where most are.
+var forkCharge = Range{6, 20}
 
 // threadsRSS is what extra threads have resident: stacks, and what the runtime
 // keeps for each; the first one costs most.
@@ -37,7 +45,7 @@ func threadsRSS(n int) Range {
 		return Range{}
 	}
 	p := kernel.Pages(n)
-	return Range{3*p + 6, 5*p + 6}
+	return Range{3*p + 6, 4*p + 8}
 }
 
 // threadCost is what the kernel keeps for a thread, in halves of a page: its
@@ -75,15 +83,12 @@ func nodes(amount Range) Range {
 // resident is what the process has resident or in swap, exactly counted, file
 // pages left out that only a program of the user's own may have.
 func (p *proc) resident() Range {
-	r := exactly(p.base.RSS()).plus(drift).plus(p.anon).plus(p.shm).plus(threadsRSS(p.p.Profile.Threads))
-	for range p.forks {
-		r = r.plus(perFork)
-	}
-	return r
+	r := exactly(p.base.RSS()).plus(drift).plus(p.anon).plus(p.shm)
+	return r.plus(threadsRSS(p.p.Profile.Threads)).plus(forks(p.forks))
 }
 
 // sharerCost is what a process without memory of its own is charged with.
-var sharerCost = Range{5, 16}
+var sharerCost = Range{2, 10}
 
 // charge is what the process costs its cgroup and the machine.
 func (p *proc) charge() Range {
@@ -98,7 +103,7 @@ func (p *proc) charge() Range {
 	n := kernel.Pages(p.p.Profile.Threads)
 	c = c.plus(threadsRSS(int(n))).plus(Range{n * (threadCost - 1) / 2, n * (threadCost + 2) / 2})
 	for range p.forks {
-		c = c.plus(perFork).plus(forkCharge)
+		c = c.plus(forkCharge)
 	}
 	if p.fresh {
 		c.Lo = 0
@@ -114,7 +119,7 @@ func (p *proc) idleCharge() Range {
 	b := p.base
 	known := b.Anon + b.PgTable + kernel.Pages(b.Threads)*threadCost/2
 	if over := b.Charged - known; over >= -24 && over <= 80 && !p.p.IsCommand() {
-		return exactly(known).widen(1, 2).plus(drift)
+		return exactly(known).widen(1, 1).plus(drift)
 	}
 	return exactly(b.Charged).widen(b.Charged/4, b.Charged/4+32)
 }
@@ -129,15 +134,15 @@ func (w *world) slack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)-1
 // reclaim gives up before they have got there.
 const swapSlack = 320
 
-// score is what oom_badness() says of the process.
-func (w *world) score(p *proc, total kernel.Pages) Range {
+// score is what oom_badness() says of the process in the domain dir.
+func (w *world) score(p *proc, dir string, total kernel.Pages) Range {
 	adj := p.adj
 	if p.sharer {
 		if parent := w.find(p.p.Parent); parent != nil {
 			p = parent // the memory is the same
 		}
 	}
-	rss, tables := w.read(p), w.pageTables(p)
+	rss, tables := w.read(p, dir), w.pageTables(p)
 	points := func(rss, tables kernel.Pages) kernel.Pages {
 		t := Task{RSS: rss, PgTables: tables.Bytes(w.m.PageSize), Adj: adj}
 		return kernel.Pages(Points(t, total, w.rules))
@@ -156,7 +161,7 @@ func (w *world) pageTables(p *proc) Range {
 
 // read is what oom_badness() reads of the process's counters, which up to 6.19
 // lag behind: see docs/model.md.
-func (w *world) read(p *proc) Range {
+func (w *world) read(p *proc, dir string) Range {
 	truth := p.resident()
 	if p.fresh {
 		truth.Lo = min(truth.Lo, kernel.Pages(0))
@@ -164,6 +169,9 @@ func (w *world) read(p *proc) Range {
 	swaps := w.swapFor(p.p.Cgroup) > 0
 	if swaps {
 		truth.Lo -= p.shm.Lo // what is swapped out of shared memory is in no process's counters
+		if dir == "" {
+			truth.Lo -= p.base.Shmem // so is the program itself, which lies in a tmpfs of the machine's
+		}
 	}
 	switch {
 	case w.m.Badness == kernel.ReadsExact:
@@ -172,20 +180,18 @@ func (w *world) read(p *proc) Range {
 		return w.readBatches(p, truth, swaps)
 	case p.p.IsCommand() || swaps && p.phase != holding:
 		return truth.widen(64*kernel.Pages(max(1, p.base.Threads)), 64)
-	case p.phase == holding:
-		// What its main thread kept back it has given up, see countAll in the
-		// stressor. Its other threads have faulted a few pages each and keep them:
-		// those of the runtime together 9 to 23, any other one nearly all it has.
-		extra := kernel.Pages(p.p.Profile.Threads)
-		r := truth.plus(Range{-23, -9})
-		if extra > 0 {
-			own := threadsRSS(int(extra))
-			r = Range{r.Lo - own.Lo, r.Hi - own.Hi + 2*extra}
-		}
-		return r
 	}
-	threads := kernel.Pages(p.base.Threads + p.p.Profile.Threads)
-	return truth.widen(65+4*threads, 0)
+	// The runtime's threads have faulted a few pages each, together 8 to 12, and
+	// keep them to themselves; any other thread keeps nearly all it has.
+	r := truth.plus(Range{-12, -8})
+	if n := p.p.Profile.Threads; n > 0 {
+		own := threadsRSS(n)
+		r = Range{r.Lo - own.Lo, r.Hi - own.Hi + 2*kernel.Pages(n)}
+	}
+	if p.phase != holding { // who is ready has given up what its main thread kept, see countAll in the stressor
+		r.Lo -= 65
+	}
+	return r
 }
 
 // readBatches is the reading of percpu_counter.count. A page fault adds one page

@@ -56,11 +56,13 @@ func RulesFor(v kernel.Version, pageSize kernel.Bytes) Rules {
 // Points follows oom_badness() in mm/oom_kill.c: the pages that the task's
 // death would free, plus oom_score_adj in thousandths of the domain. The
 // division comes first, so a domain below 1000 pages knows no adjustment.
-func Points(t Task, total kernel.Pages, r Rules) int64 {
+func Points(t Task, total kernel.Pages, r Rules) int64 { return r.points(&t, total) }
+
+func (r *Rules) points(t *Task, total kernel.Pages) int64 {
 	if t.Skip || t.Adj == AdjMin {
 		return Never
 	}
-	points := Holds(t, r) + r.adjustment(t.Adj, total)
+	points := r.holds(t) + r.adjustment(t.Adj, total)
 	if r.FloorOne && points < 1 {
 		return 1
 	}
@@ -69,7 +71,9 @@ func Points(t Task, total kernel.Pages, r Rules) int64 {
 
 // Holds is the part of a task's score that does not depend on the domain: the
 // pages that its death would free.
-func Holds(t Task, r Rules) int64 {
+func Holds(t Task, r Rules) int64 { return r.holds(&t) }
+
+func (r *Rules) holds(t *Task) int64 {
 	size := r.PageSize
 	if size <= 0 {
 		size = kernel.DefaultPageSize
@@ -84,6 +88,22 @@ func Holds(t Task, r Rules) int64 {
 	return pages
 }
 
+// OOMScore is /proc/PID/oom_score of a task that has points, as [Points] gives
+// them for the whole machine: total is its memory and swap in pages, whatever
+// cgroup the task is in. It follows proc_oom_score() in fs/proc/base.c: a task that
+// is never chosen shows 0, and since 5.9 one that holds nothing 666, so that the
+// scale has room for negative scores. Before, scores were thousandths of the
+// machine.
+func OOMScore(points int64, total kernel.Pages, r Rules) int {
+	switch {
+	case points == Never || total <= 0:
+		return 0
+	case r.FloorOne:
+		return int(points * 1000 / int64(total))
+	}
+	return int((1000 + points*1000/int64(total)) * 2 / 3)
+}
+
 // Choose follows select_bad_process(): the highest score wins, and among equal
 // ones the task that is visited last, because oom_evaluate_task() passes over a
 // task only when its score is lower; before 5.3, where FirstOfEqual holds, the
@@ -91,8 +111,8 @@ func Holds(t Task, r Rules) int64 {
 // allocates nothing.
 func Choose(tasks []Task, total kernel.Pages, r Rules) (index int, points int64) {
 	index, points = -1, Never
-	for i, t := range tasks {
-		p := Points(t, total, r)
+	for i := range tasks {
+		p := r.points(&tasks[i], total)
 		if p == Never || p < points || (r.firstWins() && p == points) {
 			continue
 		}

@@ -253,7 +253,7 @@ func (w *world) grow(segs []segment) []*world {
 	var hits []overflow
 	first, certain := float64(never), false
 	for _, dir := range w.nearest(w.domainsOf(segs), segs) {
-		o := overflow{dir: dir, room: w.capacity(dir).minus(w.usage(dir))}
+		o := overflow{dir: dir, room: w.room(dir)}
 		total := func(f func(segment, float64) kernel.Pages) func(float64) kernel.Pages {
 			return func(t float64) kernel.Pages {
 				return w.grown(dir, segs, func(s segment) kernel.Pages { return f(s, t) })
@@ -336,8 +336,7 @@ func (w *world) grown(dir string, segs []segment, f func(segment) kernel.Pages) 
 		sum += g + g/perTable
 	}
 	for child, segs := range below {
-		room := w.capacity(child).minus(w.usage(child)).Hi
-		sum += min(w.grown(child, segs, f), max(room, 0))
+		sum += min(w.grown(child, segs, f), max(w.room(child).Hi, 0))
 	}
 	return sum
 }
@@ -386,22 +385,23 @@ func (w *world) nearest(dirs []string, segs []segment) []string {
 
 // beside is what is charged to parent and not to child, which is inside it.
 func (w *world) beside(parent, child string) Range {
-	var sum Range
+	var parts []Range
 	for i := range w.procs {
 		if p := &w.procs[i]; inside(p.p.Cgroup, parent) && !inside(p.p.Cgroup, child) {
-			sum = sum.plus(p.charge())
+			parts = append(parts, p.charge())
 		}
 	}
+	var cgroups Range
 	for i := range w.cgroups {
 		c := w.cgroups[i].Path
 		if c != parent && inside(c, parent) && (c == child || !inside(c, child)) {
-			sum = sum.plus(w.cgroupCost())
+			cgroups = cgroups.plus(w.cgroupCost())
 		}
 		if inside(c, parent) && !inside(c, child) {
-			sum = sum.plus(w.extra(&w.cgroups[i]))
+			parts = append(parts, w.extra(&w.cgroups[i]))
 		}
 	}
-	return sum
+	return together(append(parts, cgroups)...)
 }
 
 // middling reports whether a hit that is not certain is likely all the same:
@@ -483,7 +483,7 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 func (w *world) fit(s segment, p *proc, dir string) {
 	before, started := s.has(p), p.pc == 0
 	s.set(p, Range{})
-	left := w.capacity(dir).minus(w.usage(dir)) // with page tables, which go with what is taken
+	left := w.room(dir) // with page tables, which go with what is taken
 	has := Range{left.Lo - tables(left).Hi, left.Hi - tables(left).Lo}
 	has = Range{max(has.Lo, before.Lo), min(has.Hi, before.Hi)}
 	if has.Lo > has.Hi {

@@ -39,6 +39,7 @@ func TestFamilies(t *testing.T) {
 		name      string
 		cgroup    plan.Cgroup
 		processes []plan.Process
+		preempt   string // on one processor; empty: on two
 		want      [][]string
 		ends      map[string]int // signal that each process is sure to end with; 0: it lives
 	}{
@@ -67,9 +68,33 @@ func TestFamilies(t *testing.T) {
 			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 1), true), hog("x", "/lab", 0, 20)),
 			want:      [][]string{{"k", "x"}, {"k", "p", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
 		},
+		{
+			name: "and is, by a kernel that is not preempted, if it is the first of the group", cgroup: grouped, preempt: "voluntary",
+			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 1), true), hog("x", "/lab", 0, 20)),
+			want:      [][]string{{"k", "p", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
+		},
+		{
+			name: "but not if somebody else is", cgroup: grouped, preempt: "voluntary",
+			processes: append([]plan.Process{hog("x", "/lab", 0, 20)}, forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 1), true)...),
+			want:      [][]string{{"k", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
+		},
+		{
+			name: "nor by a kernel that is preempted", cgroup: grouped, preempt: "lazy",
+			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 1), true), hog("x", "/lab", 0, 20)),
+			want:      [][]string{{"k", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
+		},
+		{
+			name: "a chosen parent that is the first of the group is met again, and lets its child leave", cgroup: grouped, preempt: "voluntary",
+			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 4), false), hog("x", "/lab", 0, 20)),
+			want:      [][]string{{"p", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{tt.cgroup}, Processes: tt.processes, During: squeeze}, exact(), nil)
+			m := exact()
+			if m.CPUs = 2; tt.preempt != "" {
+				m.CPUs, m.Preempt = 1, tt.preempt
+			}
+			got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{tt.cgroup}, Processes: tt.processes, During: squeeze}, m, nil)
 			if !reflect.DeepEqual(got.Orders, tt.want) {
 				t.Errorf("orders %v; want %v", got.Orders, tt.want)
 			}

@@ -102,7 +102,7 @@ func (w *world) candidates(dir string) []candidate {
 		if dir != "" {
 			order += w.scan(p.p.Cgroup) << 20
 		}
-		out = append(out, candidate{p, p.p.Name, w.score(p, total), order})
+		out = append(out, candidate{p, p.p.Name, w.score(p, dir, total), order})
 	}
 	if dir == "" || dir == kubelet.NodeRoot {
 		rules := w.rules
@@ -206,15 +206,20 @@ func (w *world) kill(step Step, c candidate) []*world {
 		return w.alone(step, c, first)
 	}
 	// A child dies with its parent, by its death signal or because it shares its
-	// memory, before the kernel comes to it. A parent that is killed without a
-	// word, along with a child that shares its memory, may be killed again with
-	// the group unless it has gone by then.
+	// memory, before the kernel comes to it. So does a parent that is killed without
+	// a word, along with a child that shares its memory; only that a kernel which is
+	// not preempted comes to the first member of the group before anybody can leave.
 	var certain, doubtful []int
+	head := w.groupMembers(step.Group, -1)[0] // which may be the chosen one, met again
 	for _, i := range w.groupMembers(step.Group, first) {
 		switch before := append(slices.Clip(certain), first); {
+		case i == head && w.preempted() == "no":
+			certain = append(certain, i)
 		case w.childOf(i, before):
 		case w.parentOfSharer(i, before):
-			doubtful = append(doubtful, i)
+			if w.preempted() == "unsure" {
+				doubtful = append(doubtful, i)
+			}
 		default:
 			certain = append(certain, i)
 		}
@@ -230,6 +235,20 @@ func (w *world) kill(step Step, c candidate) []*world {
 		out = append(out, w.clone().bury(step, first, all...))
 	}
 	return out
+}
+
+// preempted says whether a victim may leave while the kernel, on the only
+// processor, goes on killing a group: yes, no, or unsure.
+func (w *world) preempted() string {
+	if w.m.CPUs == 1 {
+		switch w.m.Preempt {
+		case "none", "voluntary":
+			return "no"
+		case "full", "lazy":
+			return "yes"
+		}
+	}
+	return "unsure"
 }
 
 // inPlanOrder sorts processes as they would have joined their cgroups had none
@@ -316,14 +335,19 @@ func (w *world) groupMembers(group string, except int) []int {
 	return out
 }
 
+// lateStacks is how much of those that were killed for a limit may still be
+// charged when the writer of the limit looks again, in pages: stacks and the like
+// are given back a little later (RCU).
+const lateStacks = 12
+
 // die takes the process, what shares its memory, and what its death takes along.
 func (w *world) die(p *proc) {
 	p.phase, p.ends = killed, Ends{Signal: kernel.SignalNumber("SIGKILL")}
 	name := p.p.Name
 	w.mourn(p)
 	w.over(p)
-	if w.squeezed != nil { // stacks and the like are given back a little later (RCU)
-		w.remains.Hi += kernel.Pages(p.base.Threads+p.p.Profile.Threads) * threadCost / 2
+	if w.squeezed != nil {
+		w.remains = lateStacks
 	}
 	w.orphan(name)
 	if p.sharer { // it takes along whoever has the same memory, without a word
@@ -445,21 +469,19 @@ func (w *world) signal(name string, sig int) {
 // squeeze follows memory_max_write(): the writer of a limit below the usage
 // invokes the OOM killer itself until the usage fits.
 func (w *world) squeeze(dir string) []*world {
-	use, limit := w.usage(dir).plus(w.remains), w.capacity(dir)
+	room := w.room(dir)
 	// reclaim that has to swap is given up after MAX_RECLAIM_RETRIES rounds,
 	// though there may be more to swap out
-	unswapped := limit.shift(-w.swapFor(dir))
-	over, fits := use.Lo > limit.Hi, use.Hi <= unswapped.Lo
-	if fits {
+	if room.Lo >= w.remains+w.swapFor(dir) {
 		w.squeezed = nil
 		return []*world{w}
 	}
 	killing := w.clone().oom(dir, []string{Elsewhere}, false)
-	if over {
+	if room.Hi < 0 {
 		return killing
 	}
 	w.squeezed = nil
-	if use.Mid() > limit.Mid() {
+	if room.Mid() < 0 {
 		return append(killing, w)
 	}
 	return append([]*world{w}, killing...)

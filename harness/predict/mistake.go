@@ -17,7 +17,7 @@ const (
 
 // adjustment is what oom_score_adj adds: so many thousandths of the domain,
 // which are whole pages, and so nothing in a domain of fewer than 1000 pages.
-func (r Rules) adjustment(adj int, total kernel.Pages) int64 {
+func (r *Rules) adjustment(adj int, total kernel.Pages) int64 {
 	switch r.mistake {
 	case adjSign:
 		return -int64(adj) * (int64(total) / 1000)
@@ -28,4 +28,4 @@ func (r Rules) adjustment(adj int, total kernel.Pages) int64 {
 }
 
 // firstWins reports whether the first of equals is chosen.
-func (r Rules) firstWins() bool { return r.FirstOfEqual != (r.mistake == tieRule) }
+func (r *Rules) firstWins() bool { return r.FirstOfEqual != (r.mistake == tieRule) }

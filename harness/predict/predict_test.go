@@ -137,6 +137,22 @@ func guest() kernel.Machine {
 	}
 }
 
+// TestASwappedOutProgramIsNobodys: a machine that runs out of memory has swapped
+// out what idle stressors have of their program, a file in a tmpfs, and no
+// counter has it any more. A cgroup that runs out has not: the file is not
+// charged to it.
+func TestASwappedOutProgramIsNobodys(t *testing.T) {
+	m := guest()
+	swap := &plan.Swap{Kind: "disk", Size: 128 * kernel.MiB}
+	machine := predict.Outcome(plan.Plan{Swap: swap, Processes: []plan.Process{hog("idle", "", 0, 20), hog("big", "", 0, 700, "idle")}}, m, nil)
+	cgroup := predict.Outcome(plan.Plan{Swap: swap, Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(128)}},
+		Processes: []plan.Process{hog("idle", "/lab", 0, 20), hog("big", "/lab", 0, 700, "idle")}}, m, nil)
+	a, b := machine.Ranges["idle"], cgroup.Ranges["idle"]
+	if b == (predict.Range{}) || a.Hi != b.Hi || b.Lo-a.Lo != m.Stressor.Shmem {
+		t.Errorf("idle has %+v points in the machine and %+v in the cgroup; want %d less at the lower end", a, b, m.Stressor.Shmem)
+	}
+}
+
 func mi(n int) *kernel.Bytes { b := kernel.Bytes(n) * kernel.MiB; return &b }
 
 func hog(name, cgroup string, adj, mib int, after ...string) plan.Process {
@@ -254,6 +270,30 @@ func TestOutcome(t *testing.T) {
 				t.Errorf("trigger %v; want %v", got.Trigger, tt.trigger)
 			}
 		})
+	}
+}
+
+func TestOOMScore(t *testing.T) {
+	const total = 1 << 20 // 4 GiB
+	old := predict.RulesFor(kernel.Version{Major: 5, Minor: 8}, 4096)
+	for _, tt := range []struct {
+		name  string
+		task  predict.Task
+		rules predict.Rules
+		want  int
+	}{
+		{"nothing held", predict.Task{}, predict.Rules{}, 666},
+		{"a quarter of the machine: (1000 + 250) * 2 / 3", predict.Task{RSS: total / 4}, predict.Rules{}, 833},
+		{"1000 is worth 1048000 pages of 1048576: (1000 + 999) * 2 / 3", predict.Task{Adj: 1000}, predict.Rules{}, 1332},
+		{"-999 and nothing: (1000 - 998) * 2 / 3", predict.Task{Adj: -999}, predict.Rules{}, 1},
+		{"exempt", predict.Task{RSS: total / 4, Adj: -1000}, predict.Rules{}, 0},
+		{"before 5.9 in thousandths of the machine", predict.Task{RSS: total / 4}, old, 250},
+		{"where nothing was below 1 point", predict.Task{Adj: -999}, old, 0},
+		{"and 1000 was nearly all of it", predict.Task{Adj: 1000}, old, 999},
+	} {
+		if got := predict.OOMScore(predict.Points(tt.task, total, tt.rules), total, tt.rules); got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package predict
 
 import (
+	"math"
+
 	"github.com/oomlab/oomlab/harness/kernel"
 )
 
@@ -87,3 +89,27 @@ func (r Range) minus(s Range) Range             { return Range{r.Lo - s.Hi, r.Hi
 func (r Range) shift(p kernel.Pages) Range      { return Range{r.Lo + p, r.Hi + p} }
 func (r Range) widen(lo, hi kernel.Pages) Range { return Range{r.Lo - lo, r.Hi + hi} }
 func (r Range) floor(p kernel.Pages) Range      { return Range{max(r.Lo, p), max(r.Hi, p)} }
+
+// unknown is how far apart the bounds of an amount may be before it counts as
+// one that is hardly known, in pages.
+const unknown = 128
+
+// together adds amounts that are uncertain each for reasons of its own. They do
+// not all err to the same side at once: the bounds of the sum are as far apart
+// as the root of the sum of squares says. An amount that is hardly known, such
+// as what a process holds that has only begun, counts in full.
+func together(parts ...Range) Range {
+	var sum Range
+	var squares, rest float64
+	for _, r := range parts {
+		sum = sum.plus(r)
+		if width := float64(r.Hi - r.Lo); width > unknown {
+			rest += width
+		} else {
+			squares += width * width
+		}
+	}
+	width := kernel.Pages(math.Ceil(rest + math.Sqrt(squares)))
+	lo := sum.Lo + (sum.Hi-sum.Lo-width)/2
+	return Range{lo, lo + width}
+}

@@ -69,9 +69,9 @@ type world struct {
 	panic    string
 	stuck    bool // nobody could be killed
 	doubts   string
-	squeezed *string // a cgroup whose limit was just lowered
-	remains  Range   // of those that were killed for that
-	hasty    bool    // a second process was killed before the first had left
+	squeezed *string      // a cgroup whose limit was just lowered
+	remains  kernel.Pages // of those that were killed for that, at most
+	hasty    bool         // a second process was killed before the first had left
 
 	// of pods
 	past     []life
@@ -103,25 +103,38 @@ func inside(path, dir string) bool {
 	return dir == "" || dir == kubelet.NodeRoot || path == dir || strings.HasPrefix(path, dir+"/")
 }
 
-// usage is what the processes in a cgroup and below it are charged; the empty
-// path is the machine.
-func (w *world) usage(dir string) Range {
-	var sum Range
+// charges are what the processes in a cgroup and below it are charged, and what
+// the cgroups below it cost; the empty path is the machine.
+func (w *world) charges(dir string) []Range {
+	var out []Range
 	for i := range w.procs {
 		if p := &w.procs[i]; inside(p.p.Cgroup, dir) {
-			sum = sum.plus(p.charge())
+			out = append(out, p.charge())
 		}
 	}
+	var cgroups Range // each costs the same: they do err to the same side
 	for i := range w.cgroups {
 		c := &w.cgroups[i]
 		if c.Path != dir && inside(c.Path, dir) {
-			sum = sum.plus(w.cgroupCost())
+			cgroups = cgroups.plus(w.cgroupCost())
 		}
 		if inside(c.Path, dir) && !(dir == "" && c.Path == kubelet.NodeRoot) {
-			sum = sum.plus(w.extra(c))
+			out = append(out, w.extra(c))
 		}
 	}
-	return sum
+	return append(out, cgroups)
+}
+
+// usage is the sum of all charges.
+func (w *world) usage(dir string) Range { return together(w.charges(dir)...) }
+
+// room is what a domain has left.
+func (w *world) room(dir string) Range {
+	parts := w.charges(dir)
+	for i, c := range parts {
+		parts[i] = Range{-c.Hi, -c.Lo}
+	}
+	return together(append(parts, w.capacity(dir))...)
 }
 
 // extra is what is charged to a cgroup that is no process's: while there is
@@ -137,7 +150,7 @@ func (w *world) extra(c *plan.Cgroup) Range {
 // and, for each CPU, its statistics are charged to the parent
 // (mem_cgroup_alloc()). That is why a pod whose only container has the same
 // limit is hit before the container is.
-func (w *world) cgroupCost() Range { return Range{0, 4 + 4*kernel.Pages(max(1, w.m.CPUs))} }
+func (w *world) cgroupCost() Range { return Range{0, 3 + 3*kernel.Pages(max(1, w.m.CPUs))} }
 
 // capacity is how much can be charged to a domain before its OOM killer runs.
 func (w *world) capacity(dir string) Range {

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,7 +35,9 @@ func (r Root) abilities(m kernel.Machine, c Cgroup, o Options) map[kernel.Abilit
 		kernel.AbilityKprobes:     tier(o, 3),
 		kernel.AbilityFreeze:      r.freeze(m, c),
 	}
-	if o.CgroupErr != nil {
+	if errors.Is(o.CgroupErr, ErrUnfinished) {
+		a[kernel.AbilityMemcg] = unsure(o.CgroupErr.Error())
+	} else if o.CgroupErr != nil {
 		a[kernel.AbilityMemcg] = no(o.CgroupErr.Error())
 	} else if o.Cgroup == nil {
 		a[kernel.AbilityMemcg] = unsure("no cgroup was made to try it")

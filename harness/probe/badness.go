@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/predict"
 )
 
 // ErrInconclusive is returned where readings that would tell two kernels apart
@@ -80,11 +81,11 @@ func (r Root) Counters(pid int, pageSize kernel.Bytes) (Counters, error) {
 }
 
 // score is /proc/PID/oom_score for a process with the points and the
-// oom_score_adj on a machine with total pages of memory and swap
-// (fs/proc/base.c, proc_oom_score).
+// oom_score_adj on a machine with total pages of memory and swap. Kernels that
+// batch by CPU, and those that do not batch at all, are newer than 5.9.
 func score(points kernel.Pages, adj int, total kernel.Pages) int {
-	badness := points + kernel.Pages(adj)*(total/1000)
-	return int((1000 + badness*1000/total) * 2 / 3)
+	rules := predict.Rules{}
+	return predict.OOMScore(predict.Points(predict.Task{RSS: points, Adj: adj}, total, rules), total, rules)
 }
 
 // Telling finds an oom_score_adj from 0 to 1000 at which the two readings of a

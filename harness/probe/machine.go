@@ -13,10 +13,15 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 )
 
+// ErrUnfinished is wrapped by an error that is no answer: what was tried did
+// not come to an end.
+var ErrUnfinished = errors.New("unfinished")
+
 // Options are what cannot be read and was found out by doing.
 type Options struct {
 	// Cgroup is what a freshly made memory cgroup offers; nil when none could
-	// be made, and CgroupErr says why.
+	// be made, and CgroupErr says why. Where it wraps ErrUnfinished, another
+	// attempt may show something else.
 	Cgroup    *Cgroup
 	CgroupErr error
 	// NegativeAdj: what happened when a child's oom_score_adj was lowered; nil:
@@ -71,6 +76,7 @@ func Machine(ctx context.Context, r Root, o Options) (kernel.Machine, error) {
 		}
 	}
 	m.THP = chosen(r, "/sys/kernel/mm/transparent_hugepage/enabled")
+	m.Preempt = r.preempt(m.Version)
 	var mountErr error
 	m.Cgroup, mountErr = r.CgroupMount()
 	if o.CgroupErr == nil {
@@ -110,6 +116,27 @@ func (r Root) Memory(m *kernel.Machine) error {
 	}
 	m.WatermarkMin, m.Nodes = zones.Min, zones.Nodes
 	return nil
+}
+
+// preempt is the kernel's model of preemption, with the names that
+// sched_dynamic_show() in kernel/sched/debug.c gives them. Where it is not chosen
+// at boot (before 5.12) or debugfs is not mounted, uname -v tells what was built:
+// without the word the kernel is not preempted, and "voluntary" stands for "none"
+// too.
+func (r Root) preempt(version string) string {
+	text, err := r.Text("/sys/kernel/debug/sched/preempt")
+	if err == nil {
+		_, text, _ = strings.Cut(text, "(")
+		model, _, _ := strings.Cut(text, ")")
+		return model
+	}
+	switch {
+	case strings.Contains(version, "PREEMPT_DYNAMIC"):
+		return ""
+	case strings.Contains(version, "PREEMPT"):
+		return "full"
+	}
+	return "voluntary"
 }
 
 // arch is the machine's architecture as uname -m says it. The kernel shows it

@@ -19,7 +19,8 @@ type Options struct {
 	Name string
 	// Source says in the scenario where it comes from: "report 2 of kern.log".
 	Source string
-	// PageSize of the machine that wrote the log; 0: 4096.
+	// PageSize of the machine that wrote the log; 0: what the report shows, or
+	// else 4096.
 	PageSize kernel.Bytes
 	// Scale is the N of 1/N; 0: chosen.
 	Scale float64
@@ -56,9 +57,6 @@ const attempts = 5
 // Scenario makes a scenario of a report. The error says what the report lacks;
 // it wraps [ErrImpossible].
 func Scenario(r kernel.Report, o Options) (Result, error) {
-	if o.PageSize <= 0 {
-		o.PageSize = kernel.DefaultPageSize
-	}
 	if o.Name == "" {
 		o.Name = "reproduced"
 	}
@@ -120,6 +118,7 @@ type input struct {
 
 func read(r kernel.Report, o Options) (*input, error) {
 	e := explain.Explain(r, explain.Options{PageSize: o.PageSize})
+	o.PageSize = e.PageSize
 	in := &input{o: o, r: r, e: e, cgroup: r.Global != nil && !*r.Global}
 	switch {
 	case r.PanicText != "" || r.NoKillable:

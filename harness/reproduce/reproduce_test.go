@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/allocs"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/reproduce"
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -336,7 +337,8 @@ func FuzzScenario(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := reproduce.Scenario(r, reproduce.Options{Scale: scale})
+			var got reproduce.Result
+			allocs.Within(t, 10_000, len(log), func() { got, err = reproduce.Scenario(r, reproduce.Options{Scale: scale}) })
 			if errors.Is(err, reproduce.ErrImpossible) {
 				continue
 			}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/oomlab/oomlab/harness/allocs"
 )
 
 // FuzzParse holds Parse to what it promises whatever a file says: it ends, its
@@ -32,7 +34,9 @@ func FuzzParse(f *testing.F) {
 	}
 	s := schema(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := Parse("fuzz.yaml", data)
+		var got Scenario
+		var err error
+		allocs.Within(t, 1000, len(data), func() { got, err = Parse("fuzz.yaml", data) })
 		if err != nil {
 			var p *Problems
 			if !errors.As(err, &p) || len(p.List) == 0 || len(p.List) > maxProblems+1 {

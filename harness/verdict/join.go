@@ -295,10 +295,7 @@ func (j *joined) replay(t *evidence.Task, total kernel.Pages) *int64 {
 	if t == nil || t.MM == nil {
 		return nil
 	}
-	c := j.read(t.MM)
-	p := predict.Points(predict.Task{
-		RSS: c.File + c.Anon + c.Shmem, Swap: c.Swap, PgTables: t.MM.PgTables, Adj: t.Adj, Skip: t.MM.OOMSkip,
-	}, total, j.rules())
+	p := predict.Points(j.task(t), total, j.rules())
 	return &p
 }
 

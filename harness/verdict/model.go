@@ -210,7 +210,7 @@ func (j *joined) task(t *evidence.Task) predict.Task {
 		return predict.Task{Skip: true}
 	}
 	c := j.read(t.MM)
-	return predict.Task{RSS: c.File + c.Anon + c.Shmem, Swap: c.Swap, PgTables: t.MM.PgTables, Adj: t.Adj, Skip: t.MM.OOMSkip}
+	return predict.Task{RSS: c.File + c.Anon + c.Shmem, Swap: c.Swap, PgTables: t.MM.PgTables, Adj: t.Adj, Skip: t.MM.OOMSkip || t.MM.Gone}
 }
 
 // replayedLog: given the log's own table and the size of the domain as the log

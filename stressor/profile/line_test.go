@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/oomlab/oomlab/harness/allocs"
 )
 
 // fillIn sets every field of v to something that is not its zero value, so
@@ -157,7 +159,9 @@ func FuzzParseProfile(f *testing.F) {
 	f.Add([]byte(`{"name":"a","steps":[{"op":"touch","bytes":1}],"children":{"b":{"name":"b","steps":null}},"deadline_ms":5}`))
 	f.Add([]byte(`{"name":"\ud83d\ude00\u0000","oom_score_adj":null}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		got, err := ParseProfile(in)
+		var got Profile
+		var err error
+		allocs.Within(t, 200, len(in), func() { got, err = ParseProfile(in) })
 		if err != nil || !utf8.Valid(in) {
 			return
 		}

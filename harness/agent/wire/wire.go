@@ -26,7 +26,7 @@ type Hello struct {
 }
 
 // Protocol is the version of this package's types.
-const Protocol = 1
+const Protocol = 2
 
 // Request is a plan to carry out.
 type Request struct {
@@ -39,12 +39,13 @@ type Request struct {
 // NoSamples as the period of a timeline leaves it out.
 const NoSamples = -1
 
-// Message is one line of an answer. Exactly one of Event, Done and Error is set.
+// Message is one line of an answer. Exactly one of Events, Done and Error is
+// set.
 type Message struct {
-	ID    int             `json:"id"`
-	Event *evidence.Event `json:"event,omitempty"`
-	Done  bool            `json:"done,omitempty"`
-	Error string          `json:"error,omitempty"` // the request could not be carried out; everything was put back
+	ID     int    `json:"id"`
+	Events Events `json:"events,omitempty"`
+	Done   bool   `json:"done,omitempty"`
+	Error  string `json:"error,omitempty"` // the request could not be carried out; everything was put back
 	// Sum counts the events before Done, so that a lossy line is noticed.
 	Sum int `json:"sum,omitempty"`
 }

@@ -76,6 +76,13 @@ func argv(c config) []string {
 		"-initrd", c.Initrd,
 		"-append", c.Cmdline,
 	}
+	if c.Accel == TCG && c.CPUs == 1 {
+		// The guest's time is counted in its own instructions, 4 ns each, and not
+		// in those of a host that may have other things to do: what is
+		// interrupted where, and so who leaves before whom, does not depend on
+		// the host's load. Several processors cannot be counted.
+		out = append(out, "-icount", "shift=2")
+	}
 	if c.Swap != "" {
 		out = append(out,
 			// The disk is new for each guest and never read again: it need not

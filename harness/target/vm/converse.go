@@ -14,6 +14,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/target"
 )
 
@@ -131,6 +132,9 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 			if hello.Protocol != wire.Protocol {
 				return nil, fmt.Errorf("the agent speaks protocol %d, and %d is wanted; build oomlab and its agent from one source", hello.Protocol, wire.Protocol)
 			}
+			if why := unmeasured(hello); why != "" {
+				return nil, &target.Down{How: "hang", Message: why, Console: lastLines(readConsole(console), consoleTail)}
+			}
 			return json.RawMessage(line), nil
 		case e := <-p.monitor.Events():
 			if e.Name == stopEvent {
@@ -143,6 +147,16 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// unmeasured says why a Hello is not one to keep: the guest came up, but was so
+// slow that what a stressor costs could not be measured. Every plan that is
+// carried out in copies of such a guest would lack it. Empty: it is complete.
+func unmeasured(h wire.Hello) string {
+	if a := h.Machine.Abilities[kernel.AbilityMemcg]; a.Is == "unsure" {
+		return "the guest is too slow to be measured, try again when the host has less to do: " + a.Why
+	}
+	return ""
 }
 
 // converse sends a request and passes on what the agent answers; said are the
@@ -188,9 +202,11 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 				return fmt.Errorf("vm: the agent answers request %d, and %d was asked", m.ID, req.ID)
 			}
 			switch {
-			case m.Event != nil:
-				count++
-				sink(*m.Event)
+			case m.Events != nil:
+				count += len(m.Events)
+				for _, e := range m.Events {
+					sink(e)
+				}
 			case m.Error != "":
 				return fmt.Errorf("vm: agent: %s", m.Error)
 			case m.Done:

@@ -123,7 +123,7 @@ func serve(req wire.Request, length int, options map[string]string, say func(any
 	sum := 0
 	event := func(text string, n uint64) error {
 		sum++
-		return say(wire.Message{ID: req.ID, Event: &evidence.Event{Source: evidence.Agent, Kind: evidence.Did, Text: text, N: n}})
+		return say(wire.Message{ID: req.ID, Events: wire.Events{{Source: evidence.Agent, Kind: evidence.Did, Text: text, N: n}}})
 	}
 	word, rest, _ := strings.Cut(req.Plan.Scenario, " ")
 	switch word {

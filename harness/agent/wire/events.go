@@ -1,0 +1,58 @@
+package wire
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+)
+
+// Events are what happened since the last message, in order. On the line they
+// are deflated (RFC 1951) and then base64: an emulated serial port takes one
+// byte at a time, and one report of the kernel's log has some 90 records that
+// look much alike.
+type Events []evidence.Event
+
+// maxEvents bounds what the events of one message may inflate to, in bytes of
+// JSON.
+const maxEvents = 64 << 20
+
+// MarshalJSON deflates the events.
+func (e Events) MarshalJSON() ([]byte, error) {
+	plain, err := json.Marshal([]evidence.Event(e))
+	if err != nil {
+		return nil, err
+	}
+	var packed bytes.Buffer
+	w, err := flate.NewWriter(&packed, flate.BestSpeed)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(plain); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return json.Marshal(packed.Bytes())
+}
+
+// UnmarshalJSON inflates the events. What is cut, or inflates to more than
+// 64 MiB, is an error.
+func (e *Events) UnmarshalJSON(data []byte) error {
+	var packed []byte
+	if err := json.Unmarshal(data, &packed); err != nil {
+		return err
+	}
+	plain, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), maxEvents+1))
+	if err != nil {
+		return fmt.Errorf("events: %w", err)
+	}
+	if len(plain) > maxEvents {
+		return fmt.Errorf("events: more than %d bytes", maxEvents)
+	}
+	return json.Unmarshal(plain, (*[]evidence.Event)(e))
+}
