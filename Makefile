@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload node-image have-node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots fuzz lint generate check-generate deps tidy clean
+.PHONY: help build payload node-image have-node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots check-formats fuzz lint generate check-generate deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -94,6 +94,9 @@ bench: build ## boot, restore, a whole scenario, the parser and cAdvisor's, the 
 
 screenshots: build ## pictures of the HTML reports, in artifacts/ (needs chromium)
 	.ci/screenshots
+
+check-formats: ## JUnit and KTAP by the schema and the parser that read them (needs libxml2-utils)
+	.ci/formats
 
 fuzz: ## every fuzz target for FUZZTIME=10m
 	@for target in $$(grep -rhoE '^func Fuzz[A-Za-z]+' --include='*_test.go' . | cut -c6- | sort -u); do \

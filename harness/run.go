@@ -6,6 +6,7 @@ package harness
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -137,7 +138,7 @@ func (r *run) do(ctx context.Context) error {
 		}
 		return nil
 	}
-	p, err := plan.Make(r.scenario, hello.Machine, plan.Options{Run: r.meta.Run, Node: hello.Node, Manifests: r.o.Manifests})
+	p, err := plan.Make(r.scenario, hello.Machine, plan.Options{Run: r.cgroupName(), Node: hello.Node, Manifests: r.o.Manifests})
 	if err != nil {
 		return err
 	}
@@ -167,6 +168,18 @@ func lacks(s scenario.Scenario, hello wire.Hello, target string, manifests map[s
 		return plan.UnmetPods(s, hello.Machine, hello.Node, manifests)
 	}
 	return plan.Unmet(s, hello.Machine, target), nil
+}
+
+// cgroupName names the run's cgroups. A virtual machine has no others; on this
+// machine there may be those of runs in other directories, whose numbers are the
+// same.
+func (r *run) cgroupName() string {
+	if r.target.Name() == "vm" {
+		return r.meta.Run
+	}
+	var own [4]byte
+	rand.Read(own[:]) // never fails
+	return fmt.Sprintf("%s-%x", r.meta.Run, own)
 }
 
 // rehearse measures the programs of the user's own: each alone, in a cage,

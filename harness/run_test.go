@@ -2,6 +2,7 @@ package harness_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ import (
 // player is a target that plays a recording back: what it says and what happens
 // on it happened on a real kernel.
 type player struct {
+	name     string // empty: vm
 	hello    wire.Hello
 	events   []evidence.Event
 	err      error // of Do, after the events
@@ -31,7 +33,7 @@ type player struct {
 	rehearse []evidence.Event // answers a plan of commands alone
 }
 
-func (p *player) Name() string { return "vm" }
+func (p *player) Name() string { return cmp.Or(p.name, "vm") }
 
 func (p *player) Hello(context.Context) (wire.Hello, error) { return p.hello, nil }
 
@@ -120,6 +122,27 @@ func TestRunStartsNothingThatCannotRun(t *testing.T) {
 	}
 	if len(p.requests) != 0 {
 		t.Errorf("%d plans were carried out", len(p.requests))
+	}
+}
+
+// TestCgroupsAreOneRunsAlone: two oomlabs with run directories of their own number
+// their runs alike, and still do not get into each other's way on one machine.
+func TestCgroupsAreOneRunsAlone(t *testing.T) {
+	bases := map[string]bool{}
+	for range 2 {
+		p, s, source := recorded(t, adjOutweighsSize)
+		p.name = "local"
+		if _, err := harness.Run(t.Context(), p, s, source, harness.Options{Dir: filepath.Join(t.TempDir(), "0001-run")}); err != nil {
+			t.Fatal(err)
+		}
+		base := p.requests[0].Plan.Base
+		if !strings.HasPrefix(base, "oomlab-0001-run-") { // which is what oomlab clean looks for
+			t.Errorf("the cgroups are below %s", base)
+		}
+		bases[base] = true
+	}
+	if len(bases) != 2 {
+		t.Errorf("both runs have their cgroups below %v", bases)
 	}
 }
 

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/chaos"
 	"github.com/oomlab/oomlab/harness/lab"
+	"github.com/oomlab/oomlab/harness/report"
 )
 
 // chaosFlags are the flags of oomlab chaos.
@@ -26,6 +25,7 @@ type chaosFlags struct {
 	keepAll        bool
 	runsDir        string
 	parallel       int
+	dir            string // of the campaign, once there is one
 }
 
 // progressEvery is how often progress is said while nothing else is.
@@ -48,7 +48,8 @@ kernel's scores are the model's to the page.
 
 What shows a disagreement is kept below --runs-dir as a run directory, whose
 scenario.yaml oomlab run accepts; --shrink makes it as small as it still shows
-it. --count is the number of scenarios and --kills that of OOM kills, for each
+it. A summary of each kernel is kept beside them, and oomlab report shows it all.
+--count is the number of scenarios and --kills that of OOM kills, for each
 kernel; whatever is reached first ends it.
 
 Exit status:
@@ -59,7 +60,8 @@ Exit status:
   130  interrupted`,
 		Example: `  oomlab chaos --seed 1 --count 100
   oomlab chaos --kernel 5.10,6.12 --domain memcg --duration 10m --shrink
-  oomlab chaos --seed 7 --kills 2000 -o json | jq .tally`,
+  oomlab chaos --seed 7 --kills 2000 -o json | jq .tally
+  oomlab report -o html runs/chaos-7 > campaign.html`,
 		Args: wants(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.chaos(cmd.Context(), f) },
 	}
@@ -75,7 +77,7 @@ Exit status:
 	flags.BoolVar(&f.keepAll, "keep-all", false, "keep the run directories of all scenarios")
 	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are made")
 	flags.IntVar(&f.parallel, "parallel", 0, "run `N` VMs side by side (default as many as there is room for)")
-	f.output = output(cmd, "text", "json")
+	f.output = output(cmd, "text", "json", "markdown", "html")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing of progress")
 	return cmd
 }
@@ -107,30 +109,55 @@ func (a *app) chaos(ctx context.Context, f chaosFlags) error {
 	if len(f.kernels) == 0 {
 		f.kernels = []string{""}
 	}
+	command := chaosCommandLine(f)
 	var total chaos.Tally
 	for _, k := range f.kernels {
-		summary, err := a.chaosOn(ctx, f, k)
+		summary, err := a.chaosOn(ctx, &f, k)
 		if summary.Kernel != "" {
 			total.Add(summary.Tally)
-			if printed := a.chaosSummary(f, summary); printed != nil {
-				return errors.Join(err, printed)
+			summary.Command = command
+			if err != nil {
+				summary.Cut = err.Error()
 			}
+			err = errors.Join(err, keepSummary(f.dir, summary), a.chaosSummary(f, summary))
 		}
 		if err != nil {
 			return err
 		}
 	}
-	switch {
-	case total.Broken > 0:
-		return done(exitBroken)
-	case total.Disagreements > 0:
-		return done(exitFail)
+	if err := a.chaosPage(f); err != nil {
+		return err
 	}
-	return nil
+	return done(statusOfVerdict(total.Verdict()))
+}
+
+// chaosCommandLine is the command that makes a campaign again.
+func chaosCommandLine(f chaosFlags) []string {
+	out := []string{"oomlab", "chaos", "--seed", fmt.Sprint(f.seed)}
+	if f.count > 0 {
+		out = append(out, "--count", fmt.Sprint(f.count))
+	}
+	if f.kills > 0 {
+		out = append(out, "--kills", fmt.Sprint(f.kills))
+	}
+	if f.duration > 0 {
+		out = append(out, "--duration", f.duration.String())
+	}
+	if kernels := strings.Join(f.kernels, ","); kernels != "" {
+		out = append(out, "--kernel", kernels)
+	}
+	out = append(out, "--domain", f.domain.value)
+	if f.shrink {
+		out = append(out, "--shrink")
+	}
+	if f.keepAll {
+		out = append(out, "--keep-all")
+	}
+	return out
 }
 
 // chaosOn puts one kernel to the test.
-func (a *app) chaosOn(ctx context.Context, f chaosFlags, kernel string) (lab.ChaosSummary, error) {
+func (a *app) chaosOn(ctx context.Context, f *chaosFlags, kernel string) (lab.ChaosSummary, error) {
 	log := a.say
 	if f.quiet {
 		log = func(string) {}
@@ -139,10 +166,18 @@ func (a *app) chaosOn(ctx context.Context, f chaosFlags, kernel string) (lab.Cha
 	if err != nil {
 		return lab.ChaosSummary{}, err
 	}
-	p := &chaosProgress{flags: f, say: log, began: time.Now(), last: time.Now()}
+	if _, err := l.Kernel(ctx); err != nil {
+		return lab.ChaosSummary{}, errors.Join(err, l.Close())
+	}
+	if f.dir == "" {
+		if f.dir, err = newCampaign(f.runsDir, f.seed); err != nil {
+			return lab.ChaosSummary{}, errors.Join(err, l.Close())
+		}
+	}
+	p := &chaosProgress{flags: *f, say: log, began: time.Now(), last: time.Now()}
 	summary, err := l.Chaos(ctx, lab.ChaosOptions{
 		Seed: f.seed, Domain: chaos.Domain(f.domain.value), Count: f.count, Kills: f.kills, Duration: f.duration,
-		Shrink: f.shrink, Record: f.keepAll, Ended: p.ended, Found: p.found,
+		Shrink: f.shrink, Record: f.keepAll, Dir: f.dir, Ended: p.ended, Found: p.found,
 	})
 	return summary, errors.Join(err, l.Close())
 }
@@ -203,45 +238,31 @@ func plural(n int, of string) string {
 	return fmt.Sprintf("%d %ss", n, of)
 }
 
-// chaosSummary prints what a kernel has shown.
+// chaosSummary prints what a kernel has shown, where that is done kernel by
+// kernel.
 func (a *app) chaosSummary(f chaosFlags, s lab.ChaosSummary) error {
-	if f.output.value == "json" {
-		enc := json.NewEncoder(a.out)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(s)
+	c := report.Campaign{Dir: f.dir, Summaries: []chaos.Summary{s}}
+	switch f.output.value {
+	case "text", "json":
+		return a.campaign(c, f.output.value)
 	}
-	_, err := fmt.Fprint(a.out, chaosText(s))
-	return err
+	return nil
 }
 
-func chaosText(s lab.ChaosSummary) string {
-	var b strings.Builder
-	t := s.Tally
-	minutes := s.Seconds / 60
-	fmt.Fprintf(&b, "kernel %s, seed %d, domain %s: %s in %.1f min\n", s.Kernel, s.Seed, s.Domain, plural(t.Scenarios, "scenario"), minutes)
-	fmt.Fprintf(&b, "  kills       %d (%.0f a minute), %d of them machine-wide\n", t.Kills, float64(t.Kills)/max(minutes, 1e-9), t.Global)
-	fmt.Fprintf(&b, "  wrong       %d (%s), %s\n", t.Wrong, share(t.Wrong, t.Kills), plural(t.Disagreements, "disagreement"))
-	fmt.Fprintf(&b, "  unsure      %d (%s): of %d the victim, of %d whether they happen\n", t.Unsure, share(t.Unsure, t.Kills), t.Unsure-t.Whether, t.Whether)
-	fmt.Fprintf(&b, "  replayed    %d of %d scores to the page\n", t.Scores-t.ScoresWrong, t.Scores)
-	fmt.Fprintf(&b, "  collateral  %d\n", t.Strangers)
-	fmt.Fprintf(&b, "  broken      %d, refused %d\n", t.Broken, t.Refused)
-	var claims []string
-	for name, n := range t.Claims {
-		claims = append(claims, fmt.Sprintf("%s %d", name, n))
+// chaosPage prints the whole campaign, where that is done at its end.
+func (a *app) chaosPage(f chaosFlags) error {
+	switch f.output.value {
+	case "text":
+		if !f.quiet {
+			a.say(fmt.Sprintf("kept in %s; oomlab report -o html %s makes a page of it", f.dir, f.dir))
+		}
+		return nil
+	case "json":
+		return nil
 	}
-	if slices.Sort(claims); len(claims) > 0 {
-		fmt.Fprintf(&b, "  claims that failed: %s\n", strings.Join(claims, ", "))
+	c, _, err := campaignIn(f.dir)
+	if err != nil {
+		return err
 	}
-	for _, found := range s.Findings {
-		fmt.Fprintf(&b, "  %-11s %s\n", found.Verdict, found.Scenario)
-		fmt.Fprintf(&b, "              %s\n", found.Reason)
-	}
-	return b.String()
-}
-
-func share(n, of int) string {
-	if of == 0 {
-		return "none"
-	}
-	return fmt.Sprintf("%.2f %%", 100*float64(n)/float64(of))
+	return a.campaign(c, f.output.value)
 }

@@ -127,8 +127,9 @@ func (a *app) listKernels(format string, cachedOnly bool) error {
 func (a *app) kernelsPrune() *cobra.Command {
 	var p kernels.PruneOptions
 	cmd := &cobra.Command{
-		Use:   "prune [VERSION...]",
-		Short: "remove kernels from the cache",
+		Use:               "prune [VERSION...]",
+		ValidArgsFunction: completeKernels,
+		Short:             "remove kernels from the cache",
 		Long: `Remove kernels from the cache: those that are named, or else what nothing asks
 for any more: older versions of a series, entries that cannot be read, downloads
 that were cut short.`,
@@ -182,8 +183,9 @@ func lines[T any](a *app, all []T) error {
 
 func (a *app) kernelsFetch() *cobra.Command {
 	return &cobra.Command{
-		Use:   "fetch VERSION...",
-		Short: "download kernels into the cache",
+		Use:               "fetch VERSION...",
+		ValidArgsFunction: completeKernels,
+		Short:             "download kernels into the cache",
 		Long: `Download kernels into the cache, two at a time. A download that was cut short
 goes on where it stopped when it is asked for again.`,
 		Example: "  oomlab kernels fetch 5.10 6.1 6.12",
@@ -215,9 +217,10 @@ func checkVersion(spec string) error {
 
 func (a *app) kernelsPath() *cobra.Command {
 	return &cobra.Command{
-		Use:   "path VERSION",
-		Short: "print where a kernel's image is, fetching it first if need be",
-		Args:  wants(1, 1, "a kernel such as 6.12"),
+		Use:               "path VERSION",
+		ValidArgsFunction: completeKernels,
+		Short:             "print where a kernel's image is, fetching it first if need be",
+		Args:              wants(1, 1, "a kernel such as 6.12"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkKernel(args[0]); err != nil {
 				return err

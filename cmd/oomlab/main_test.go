@@ -29,11 +29,16 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	campaign, err := filepath.Abs("../../harness/report/testdata/chaos-5")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("RECORDINGS", recordings)
+			env.Setenv("CAMPAIGN", campaign)
 			env.Setenv("OOMLAB_CACHE", filepath.Join(env.WorkDir, "cache"))
 			env.Setenv("NO_COLOR", "")
 			return nil

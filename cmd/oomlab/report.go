@@ -26,6 +26,9 @@ func (a *app) reportCommand() *cobra.Command {
 directory's name or number below --runs-dir; a directory that holds run
 directories is all of them. The record is not changed.
 
+A directory that oomlab chaos has made is a campaign: what each kernel has
+shown, and what was found.
+
 html is one file that needs no network, for a run or for many; ktap is what the
 kernel's own tests print; markdown is for the summary of a CI step.
 
@@ -33,8 +36,10 @@ With -o json each run is printed as its result.json has it, byte for byte. The
 exit status is that of the worst verdict.`,
 		Example: `  oomlab report runs/0142-memcg-adj-outweighs-size
   oomlab report -v 142
-  oomlab report -o html runs > report.html`,
-		Args: wants(1, -1, "a run directory"),
+  oomlab report -o html runs > report.html
+  oomlab report -o html runs/chaos-1 > campaign.html`,
+		Args:              wants(1, -1, "a run directory"),
+		ValidArgsFunction: completeRuns,
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are looked for")
@@ -44,6 +49,12 @@ exit status is that of the worst verdict.`,
 		var all []verdict.Result
 		var words []verdict.Word
 		var subjects []report.Subject
+		switch found, err := campaigns(runsDir, args); {
+		case err != nil:
+			return err
+		case len(found) > 0:
+			return a.reportCampaigns(found, format.value)
+		}
 		dirs, err := findRuns(runsDir, args)
 		if err != nil {
 			return err
@@ -59,7 +70,7 @@ exit status is that of the worst verdict.`,
 			case "html":
 				var samples []evidence.Event
 				samples, err = loadSamples(dir)
-				subjects = append(subjects, report.Subject{Input: in, Result: r, Samples: samples})
+				subjects = append(subjects, report.Subject{Dir: dir, Input: in, Result: r, Samples: samples})
 			case "json":
 				err = report.Document(a.out, r)
 			case "text":

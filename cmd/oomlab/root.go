@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/oomlab/oomlab/harness/scenario"
-	"github.com/oomlab/oomlab/scenarios"
 )
 
 const about = `oomlab reproduces out-of-memory kills on real kernels and proves what happened.
@@ -44,6 +43,7 @@ func (a *app) root() *cobra.Command {
 		a.runCommand(), a.compareCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(), a.reportCommand(), a.explainCommand(), a.reproduceCommand(),
 		a.chaosCommand(), a.selftestCommand(), a.kernelsCommand(), a.clusterCommand(), a.doctorCommand(), a.cleanCommand(), a.versionCommand(),
 	)
+	completions(root)
 	return root
 }
 
@@ -134,9 +134,4 @@ func output(cmd *cobra.Command, formats ...string) *choice {
 	c := &choice{value: formats[0], of: formats}
 	cmd.Flags().VarP(c, "output", "o", "how it is printed")
 	return c
-}
-
-// completeScenarios completes names of the library.
-func completeScenarios(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return scenarios.Names(), cobra.ShellCompDirectiveDefault
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,14 +14,17 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/verdict"
 )
 
 // binary is what make build leaves.
 const binary = "../../bin/oomlab"
 
 // A run that is killed with SIGKILL, at whatever moment, leaves no process, and
-// no file that `oomlab clean` does not remove. One at a time: two oomlabs with run
-// directories of their own would number their runs, and name their cgroups, alike.
+// no file that `oomlab clean` does not remove. One at a time: a run on this machine
+// waits for those of others, and is to be killed at a certain moment.
 var _ = Describe("a run that is killed", Serial, Label("local", "vm", "killed"), func() {
 	for _, target := range []string{"vm", "local"} {
 		for _, after := range []time.Duration{0, 400 * time.Millisecond, 1200 * time.Millisecond} {
@@ -122,20 +126,28 @@ func living(family map[int]string) []string {
 	return out
 }
 
-// leftCgroups are the cgroups of a run that are still there.
+// leftCgroups are the cgroups of runs, by their plans, that are still there.
 func leftCgroups(runs string) []string {
 	var out []string
-	entries, err := os.ReadDir(runs)
+	plans, err := filepath.Glob(filepath.Join(runs, "*", verdict.PlanFile))
 	if err != nil {
 		return []string{err.Error()}
 	}
+	bases := map[string]bool{}
+	for _, name := range plans {
+		var p plan.Plan
+		data, err := os.ReadFile(name)
+		if err == nil {
+			err = json.Unmarshal(data, &p)
+		}
+		if err != nil {
+			continue // half-written when oomlab was killed: nothing was started yet
+		}
+		bases[p.Base] = true
+	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			for _, e := range entries {
-				if d.Name() == "oomlab-"+e.Name() {
-					out = append(out, path)
-				}
-			}
+		if err == nil && d.IsDir() && bases[d.Name()] {
+			out = append(out, path)
 		}
 		return nil // a cgroup may go while it is looked at
 	})

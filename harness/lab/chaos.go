@@ -38,6 +38,8 @@ type ChaosOptions struct {
 	// Record keeps the run directory of every scenario, not only of those that
 	// show something.
 	Record bool
+	// Dir is where run directories are made; empty: chaos-SEED below the lab's.
+	Dir string
 }
 
 // ChaosRun is one random scenario that was judged, or refused.
@@ -49,26 +51,11 @@ type ChaosRun struct {
 	Tally    chaos.Tally
 }
 
-// ChaosFinding is a scenario that shows a disagreement, as small as it could be
-// made.
-type ChaosFinding struct {
-	Index     int    `json:"index"`
-	Scenario  string `json:"scenario"` // the file
-	Verdict   string `json:"verdict"`
-	Reason    string `json:"reason"`
-	Processes int    `json:"processes"`
-	Attempts  int    `json:"attempts,omitempty"` // runs that shrinking took
-}
+// ChaosFinding is a scenario that shows a disagreement.
+type ChaosFinding = chaos.Finding
 
 // ChaosSummary is what a kernel has shown.
-type ChaosSummary struct {
-	Kernel   string         `json:"kernel"`
-	Seed     uint64         `json:"seed"`
-	Domain   chaos.Domain   `json:"domain"`
-	Seconds  float64        `json:"seconds"`
-	Tally    chaos.Tally    `json:"tally"`
-	Findings []ChaosFinding `json:"findings"`
-}
+type ChaosSummary = chaos.Summary
 
 // errRefused is why a scenario is not carried out: the kernel would look for
 // victims for ever.
@@ -91,7 +78,13 @@ func (l *Lab) Chaos(ctx context.Context, o ChaosOptions) (ChaosSummary, error) {
 		return ChaosSummary{}, err
 	}
 	c := &chaosRun{lab: l, o: o, began: time.Now()}
-	c.summary = ChaosSummary{Kernel: k.Release, Seed: o.Seed, Domain: o.Domain, Findings: []ChaosFinding{}}
+	if c.o.Dir == "" {
+		c.o.Dir = filepath.Join(l.o.RunsDir, fmt.Sprintf("chaos-%d", o.Seed))
+	}
+	c.summary = ChaosSummary{
+		Kernel: k.Release, Seed: o.Seed, Domain: o.Domain, Asked: l.o.Kernel,
+		Started: c.began.UTC().Format(time.RFC3339), Findings: []ChaosFinding{},
+	}
 	workers := l.parallel([]Job{{}, {}, {}, {}})
 	var wg sync.WaitGroup
 	for range workers {
@@ -226,7 +219,7 @@ func (c *chaosRun) keep(ctx context.Context, g *guest, run ChaosRun) error {
 		}
 		run.Scenario = small
 	}
-	dir := filepath.Join(c.lab.o.RunsDir, fmt.Sprintf("chaos-%d", c.o.Seed), fmt.Sprintf("%s-%s-%05d", c.summary.Kernel, c.o.Domain, run.Index))
+	dir := filepath.Join(c.o.Dir, fmt.Sprintf("%s-%s-%05d", c.summary.Kernel, c.o.Domain, run.Index))
 	if shows {
 		chaos.Promise(&run.Input.Scenario, run.Input.Prediction)
 	}

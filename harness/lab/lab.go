@@ -203,7 +203,12 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 		if err != nil {
 			return harness.Run(ctx, absent{"local", err}, j.Scenario, j.Source, o)
 		}
-		return harness.Run(ctx, t, j.Scenario, j.Source, o)
+		turn, err := local.Turn(ctx, "", func() { l.o.Log("waiting for another oomlab's run on this machine") })
+		if err != nil {
+			return verdict.Result{}, err
+		}
+		result, err := harness.Run(ctx, t, j.Scenario, j.Source, o)
+		return result, errors.Join(err, turn.Close())
 	}
 	if name == "kube" {
 		defer l.node(j)()

@@ -18,10 +18,17 @@ var pageSource string
 //go:embed page.css
 var pageStyle string
 
-var pages = template.Must(template.New("").Parse(pageSource))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{"soft": soft}).Parse(pageSource))
+
+// soft is a name that may be broken behind its slashes and dots.
+func soft(name string) template.HTML {
+	return template.HTML(strings.NewReplacer("/", "/<wbr>", ".", ".<wbr>").Replace(template.HTMLEscapeString(name)))
+}
 
 // Subject is a run that is shown with all that its directory holds.
 type Subject struct {
+	// Dir is where it was read from; empty where the result's own name will do.
+	Dir    string
 	Input  verdict.Input
 	Result verdict.Result
 	// Samples are the events of samples.jsonl; none where they were not kept.
@@ -34,7 +41,8 @@ const budget = 4 << 20
 
 // HTML writes runs as one page that needs nothing else: no script, no network.
 // Where runs are many, each shows less: first the log and the environment go,
-// then the pictures.
+// then the pictures. Half of the room is for those that did not pass, which are
+// fewer and which the page is opened for.
 func HTML(w io.Writer, title string, all []Subject) error {
 	if len(all) == 1 {
 		body, err := article(all[0], full, true)
@@ -44,18 +52,18 @@ func HTML(w io.Writer, title string, all []Subject) error {
 		return htmlPage(w, all[0].Result.Scenario+": "+string(all[0].Result.Verdict), body)
 	}
 	s := suitePage{Title: title}
+	bodies, err := fittingAll(all)
+	if err != nil {
+		return err
+	}
 	var results []verdict.Result
 	for i, subject := range all {
 		r := subject.Result
 		results = append(results, r)
-		body, err := fitting(subject, budget/max(1, len(all)))
-		if err != nil {
-			return err
-		}
 		predicted, observed := Outcome(r)
 		s.Runs = append(s.Runs, suiteRun{
 			ID: fmt.Sprintf("run-%d", i+1), Scenario: r.Scenario, Kernel: version(r), Verdict: r.Verdict, Bad: red(r.Verdict),
-			Predicted: cut(predicted, 60), Observed: cut(observed, 60), Time: seconds(r.DurationMS), Body: body,
+			Predicted: cut(predicted, 60), Observed: cut(observed, 60), Time: seconds(r.DurationMS), Body: bodies[i],
 		})
 	}
 	s.Counts = Summary(results)
@@ -121,6 +129,35 @@ const (
 	middle        // without log and environment, with fewer points in the chart
 	brief         // without pictures
 )
+
+// fittingAll is as much of every run as fits into the budget: of those that did
+// not pass into half of it, and of the others into what is left.
+func fittingAll(all []Subject) ([]template.HTML, error) {
+	bodies := make([]template.HTML, len(all))
+	left := budget
+	for _, wanted := range []bool{true, false} {
+		n, room := 0, left
+		for _, s := range all {
+			if red(s.Result.Verdict) == wanted {
+				n++
+			}
+		}
+		if wanted && n < len(all) {
+			room /= 2
+		}
+		for i, s := range all {
+			if red(s.Result.Verdict) != wanted {
+				continue
+			}
+			var err error
+			if bodies[i], err = fitting(s, room/n); err != nil {
+				return nil, err
+			}
+			left -= len(bodies[i])
+		}
+	}
+	return bodies, nil
+}
 
 // fitting is as much of a run as fits into a number of bytes.
 func fitting(s Subject, most int) (template.HTML, error) {

@@ -90,7 +90,7 @@ func view(s Subject, d detail) runView {
 	v.Cluster = clusterOf(r)
 	v.claims(r, d)
 	if d == brief {
-		v.Left = "Not shown here, to keep the page small: pictures, kills, counters, the log. oomlab report -o html " + cmp.Or(r.Run, "RUN") + " shows it all."
+		v.Left = "Not shown here, to keep the page small: pictures, kills, counters, the log. oomlab report -o html " + cmp.Or(s.Dir, r.Run, "RUN") + " shows it all."
 		return v
 	}
 	points := 240
@@ -108,7 +108,7 @@ func view(s Subject, d detail) runView {
 	v.Boards = boards(s, mostBoards, mostRows)
 	v.counters(r)
 	if d == middle {
-		v.Left = "Not shown here, to keep the page small: the log and the environment. oomlab report -o html " + cmp.Or(r.Run, "RUN") + " shows it all."
+		v.Left = "Not shown here, to keep the page small: the log and the environment. oomlab report -o html " + cmp.Or(s.Dir, r.Run, "RUN") + " shows it all."
 		return v
 	}
 	v.Log, v.LogLines = rawLog(s.Input.Events)

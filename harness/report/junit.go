@@ -11,29 +11,35 @@ import (
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
-// The elements of the JUnit format as Jenkins, GitLab and Surefire agree on it.
-// There is no standard; this keeps to what all of them read.
+// The elements of the JUnit format. There is no standard, but two schemas that
+// CI servers hold reports against: junit-10.xsd of Jenkins and JUnit.xsd of Ant.
+// This keeps to what both allow, so what a run that passed has to say stands
+// at its suite's end and not in its case.
 type (
 	junitSuites struct {
 		XMLName xml.Name     `xml:"testsuites"`
-		Tests   int          `xml:"tests,attr"`
-		Fails   int          `xml:"failures,attr"`
-		Errors  int          `xml:"errors,attr"`
-		Time    string       `xml:"time,attr"`
 		Suites  []junitSuite `xml:"testsuite"`
 	}
 	junitSuite struct {
 		Name       string          `xml:"name,attr"`
+		Package    string          `xml:"package,attr"`
+		ID         int             `xml:"id,attr"`
+		Host       string          `xml:"hostname,attr"`
 		Tests      int             `xml:"tests,attr"`
 		Fails      int             `xml:"failures,attr"`
 		Errors     int             `xml:"errors,attr"`
 		Skipped    int             `xml:"skipped,attr"`
 		Time       string          `xml:"time,attr"`
 		Timestamp  string          `xml:"timestamp,attr,omitempty"`
-		Properties []junitProperty `xml:"properties>property,omitempty"`
+		Properties junitProperties `xml:"properties"`
 		Cases      []junitCase     `xml:"testcase"`
+		Out        junitText       `xml:"system-out"`
+		Err        junitText       `xml:"system-err"`
 
 		ms int64
+	}
+	junitProperties struct {
+		All []junitProperty `xml:"property"`
 	}
 	junitProperty struct {
 		Name  string `xml:"name,attr"`
@@ -46,7 +52,6 @@ type (
 		Skipped *junitOutcome `xml:"skipped"`
 		Error   *junitOutcome `xml:"error"`
 		Failure *junitOutcome `xml:"failure"`
-		Out     *junitText    `xml:"system-out"`
 	}
 	junitText struct {
 		Text string `xml:",cdata"`
@@ -62,40 +67,35 @@ type (
 // case for each run. A fail is a failure, broken is an error, and a skip is
 // skipped.
 func JUnit(w io.Writer, all []verdict.Result) error {
+	return junit(w, all, func(r verdict.Result) (string, error) {
+		var text strings.Builder
+		err := Text(&text, r, Options{Verbose: r.Verdict != verdict.Pass})
+		return text.String(), err
+	})
+}
+
+// junit writes runs with all that text has to say of each.
+func junit(w io.Writer, all []verdict.Result, text func(verdict.Result) (string, error)) error {
 	var root junitSuites
 	place := map[string]int{}
-	var total int64
 	for _, r := range all {
 		name := strings.TrimSpace("oomlab " + r.Target + " " + r.Kernel.Release)
 		i, ok := place[name]
 		if !ok {
 			i = len(root.Suites)
 			place[name] = i
-			root.Suites = append(root.Suites, junitSuite{Name: name, Timestamp: strings.TrimSuffix(r.Started, "Z"), Properties: properties(r)})
+			root.Suites = append(root.Suites, junitSuite{
+				Name: name, Package: "oomlab", ID: i, Host: "localhost", // which is what stands for a name that is not known
+				Timestamp: strings.TrimSuffix(r.Started, "Z"), Properties: junitProperties{properties(r)},
+			})
 		}
-		c, err := junitCaseOf(r)
+		s := &root.Suites[i]
+		said, err := text(r)
 		if err != nil {
 			return err
 		}
-		s := &root.Suites[i]
-		s.Cases = append(s.Cases, c)
-		s.Tests++
-		s.ms += r.DurationMS
-		switch r.Verdict {
-		case verdict.Fail:
-			s.Fails++
-		case verdict.Broken:
-			s.Errors++
-		case verdict.Skip:
-			s.Skipped++
-		}
+		s.add(r, printable(said))
 	}
-	for i := range root.Suites {
-		s := &root.Suites[i]
-		s.Time = junitTime(s.ms)
-		root.Tests, root.Fails, root.Errors, total = root.Tests+s.Tests, root.Fails+s.Fails, root.Errors+s.Errors, total+s.ms
-	}
-	root.Time = junitTime(total)
 	out, err := xml.MarshalIndent(root, "", " ")
 	if err != nil {
 		return fmt.Errorf("junit: %w", err)
@@ -112,24 +112,33 @@ func properties(r verdict.Result) []junitProperty {
 	return out
 }
 
-func junitCaseOf(r verdict.Result) (junitCase, error) {
+func (s *junitSuite) add(r verdict.Result, text string) {
 	// JUnit's classes are what scenarios' directories are
 	class := strings.Trim("oomlab."+strings.ReplaceAll(path.Dir(r.Scenario), "/", "."), ".")
 	c := junitCase{Name: path.Base(r.Scenario), Class: class, Time: junitTime(r.DurationMS)}
-	var text strings.Builder
-	if err := Text(&text, r, Options{Verbose: r.Verdict != verdict.Pass}); err != nil {
-		return c, err
+	bad := func(kind string) *junitOutcome {
+		return &junitOutcome{Message: r.Reason, Type: kind, Text: details(r) + "\n" + text}
 	}
-	c.Out = &junitText{printable(text.String())}
 	switch r.Verdict {
 	case verdict.Fail:
-		c.Failure = &junitOutcome{Message: r.Reason, Type: "fail", Text: details(r)}
+		c.Failure = bad("fail")
+		s.Fails++
 	case verdict.Broken:
-		c.Error = &junitOutcome{Message: r.Reason, Type: "broken", Text: details(r)}
+		c.Error = bad("broken")
+		s.Errors++
 	case verdict.Skip:
 		c.Skipped = &junitOutcome{Message: r.Reason}
+		s.Skipped++
+	case verdict.Pass:
+		if s.Out.Text != "" {
+			s.Out.Text += "\n"
+		}
+		s.Out.Text += text
 	}
-	return c, nil
+	s.Cases = append(s.Cases, c)
+	s.Tests++
+	s.ms += r.DurationMS
+	s.Time = junitTime(s.ms)
 }
 
 // details are all claims that do not hold and all disagreements, one a line.

@@ -28,11 +28,13 @@ func place(r verdict.Result) string {
 	return strings.TrimSpace(r.Target + " " + version(r))
 }
 
-// version is a kernel's release without what its packager appended.
-func version(r verdict.Result) string {
-	v, err := kernel.ParseVersion(r.Kernel.Release)
+// version is the kernel's release without what its packager appended.
+func version(r verdict.Result) string { return shortRelease(r.Kernel.Release) }
+
+func shortRelease(release string) string {
+	v, err := kernel.ParseVersion(release)
 	if err != nil {
-		return r.Kernel.Release
+		return release
 	}
 	return v.String()
 }

@@ -3,10 +3,12 @@ package vm
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
 )
@@ -79,8 +81,8 @@ func (v *VM) tryKVM(ctx context.Context) (*snapshot, trial, error) {
 	t := trial{QEMU: v.version, Accel: KVM, Why: "a trial boot worked"}
 	s, err := v.ensure(ctx, KVM)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, trial{}, err
+		if ctx.Err() != nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			return nil, trial{}, err // which says nothing about KVM
 		}
 		t.Accel, t.Why = TCG, fmt.Sprintf("KVM does not work here: %v", firstLine(err))
 	}
@@ -92,7 +94,8 @@ func (v *VM) tryKVM(ctx context.Context) (*snapshot, trial, error) {
 		return nil, trial{}, err
 	}
 	if err := os.WriteFile(v.trialFile(), append(data, '\n'), 0o644); err != nil {
-		return nil, trial{}, cache.Hint(err)
+		// half of it would be made out as none, but is nothing to leave behind
+		return nil, trial{}, errors.Join(cache.Hint(err), os.Remove(v.trialFile()))
 	}
 	v.o.Log(fmt.Sprintf("using %s: %s", t.Accel, t.Why))
 	return s, t, nil

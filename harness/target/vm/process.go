@@ -37,7 +37,7 @@ type process struct {
 // launch starts QEMU and opens its monitor. state is what fdState refers to; it
 // may be nil. QEMU lives until kill, or until it ends by itself, and never
 // longer than ctx or this process.
-func launch(ctx context.Context, argv []string, state *os.File) (p *process, err error) {
+func launch(ctx context.Context, argv []string, state *os.File) (*process, error) {
 	monitor, monitorEnd, err := socketpair()
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func launch(ctx context.Context, argv []string, state *os.File) (p *process, err
 	}
 	defer channelEnd.Close()
 
-	p = &process{channel: channel, done: make(chan struct{}), stderr: &tail{max: 4 << 10}}
+	p := &process{channel: channel, done: make(chan struct{}), stderr: &tail{max: 4 << 10}}
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.ExtraFiles = []*os.File{monitorEnd, channelEnd}
 	if state != nil {

@@ -293,7 +293,7 @@ func (l suiteLists) find(ctx context.Context, spec string, o Options) (Offer, er
 		if len(all)+len(found) == 0 && err != nil {
 			// Asking a mirror that does not answer for eight more suites would
 			// only repeat the wait.
-			return Offer{}, fmt.Errorf("%w\nuntil that works, give the path of a bzImage", err)
+			return Offer{}, fmt.Errorf("the mirror cannot be read: %w\nhint: until that works, give the path of a bzImage", err)
 		}
 		for _, offer := range slices.Backward(found) {
 			if spec == "" || matches(spec, offer.Version, offer.Release) {

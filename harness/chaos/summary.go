@@ -1,0 +1,49 @@
+package chaos
+
+import "github.com/oomlab/oomlab/harness/verdict"
+
+// SummaryPattern matches the names of the files in a campaign's directory that
+// hold its summaries, one for each kernel.
+const SummaryPattern = "summary-*.json"
+
+// Summary is what a kernel has shown in a campaign.
+type Summary struct {
+	Kernel   string    `json:"kernel"`
+	Seed     uint64    `json:"seed"`
+	Domain   Domain    `json:"domain"`
+	Started  string    `json:"started,omitempty"`
+	Seconds  float64   `json:"seconds"`
+	Tally    Tally     `json:"tally"`
+	Findings []Finding `json:"findings"`
+	// Asked is the kernel as it was asked for; empty: the newest cached one.
+	Asked   string   `json:"asked,omitempty"`
+	Command []string `json:"command,omitempty"` // that repeats the campaign
+	// Cut says why it ended before it was meant to; empty: it did not.
+	Cut string `json:"cut,omitempty"`
+}
+
+// Finding is a scenario that shows a disagreement, as small as it could be made.
+type Finding struct {
+	Index     int    `json:"index"`
+	Scenario  string `json:"scenario"` // the file
+	Verdict   string `json:"verdict"`
+	Reason    string `json:"reason"`
+	Processes int    `json:"processes"`
+	Attempts  int    `json:"attempts,omitempty"` // runs that shrinking took
+}
+
+// FileName is the summary's own in the directory of its campaign.
+func (s Summary) FileName() string {
+	return "summary-" + s.Kernel + "-" + string(s.Domain) + ".json"
+}
+
+// Verdict is that of all scenarios together.
+func (t Tally) Verdict() verdict.Word {
+	switch {
+	case t.Broken > 0:
+		return verdict.Broken
+	case t.Disagreements > 0:
+		return verdict.Fail
+	}
+	return verdict.Pass
+}
