@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload test test-scenarios test-kernels test-kernels-short bench screenshots check-formats fuzz lint generate check-generate deps tidy clean
+.PHONY: help build payload node-image have-node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots check-formats fuzz lint generate check-generate deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -35,12 +35,46 @@ test: payload lint ## the tests, without those that boot the whole library
 
 test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm), summary and JUnit
 	@mkdir -p $(REPORTS); rm -f $(REPORTS)/scenarios.txt
-	@status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color \
+	@status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color --label-filter '!kube' \
 		--output-dir $(abspath $(REPORTS)) --junit-report scenarios.xml ./harness/e2e -- \
 		-oomlab.target=$(TARGET) -oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) \
 		-oomlab.table=$(abspath $(REPORTS))/scenarios.txt || status=$$?; \
 	echo; cat $(REPORTS)/scenarios.txt; \
 	echo; echo "runs in $(RUNS)/, JUnit in $(REPORTS)/scenarios.xml"; exit $$status
+
+# What a node of a VM cluster is built from. -p 1: two compilers side by side
+# take more memory than a small machine has.
+NODE      := harness/target/kube/node
+K8S       := $(shell sed -n 's,.*k8s.io/kubernetes \(v[0-9.]*\).*,\1,p' $(NODE)/go.mod | head -n 1)
+K8SVER    := k8s.io/component-base/version
+K8SFLAGS  := -s -w -X $(K8SVER).gitVersion=$(K8S) -X $(K8SVER).gitMajor=1 -X $(K8SVER).gitMinor=$(word 2,$(subst ., ,$(K8S))) -X $(K8SVER).gitTreeState=clean
+NODEBIN   ?= bin/node
+
+node-image: build ## the image that nodes of VM clusters boot; Kubernetes is built on the way
+	@mkdir -p $(NODEBIN)
+	cd $(NODE) && CGO_ENABLED=0 $(GO) build -p 1 -trimpath -ldflags "$(K8SFLAGS)" -o $(abspath $(NODEBIN))/ k8s.io/kubernetes/cmd/kubelet k8s.io/kubernetes/cmd/kube-apiserver
+	bin/oomlab cluster image --kubelet $(NODEBIN)/kubelet --apiserver $(NODEBIN)/kube-apiserver --version $(K8S)
+
+# A node takes 2304Mi of this machine's memory and a core.
+KUBESHORT := kube/(guaranteed-over-its-own-limit|stress-worker-dies-alone|init-container-over-its-limit|burstable-above-request-before-besteffort)$$
+KUBESUITE  = @mkdir -p $(REPORTS); rm -f $(REPORTS)/kube.txt; status=0; $(GO) tool ginkgo run --tags e2e --procs 1 --timeout 90m --silence-skips --no-color \
+		--label-filter kube --focus '$(1)' --output-dir $(abspath $(REPORTS)) --junit-report kube.xml ./harness/e2e -- \
+		-oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) -oomlab.table=$(abspath $(REPORTS))/kube.txt $(2) || status=$$?; \
+	echo; cat $(REPORTS)/kube.txt; echo; echo "runs in $(RUNS)/, JUnit in $(REPORTS)/kube.xml"; exit $$status
+
+# one that is there will do, though Debian may have newer packages by now
+have-node-image: build
+	@{ bin/oomlab cluster status || true; } | grep -Eq "^(node image|up):" || $(MAKE) node-image
+
+test-kube: have-node-image ## a few scenarios with pods, on a real kubelet in a VM (make test-kube-full: all)
+	$(call KUBESUITE,$(KUBESHORT),)
+
+test-kube-full: have-node-image ## every scenario with pods, on a real kubelet in a VM
+	$(call KUBESUITE,kube/,)
+
+test-kind: build ## scenarios with pods on clusters of kind's (CONFIGS="default small-node"); needs a container engine
+	@mkdir -p $(REPORTS)
+	RUNS=$(RUNS) REPORTS=$(REPORTS) .ci/kind
 
 KERNELS      ?= 5.10 6.1 6.12 6.18 7.3
 SHORT        ?= memcg/one-process-over-its-limit memcg/adj-outweighs-size memcg/oom-group-takes-all memcg/two-kills-in-a-row system/small-adj-1000-dies-first

@@ -35,6 +35,8 @@ type Options struct {
 	Seed    int64
 	// Started is when, for the record; zero: now.
 	Started time.Time
+	// Manifests are the user's own pods, by the name of their file.
+	Manifests map[string]scenario.Manifest
 	// OnEvent is told of every event as it arrives; it may be nil.
 	OnEvent func(evidence.Event)
 }
@@ -125,13 +127,18 @@ func (r *run) do(ctx context.Context) error {
 	}
 	r.meta.Machine, r.meta.Tier = hello.Machine, hello.Tier
 	lap("machine")
-	if unmet := plan.Unmet(r.scenario, hello.Machine, r.target.Name()); len(unmet) > 0 {
+	r.meta.Node = hello.Node
+	unmet, err := lacks(r.scenario, hello, r.target.Name(), r.o.Manifests)
+	if err != nil {
+		return err
+	}
+	if len(unmet) > 0 {
 		for _, need := range unmet {
 			r.meta.Skip = append(r.meta.Skip, need.String())
 		}
 		return nil
 	}
-	p, err := plan.Make(r.scenario, hello.Machine, plan.Options{Run: r.cgroupName()})
+	p, err := plan.Make(r.scenario, hello.Machine, plan.Options{Run: r.cgroupName(), Node: hello.Node, Manifests: r.o.Manifests})
 	if err != nil {
 		return err
 	}
@@ -153,6 +160,14 @@ func (r *run) do(ctx context.Context) error {
 		err = errors.Join(err, keep(path, filepath.Join(r.dir, name)))
 	}
 	return err
+}
+
+// lacks lists what a target lacks for a scenario.
+func lacks(s scenario.Scenario, hello wire.Hello, target string, manifests map[string]scenario.Manifest) ([]plan.Need, error) {
+	if len(s.Pods) > 0 && target == "kube" {
+		return plan.UnmetPods(s, hello.Machine, hello.Node, manifests)
+	}
+	return plan.Unmet(s, hello.Machine, target), nil
 }
 
 // cgroupName names the run's cgroups. A virtual machine has no others; on this

@@ -296,9 +296,11 @@ func candidates(name string, env []string) []string {
 // CPU limits of its cgroup (and no files open for that), no garbage collection,
 // no preemption by signals.
 func execSelf(args []string) error {
-	env := append(make([]string, 0, len(runtimeEnv)+1), runtimeEnv...)
-	if tmp := os.Getenv("OOMLAB_TMP"); tmp != "" {
-		env = append(env, "OOMLAB_TMP="+tmp)
+	env := append(make([]string, 0, len(runtimeEnv)+2), runtimeEnv...)
+	for _, name := range []string{"OOMLAB_TMP", inPodEnv} {
+		if value := os.Getenv(name); value != "" {
+			env = append(env, name+"="+value)
+		}
 	}
 	return fail("executing /proc/self/exe", unix.Exec("/proc/self/exe", args, env))
 }

@@ -22,7 +22,7 @@ import (
 )
 
 const usage = `usage: oomlab-stressor [deadline=1h] STEP...
-       oomlab-stressor launch | run | version
+       oomlab-stressor launch | run | pod LAUNCH PROFILE | version
 
 Takes memory step by step and says on standard error what it holds. Sizes are
 Kubernetes quantities (64Mi, 1.5Gi, 200M), times Go durations (500ms, 1h).
@@ -39,7 +39,8 @@ Kubernetes quantities (64Mi, 1.5Gi, 200M), times Go durations (500ms, 1h).
   sleep=TIME   exit=CODE   hold (which is what the last step leads to)
 
 Files without a path are temporary and lie in $OOMLAB_TMP or /tmp.
-launch and run take lines of JSON on file descriptor 3 from oomlab's agent.
+launch and run take lines of JSON on file descriptor 3 from oomlab's agent; pod
+takes the same two lines as arguments, and reports on standard output.
 
 exit status: 64 usage, 71 a step failed, 72 the agent is gone, 75 the deadline passed
 `
@@ -60,6 +61,8 @@ func command() int {
 		return launch(args[1:])
 	case "run":
 		return run(args[1:])
+	case "pod":
+		return pod(args[1:])
 	case "version", "--version":
 		return say("oomlab-stressor " + version)
 	case "help", "-h", "--help":

@@ -30,25 +30,36 @@ func bootAndServe() {
 		if err != nil {
 			return err
 		}
-		line, err := openChannel(options["oomlab.channel"])
-		if err != nil {
-			return err
+		if options["oomlab.node"] != "" {
+			return bootNode(options["oomlab.channel"])
 		}
-		a, err := agent.New(context.Background(), agent.Options{
-			Stressor: guestStressor, ScratchDir: guestScratch, HostOOM: true, Own: true,
-		})
-		if err != nil {
-			return err
-		}
-		if err := a.Serve(context.Background(), line, line); err != nil {
-			return err
-		}
-		return errors.New("the channel was closed")
+		return serveChannel(options["oomlab.channel"], nil)
 	}()
 	fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
 	unix.Sync()
 	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	select {} // the machine is going down
+}
+
+// serveChannel is the agent of a virtual machine. It returns when the channel is
+// closed or broken.
+func serveChannel(name string, n *agent.NodeOptions) error {
+	// Started as /proc/self/exe, it would be "exe" in the kernel's reports.
+	warn(os.WriteFile("/proc/self/comm", []byte("oomlab-agent"), 0))
+	line, err := openChannel(name)
+	if err != nil {
+		return err
+	}
+	a, err := agent.New(context.Background(), agent.Options{
+		Stressor: guestStressor, ScratchDir: guestScratch, HostOOM: true, Own: true, Node: n,
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.Serve(context.Background(), line, line); err != nil {
+		return err
+	}
+	return errors.New("the channel was closed")
 }
 
 // boot makes a kernel that has just started into a machine, and returns the
@@ -109,7 +120,10 @@ func boot() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if options["oomlab.cgroup"] == "1" {
+	switch {
+	case options["oomlab.node"] != "":
+		return options, nil // its own cgroups are mounted below the disk
+	case options["oomlab.cgroup"] == "1":
 		return options, mountCgroupV1()
 	}
 	return options, mountCgroupV2("/sys/fs/cgroup")

@@ -18,11 +18,15 @@ import (
 )
 
 const usage = `usage: oomlab-agent serve [STRESSOR]
+       oomlab-agent node ROOT STRESSOR
        oomlab-agent version
 
 serve carries out plans that it reads as lines of JSON from standard input, and
 answers on standard output. STRESSOR is the stressor's binary; without it, the
 one called oomlab-stressor beside this program.
+
+node watches the node of a cluster in the same way, from a privileged pod that
+has the node's file system at ROOT.
 
 exit status: 0 the line ended, 64 usage, 70 the line or the machine failed
 `
@@ -45,6 +49,16 @@ func command(args []string) int {
 	switch {
 	case len(args) == 1 && args[0] == "version":
 		fmt.Println("oomlab-agent", agent.Build())
+		return 0
+	case len(args) == 2 && args[0] == "channel":
+		err := serveChannel(args[1], containerdNode())
+		fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
+		return exitBroken
+	case len(args) == 3 && args[0] == "node":
+		if err := serveNode(args[1], args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
+			return exitBroken
+		}
 		return 0
 	case len(args) >= 1 && len(args) <= 2 && args[0] == "serve":
 		stressor := ""

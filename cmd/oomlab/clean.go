@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,24 +18,35 @@ import (
 	"github.com/oomlab/oomlab/harness/agent"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/probe"
+	"github.com/oomlab/oomlab/harness/target/kube"
 	"github.com/oomlab/oomlab/harness/target/local"
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
 )
 
 func (a *app) cleanCommand() *cobra.Command {
 	var cached, all bool
+	var where kube.Where
 	cmd := &cobra.Command{
 		Use:   "clean",
 		Short: "put back what killed runs have left",
 		Long: `Put back what killed runs have left: sysctls, swap, cgroups and what runs in
-them, temporary directories. Runs that are still going on are left alone, and
-so are run directories.`,
+them, temporary directories; and the VM cluster in the background. Runs that are
+still going on are left alone, and so are run directories.
+
+With --kubeconfig or --context, delete what oomlab has left in that cluster
+instead: every pod with its labels, those of runs that still go on included.`,
 		Args: wants(0, 0, ""),
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().BoolVar(&cached, "cache", false, "remove the snapshots of VMs too; they are made anew when needed")
 	cmd.Flags().BoolVar(&all, "all", false, "remove snapshots and fetched kernels too")
-	cmd.RunE = func(*cobra.Command, []string) error {
+	cmd.Flags().StringVar(&where.Kubeconfig, "kubeconfig", "", "clean the cluster of a kubeconfig `FILE`")
+	cmd.Flags().StringVar(&where.Context, "context", "", "clean the cluster of a `CONTEXT`")
+	cmd.Flags().StringVar(&where.Namespace, "namespace", "", "the `NAMESPACE` there (default oomlab)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if !where.VM() {
+			return a.cleanCluster(cmd.Context(), where)
+		}
 		root, err := cache.Root()
 		if err != nil {
 			return err
@@ -43,6 +55,7 @@ so are run directories.`,
 		c.undo(local.DefaultScratch)
 		c.cgroups()
 		c.temporary(os.TempDir())
+		c.cluster(cmd.Context())
 		c.cache(root, cached || all, all)
 		return c.end()
 	}
@@ -65,6 +78,32 @@ func (c *cleaner) did(format string, args ...any) {
 
 func (c *cleaner) failed(format string, args ...any) {
 	c.errs = append(c.errs, fmt.Errorf(format, args...))
+}
+
+// cluster ends the VM cluster in the background.
+func (c *cleaner) cluster(ctx context.Context) {
+	switch s, err := kube.Down(ctx); {
+	case errors.Is(err, kube.ErrDown):
+	case err != nil:
+		c.failed("%w", err)
+	default:
+		c.did("ended the VM cluster at https://%s", s.Address)
+	}
+}
+
+// cleanCluster deletes what runs have left in somebody else's cluster.
+func (a *app) cleanCluster(ctx context.Context, w kube.Where) error {
+	if _, err := w.Config(); err != nil {
+		return &mistake{err.Error(), "kubectl config get-contexts shows the contexts"}
+	}
+	names, err := w.Clean(ctx)
+	for _, name := range names {
+		fmt.Fprintf(a.out, "deleted pod %s\n", name)
+	}
+	if err == nil && len(names) == 0 {
+		fmt.Fprintf(a.out, "nothing of oomlab's is in %s\n", w)
+	}
+	return err
 }
 
 // undo replays the undo lists that killed runs have left.
@@ -234,7 +273,7 @@ func (c *cleaner) cache(root string, snapshots, all bool) {
 	for _, part := range []struct {
 		dir, what string
 		remove    bool
-	}{{"snapshots", "snapshot", snapshots}, {"kernels", "kernel", all}, {"payload", "unpacked payload", all}} {
+	}{{"snapshots", "snapshot", snapshots}, {"kernels", "kernel", all}, {"node", "node image", all}, {"payload", "unpacked payload", all}} {
 		dir := filepath.Join(root, part.dir)
 		before := count(dir)
 		cache.Sweep(dir, time.Hour)

@@ -26,6 +26,7 @@ type compareFlags struct {
 	modules          string
 	runsDir          string
 	baseline         string
+	by               string
 	update           bool
 	bisect           bool
 	repeat, parallel int
@@ -46,7 +47,10 @@ then only what differs, each difference with the first kernel that shows it.
 Kernels are versions, ranges over what oomlab kernels list knows (6.12..7.3),
 paths of a bzImage, or host for this machine's own. Run directories, or
 directories that hold some, are compared as they are, by the kernel that they
-were made on, or with NAME= under a name: old=runs-before new=runs-after.
+were made on, or with NAME= under a name: old=runs-before new=runs-after. With
+--by FIELD they are put together by what their node is: --by node.kernelVersion,
+node.kubeletVersion, node.containerRuntimeVersion, node.osImage, node.name,
+node.cgroupDriver, node.labels.KEY.
 
 With --baseline FILE the comparison is saved if FILE does not exist, and else
 held against it. A scenario that seems to have changed is run twice more before
@@ -61,7 +65,8 @@ Exit status:
 		Example: `  oomlab compare --kernels 5.10,6.1,6.12,6.18,7.3 memcg/adj-outweighs-size
   oomlab compare --kernels 6.12..7.3 --bisect memcg/...
   oomlab compare --kernels 6.12 --baseline node-image.json ...
-  oomlab compare old=runs-before new=runs-after`,
+  oomlab compare old=runs-before new=runs-after
+  oomlab compare --by node.kubeletVersion runs`,
 		Args:              wants(1, -1, "a scenario or a run directory"),
 		ValidArgsFunction: completeScenarios,
 	}
@@ -70,6 +75,7 @@ Exit status:
 	flags.StringSliceVar(&f.kernels, "kernels", nil, "`KERNELS`, separated by commas")
 	flags.StringVar(&f.modules, "modules", "", "`DIR` of the modules of a bzImage (default modules beside it)")
 	flags.IntVar(&f.repeat, "repeat", 1, "run everything `N` times, to tell differences from noise")
+	flags.StringVar(&f.by, "by", "", "columns of run directories by `FIELD`: kernel, node.kubeletVersion, node.labels.KEY ...")
 	flags.StringVar(&f.baseline, "baseline", "", "save the comparison in `FILE`, or check against it")
 	flags.BoolVar(&f.update, "update-baseline", false, "save it even if there is one already")
 	flags.BoolVar(&f.bisect, "bisect", false, "run the known kernels between two that differ too, until neighbours do")
@@ -103,6 +109,10 @@ func (f compareFlags) check() error {
 		return &mistake{fmt.Sprintf("--cgroup %d: there are versions 1 and 2", f.cgroup), ""}
 	case f.modules != "" && !slices.ContainsFunc(f.kernels, isImage):
 		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own", "name one among --kernels"}
+	case f.by != "" && !compare.KnownField(f.by):
+		return &mistake{fmt.Sprintf("--by %s: runs have no such field", f.by), "there are " + strings.Join(compare.Fields, ", ") + " and node.labels.KEY"}
+	case f.by != "" && len(f.kernels) > 0:
+		return &mistake{"--by is for run directories; with --kernels every kernel has a column", ""}
 	case f.update && f.baseline == "":
 		return &mistake{"--update-baseline: of which file?", "name it with --baseline FILE"}
 	case f.quiet && f.verbose && f.output.value == "text":
@@ -207,6 +217,9 @@ func compareCommand(f compareFlags, args []string) []string {
 	}
 	if f.bisect {
 		out = append(out, "--bisect")
+	}
+	if f.by != "" {
+		out = append(out, "--by", f.by)
 	}
 	return append(out, args...)
 }
@@ -324,7 +337,13 @@ func (c *comparison) load(all []recordedRuns) error {
 			if r.Verdict == verdict.Broken {
 				c.broken = append(c.broken, dir)
 			}
-			loaded = append(loaded, columnRun{group.name, compare.Observe(in, r)})
+			column := group.name
+			if column == "" && c.f.by != "" {
+				if column, err = compare.By(in, c.f.by); err != nil {
+					return &mistake{fmt.Sprintf("--by: %v", err), "name its column: NAME=" + dir}
+				}
+			}
+			loaded = append(loaded, columnRun{column, compare.Observe(in, r)})
 		}
 		if group.name != "" && !slices.Contains(c.places, group.name) {
 			c.places = append(c.places, group.name)

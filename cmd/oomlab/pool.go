@@ -21,14 +21,21 @@ type task struct {
 }
 
 // sideBySide is how many runs may go on at once: as many as asked for, or as
-// many VMs as the machine has room for.
+// many VMs as the machine has room for. A cluster's node in a VM keeps a machine
+// busy by itself.
 func sideBySide(tasks []task, asked int) int {
 	memory := 512 * kernel.MiB
+	pods := false
 	for _, t := range tasks {
 		memory = max(memory, t.job.Scenario.Needs.Memory)
+		pods = pods || len(t.job.Scenario.Pods) > 0
 	}
 	n := asked
-	if n <= 0 {
+	switch {
+	case n > 0:
+	case pods:
+		n = 1
+	default:
 		var err error
 		if n, err = vm.FitHere(memory); err != nil {
 			n = 1

@@ -41,7 +41,7 @@ func (a *app) root() *cobra.Command {
 	root.SetHelpCommand(help(root))
 	root.AddCommand(
 		a.runCommand(), a.compareCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(), a.reportCommand(), a.explainCommand(), a.reproduceCommand(),
-		a.chaosCommand(), a.selftestCommand(), a.kernelsCommand(), a.doctorCommand(), a.cleanCommand(), a.versionCommand(),
+		a.chaosCommand(), a.selftestCommand(), a.kernelsCommand(), a.clusterCommand(), a.doctorCommand(), a.cleanCommand(), a.versionCommand(),
 	)
 	completions(root)
 	return root

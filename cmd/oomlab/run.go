@@ -17,6 +17,7 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/report"
+	"github.com/oomlab/oomlab/harness/target/kube"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -32,15 +33,18 @@ type runFlags struct {
 	hostOOM, allowSkip bool
 	quiet, verbose     bool
 	failFast           bool
+	cluster            *choice
+	where              kube.Where
+	nodes              string
 }
 
 // repeatable are the flags that the command which repeats a run must have.
-var repeatable = []string{"target", "kernel", "modules", "cgroup", "allow-host-oom"}
+var repeatable = []string{"target", "kernel", "modules", "cgroup", "allow-host-oom", "cluster", "kubeconfig", "context", "namespace", "node", "nodes", "allow-node-oom"}
 
 const defaultRunsDir = "runs"
 
 func (a *app) runCommand() *cobra.Command {
-	f := runFlags{target: &choice{of: []string{"local", "vm"}}}
+	f := runFlags{target: &choice{of: []string{"local", "vm", "kube"}}, cluster: &choice{of: []string{"vm"}}}
 	cmd := &cobra.Command{
 		Use:   "run [flags] SCENARIO|FILE.yaml|PATTERN...",
 		Short: "run scenarios and judge what happened",
@@ -75,6 +79,13 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags.IntVar(&f.repeat, "repeat", 1, "run everything `N` times and compare")
 	flags.IntVar(&f.parallel, "parallel", 0, "run `N` VMs side by side (default as many as there is room for)")
 	flags.BoolVar(&f.hostOOM, "allow-host-oom", false, "let the local target run this machine out of memory")
+	flags.Var(f.cluster, "cluster", "the cluster for scenarios with pods: one of oomlab's own in a VM (the default)")
+	flags.StringVar(&f.where.Kubeconfig, "kubeconfig", "", "the cluster for scenarios with pods: that of a kubeconfig `FILE`")
+	flags.StringVar(&f.where.Context, "context", "", "the `CONTEXT` of the kubeconfig (default its current one)")
+	flags.StringVar(&f.where.Namespace, "namespace", "", "`NAMESPACE` of the pods in that cluster (default oomlab)")
+	flags.StringVar(&f.where.Node, "node", "", "`NODE` of that cluster to run on (default any that is ready)")
+	flags.StringVar(&f.nodes, "nodes", "", "run on every node of that cluster whose labels match `SELECTOR`")
+	flags.StringSliceVar(&f.where.AllowNodeOOM, "allow-node-oom", nil, "let the `NODE` of that cluster run out of memory")
 	flags.BoolVar(&f.allowSkip, "allow-skip", false, "a scenario that cannot run here counts as passed")
 	flags.BoolVar(&f.failFast, "fail-fast", false, "stop at the first run that does not pass")
 	f.output = output(cmd, "text", "json", "junit", "ktap", "markdown", "html")
@@ -120,6 +131,17 @@ func (f runFlags) check() error {
 		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own", "name one with --kernel PATH"}
 	case f.target.value == "vm" && f.hostOOM:
 		return &mistake{"--allow-host-oom is for the local target; a VM may always run out of memory", ""}
+	case f.cluster.value != "" && !f.where.VM():
+		return &mistake{"--cluster vm is oomlab's own cluster; --kubeconfig and --context name another", ""}
+	case f.where.Node != "" && f.nodes != "":
+		return &mistake{"--node names one node, --nodes selects several", ""}
+	case f.where.VM() && (f.where.Namespace != "" || f.where.Node != "" || f.nodes != "" || len(f.where.AllowNodeOOM) > 0):
+		return &mistake{"--namespace, --node, --nodes and --allow-node-oom are for a cluster that is there already", "name it with --kubeconfig or --context"}
+	}
+	if !f.where.VM() {
+		if _, err := f.where.Config(); err != nil {
+			return &mistake{err.Error(), "kubectl config get-contexts shows the contexts"}
+		}
 	}
 	return checkKernel(f.kernel)
 }
@@ -168,7 +190,7 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 	}
 	laboratory, err := lab.Open(lab.Options{
 		Target: f.target.value, Kernel: image, CgroupVersion: f.cgroup, AllowHostOOM: f.hostOOM,
-		RunsDir: f.runsDir, Parallel: f.parallel, Log: progress,
+		RunsDir: f.runsDir, Parallel: f.parallel, Log: progress, Cluster: f.where,
 	})
 	if err != nil {
 		return err
@@ -176,6 +198,11 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 	if f.kernel != "" {
 		// asked for by name: one clear error instead of one for each scenario
 		if _, err := laboratory.Kernel(ctx); err != nil {
+			return errors.Join(err, laboratory.Close())
+		}
+	}
+	if f.nodes != "" {
+		if all, err = onNodes(ctx, f, all); err != nil {
 			return errors.Join(err, laboratory.Close())
 		}
 	}
@@ -195,6 +222,25 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 		return err // some run has no verdict, which is worse than a bad one
 	}
 	return verdicts
+}
+
+// onNodes is every scenario on every node that is selected.
+func onNodes(ctx context.Context, f runFlags, all []chosen) ([]chosen, error) {
+	nodes, err := f.where.Nodes(ctx, f.nodes)
+	if err != nil {
+		return nil, err
+	}
+	if len(nodes) == 0 {
+		return nil, &mistake{fmt.Sprintf("--nodes %s: no node of %s has such labels", f.nodes, f.where), "kubectl get nodes --show-labels shows them"}
+	}
+	var out []chosen
+	for _, c := range all {
+		for _, n := range nodes {
+			c.Node = n
+			out = append(out, c)
+		}
+	}
+	return out, nil
 }
 
 // printer shows runs as they end, and all of them at the end.

@@ -49,7 +49,11 @@ func (a *app) find(arg string) ([]chosen, error) {
 		if err != nil {
 			return nil, err
 		}
-		return []chosen{{lab.Job{Scenario: s, Source: source}, arg}}, nil
+		manifests, err := readManifests(arg, s)
+		if err != nil {
+			return nil, err
+		}
+		return []chosen{{lab.Job{Scenario: s, Source: source, Manifests: manifests}, arg}}, nil
 	}
 	all, err := scenarios.Match(arg)
 	if err != nil {
@@ -122,6 +126,28 @@ func (a *app) read(file string) (scenario.Scenario, []byte, error) {
 	}
 	s.Name = runName(name)
 	return s, source, nil
+}
+
+// readManifests reads the user's own pods that a scenario names: files beside
+// its own.
+func readManifests(file string, s scenario.Scenario) (map[string]scenario.Manifest, error) {
+	out := map[string]scenario.Manifest{}
+	for _, name := range s.Manifests() {
+		path := name
+		if file != stdinName && !filepath.IsAbs(name) {
+			path = filepath.Join(filepath.Dir(file), name)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, unreadable(path, err)
+		}
+		m, err := scenario.ReadManifest(name, data)
+		if err != nil {
+			return nil, &mistake{err.Error(), ""}
+		}
+		out[name] = m
+	}
+	return out, nil
 }
 
 func unreadable(file string, err error) error {

@@ -35,6 +35,8 @@ type Options struct {
 	Own bool
 	// NoBPF leaves eBPF alone; the kernel log and the counters remain.
 	NoBPF bool
+	// Node makes it the agent of a cluster's node; nil: it is none.
+	Node *NodeOptions
 }
 
 // Agent carries out plans on the machine it runs on, one at a time.
@@ -49,6 +51,7 @@ type Agent struct {
 	observers *observers
 	spawner   *spawner
 	reaper    *reaper
+	node      *node       // nil: no cluster's
 	busy      atomic.Bool // a plan is being carried out
 	adj       string      // the agent's own oom_score_adj before it changed it; "": it did not
 }
@@ -81,6 +84,9 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	a.spawner = newSpawner()
 	a.protect()
 	a.observers = openObservers(ctx, o)
+	if o.Node != nil {
+		a.node = openNode(ctx, *o.Node, a.hierarchy())
+	}
 	return a, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -46,7 +47,17 @@ func (a *Agent) Hello(ctx context.Context) (wire.Hello, error) {
 	if a.observers.kmsgErr != nil {
 		m.Abilities[kernel.AbilityKmsg] = kernel.Answer{Is: "no", Why: a.observers.kmsgErr.Error()}
 	}
-	return wire.Hello{Protocol: wire.Protocol, Build: Build(), Machine: m, Tier: tier}, nil
+	hello := wire.Hello{Protocol: wire.Protocol, Build: Build(), Machine: m, Tier: tier}
+	if a.node != nil {
+		hello.Node = a.node.facts(a.mount, a.hierarchy())
+		hooks := map[string]string{"runtime": a.node.events, "kubelet": "no log is known"}
+		if a.root.Has(a.node.o.KubeletLog) {
+			hooks["kubelet"] = "attached: " + a.node.o.KubeletLog
+		}
+		maps.Copy(hooks, tier.Hooks)
+		hello.Tier.Hooks = hooks
+	}
+	return hello, nil
 }
 
 // Build names this build of oomlab: its version and the revision it was made of.

@@ -44,7 +44,9 @@ func inode(dir string) (uint64, bool) {
 
 func (p *paths) learn(dir string) {
 	if ino, ok := inode(dir); ok {
+		p.mu.Lock()
 		p.known[ino] = p.name(dir)
+		p.mu.Unlock()
 	}
 }
 

@@ -46,7 +46,10 @@ func (a *Agent) Serve(ctx context.Context, r io.Reader, w io.Writer) error {
 		if a.own && req.WallNS > 0 {
 			setClock(req.WallNS)
 		}
-		if err := a.answer(ctx, req, out); err != nil {
+		if req.Enough {
+			continue // of a watch that has ended by itself
+		}
+		if err := a.answer(ctx, req, requests, out); err != nil {
 			return err
 		}
 	}
@@ -80,7 +83,9 @@ const backlog = 1024
 // answer carries out one request and writes its messages, the last of which
 // counts the events before it. A line that is slower than events come gets
 // those that have come meanwhile in one message.
-func (a *Agent) answer(ctx context.Context, req wire.Request, out *answers) error {
+//
+// While a watch goes on, requests bring its end.
+func (a *Agent) answer(ctx context.Context, req wire.Request, requests <-chan wire.Request, out *answers) error {
 	sum := 0
 	events, told := make(chan evidence.Event, backlog), make(chan struct{})
 	go func() {
@@ -94,7 +99,17 @@ func (a *Agent) answer(ctx context.Context, req wire.Request, out *answers) erro
 			out.write(wire.Message{ID: req.ID, Events: batch}) // an error stays, and is returned by the last write
 		}
 	}()
-	err := a.Do(ctx, req, func(ev evidence.Event) { events <- ev })
+	sink := func(ev evidence.Event) { events <- ev }
+	var err error
+	switch {
+	case req.Clock:
+	case req.Watch != nil:
+		over := make(chan struct{})
+		err = a.Watch(ctx, *req.Watch, enoughOf(req.ID, requests, over), sink)
+		close(over)
+	default:
+		err = a.Do(ctx, req, sink)
+	}
 	close(events)
 	<-told
 	last := wire.Message{ID: req.ID, Done: err == nil, Sum: sum}
@@ -102,6 +117,26 @@ func (a *Agent) answer(ctx context.Context, req wire.Request, out *answers) erro
 		last.Error = err.Error()
 	}
 	return out.write(last)
+}
+
+// enoughOf is closed when a request says that the watch with the id is to end, or
+// when no more requests come. It takes none after over is closed.
+func enoughOf(id int, requests <-chan wire.Request, over <-chan struct{}) <-chan struct{} {
+	enough := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case req, more := <-requests:
+				if !more || req.Enough && req.ID == id {
+					close(enough)
+					return
+				}
+			case <-over:
+				return
+			}
+		}
+	}()
+	return enough
 }
 
 // answers writes lines. Its first error stays.

@@ -96,6 +96,11 @@ func (s *swap) on() error {
 	return err
 }
 
+// SwapOn makes a swap file and switches it on, for good.
+func SwapOn(path string, size int64) error {
+	return (&swap{kind: "file", path: path, size: kernel.Bytes(size)}).on()
+}
+
 // makeSwapFile makes a file without holes: the kernel swaps to its blocks and
 // passes the file system by (mm/swapfile.c, setup_swap_extents).
 func makeSwapFile(path string, size kernel.Bytes) error {

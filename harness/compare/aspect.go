@@ -20,6 +20,10 @@ const (
 	Constraint Aspect = "constraint"  // what ran out, and the cgroup whose limit was hit
 	Trigger    Aspect = "trigger"     // in whose context the OOM killer ran
 	Exits      Aspect = "exit"        // how a process ended
+	Status     Aspect = "status"      // what a cluster says of a container at the end
+	Evicted    Aspect = "evicted"     // pods that a kubelet evicted, in order
+	Misreports Aspect = "misreports"  // what a cluster says that was not so
+	Adj        Aspect = "adj"         // oom_score_adj that a kubelet has set
 	Decisions  Aspect = "decisions"   // how often a victim was chosen
 	Logged     Aspect = "logged"      // "Killed process" lines of each victim
 	Scan       Aspect = "scan"        // the order in which the candidates are looked at
@@ -75,6 +79,10 @@ var aspects = []about{
 	{Constraint, word, "what ran out of memory", 0, 0},
 	{Trigger, word, "who invokes the OOM killer", 0, 0},
 	{Exits, word, "how a process ends", 0, 0},
+	{Status, word, "what the API says of a container", 0, 0},
+	{Evicted, word, "who is evicted", 0, 0},
+	{Misreports, word, "what the API says that was not so", 0, 0},
+	{Adj, count, "a container's oom_score_adj", 0, 0},
 	{Decisions, word, "how often a victim is chosen", 0, 0},
 	{Logged, word, "lines that tell of a kill", 0, 0},
 	{Scan, word, "the order in which candidates are looked at", 0, 0},

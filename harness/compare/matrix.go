@@ -114,11 +114,17 @@ func (m *Matrix) grow() {
 	}
 }
 
-// version is that of a column's kernel; zero where it has none, or several.
+// version is that of a column's kernel; zero where it has none, or several. A
+// column may be of a kubelet or a runtime, whose version orders it as well.
 func (c Column) version() kernel.Version {
 	release := c.Name
 	if len(c.Releases) == 1 {
 		release = c.Releases[0]
+	}
+	if _, runtime, ok := strings.Cut(c.Name, "://"); ok {
+		release = runtime
+	} else if strings.HasPrefix(c.Name, "v") {
+		release = c.Name
 	}
 	v, err := kernel.ParseVersion(release)
 	if err != nil {

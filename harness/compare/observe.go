@@ -42,6 +42,7 @@ func Observe(in verdict.Input, r verdict.Result) Run {
 		o.kills()
 		o.scores()
 		o.counters()
+		o.cluster()
 		o.log()
 		o.machine()
 	}
@@ -164,6 +165,26 @@ func (o *observer) of(process string) string {
 		return p.Of
 	}
 	return process
+}
+
+// cluster says what the API of a cluster said.
+func (o *observer) cluster() {
+	k := o.r.Kube
+	if k == nil {
+		return
+	}
+	for _, c := range k.Containers {
+		o.say(Status, c.Container, c.Says())
+		if c.Adj != nil {
+			o.count(Adj, c.Container, float64(*c.Adj))
+		}
+	}
+	o.say(Evicted, "", cmp.Or(strings.Join(k.Evicted, ", "), nobody))
+	var names []string
+	for _, m := range k.Misreports {
+		names = append(names, m.Name)
+	}
+	o.say(Misreports, "", cmp.Or(strings.Join(names, ", "), "none"))
 }
 
 // freed is what the first victim held, and those that were killed with it.

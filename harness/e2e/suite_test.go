@@ -24,15 +24,21 @@ import (
 )
 
 var (
-	targetFlag    = flag.String("oomlab.target", "vm", "where scenarios run: vm, local, or empty to let each choose")
+	targetFlag    = flag.String("oomlab.target", "vm", "where scenarios run: vm, local, or empty to let each choose; those with pods run on a cluster in any case")
 	kernelFlag    = flag.String("oomlab.kernel", "", "kernel of the VMs: a series, a version or a path; empty: the newest cached")
 	runsFlag      = flag.String("oomlab.runs", "runs", "where run directories are kept")
 	allowSkipFlag = flag.Bool("oomlab.allow-skip", false, "let a scenario that cannot run here pass as skipped")
+	kubeFlag      = flag.String("oomlab.kubeconfig", "", "kubeconfig of the cluster for scenarios with pods; empty: a VM cluster")
+	nodeOOMFlag   = flag.String("oomlab.allow-node-oom", "", "node of that cluster that may run out of memory")
 	tableFlag     = flag.String("oomlab.table", "", "write the table of verdicts to this file instead of printing it")
 )
 
-// specTimeout bounds one scenario, the boot for a first snapshot included.
-const specTimeout = 6 * time.Minute
+// specTimeout bounds one scenario, the boot for a first snapshot included; a
+// node of a cluster takes its time to boot.
+const (
+	specTimeout = 6 * time.Minute
+	kubeTimeout = 20 * time.Minute
+)
 
 // entryName is what a verdict is called among a spec's report entries.
 const entryName = "verdict"
@@ -47,10 +53,15 @@ func TestScenarios(t *testing.T) {
 var _ = BeforeSuite(func() {
 	runs, err := filepath.Abs(*runsFlag)
 	Expect(err).NotTo(HaveOccurred())
-	laboratory, err = lab.Open(lab.Options{
+	o := lab.Options{
 		Target: *targetFlag, Kernel: *kernelFlag, RunsDir: runs,
 		Log: func(line string) { GinkgoWriter.Println(line) },
-	})
+	}
+	o.Cluster.Kubeconfig = *kubeFlag
+	if *nodeOOMFlag != "" {
+		o.Cluster.AllowNodeOOM = []string{*nodeOOMFlag}
+	}
+	laboratory, err = lab.Open(o)
 	Expect(err).NotTo(HaveOccurred())
 })
 
@@ -67,7 +78,11 @@ var _ = Describe("scenario", func() {
 	}
 	for _, s := range all {
 		labels := Label(append(s.Targets, path.Dir(s.Name))...)
-		It(s.Name, labels, SpecTimeout(specTimeout), func(ctx SpecContext) {
+		timeout := specTimeout
+		if len(s.Pods) > 0 {
+			timeout = kubeTimeout
+		}
+		It(s.Name, labels, SpecTimeout(timeout), func(ctx SpecContext) {
 			source, err := scenarios.Source(s.Name)
 			Expect(err).NotTo(HaveOccurred())
 			result, err := laboratory.RunOne(context.Context(ctx), lab.Job{Scenario: s, Source: source}, nil)

@@ -80,6 +80,13 @@ type Event struct {
 	// Status is what /proc/PID/status says of the process: with Alive, and with
 	// Ready of a program that cannot say itself what it holds.
 	Status *ProcessStatus `json:"status,omitempty"`
+
+	// Of a cluster.
+	Cgroup    *CgroupFacts    `json:"cgroup,omitempty"`
+	Container *ContainerState `json:"container,omitempty"`
+	Pod       *PodState       `json:"pod,omitempty"`
+	Happened  *Happened       `json:"happened,omitempty"`
+	Condition *ConditionState `json:"condition,omitempty"`
 }
 
 // ProcessStatus is one reading of /proc/PID/status. An amount that the kernel
@@ -131,6 +138,9 @@ type CounterFile struct {
 	Cgroup string           `json:"cgroup"` // path below the run's base; "" for the machine
 	File   string           `json:"file"`   // memory.events, memory.events.local, memory.oom_control, vmstat
 	Values map[string]int64 `json:"values"`
+	// Gone: the cgroup was removed before the end, and these are the last values
+	// that were seen of it. More may have been counted.
+	Gone bool `json:"gone,omitempty"`
 }
 
 // SampleData is one point of the timeline.

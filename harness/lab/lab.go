@@ -2,6 +2,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
+	"github.com/oomlab/oomlab/harness/target/kube"
 	"github.com/oomlab/oomlab/harness/target/local"
 	"github.com/oomlab/oomlab/harness/target/vm"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
@@ -26,12 +28,14 @@ import (
 
 // Options say where scenarios run and what is kept.
 type Options struct {
-	Target string // local or vm; empty: chosen for each scenario
+	Target string // local, vm or kube; empty: chosen for each scenario
 	Kernel string // for VMs, as kernels.Resolve takes it
 	// CgroupVersion of VMs where a scenario does not ask for one; 0: 2.
 	CgroupVersion int
 	AllowHostOOM  bool
-	RunsDir       string // empty: runs
+	// Cluster is where scenarios with pods run.
+	Cluster kube.Where
+	RunsDir string // empty: runs
 	// Parallel bounds how many VMs run at once; 0: as many as the machine has
 	// room for.
 	Parallel int
@@ -45,6 +49,10 @@ type Job struct {
 	Scenario scenario.Scenario
 	Source   []byte
 	Command  []string // that repeats it
+	// Manifests are the user's own pods, by the name of their file.
+	Manifests map[string]scenario.Manifest
+	// Node of somebody else's cluster to run on; empty: Options.Cluster's.
+	Node string
 }
 
 // Lab runs jobs.
@@ -57,6 +65,9 @@ type Lab struct {
 	kernelErr  error
 
 	numberMu sync.Mutex // two runs do not get one number
+
+	nodesMu sync.Mutex
+	nodes   map[string]*sync.Mutex // a node of a cluster carries out one plan at a time
 
 	localMu  sync.Mutex // this machine carries out one plan at a time
 	local    *local.Local
@@ -73,9 +84,9 @@ func Open(o Options) (*Lab, error) {
 		o.Log = func(string) {}
 	}
 	switch o.Target {
-	case "", "local", "vm":
+	case "", "local", "vm", "kube":
 	default:
-		return nil, fmt.Errorf("target %q: there are local and vm", o.Target)
+		return nil, fmt.Errorf("target %q: there are local, vm and kube", o.Target)
 	}
 	l := &Lab{o: o}
 	var err error
@@ -106,6 +117,9 @@ func (l *Lab) Kernel(ctx context.Context) (kernels.Kernel, error) {
 
 // choose says where a scenario runs, and why.
 func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name, because string) {
+	if len(s.Pods) > 0 {
+		return "kube", "it has pods; " + l.o.Cluster.String()
+	}
 	if l.o.Target != "" {
 		return l.o.Target, "asked for"
 	}
@@ -181,7 +195,7 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 	if err != nil {
 		return verdict.Result{}, err
 	}
-	o := harness.Options{Dir: dir, Because: because, Command: j.Command, OnEvent: onEvent}
+	o := harness.Options{Dir: dir, Because: because, Command: j.Command, OnEvent: onEvent, Manifests: j.Manifests}
 	if name == "local" {
 		l.localMu.Lock()
 		defer l.localMu.Unlock()
@@ -196,6 +210,15 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 		result, err := harness.Run(ctx, t, j.Scenario, j.Source, o)
 		return result, errors.Join(err, turn.Close())
 	}
+	if name == "kube" {
+		defer l.node(j)()
+		t, err := l.openKube(ctx, j, dir)
+		if err != nil {
+			return harness.Run(ctx, absent{"kube", err}, j.Scenario, j.Source, o)
+		}
+		result, err := harness.Run(ctx, t, j.Scenario, j.Source, o)
+		return result, errors.Join(err, t.Close())
+	}
 	vo, err := l.vmOptions(ctx, j.Scenario, dir)
 	if err != nil {
 		return harness.Run(ctx, absent{"vm", err}, j.Scenario, j.Source, o)
@@ -206,6 +229,56 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 	}
 	result, err := harness.Run(ctx, t, j.Scenario, j.Source, o)
 	return result, errors.Join(err, t.Close())
+}
+
+// node waits until the node that a job runs on is free, and keeps it until
+// release is called. A VM cluster is the job's own.
+func (l *Lab) node(j Job) (release func()) {
+	if l.o.Cluster.VM() {
+		return func() {}
+	}
+	name := cmp.Or(j.Node, l.o.Cluster.Node)
+	l.nodesMu.Lock()
+	mu := l.nodes[name]
+	if mu == nil {
+		mu = &sync.Mutex{}
+		if l.nodes == nil {
+			l.nodes = map[string]*sync.Mutex{}
+		}
+		l.nodes[name] = mu
+	}
+	l.nodesMu.Unlock()
+	mu.Lock()
+	return mu.Unlock
+}
+
+// NodeKernel is the series that a VM cluster's node boots where none is asked
+// for.
+const NodeKernel = "6.12"
+
+// openKube opens the cluster for a scenario: a VM cluster with the node that the
+// scenario describes, or somebody else's.
+func (l *Lab) openKube(ctx context.Context, j Job, dir string) (*kube.Target, error) {
+	if where := l.o.Cluster; !where.VM() {
+		where.Node = cmp.Or(j.Node, where.Node)
+		return kube.Connect(ctx, where, l.agent, l.stressor)
+	}
+	s := j.Scenario
+	spec := l.o.Kernel
+	if spec == "" {
+		spec = NodeKernel
+	}
+	k, err := kernels.Resolve(ctx, spec, kernels.Options{Progress: l.o.Log})
+	if err != nil {
+		return nil, err
+	}
+	c, err := kube.OpenVM(ctx, kube.VMOptions{
+		Kernel: k, Memory: s.Needs.Memory, Node: s.Node, Agent: l.agent, Stressor: l.stressor, RunDir: dir, Log: l.o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return kube.NewVM(c), nil
 }
 
 // newRun makes the next run directory: 0142-memcg-adj-outweighs-size.
@@ -239,11 +312,13 @@ func (l *Lab) newRun(scenario string) (string, error) {
 // parallel is how many VMs run at once.
 func (l *Lab) parallel(jobs []Job) int {
 	memory := 512 * kernel.MiB
+	pods := false
 	for _, j := range jobs {
 		memory = max(memory, j.Scenario.Needs.Memory)
+		pods = pods || len(j.Scenario.Pods) > 0
 	}
 	n, err := vm.FitHere(memory)
-	if err != nil || n < 1 {
+	if err != nil || n < 1 || pods { // a node keeps the machine busy by itself
 		n = 1
 	}
 	if l.o.Parallel > 0 {

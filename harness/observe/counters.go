@@ -87,6 +87,24 @@ func OpenCounters(o CountersOptions) (*Counters, error) {
 	return c, nil
 }
 
+// OpenVmstat opens the counters of the whole machine alone.
+func OpenVmstat(root string) (*Counters, error) {
+	path := filepath.Join(root, "proc/vmstat")
+	f, err := openReread(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Counters{files: []counterFile{{f, "", "vmstat", parseVmstat}}}, nil
+}
+
+// ParseEvents reads a file of a cgroup's counters, by its name.
+func ParseEvents(name string, r io.Reader) (map[string]int64, error) {
+	if name == "memory.oom_control" {
+		return parseOOMControl(r)
+	}
+	return parseEvents(r)
+}
+
 // Read reads every file once and passes each on as an event of kind Reading;
 // when is "before" or "after". It goes on past a file that cannot be read.
 func (c *Counters) Read(when string, sink func(evidence.Event)) error {

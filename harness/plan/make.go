@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
@@ -16,6 +17,10 @@ import (
 type Options struct {
 	// Run names the run; its cgroups are made below "oomlab-<Run>".
 	Run string
+	// Node is the node that pods run on, and Manifests are the user's own pods by
+	// the name of their file.
+	Node      *kubelet.Node
+	Manifests map[string]scenario.Manifest
 }
 
 // shared is what every process of one plan is made from.
@@ -26,6 +31,8 @@ type shared struct {
 	// oneCPU: stressors take turns on one processor, unless the scenario asks
 	// for several.
 	oneCPU bool
+	// contained: the kubelet has set oom_score_adj, and nobody touches it.
+	contained bool
 }
 
 // deadlineSlackMS is how long after `within` everything is killed in any case:
@@ -60,16 +67,41 @@ func Make(s scenario.Scenario, m kernel.Machine, o Options) (Plan, error) {
 	for _, c := range cgroups {
 		p.Cgroups = append(p.Cgroups, planCgroup(c, m))
 	}
+	var laid pods
+	if len(s.Pods) > 0 {
+		if o.Node == nil {
+			return Plan{}, errNoNode
+		}
+		var err error
+		if laid, err = layOutPods(s, As(*o.Node, s.Node), o.Manifests); err != nil {
+			return Plan{}, err
+		}
+		p.Cgroups, p.Pods, p.On, p.Node = laid.cgroups, laid.pods, &laid.node, &s.Node
+		processes = laid.processes
+		if e := s.Expect.Evicted; e != nil {
+			p.Evictions = len(*e)
+		}
+	}
 	n := names{}
 	for _, proc := range processes {
-		n.add(proc)
+		n.add(proc, laid.more[proc.Name].Aside)
 	}
-	shared := shared{names: n, all: processes, deadlineMS: p.DeadlineMS, oneCPU: s.Needs.CPUs <= 1}
+	shared := shared{names: n, all: processes, deadlineMS: p.DeadlineMS, oneCPU: s.Needs.CPUs <= 1, contained: len(s.Pods) > 0}
+	for i := range p.Pods {
+		if err := n.known(p.Pods[i].After); err != nil {
+			return Plan{}, err
+		}
+		p.Pods[i].After = n.all(p.Pods[i].After)
+	}
 	for _, proc := range processes {
 		for i, name := range n[proc.Name] {
 			planned, err := planProcess(proc, name, i, shared)
 			if err != nil {
 				return Plan{}, err
+			}
+			if more, ok := laid.more[proc.Name]; ok {
+				planned.NeedsSuccess, planned.RestartOn = more.NeedsSuccess, more.RestartOn
+				planned.Holds, planned.Aside = more.Holds, more.Aside
 			}
 			p.Processes = append(p.Processes, planned)
 		}
@@ -103,7 +135,7 @@ func stretch(s scenario.Scenario, m kernel.Machine) int64 {
 // copy. A pod's name stands for the processes of all its containers.
 type names map[string][]string
 
-func (n names) add(p scenario.Process) {
+func (n names) add(p scenario.Process, aside bool) {
 	all := []string{p.Name}
 	if p.Copies > 1 {
 		all = all[:0]
@@ -112,7 +144,7 @@ func (n names) add(p scenario.Process) {
 		}
 	}
 	n[p.Name] = all
-	if pod, _, ok := strings.Cut(p.Name, "/"); ok {
+	if pod, _, ok := strings.Cut(p.Name, "/"); ok && !aside {
 		n[pod] = append(n[pod], all...)
 	}
 	for _, name := range all {
@@ -128,6 +160,16 @@ func (n names) all(of scenario.Names) []string {
 	return out
 }
 
+// known refuses names of containers that only a manifest could have had.
+func (n names) known(of scenario.Names) error {
+	for _, name := range of {
+		if n[name] == nil {
+			return fmt.Errorf("plan: no container %q in any manifest", name)
+		}
+	}
+	return nil
+}
+
 // Names says which processes of the plan a scenario's name stands for: itself,
 // its copies, or the containers of a pod. It returns nil for a name that
 // stands for nothing.
@@ -135,7 +177,7 @@ func (p Plan) Names(name string) []string {
 	var out []string
 	for _, proc := range p.Processes {
 		pod, _, _ := strings.Cut(proc.Of, "/")
-		if proc.Name == name || proc.Of == name || pod == name {
+		if proc.Name == name || proc.Of == name || pod == name && !proc.Aside {
 			out = append(out, proc.Name)
 		}
 	}
@@ -284,8 +326,9 @@ func planProfile(s scenario.Process, name string, i int, o shared) (profile.Prof
 		if err != nil {
 			return p, err
 		}
-		adj := all[j].OOMScoreAdj
-		child.OOMScoreAdj = &adj
+		if adj := all[j].OOMScoreAdj; !o.contained {
+			child.OOMScoreAdj = &adj
+		}
 		child.SharesMemory = all[j].SharesMemoryWith != ""
 		if p.Children == nil {
 			p.Children = map[string]profile.Profile{}

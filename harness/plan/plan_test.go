@@ -159,39 +159,6 @@ func TestUnmetNamesWhatIsMissing(t *testing.T) {
 	}
 }
 
-// TestQoSFollowsTheKubelet has the vectors of pkg/kubelet/qos/policy_test.go.
-func TestQoSFollowsTheKubelet(t *testing.T) {
-	const capacity = 4000000000
-	mem := func(b kernel.Bytes) scenario.Resources { return scenario.Resources{Memory: b} }
-	both := scenario.Resources{Memory: 10000000000, CPU: 5}
-	tests := []struct {
-		name  string
-		pod   scenario.Pod
-		class plan.QoSClass
-		adj   int
-	}{
-		{"cpu limit only", pod(scenario.Container{Limits: scenario.Resources{CPU: 10}}), plan.Burstable, 999},
-		{"half of the node", pod(scenario.Container{Requests: mem(capacity / 2)}), plan.Burstable, 500},
-		{"nearly all of the node", pod(scenario.Container{Requests: mem(capacity - 1)}), plan.Burstable, 3},
-		{"a little", pod(scenario.Container{Requests: mem(capacity / 1000)}), plan.Burstable, 999},
-		{"nothing", pod(scenario.Container{}), plan.BestEffort, 1000},
-		{"all of it", pod(scenario.Container{Requests: both, Limits: both}), plan.Guaranteed, -997},
-		{"limits are requests too", pod(scenario.Container{Limits: both}), plan.Guaranteed, -997},
-		{"one container of two", pod(scenario.Container{Limits: both}, scenario.Container{}), plan.Burstable, 3},
-		{"node-critical", scenario.Pod{NodeCritical: true, Containers: scenario.Containers{{}}}, plan.BestEffort, -997},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			class, adj := plan.ClassOf(tt.pod), plan.OOMScoreAdj(tt.pod, tt.pod.Containers[0], capacity)
-			if class != tt.class || adj != tt.adj {
-				t.Errorf("%s with oom_score_adj %d; want %s with %d", class, adj, tt.class, tt.adj)
-			}
-		})
-	}
-}
-
-func pod(c ...scenario.Container) scenario.Pod { return scenario.Pod{Name: "p", Containers: c} }
-
 func TestLayOutMakesTheKubeletsTree(t *testing.T) {
 	q := scenario.QoS{Pods: scenario.Pods{
 		{Name: "web", Containers: scenario.Containers{{Name: "main", Requests: scenario.Resources{Memory: kernel.MiB}, Limits: scenario.Resources{Memory: 2 * kernel.MiB}}}},

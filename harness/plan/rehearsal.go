@@ -22,7 +22,8 @@ func Rehearsal(p Plan, m kernel.Machine) (rehearsal Plan, needed bool) {
 		WithinMS: rehearsalMS, DeadlineMS: rehearsalMS + deadlineSlackMS,
 	}
 	for i, q := range p.Processes {
-		if !q.IsCommand() {
+		if !q.IsCommand() || len(p.Pods) > 0 { // pods say themselves what they hold
+
 			continue
 		}
 		cage, none := p.cage(q.Cgroup, m), kernel.Bytes(0)

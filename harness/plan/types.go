@@ -7,6 +7,8 @@ package plan
 
 import (
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
@@ -23,6 +25,16 @@ type Plan struct {
 	Cgroups   []Cgroup  `json:"cgroups"` // parents before children
 	Processes []Process `json:"processes"`
 	During    []During  `json:"during,omitempty"`
+	// Pods are what is created on a cluster. The cgroups and the processes above
+	// are then those that the kubelet and the stressors make of them: nobody
+	// else makes any.
+	Pods []Pod `json:"pods,omitempty"`
+	// Node is what a node of oomlab's own is set to for them, and On the node
+	// that was planned for, so set.
+	Node *scenario.Node `json:"node,omitempty"`
+	On   *kubelet.Node  `json:"on,omitempty"`
+	// Evictions is how many pods the run waits to see evicted.
+	Evictions int `json:"evictions,omitempty"`
 
 	// The run ends when every process has ended or has done its steps and
 	// holds, or after WithinMS milliseconds, whichever is first. Processes in
@@ -61,6 +73,15 @@ type Cgroup struct {
 	High     *kernel.Bytes `json:"high,omitempty"`
 	SwapMax  *kernel.Bytes `json:"swap_max,omitempty"`
 	OOMGroup bool          `json:"oom_group,omitempty"`
+	// Extra is what is charged to it that is no process of the plan's, in bytes
+	// and within bounds: a pod's sandbox, the daemons of a node.
+	Extra *Bounds `json:"extra,omitempty"`
+}
+
+// Bounds are the least and the most of an amount.
+type Bounds struct {
+	Least kernel.Bytes `json:"least"`
+	Most  kernel.Bytes `json:"most"`
 }
 
 // Write puts a value into a file of a cgroup.
@@ -72,16 +93,30 @@ type Write struct {
 // Process is one process to start. Copies of a scenario's process are
 // processes of their own here, called NAME/1, NAME/2 and so on.
 type Process struct {
-	Name        string          `json:"name"`
-	Of          string          `json:"of"`     // the scenario's name for it
-	Cgroup      string          `json:"cgroup"` // "" is outside the run's cgroups
-	OOMScoreAdj int             `json:"oom_score_adj"`
-	After       []string        `json:"after,omitempty"`   // started when all of these are ready or have ended
-	Parent      string          `json:"parent,omitempty"`  // forked by this one; the agent does not start it
-	Respawn     int             `json:"respawn,omitempty"` // -1: for ever
-	Launch      profile.Launch  `json:"launch"`
-	Profile     profile.Profile `json:"profile,omitzero"` // of a stressor
+	Name        string   `json:"name"`
+	Of          string   `json:"of"`     // the scenario's name for it
+	Cgroup      string   `json:"cgroup"` // "" is outside the run's cgroups
+	OOMScoreAdj int      `json:"oom_score_adj"`
+	After       []string `json:"after,omitempty"`   // started when all of these are ready or have ended
+	Parent      string   `json:"parent,omitempty"`  // forked by this one; the agent does not start it
+	Respawn     int      `json:"respawn,omitempty"` // -1: for ever
+	// NeedsSuccess: it is started when all of these have exited with 0.
+	NeedsSuccess []string `json:"needs_success,omitempty"`
+	// RestartOn is which ends Respawn starts it again after; "": kills only.
+	RestartOn string `json:"restart_on,omitempty"`
+	// Aside: it is not meant by the name of its pod.
+	Aside bool `json:"aside,omitempty"`
+	// Holds is what a program of the user's own is said to hold; 0: unknown.
+	Holds   kernel.Bytes    `json:"holds,omitempty"`
+	Launch  profile.Launch  `json:"launch"`
+	Profile profile.Profile `json:"profile,omitzero"` // of a stressor
 }
+
+// Ends after which a container is started again.
+const (
+	RestartOnFailure = "failure" // all but exit code 0
+	RestartOnEnd     = "end"     // all
+)
 
 // IsCommand reports whether the process is a program of the user's own.
 func (p Process) IsCommand() bool { return len(p.Launch.Argv) > 0 }

@@ -40,10 +40,12 @@ func Unmet(s scenario.Scenario, m kernel.Machine, target string) []Need {
 		lack("target %s", "", strings.Join(s.Targets, " or "))
 		return out
 	}
-	ability(kernel.AbilityRoot, "cgroups", "run it as root")
-	ability(kernel.AbilityMemcg, "memory cgroups", "")
-	if reason := HostWide(s, m); reason != "" {
-		ability(kernel.AbilityHostOOM, reason, "use --target vm")
+	if len(s.Pods) == 0 {
+		ability(kernel.AbilityRoot, "cgroups", "run it as root")
+		ability(kernel.AbilityMemcg, "memory cgroups", "")
+		if reason := HostWide(s, m); reason != "" {
+			ability(kernel.AbilityHostOOM, reason, "use --target vm")
+		}
 	}
 	if s.Needs.Kernel != "" {
 		v, err := kernel.ParseVersion(m.Release)

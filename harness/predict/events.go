@@ -28,7 +28,7 @@ func (w *world) allSettled(names []string) bool {
 func (w *world) start() bool {
 	for i := range w.procs {
 		p := &w.procs[i]
-		if p.phase == waiting && p.p.Parent == "" && w.allSettled(p.p.After) {
+		if p.phase == waiting && p.p.Parent == "" && w.allSettled(p.p.After) && w.succeeded(p.p.NeedsSuccess) {
 			w.launch(p)
 			return true
 		}
@@ -73,6 +73,10 @@ func (w *world) instant() bool {
 		case profile.Exit:
 			p.phase, p.ends = ended, Ends{Code: s.Code}
 			w.orphan(p.p.Name)
+			if w.contained() {
+				w.over(p)
+				w.revive(p, false)
+			}
 			return true
 		case profile.File, profile.Write:
 			// page cache: it fills what room there is and makes room when asked
@@ -257,7 +261,7 @@ func (w *world) grow(segs []segment) []*world {
 		}
 		o.early = when(total(segment.most), o.room.Lo+1)
 		o.late = when(total(segment.least), o.room.Hi+1)
-		if o.early >= never {
+		if o.early >= never || !mayFill(dir, segs, o.room) {
 			continue
 		}
 		hits = append(hits, o)
@@ -271,6 +275,12 @@ func (w *world) grow(segs []segment) []*world {
 			continue // another limit is hit before, whatever happens
 		}
 		next := w.clone()
+		if next.evictsFirst(o.dir, segs) {
+			if other := next.preempt(segs, o); other != nil {
+				out = append(out, other)
+				continue
+			}
+		}
 		triggers := next.advance(segs, o, min(o.late, first))
 		branches := next.oom(o.dir, triggers, false)
 		if o.late < never || (o.dir != "" && !certain && w.middling(segs, o)) {
@@ -289,6 +299,24 @@ func (w *world) grow(segs []segment) []*world {
 		}
 	}
 	return append(out, unlikely...)
+}
+
+// mayFill reports whether a room can be filled at all. A process that was
+// stopped on its way wants what is left of its goal: where it may have come
+// further, it wants less.
+func mayFill(dir string, segs []segment, room Range) bool {
+	var most kernel.Pages
+	for _, s := range segs {
+		if !inside(s.p.p.Cgroup, dir) {
+			continue
+		}
+		want := s.want.Hi
+		if s.p.partial {
+			want = min(want, max(0, s.p.goal.Hi-s.has(s.p).Hi))
+		}
+		most += want
+	}
+	return most+most/perTable > room.Lo
 }
 
 // grown is by how much the segments fill a domain, when each would take what f
@@ -365,8 +393,12 @@ func (w *world) beside(parent, child string) Range {
 	}
 	var cgroups Range
 	for i := range w.cgroups {
-		if c := w.cgroups[i].Path; c != parent && inside(c, parent) && (c == child || !inside(c, child)) {
+		c := w.cgroups[i].Path
+		if c != parent && inside(c, parent) && (c == child || !inside(c, child)) {
 			cgroups = cgroups.plus(w.cgroupCost())
+		}
+		if inside(c, parent) && !inside(c, child) {
+			parts = append(parts, w.extra(&w.cgroups[i]))
 		}
 	}
 	return together(append(parts, cgroups)...)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
@@ -51,6 +52,9 @@ func (w *world) oom(dir string, triggers []string, sysrq bool) []*world {
 		return []*world{w}
 	}
 	step := Step{Constraint: "memcg", OOMMemcg: dir, Trigger: triggers, TotalPages: w.total(dir)}
+	if dir == kubelet.NodeRoot {
+		step.Trigger = append(slices.Clip(triggers), Elsewhere)
+	}
 	if dir == "" {
 		// anybody on the machine may ask for the page that is not there
 		step.Constraint = "none"
@@ -100,7 +104,7 @@ func (w *world) candidates(dir string) []candidate {
 		}
 		out = append(out, candidate{p, p.p.Name, w.score(p, dir, total), order})
 	}
-	if dir == "" {
+	if dir == "" || dir == kubelet.NodeRoot {
 		rules := w.rules
 		for _, o := range w.m.Others {
 			t := Task{RSS: o.RSS, Swap: o.Swap, PgTables: o.PgTables, Adj: o.Adj}
@@ -287,9 +291,12 @@ func (w *world) bury(step Step, chosen int, rest ...int) *world {
 		step.Victims = append(step.Victims, w.procs[i].p.Name)
 	}
 	w.steps = append(w.steps, step)
-	w.die(&w.procs[chosen])
-	for _, i := range rest {
+	all := append([]int{chosen}, rest...)
+	for _, i := range all {
 		w.die(&w.procs[i])
+	}
+	for _, i := range all {
+		w.revive(&w.procs[i], true)
 	}
 	return w
 }
@@ -337,6 +344,8 @@ const lateStacks = 12
 func (w *world) die(p *proc) {
 	p.phase, p.ends = killed, Ends{Signal: kernel.SignalNumber("SIGKILL")}
 	name := p.p.Name
+	w.mourn(p)
+	w.over(p)
 	if w.squeezed != nil {
 		w.remains = lateStacks
 	}
@@ -346,10 +355,6 @@ func (w *world) die(p *proc) {
 			parent.phase, parent.ends = ended, p.ends
 			w.orphan(parent.p.Name)
 		}
-	}
-	if p.p.Respawn < 0 || p.lives < p.p.Respawn {
-		p.lives++
-		w.launch(p)
 	}
 }
 

@@ -60,13 +60,27 @@ func OutcomeBy(r Rules, p plan.Plan, m kernel.Machine, measured map[string]Measu
 		q := &processes[i]
 		base := m.Stressor
 		if q.IsCommand() {
-			base = imitate(q, measured)
+			base = imitate(q, said(*q, measured))
 		}
 		w.procs = append(w.procs, proc{p: q, base: base, adj: q.OOMScoreAdj, sharer: sharer(p, *q)})
 	}
 	x := explorer{left: maxCourses}
 	x.follow(w)
-	return x.prediction()
+	out := x.prediction()
+	if p.On != nil {
+		out.Kube = x.kube(&p)
+	}
+	return out
+}
+
+// said is what is known of a program of the user's own: what was measured or,
+// in a container, what the scenario says that it holds.
+func said(q plan.Process, measured map[string]Measured) map[string]Measured {
+	if _, ok := measured[q.Name]; ok || q.Holds == 0 {
+		return measured
+	}
+	pages := q.Holds.Pages(kernel.DefaultPageSize)
+	return map[string]Measured{q.Name: {Footprint: kernel.Footprint{Anon: pages, PgTable: pages/perTable + 8, Threads: 1}}}
 }
 
 // sharer reports whether a process uses its parent's memory (CLONE_VM).
@@ -123,6 +137,9 @@ func (x *explorer) course(w *world) {
 		if !acted {
 			segs := w.segments()
 			if len(segs) == 0 {
+				if w.pressed() {
+					continue
+				}
 				break
 			}
 			next = w.grow(segs)

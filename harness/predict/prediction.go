@@ -44,6 +44,8 @@ type Prediction struct {
 	Panic     string          `json:"panic,omitempty"`
 	// NoVictim: on some course the OOM killer finds nobody it may kill.
 	NoVictim bool `json:"no_victim,omitempty"`
+	// Kube is what a cluster makes of it; nil where there is none.
+	Kube *Kube `json:"kube,omitempty"`
 }
 
 // MaxOrders bounds Prediction.Orders.

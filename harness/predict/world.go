@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
@@ -45,6 +46,9 @@ type proc struct {
 	ends    Ends
 	// stuck: throttled by memory.high; makes no progress worth counting
 	stuck bool
+	// oom: a process of the container whose first process this is was OOM-killed
+	// in this life of it.
+	oom bool
 }
 
 // alive reports whether the OOM killer can see the process.
@@ -68,6 +72,11 @@ type world struct {
 	squeezed *string      // a cgroup whose limit was just lowered
 	remains  kernel.Pages // of those that were killed for that, at most
 	hasty    bool         // a second process was killed before the first had left
+
+	// of pods
+	past     []life
+	evicted  []string
+	mayEvict bool // whether the kubelet evicts depends on when it looks
 }
 
 func (w *world) clone() *world {
@@ -91,7 +100,7 @@ func (w *world) find(name string) *proc {
 
 // inside reports whether the cgroup path is dir or below it.
 func inside(path, dir string) bool {
-	return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
+	return dir == "" || dir == kubelet.NodeRoot || path == dir || strings.HasPrefix(path, dir+"/")
 }
 
 // charges are what the processes in a cgroup and below it are charged, and what
@@ -105,8 +114,12 @@ func (w *world) charges(dir string) []Range {
 	}
 	var cgroups Range // each costs the same: they do err to the same side
 	for i := range w.cgroups {
-		if c := w.cgroups[i].Path; c != dir && inside(c, dir) {
+		c := &w.cgroups[i]
+		if c.Path != dir && inside(c.Path, dir) {
 			cgroups = cgroups.plus(w.cgroupCost())
+		}
+		if inside(c.Path, dir) && !(dir == "" && c.Path == kubelet.NodeRoot) {
+			out = append(out, w.extra(c))
 		}
 	}
 	return append(out, cgroups)
@@ -122,6 +135,15 @@ func (w *world) room(dir string) Range {
 		parts[i] = Range{-c.Hi, -c.Lo}
 	}
 	return together(append(parts, w.capacity(dir))...)
+}
+
+// extra is what is charged to a cgroup that is no process's: while there is
+// something in it.
+func (w *world) extra(c *plan.Cgroup) Range {
+	if c.Extra == nil || c.Path != kubelet.NodeRoot && !w.runs(c.Path) {
+		return Range{}
+	}
+	return Range{c.Extra.Least.Pages(w.m.PageSize), c.Extra.Most.Pages(w.m.PageSize)}
 }
 
 // cgroupCost is what a cgroup costs the one above it, in pages: its structures
@@ -173,7 +195,29 @@ func (w *world) swapFor(dir string) kernel.Pages {
 			free = min(free, *c.SwapMax)
 		}
 	}
+	if below, limited := w.swapBelow(dir); limited {
+		free = min(free, below)
+	}
 	return free.Pages(w.m.PageSize)
+}
+
+// swapBelow is the swap that those who hold memory in a domain may use together,
+// by limits that lie below it; not limited if one of them has none.
+func (w *world) swapBelow(dir string) (sum kernel.Bytes, limited bool) {
+	seen := map[string]bool{}
+	for i := range w.procs {
+		path := w.procs[i].p.Cgroup
+		if seen[path] || path == dir || !inside(path, dir) {
+			continue
+		}
+		seen[path] = true
+		own := w.cgroup(path)
+		if own == nil || own.SwapMax == nil {
+			return 0, false
+		}
+		sum += *own.SwapMax
+	}
+	return sum, len(seen) > 0
 }
 
 func (w *world) cgroup(path string) *plan.Cgroup {

@@ -21,6 +21,7 @@ type runView struct {
 	Facts, Environment        []pair
 	Sides                     []sideView
 	Disagreements             []pair
+	Cluster                   *clusterView
 	Chart                     *chart
 	Kills                     []killView
 	MoreKills                 string
@@ -86,6 +87,7 @@ func view(s Subject, d detail) runView {
 	for _, g := range r.Disagreements {
 		v.Disagreements = append(v.Disagreements, pair{Name: string(g.Name), Value: g.Detail})
 	}
+	v.Cluster = clusterOf(r)
 	v.claims(r, d)
 	if d == brief {
 		v.Left = "Not shown here, to keep the page small: pictures, kills, counters, the log. oomlab report -o html " + cmp.Or(s.Dir, r.Run, "RUN") + " shows it all."

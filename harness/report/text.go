@@ -21,6 +21,7 @@ func Text(w io.Writer, r verdict.Result, o Options) error {
 	if r.Verdict != verdict.Skip {
 		p.sides()
 		p.disagreements()
+		p.cluster()
 		p.kills()
 		p.scoreboards()
 		p.claims()
@@ -73,6 +74,9 @@ func (p *page) head() {
 	}
 	if p.r.Verdict == verdict.Skip {
 		return
+	}
+	if p.r.Kube != nil {
+		p.field("node", nodeText(p.r.Kube.Node))
 	}
 	p.field("ebpf", fmt.Sprintf("tier %d of 3%s; %s", p.r.Tier, tierGives[min(max(p.r.Tier, 0), 3)], lost(p.r.Lost)))
 	p.field("panic", p.r.Panic)
@@ -146,7 +150,7 @@ func (p *page) kill(n int, k verdict.Kill) {
 	if pages != "" {
 		p.out = append(p.out, hang("", pages, indent, p.width())...)
 	}
-	there, missing := witnesses(k.Sources)
+	there, missing := witnesses(k.Sources, p.r.Kube != nil)
 	seen := "witnesses " + sources(there)
 	if len(missing) > 0 {
 		seen += "; not " + sources(missing)
@@ -190,9 +194,14 @@ func sources(all []evidence.Source) string {
 	return strings.Join(names, " ")
 }
 
-// witnesses are those of the four that saw a kill, and those that did not.
-func witnesses(seen []evidence.Source) (there, missing []evidence.Source) {
-	for _, s := range []evidence.Source{evidence.BPF, evidence.Kmsg, evidence.Counters, evidence.Wait} {
+// witnesses are those of the four, and of a cluster's six, that saw a kill, and
+// those that did not.
+func witnesses(seen []evidence.Source, cluster bool) (there, missing []evidence.Source) {
+	all := []evidence.Source{evidence.BPF, evidence.Kmsg, evidence.Counters, evidence.Wait}
+	if cluster {
+		all = append(all, evidence.Runtime, evidence.API)
+	}
+	for _, s := range all {
 		if slices.Contains(seen, s) {
 			there = append(there, s)
 		} else {

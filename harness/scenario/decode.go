@@ -19,6 +19,10 @@ var keyedBy = map[reflect.Type]string{
 	reflect.TypeFor[Processes]():  "Name",
 	reflect.TypeFor[Pods]():       "Name",
 	reflect.TypeFor[Containers](): "Name",
+
+	reflect.TypeFor[KubePods]():       "Name",
+	reflect.TypeFor[KubeContainers](): "Name",
+	reflect.TypeFor[KubeForks]():      "Name",
 }
 
 func with(path []string, key string) []string { return append(slices.Clip(path), key) }
@@ -56,6 +60,8 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path []string) {
 		d.exit(n, p, path)
 	case *Num:
 		d.num(n, p, path)
+	case *Threshold:
+		d.threshold(n, p, path)
 	default:
 		d.composite(n, v, path)
 	}

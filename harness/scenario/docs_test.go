@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/oomlab/oomlab/harness/kubelet"
 )
 
 var fence = regexp.MustCompile("(?ms)^```([a-z-]+)\n(.*?)^```$")
@@ -86,11 +88,13 @@ func TestDocsMistakes(t *testing.T) {
 // and counter that there is.
 func TestDocsAreComplete(t *testing.T) {
 	text, _ := readDocs(t)
-	words := slices.Concat(Targets, abilities, swapKinds, Constraints, MemoryEvents, opNames())
+	words := slices.Concat(Targets, abilities, swapKinds, Constraints, MemoryEvents, opNames(), kubelet.Domains, restartPolicies, containerStates, swapBehaviors, cgroupDrivers)
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Scenario](), reflect.TypeFor[Needs](), reflect.TypeFor[System](), reflect.TypeFor[Swap](), reflect.TypeFor[Cgroup](),
 		reflect.TypeFor[Process](), reflect.TypeFor[During](), reflect.TypeFor[QoS](), reflect.TypeFor[Pod](), reflect.TypeFor[Container](),
 		reflect.TypeFor[Resources](), reflect.TypeFor[Expect](), reflect.TypeFor[Killed](),
+		reflect.TypeFor[KubePod](), reflect.TypeFor[KubeContainer](), reflect.TypeFor[KubeFork](), reflect.TypeFor[Node](),
+		reflect.TypeFor[ContainerClaim](), reflect.TypeFor[LastState](), reflect.TypeFor[PodClaim](),
 	} {
 		for i := range typ.NumField() {
 			if tag := typ.Field(i).Tag.Get("yaml"); tag != "" && tag != "-" {

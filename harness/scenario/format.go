@@ -62,6 +62,7 @@ var onOneLine = []reflect.Type{
 	reflect.TypeFor[Needs](), reflect.TypeFor[Cgroup](), reflect.TypeFor[Swap](), reflect.TypeFor[Resources](), reflect.TypeFor[During](),
 	reflect.TypeFor[map[string]Num](), reflect.TypeFor[map[string]Exit](), reflect.TypeFor[map[string]string](), reflect.TypeFor[map[string]int](),
 	reflect.TypeFor[[]Step](), reflect.TypeFor[[]string](), reflect.TypeFor[[]kernel.Ability](),
+	reflect.TypeFor[ContainerClaim](), reflect.TypeFor[LastState](), reflect.TypeFor[PodClaim](), reflect.TypeFor[map[string]bool](), reflect.TypeFor[map[string]Threshold](),
 }
 
 func node(v reflect.Value) *yaml.Node {
@@ -75,6 +76,8 @@ func node(v reflect.Value) *yaml.Node {
 			return intNode(int64(x / 1000))
 		}
 		return textNode(fmt.Sprintf("%dm", x))
+	case *Names: // an empty list is a claim
+		return listNode(*x)
 	case Names:
 		if len(x) == 1 {
 			return textNode(x[0])
@@ -99,6 +102,8 @@ func node(v reflect.Value) *yaml.Node {
 		return intNode(int64(x.Code))
 	case Num:
 		return numNode(x)
+	case Threshold:
+		return textNode(x.Text)
 	}
 	n := compositeNode(v)
 	if slices.Contains(onOneLine, v.Type()) {

@@ -28,14 +28,17 @@ const (
 var (
 	DefaultTargets = []string{"local", "vm"}
 	DefaultWithin  = 30 * time.Second
+	// DefaultWithinKube allows for what a cluster does before and after.
+	DefaultWithinKube = 2 * time.Minute
 )
 
 // Parse reads a scenario file and checks it. The scenario's name is name
 // without its extension, as the file's path in its library is its name.
 //
-// Parse fills in what a file may leave out: targets (local and vm), within
-// (30s), kind of swap (disk), and the cgroup of a forked process (its
-// parent's).
+// Parse fills in what a file may leave out: targets (local and vm, or kube for
+// pods), within (30s, or 2m for pods), kind of swap (disk), the cgroup of a
+// forked process (its parent's), a pod's restartPolicy (Always) and its restarts
+// (1 where the policy allows it).
 //
 // The error is a *[Problems] with every problem of the file.
 func Parse(name string, data []byte) (Scenario, error) {
@@ -70,11 +73,24 @@ func Name(path string) string {
 }
 
 func fillIn(s *Scenario, d *decoder) {
+	targets, within := DefaultTargets, DefaultWithin
+	if len(s.Pods) > 0 {
+		targets, within = []string{"kube"}, DefaultWithinKube
+	}
 	if s.Targets == nil && !d.said("targets") {
-		s.Targets = append([]string(nil), DefaultTargets...)
+		s.Targets = append([]string(nil), targets...)
 	}
 	if !d.said("expect", "within") {
-		s.Expect.Within = DefaultWithin
+		s.Expect.Within = within
+	}
+	for i := range s.Pods {
+		p := &s.Pods[i]
+		if p.RestartPolicy == "" {
+			p.RestartPolicy = "Always"
+		}
+		if p.RestartPolicy != "Never" && !d.said("pods", p.Name, "restarts") {
+			p.Restarts = 1
+		}
 	}
 	if s.System.Swap != nil && s.System.Swap.Kind == "" {
 		s.System.Swap.Kind = "disk"

@@ -76,7 +76,7 @@ func TestProblems(t *testing.T) {
 summary:`},
 			want: []string{
 				`3:1: unknown field "colour"`,
-				"hint: known here: apiVersion, kind, summary, because, refs, targets, needs, system, cgroups, processes, qos, during, expect",
+				"hint: known here: apiVersion, kind, summary, because, refs, targets, needs, system, cgroups, processes, qos, pods, node, during, expect",
 			},
 		},
 		{
@@ -238,7 +238,7 @@ a: 1
 			edit: []string{"[vm]", "[vm, kube]"},
 			want: []string{
 				"4:1: targets: kube runs pods, and there are none",
-				"hint: lay pods out with qos, or leave kube out",
+				"hint: write pods, or leave kube out",
 			},
 		},
 		{

@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"reflect"
 	"regexp"
 	"strings"
@@ -23,13 +24,20 @@ import (
 //go:embed types.go
 var typesSource string
 
+//go:embed types_kube.go
+var kubeSource string
+
 // Schema is the JSON Schema (draft 2020-12) of a scenario file, for editors.
 // Every file that [Parse] accepts is valid by it. The reverse does not hold:
 // what a name refers to, and whether a claim can fail, is not said in a schema.
 func Schema() ([]byte, error) {
-	docs, err := comments(typesSource)
-	if err != nil {
-		return nil, err
+	docs := map[string]string{}
+	for _, source := range []string{typesSource, kubeSource} {
+		more, err := comments(source)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(docs, more)
 	}
 	r := &jsonschema.Reflector{
 		Anonymous:                  true,
@@ -40,7 +48,7 @@ func Schema() ([]byte, error) {
 	}
 	defs := written()
 	r.Mapper = func(t reflect.Type) *jsonschema.Schema { return mapped(t) }
-	for _, v := range []any{Cgroup{}, Process{}, Pod{}, Container{}} {
+	for _, v := range []any{Cgroup{}, Process{}, Pod{}, Container{}, KubePod{}, KubeContainer{}, KubeFork{}} {
 		s := r.Reflect(v)
 		for name, def := range s.Definitions {
 			defs[name] = def
@@ -76,6 +84,7 @@ func mapped(t reflect.Type) *jsonschema.Schema {
 		reflect.TypeFor[Exit]():          "exit",
 		reflect.TypeFor[Num]():           "comparison",
 		reflect.TypeFor[MilliCPU]():      "cpu",
+		reflect.TypeFor[Threshold]():     "threshold",
 		reflect.TypeFor[string]():        "text",
 	}[t]
 	if def != "" {
@@ -117,6 +126,7 @@ func written() jsonschema.Definitions {
 		"respawn":    {AnyOf: []*jsonschema.Schema{{Type: "boolean"}, {Type: "integer", Minimum: "0"}}},
 		"comparison": orNumber(pattern(`^\s*((>=|<=|==|>|<)?\s*-?[0-9]+|-?[0-9]+\s*\.\.\s*-?[0-9]+)\s*$`, "A number or a comparison.", 1, ">= 1", "2..5"), "integer"),
 		"cpu":        orNumber(pattern("^[0-9]+([.][0-9]+)?m?$", "A Kubernetes quantity of CPU.", "100m", "0.5"), "number"),
+		"threshold":  orNumber(pattern("^("+quantity+"|[0-9]+([.][0-9]+)?%)$", "An amount of memory, or a share of the node.", "100Mi", "5%"), "number"),
 		"exit":       {AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0", Maximum: "255"}, pattern("^[+]?[0-9]+$", ""), signal}, Description: "An exit code, or the signal that ended it."},
 		"killed":     killedSchema(list),
 		"step":       stepSchema(),

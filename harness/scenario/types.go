@@ -36,6 +36,8 @@ type Scenario struct {
 	Cgroups   Cgroups   `yaml:"cgroups" json:"cgroups,omitempty"`     // Paths below the run's own cgroup, parents first.
 	Processes Processes `yaml:"processes" json:"processes,omitempty"` // By name, in the order they are started.
 	QoS       *QoS      `yaml:"qos" json:"qos,omitempty"`             // Pods, in place of cgroups and processes.
+	Pods      KubePods  `yaml:"pods" json:"pods,omitempty"`           // Pods of a cluster, in place of cgroups and processes.
+	Node      Node      `yaml:"node" json:"node,omitzero"`            // What the cluster's nodes are set to.
 	During    []During  `yaml:"during" json:"during,omitempty"`       // What is done while the processes run.
 
 	Expect Expect `yaml:"expect" json:"expect"` // What should happen.
@@ -201,6 +203,18 @@ type Expect struct {
 	MemoryEvents      map[string]map[string]Num `yaml:"memory.events" json:"memory.events,omitempty"`             // by cgroup: by how much each counter rises, descendants included
 	MemoryEventsLocal map[string]map[string]Num `yaml:"memory.events.local" json:"memory.events.local,omitempty"` // the same without descendants
 	Vmstat            map[string]Num            `yaml:"vmstat" json:"vmstat,omitempty"`                           // by how much lines of /proc/vmstat rise
+
+	Domain         string                    `yaml:"domain" json:"domain,omitempty"`                 // whose limit was hit first: container, pod, kubepods, node
+	QoSClass       map[string]string         `yaml:"qosClass" json:"qosClass,omitempty"`             // by pod: Guaranteed, Burstable, BestEffort
+	OOMScoreAdj    map[string]Num            `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"`   // by container: what the kubelet has set
+	Containers     map[string]ContainerClaim `yaml:"containers" json:"containers,omitempty"`         // by container: what the API says at the end
+	Pods           map[string]PodClaim       `yaml:"pods" json:"pods,omitempty"`                     // by pod: what the API says at the end
+	PodEvents      map[string]map[string]Num `yaml:"podEvents" json:"podEvents,omitempty"`           // by pod and reason: how often an event came
+	NodeEvents     map[string]Num            `yaml:"nodeEvents" json:"nodeEvents,omitempty"`         // by reason: how often an event came
+	NodeConditions map[string]bool           `yaml:"nodeConditions" json:"nodeConditions,omitempty"` // MemoryPressure: true, if it was ever True
+	Evicted        *Names                    `yaml:"evicted" json:"evicted,omitempty"`               // pods that the kubelet evicted, in this order; [] for none
+	Misreports     *Names                    `yaml:"misreports" json:"misreports,omitempty"`         // what Kubernetes says that the kernel does not, exactly these; [] for nothing
+
 	// Panic is text that the kernel's panic message must contain.
 	Panic  string        `yaml:"panic" json:"panic,omitempty"`
 	Within time.Duration `yaml:"within" json:"within"` // how long the run lasts at most

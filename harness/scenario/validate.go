@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 )
 
 // Targets are the places where a scenario can run.
@@ -43,6 +44,8 @@ type validator struct {
 	// a pod. spoken are the names that a hint may suggest.
 	stands map[string][]string
 	spoken []string
+	// manifests are the pods whose containers only a manifest names.
+	manifests map[string]bool
 }
 
 func (v *validator) problem(path []string, hint, what string, args ...any) {
@@ -88,6 +91,7 @@ func (v *validator) scenario() {
 	v.order()
 	v.family()
 	v.pods()
+	v.kube()
 	if len(s.During) > maxDuring {
 		v.problem(at("during"), "", "%d entries are more than the %d that are carried out", len(s.During), maxDuring)
 		return
@@ -110,8 +114,8 @@ func (v *validator) targets() {
 			v.problem(at("targets", strconv.Itoa(i)), "", "%q is named twice", t)
 		}
 	}
-	if slices.Contains(v.s.Targets, "kube") && v.s.QoS == nil {
-		v.problem(at("targets"), "lay pods out with qos, or leave kube out", "kube runs pods, and there are none")
+	if slices.Contains(v.s.Targets, "kube") && len(v.s.Pods) == 0 && !v.unread("pods") {
+		v.problem(at("targets"), "write pods, or leave kube out", "kube runs pods, and there are none")
 	}
 	if v.s.Expect.Panic != "" && slices.Contains(v.s.Targets, "local") {
 		v.problem(at("targets"), "write targets: [vm]", "a scenario that expects a panic would take this machine down")
@@ -238,6 +242,12 @@ func (c Cgroup) limited() bool { return c.MemoryMax != nil && *c.MemoryMax != Ma
 // cgroup checks the name of a cgroup that something refers to.
 func (v *validator) cgroup(name string, path []string) {
 	if v.unread("cgroups") || v.cgroups[name] != nil {
+		return
+	}
+	if len(v.s.Pods) > 0 {
+		if name != kubelet.NodeRoot && !under(name, kubelet.Root) {
+			v.problem(path, "write "+kubelet.PodCgroup(kubelet.Burstable, "NAME")+"; pods are below "+kubelet.Root, "no cgroup %q", name)
+		}
 		return
 	}
 	if v.s.QoS != nil {

@@ -60,6 +60,7 @@ func (v *validator) expect() {
 		}
 	}
 	v.down(e)
+	v.expectKube(e)
 }
 
 // counter refuses comparisons that say nothing of a number that only goes up.
@@ -103,8 +104,7 @@ func (v *validator) killedClaim(k Killed) {
 		}
 	}
 	for _, one := range all {
-		p := v.of(one)
-		respawn = respawn || p != nil && p.Respawn != 0
+		respawn = respawn || v.restarts(one)
 	}
 	count := with(path, "count")
 	switch c := k.Count; {
@@ -130,7 +130,7 @@ func (v *validator) chosen(names []string, path []string) {
 	seen := map[string]bool{}
 	for _, name := range names {
 		for _, one := range v.stands[name] {
-			if p := v.of(one); seen[one] && (p == nil || p.Respawn == 0) {
+			if seen[one] && !v.restarts(one) {
 				v.problem(path, "", "%q is killed twice, but never started again", one)
 			}
 			seen[one] = true
@@ -156,7 +156,7 @@ func (v *validator) nobody(e Expect) {
 	for _, c := range []struct {
 		key   string
 		given bool
-	}{{"constraint", e.Constraint != ""}, {"oom_memcg", e.OOMMemcg != ""}, {"trigger", len(e.Trigger) > 0}} {
+	}{{"constraint", e.Constraint != ""}, {"oom_memcg", e.OOMMemcg != ""}, {"trigger", len(e.Trigger) > 0}, {"domain", e.Domain != ""}} {
 		if c.given {
 			v.problem(at("expect", c.key), "leave it out", "says how somebody is killed, but killed: [] says that nobody is")
 		}
@@ -180,7 +180,7 @@ func (v *validator) limits(e Expect) {
 		}
 		return
 	}
-	if e.Constraint != "memcg" || v.unread("cgroups") || v.unread("qos") {
+	if e.Constraint != "memcg" || v.unread("cgroups") || v.unread("qos") || len(v.s.Pods) > 0 {
 		return
 	}
 	for _, c := range v.s.Cgroups {
@@ -264,6 +264,18 @@ func (v *validator) dragged() map[string]bool {
 		for who, sig := range d.Signal {
 			if sig == "SIGKILL" {
 				add(who)
+			}
+		}
+	}
+	for _, p := range v.s.Pods {
+		// who is forked dies with its container, and whoever is evicted may be killed
+		evicted := v.s.Expect.Evicted != nil && slices.Contains(*v.s.Expect.Evicted, p.Name)
+		for _, c := range p.all() {
+			if evicted {
+				add(p.Name + "/" + c.Name)
+			}
+			for _, f := range c.Processes {
+				add(p.Name + "/" + c.Name + "/" + f.Name)
 			}
 		}
 	}

@@ -35,6 +35,7 @@ func (v *validator) name() {
 			v.stands[one] = []string{one}
 		}
 	}
+	v.nameKube()
 	if v.s.QoS == nil {
 		return
 	}
@@ -64,18 +65,18 @@ func (v *validator) tooMany() bool {
 // refer checks names of processes. path is that of the list, or of the one
 // name that stands for it.
 func (v *validator) refer(names Names, path []string) {
-	if v.unread("processes") || v.unread("qos") {
+	if v.unread("processes") || v.unread("qos") || v.unread("pods") {
 		return
 	}
 	for i, name := range names {
-		if v.stands[name] != nil {
+		if v.stands[name] != nil || v.inManifest(name) {
 			continue
 		}
 		where := with(path, strconv.Itoa(i))
 		if !v.said(where...) {
 			where = path
 		}
-		if of, copy, ok := strings.Cut(name, "/"); ok && v.stands[of] != nil && v.s.QoS == nil {
+		if of, copy, ok := strings.Cut(name, "/"); ok && v.stands[of] != nil && v.s.QoS == nil && len(v.s.Pods) == 0 {
 			hint := fmt.Sprintf("its copies are %s/1 to %s/%d", of, of, len(v.stands[of]))
 			if len(v.stands[of]) == 1 {
 				hint = fmt.Sprintf("it has no copies; write %s", of)
@@ -252,6 +253,9 @@ func (v *validator) order() {
 			edges[p.Name] = v.roots(p.After)
 		}
 	}
+	for _, p := range v.s.Pods {
+		edges[p.Name] = v.roots(p.After)
+	}
 	const visiting, done = 1, 2
 	state := map[string]int{}
 	var walk func(name string, trail []string)
@@ -265,6 +269,8 @@ func (v *validator) order() {
 				where := at("processes", next, "after")
 				if v.s.QoS != nil {
 					where = at("qos", "pods", next, "after")
+				} else if len(v.s.Pods) > 0 {
+					where = at("pods", next, "after")
 				} else if len(v.processes[next].After) == 0 {
 					where[2] = "parent"
 				}
@@ -370,7 +376,7 @@ func (v *validator) child(p *Process, path []string) {
 func (v *validator) pods() {
 	q := v.s.QoS
 	if q == nil {
-		if len(v.s.Processes) == 0 && !v.unread("qos") {
+		if len(v.s.Processes) == 0 && len(v.s.Pods) == 0 && !v.unread("qos") && !v.unread("pods") {
 			v.problem(at("processes"), "write processes, or pods below qos", "there is none")
 		}
 		return

@@ -156,6 +156,27 @@ func (d *decoder) cpu(n *yaml.Node, out *MilliCPU, path []string) {
 	*out = MilliCPU(math.Ceil(f))
 }
 
+// threshold is an amount, or a share of the node: 100Mi, 5%.
+func (d *decoder) threshold(n *yaml.Node, out *Threshold, path []string) {
+	s, ok := d.text(n, path)
+	if !ok {
+		return
+	}
+	if percent, ok := strings.CutSuffix(s, "%"); ok {
+		f, err := strconv.ParseFloat(percent, 64)
+		if err != nil || !(f >= 0 && f < 100) {
+			d.problem(here(n), path, "write a share of the node such as 5%", "%q is not a share", s)
+			return
+		}
+		*out = Threshold{Percent: f, Text: s}
+		return
+	}
+	var b kernel.Bytes
+	if d.bytes(n, &b, path, false); !d.wrong(path...) {
+		*out = Threshold{Bytes: b, Text: s}
+	}
+}
+
 // names is one name or a list of them.
 func (d *decoder) names(n *yaml.Node, out *Names, path []string) {
 	if n.Kind == yaml.ScalarNode {

@@ -31,6 +31,10 @@ func Corrupt(in Input) []Corruption {
 	c.counterLies()
 	c.waitLies()
 	c.agentLies()
+	if in.ofCluster() {
+		c.runtimeLies()
+		c.apiLies()
+	}
 	return c.out
 }
 
@@ -220,7 +224,7 @@ func (c *corrupter) counterLies() {
 
 func reading(file, when string) func(evidence.Event) bool {
 	return func(e evidence.Event) bool {
-		if e.Kind != evidence.Reading || e.Counter == nil || e.Counter.File != file || e.Counter.When != when {
+		if e.Kind != evidence.Reading || e.Counter == nil || e.Counter.File != file || e.Counter.When != when || e.Counter.Gone {
 			return false
 		}
 		_, ok := e.Counter.Values[oomKill]

@@ -8,6 +8,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -44,6 +45,8 @@ type Meta struct {
 	Error   string         `json:"error,omitempty"`
 	Machine kernel.Machine `json:"machine"`
 	Tier    evidence.Tier  `json:"tier"`
+	// Node is what was known of the cluster's node; nil: there was no cluster.
+	Node *kubelet.Node `json:"node,omitempty"`
 }
 
 // The files of a run directory.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/scenario"
 )
 
@@ -86,10 +87,120 @@ func Invert(in Input) []Inversion {
 			c.Vmstat[name] = opposite(e.Vmstat[name])
 		})
 	}
+	invertCluster(e, with)
 	if e.Panic != "" {
 		with("panic", func(c *scenario.Expect) { c.Panic = "another text than " + e.Panic })
 	} else if len(e.Throttled) == 0 {
 		with("within", func(c *scenario.Expect) { c.Within = time.Nanosecond })
+	}
+	return out
+}
+
+// invertCluster turns the claims about a cluster round.
+func invertCluster(e scenario.Expect, with func(string, func(*scenario.Expect))) {
+	if e.Domain != "" {
+		with("domain", func(c *scenario.Expect) { c.Domain = other(kubelet.Domains, e.Domain) })
+	}
+	for _, pod := range slices.Sorted(maps.Keys(e.QoSClass)) {
+		with("qosClass", func(c *scenario.Expect) {
+			c.QoSClass = maps.Clone(e.QoSClass)
+			c.QoSClass[pod] = other(kubelet.Classes, e.QoSClass[pod])
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.OOMScoreAdj)) {
+		with("oom_score_adj", func(c *scenario.Expect) {
+			c.OOMScoreAdj = maps.Clone(e.OOMScoreAdj)
+			c.OOMScoreAdj[name] = opposite(e.OOMScoreAdj[name])
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Containers)) {
+		for _, round := range invertContainer(e.Containers[name]) {
+			with("containers", func(c *scenario.Expect) {
+				c.Containers = maps.Clone(e.Containers)
+				c.Containers[name] = round
+			})
+		}
+	}
+	for _, pod := range slices.Sorted(maps.Keys(e.Pods)) {
+		with("pods", func(c *scenario.Expect) {
+			c.Pods = maps.Clone(e.Pods)
+			claim := e.Pods[pod]
+			claim.Reason = "Not" + claim.Reason
+			c.Pods[pod] = claim
+		})
+		if e.Pods[pod].Phase != "" {
+			with("pods", func(c *scenario.Expect) {
+				c.Pods = maps.Clone(e.Pods)
+				c.Pods[pod] = scenario.PodClaim{Phase: other([]string{"Running", "Failed"}, e.Pods[pod].Phase)}
+			})
+		}
+	}
+	for pod, events := range e.PodEvents {
+		for reason := range events {
+			with("podEvents", func(c *scenario.Expect) {
+				c.PodEvents = maps.Clone(e.PodEvents)
+				c.PodEvents[pod] = maps.Clone(events)
+				c.PodEvents[pod][reason] = opposite(events[reason])
+			})
+		}
+	}
+	for reason := range e.NodeEvents {
+		with("nodeEvents", func(c *scenario.Expect) {
+			c.NodeEvents = maps.Clone(e.NodeEvents)
+			c.NodeEvents[reason] = opposite(e.NodeEvents[reason])
+		})
+	}
+	for name := range e.NodeConditions {
+		with("nodeConditions", func(c *scenario.Expect) {
+			c.NodeConditions = maps.Clone(e.NodeConditions)
+			c.NodeConditions[name] = !e.NodeConditions[name]
+		})
+	}
+	for name, claim := range map[string]*scenario.Names{"evicted": e.Evicted, "misreports": e.Misreports} {
+		if claim == nil {
+			continue
+		}
+		round := scenario.Names{}
+		if len(*claim) == 0 {
+			round = scenario.Names{"no such thing"}
+		}
+		with(name, func(c *scenario.Expect) {
+			if name == "evicted" {
+				c.Evicted = &round
+			} else {
+				c.Misreports = &round
+			}
+		})
+	}
+}
+
+// other is the first of the words that is not this one.
+func other(words []string, than string) string {
+	return words[slices.IndexFunc(words, func(w string) bool { return w != than })]
+}
+
+// invertContainer turns every part of a claim about a container round.
+func invertContainer(c scenario.ContainerClaim) []scenario.ContainerClaim {
+	var out []scenario.ContainerClaim
+	with := func(given bool, change func(*scenario.ContainerClaim)) {
+		if given {
+			round := c
+			change(&round)
+			out = append(out, round)
+		}
+	}
+	code := func(n *int) *int { more := *n + 1; return &more }
+	with(c.State != "", func(r *scenario.ContainerClaim) { r.State = other([]string{"running", "terminated"}, c.State) })
+	with(c.Reason != "", func(r *scenario.ContainerClaim) { r.Reason = other([]string{"Error", "OOMKilled"}, c.Reason) })
+	with(c.ExitCode != nil, func(r *scenario.ContainerClaim) { r.ExitCode = code(c.ExitCode) })
+	with(c.RestartCount != nil, func(r *scenario.ContainerClaim) { n := opposite(*c.RestartCount); r.RestartCount = &n })
+	if l := c.LastState; l != nil {
+		with(l.Reason != "", func(r *scenario.ContainerClaim) {
+			r.LastState = &scenario.LastState{Reason: other([]string{"Error", "OOMKilled"}, l.Reason), ExitCode: l.ExitCode}
+		})
+		with(l.ExitCode != nil, func(r *scenario.ContainerClaim) {
+			r.LastState = &scenario.LastState{Reason: l.Reason, ExitCode: code(l.ExitCode)}
+		})
 	}
 	return out
 }

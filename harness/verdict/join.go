@@ -32,12 +32,14 @@ type joined struct {
 	log       logFacts
 	kills     []Kill
 	counters  map[counterKey]BeforeAfter
+	gone      map[counterKey]bool // counters that were removed before the end
 	begin     int64
 	ended     bool
 	endText   string
 	down      string // the machine went down: how and why
 	discords  []Disagreement
 	lost      LostCount
+	cluster   *cluster // nil: no cluster
 }
 
 func (j *joined) disagree(name Discord, format string, args ...any) {
@@ -45,7 +47,11 @@ func (j *joined) disagree(name Discord, format string, args ...any) {
 }
 
 func join(in Input) *joined {
-	j := &joined{in: in, lives: lives(in.Plan, in.Events), counters: map[counterKey]BeforeAfter{}}
+	j := &joined{in: in, lives: lives(in.Plan, in.Events), counters: map[counterKey]BeforeAfter{}, gone: map[counterKey]bool{}}
+	settleLives(j.lives, in)
+	if in.ofCluster() {
+		j.readCluster()
+	}
 	byID := map[uint64]*decision{}
 	var last uint64
 	for _, e := range in.Events {
@@ -69,6 +75,9 @@ func join(in Input) *joined {
 				j.disagree(BPFIncomplete, "event %d follows event %d", next, last)
 			}
 			last = e.OOM.Seq
+			if j.cluster != nil {
+				e.OOM = j.cluster.localize(e.OOM)
+			}
 			j.watch(e, byID)
 		}
 	}
@@ -127,6 +136,19 @@ func (j *joined) name(pid int) string {
 		return l.process
 	}
 	return ""
+}
+
+// adopt names victims that nobody announced by the container that they were in:
+// a program of the user's own starts whom it likes.
+func (j *joined) adopt(k *Kill) {
+	if j.cluster == nil || k.Victim.Process != "" {
+		return
+	}
+	for _, p := range j.in.Plan.Processes {
+		if p.IsCommand() && p.Cgroup != "" && p.Cgroup == k.Victim.Cgroup {
+			k.Victim.Process = p.Name
+		}
+	}
 }
 
 // joinKills makes one Kill of everything that was said about one victim, in the
@@ -200,6 +222,7 @@ func (j *joined) joinKills() {
 		k := &j.kills[i]
 		l := byPID(j.lives, k.Victim.PID)
 		if l == nil {
+			j.adopt(k)
 			continue
 		}
 		if k.Victim.Cgroup == "" {
@@ -213,6 +236,7 @@ func (j *joined) joinKills() {
 		if j.counted(l.plan.Cgroup) {
 			k.Sources = withSource(k.Sources, evidence.Counters)
 		}
+		j.clusterSources(k)
 	}
 }
 

@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -39,7 +40,8 @@ func Judge(in Input) Result {
 		j.disagree(NoEnd, "%s", j.down)
 	}
 	r.Kills, r.Scoreboard, r.Lost, r.Panic = j.kills, j.scoreboards(), j.lost, j.log.panic
-	r.Claims = append(j.expected(in.Scenario.Expect), j.modelClaims()...)
+	r.Claims = slices.Concat(j.expected(in.Scenario.Expect), j.expectedOfCluster(in.Scenario.Expect), j.modelClaims(), j.modelOfCluster())
+	r.Kube = j.clusterResult()
 	r.Disagreements = j.sorted()
 	for _, l := range j.lives {
 		if l.exit != nil {

@@ -18,8 +18,14 @@ type life struct {
 	diedNS  int64
 	alive   bool // seen alive at the end
 	ends    int  // how many times its end was reported
+	tasks   int  // and by the runtime
 	// kernelExit is the wait status that eBPF read from the task.
 	kernelExit *int
+	// task is how the runtime says that a container's first process ended: a
+	// signal is a code above 128.
+	task *evidence.ExitStatus
+	// zapped: it ended because its container's first process did.
+	zapped bool
 }
 
 // lives reads who lived and how each one ended, in the order of birth.
@@ -33,11 +39,22 @@ func lives(p plan.Plan, events []evidence.Event) []*life {
 		}
 		return nil
 	}
+	born := func(e evidence.Event, pid int) {
+		if l := latest(pid, e.Process); l != nil && l.exit == nil && l.task == nil {
+			return // announced before
+		}
+		if q, ok := p.Process(e.Process); ok || e.Kind == evidence.Spawned {
+			all = append(all, &life{process: e.Process, plan: q, pid: pid, born: e.AtNS})
+		}
+	}
 	for _, e := range events {
 		switch e.Kind {
 		case evidence.Spawned:
-			q, _ := p.Process(e.Process)
-			all = append(all, &life{process: e.Process, plan: q, pid: e.PID, born: e.AtNS})
+			born(e, e.PID)
+		case evidence.ContainerCgroup:
+			if e.Cgroup != nil && e.Cgroup.PID > 0 {
+				born(e, e.Cgroup.PID)
+			}
 		case evidence.Ready:
 			if l := latest(e.PID, e.Process); l != nil {
 				l.ready, l.readyNS = true, e.AtNS
@@ -46,6 +63,15 @@ func lives(p plan.Plan, events []evidence.Event) []*life {
 			if l := latest(e.PID, e.Process); l != nil {
 				l.exit, l.diedNS = e.Exit, e.AtNS
 				l.ends++
+			}
+		case evidence.TaskEnded:
+			if latest(e.PID, e.Process) == nil {
+				born(e, e.PID) // it may be over before anybody has seen it
+			}
+			if l := latest(e.PID, e.Process); l != nil && e.Exit != nil {
+				l.task = &evidence.ExitStatus{Code: e.Exit.Code, By: string(evidence.Runtime)}
+				l.diedNS = e.AtNS
+				l.tasks++
 			}
 		case evidence.Alive:
 			if l := latest(e.PID, e.Process); l != nil {

@@ -123,6 +123,9 @@ func (k *Kill) fillFrom(r *kernel.Report, j *joined) {
 // below shortens a path that the kernel prints from the hierarchy's root to one
 // below the run's base; paths outside get a leading "//".
 func (j *joined) below(path string) string {
+	if j.cluster != nil {
+		return j.cluster.inPlan(path)
+	}
 	if _, rest, ok := strings.Cut(path, "/"+j.in.Plan.Base); ok && (rest == "" || rest[0] == '/') {
 		if rest == "" {
 			return "/"

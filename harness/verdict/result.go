@@ -62,10 +62,12 @@ type Result struct {
 	Counters   CounterSet               `json:"counters"`
 	Claims     []Claim                  `json:"claims"`
 	// Disagreements are what two witnesses say differently, each with its name.
-	Disagreements []Disagreement   `json:"disagreements,omitempty"`
-	Lost          LostCount        `json:"lost"`
-	Panic         string           `json:"panic,omitempty"`
-	Timings       map[string]int64 `json:"timings_ms"`
+	Disagreements []Disagreement `json:"disagreements,omitempty"`
+	Lost          LostCount      `json:"lost"`
+	Panic         string         `json:"panic,omitempty"`
+	// Kube is what the cluster said; nil where there was none.
+	Kube    *Kube            `json:"kube,omitempty"`
+	Timings map[string]int64 `json:"timings_ms"`
 }
 
 // KernelID names the kernel that ran.
@@ -217,4 +219,11 @@ const (
 	DeadButAlive       Discord = "dead-but-alive"       // a process ended and was alive afterwards
 	NoWitness          Discord = "no-witness"           // eBPF or the kernel log was not there to see
 	NoReading          Discord = "no-reading"           // a counter was not read before and after
+
+	// Of a cluster. A misreport that was not predicted is one too, under its own
+	// name (kubelet.Misreports).
+	StatusMissing      Discord = "status-missing"       // a container ended, and the API never said so
+	RestartsDiffer     Discord = "restarts-differ"      // the API counts other restarts than there were
+	RuntimeWithoutKill Discord = "runtime-without-kill" // the runtime tells of an OOM kill that there was not
+	EventWithoutKill   Discord = "event-without-kill"   // SystemOOM names a process that no such OOM killed
 )

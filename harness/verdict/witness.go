@@ -29,6 +29,7 @@ func (j *joined) checkWitnesses() {
 	j.checkDecisions()
 	j.checkCounters()
 	j.checkReady()
+	j.checkCluster()
 }
 
 // checkRecords: eBPF and the log must tell of the same kills, as often as the
@@ -125,8 +126,8 @@ func (j *joined) checkExits() {
 	for _, l := range j.lives {
 		who := fmt.Sprintf("%s (pid %d)", l.process, l.pid)
 		switch {
-		case l.ends > 1:
-			j.disagree(ExitDiffers, "%s ended %d times", who, l.ends)
+		case l.ends > 1 || l.tasks > 1:
+			j.disagree(ExitDiffers, "%s ended %d times", who, max(l.ends, l.tasks))
 		case l.exit == nil:
 			if !l.alive {
 				j.disagree(RecordWithoutExit, "nobody saw %s end, and it was not alive at the end", who)
@@ -149,6 +150,9 @@ func (j *joined) checkExits() {
 // during: signal, a parent that died (PR_SET_PDEATHSIG), or memory shared with
 // a victim, which the kernel kills without a word.
 func (j *joined) killedOtherwise(l *life) bool {
+	if l.zapped || j.endedByKubelet(l) {
+		return true
+	}
 	for _, d := range j.in.Plan.During {
 		if d.Signal[l.process] == sigkill {
 			return true
@@ -312,7 +316,8 @@ func (j *joined) checkReady() {
 		return
 	}
 	for _, l := range j.lives {
-		if l.exit != nil || l.ready || slices.Contains(j.in.Plan.Throttled, l.process) || l.plan.Respawn < 0 || endless(l.plan) {
+		if l.exit != nil || l.ready || slices.Contains(j.in.Plan.Throttled, l.process) || l.plan.Respawn < 0 || endless(l.plan) ||
+			j.cluster != nil && l.plan.IsCommand() {
 			continue
 		}
 		j.disagree(NeverReady, "%s (pid %d) had not finished its steps after %d ms", l.process, l.pid, j.in.Plan.WithinMS)

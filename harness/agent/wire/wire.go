@@ -9,6 +9,7 @@ package wire
 import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
@@ -19,6 +20,9 @@ type Hello struct {
 	Build    string         `json:"build"` // identity of the agent binary
 	Machine  kernel.Machine `json:"machine"`
 	Tier     evidence.Tier  `json:"tier"`
+	// Node is what there is to know about a cluster's node beside its machine;
+	// nil: this is no cluster.
+	Node *kubelet.Node `json:"node,omitempty"`
 }
 
 // Protocol is the version of this package's types.
@@ -30,6 +34,25 @@ type Request struct {
 	WallNS   int64     `json:"wall_ns,omitempty"` // a restored VM's clock is set to this
 	Plan     plan.Plan `json:"plan"`
 	SampleMS int       `json:"sample_ms,omitempty"` // period of the timeline; 0: 100, below 0: none
+	// Watch is in place of a plan: somebody else starts things here.
+	Watch *Watch `json:"watch,omitempty"`
+	// Clock asks for nothing but that the clock be set.
+	Clock bool `json:"clock,omitempty"`
+	// Enough ends the watch with this ID. It has no answer of its own.
+	Enough bool `json:"enough,omitempty"`
+}
+
+// Watch asks the agent of a cluster's node to say what happens to pods that
+// somebody creates through the API. It answers with Begin when it looks, and
+// with End after Enough or when the deadline has passed. What a pod is called
+// on the node is in the runtime's bundles.
+type Watch struct {
+	DeadlineMS int64 `json:"deadline_ms"`
+	// Namespace holds the pods, Pods are the plan's names by those of the API.
+	Namespace string            `json:"namespace"`
+	Pods      map[string]string `json:"pods"`
+	// Children are the processes that containers fork, POD/CONTAINER/NAME.
+	Children []string `json:"children,omitempty"`
 }
 
 // NoSamples as the period of a timeline leaves it out.

@@ -26,7 +26,12 @@ type config struct {
 	RAM     string // file that is the guest's memory
 	Private bool   // the guest's writes do not reach that file
 	Swap    string // raw file; empty: no disk
-	Console string // file
+	Disk    string // raw file of a disk with a file system; empty: none
+	// Throwaway keeps the guest's writes out of Disk: they are gone with QEMU.
+	Throwaway bool
+	// GuestPort is a TCP port of the guest, HostPort where loopback leads to it.
+	GuestPort, HostPort int
+	Console             string // file
 
 	// Incoming makes QEMU wait for a state to be loaded instead of booting.
 	Incoming bool
@@ -82,6 +87,21 @@ func argv(c config) []string {
 		// interrupted where, and so who leaves before whom, does not depend on
 		// the host's load. Several processors cannot be counted.
 		out = append(out, "-icount", "shift=2")
+	}
+	if c.Disk != "" {
+		snapshot := "off"
+		if c.Throwaway {
+			snapshot = "on"
+		}
+		out = append(out,
+			"-drive", "if=none,id=disk,format=raw,cache=unsafe,snapshot="+snapshot+",file="+escape(c.Disk),
+			"-device", "virtio-blk-pci,drive=disk")
+	}
+	if c.GuestPort != 0 {
+		out = append(out,
+			// restrict: nothing gets out, neither to the host nor beyond it.
+			"-netdev", fmt.Sprintf("user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:%d-:%d", c.HostPort, c.GuestPort),
+			"-device", "virtio-net-pci,netdev=net,romfile=")
 	}
 	if c.Swap != "" {
 		out = append(out,
@@ -144,5 +164,5 @@ func cmdline(o Options) string {
 	if o.SwapDisk > 0 {
 		words = append(words, "oomlab.swap="+swapDevice)
 	}
-	return strings.Join(words, " ")
+	return strings.Join(append(words, o.Words...), " ")
 }

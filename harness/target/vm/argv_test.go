@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -32,6 +33,14 @@ func TestArgv(t *testing.T) {
 			o:      Options{SwapDisk: kernel.GiB},
 		},
 		{name: "cgroup1", o: Options{CgroupVersion: 1}},
+		{
+			name: "node", // of a cluster, restored
+			change: func(c *config) {
+				c.Private, c.Incoming, c.CPUs = true, true, 2
+				c.Disk, c.Throwaway, c.GuestPort, c.HostPort = "/cache/disk.img", true, 6443, 41000
+			},
+			o: Options{Words: []string{"oomlab.node=1"}},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := base
@@ -60,12 +69,13 @@ func TestArgv(t *testing.T) {
 // TestRestoringBootsTheSameMachine: QEMU refuses a state, or worse, accepts it,
 // when the machine that loads it is not the one that saved it.
 func TestRestoringBootsTheSameMachine(t *testing.T) {
-	c := config{QEMU: "qemu", Accel: TCG, Memory: 256 * kernel.MiB, CPUs: 2, Kernel: "k", Initrd: "i", RAM: "r", Console: "c", Swap: "s"}
+	c := config{QEMU: "qemu", Accel: TCG, Memory: 256 * kernel.MiB, CPUs: 2, Kernel: "k", Initrd: "i", RAM: "r", Console: "c", Swap: "s", Disk: "d"}
 	boot := argv(c)
-	c.Private, c.Incoming = true, true
+	c.Private, c.Incoming, c.Throwaway = true, true, true
 	restore := argv(c)
 	for i, word := range restore {
-		restore[i] = strings.Replace(word, "share=off", "share=on", 1)
+		word = strings.Replace(word, "share=off", "share=on", 1)
+		restore[i] = strings.Replace(word, "snapshot=on", "snapshot=off", 1)
 	}
 	if want := append(slices.Clone(boot), "-S", "-incoming", "defer"); !slices.Equal(restore, want) {
 		t.Errorf("restored with %q,\nwant %q", restore, want)
@@ -92,6 +102,10 @@ func TestIdentity(t *testing.T) {
 		"cgroup":  func(v *VM) { v.o.CgroupVersion = 1 },
 		"swap":    func(v *VM) { v.o.SwapDisk = kernel.GiB },
 		"swap 2":  func(v *VM) { v.o.SwapDisk = 2 * kernel.GiB },
+		"disk":    func(v *VM) { v.o.Disk, v.o.DiskSum = "/a/disk", "d" },
+		"disk 2":  func(v *VM) { v.o.Disk, v.o.DiskSum = "/a/disk", "d2" },
+		"port":    func(v *VM) { v.o.Port = 6443 },
+		"words":   func(v *VM) { v.o.Words = []string{"oomlab.node=1"} },
 		"QEMU":    func(v *VM) { v.version = "QEMU 8" },
 		"kernel":  func(v *VM) { v.kernelSum = "k2" },
 		"initrd":  func(v *VM) { v.initrdSum = "i2" },
@@ -134,5 +148,37 @@ func TestFit(t *testing.T) {
 	n, err := FitHere(512 * kernel.MiB)
 	if err != nil || n < 1 {
 		t.Errorf("FitHere = %d, %v", n, err)
+	}
+}
+
+// TestCopySparse: a disk's copy has the same bytes and takes no more room.
+func TestCopySparse(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	f, err := os.Create(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = 64 << 20
+	for _, at := range []int64{0, 5 << 20, 40 << 20} {
+		if _, err := f.WriteAt([]byte("data"), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Truncate(size); err != nil { // ends in a hole
+		t.Fatal(err)
+	}
+	if err := copySparse(to, from); err != nil {
+		t.Fatal(err)
+	}
+	a, errA := hashFile(from)
+	b, errB := hashFile(to)
+	if errA != nil || errB != nil || a != b {
+		t.Errorf("the copy differs: %v, %v", errA, errB)
+	}
+	var st syscall.Stat_t
+	if err := syscall.Stat(to, &st); err != nil || st.Size != size || st.Blocks*512 > size/4 {
+		t.Errorf("the copy has %d bytes and takes %d, %v", st.Size, st.Blocks*512, err)
 	}
 }

@@ -76,6 +76,17 @@ func (v *VM) make(ctx context.Context, dir, key, accel string) (err error) {
 		}
 		defer os.Remove(c.Swap)
 	}
+	if c.Disk != "" {
+		c.Disk = filepath.Join(dir, diskFile)
+		if err := copySparse(c.Disk, v.o.Disk); err != nil {
+			return err
+		}
+	}
+	if c.GuestPort != 0 {
+		if c.HostPort, err = freePort(); err != nil {
+			return err
+		}
+	}
 	begin := time.Now()
 	p, err := launch(ctx, argv(c), nil)
 	if err != nil {
@@ -84,7 +95,11 @@ func (v *VM) make(ctx context.Context, dir, key, accel string) (err error) {
 	defer func() { err = errors.Join(err, p.kill()) }()
 	v.consoles["boot-console.txt"] = c.Console
 
-	hello, err := v.awaitHello(ctx, p, c.Console, bootWait[accel])
+	wait := bootWait[accel]
+	if v.o.BootWait > 0 {
+		wait = v.o.BootWait
+	}
+	hello, err := v.awaitHello(ctx, p, c.Console, wait)
 	if err != nil {
 		return err
 	}
@@ -94,12 +109,17 @@ func (v *VM) make(ctx context.Context, dir, key, accel string) (err error) {
 	}
 	// QEMU is stopped and writes no more, but what it wrote has to outlive a
 	// power failure together with the name that the entry is about to get.
-	ram, err := os.Open(c.RAM)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(ram.Sync(), ram.Close()); err != nil {
-		return fmt.Errorf("save the snapshot: %w", err)
+	for _, name := range []string{c.RAM, c.Disk} {
+		if name == "" {
+			continue
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return fmt.Errorf("save the snapshot: %w", err)
+		}
 	}
 	m := meta{
 		Key: key, Release: v.o.Kernel.Release, QEMU: v.version, Accel: accel, Hello: hello,
@@ -168,6 +188,9 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 		return err
 	}
 	wait := time.Duration(req.Plan.DeadlineMS) * time.Millisecond
+	if req.Watch != nil {
+		wait = time.Duration(req.Watch.DeadlineMS) * time.Millisecond
+	}
 	if wait <= 0 {
 		wait = defaultDeadline
 	}

@@ -25,6 +25,7 @@ const (
 type process struct {
 	monitor *qmp.Monitor
 	channel *net.UnixConn // the guest's second serial port
+	port    int           // of loopback, that leads into the guest; 0: none
 
 	cmd    *exec.Cmd
 	stderr *tail

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,6 +64,9 @@ func (v *VM) identity(accel string) string {
 	c.QEMU, c.Kernel, c.Initrd, c.RAM, c.Console = "", "", "", "", ""
 	if c.Swap != "" {
 		c.Swap = v.o.SwapDisk.String() // the size matters, the name does not
+	}
+	if c.Disk != "" {
+		c.Disk = v.o.DiskSum
 	}
 	h := sha256.New()
 	for _, part := range slices.Concat([]string{v.version, v.kernelSum, v.initrdSum}, argv(c)) {
@@ -147,6 +151,20 @@ func save(ctx context.Context, p *process, file string) error {
 	return f.Sync()
 }
 
+// diskFile is a snapshot's copy of the guest's disk, as it was when the guest
+// stopped.
+const diskFile = "disk.img"
+
+// freePort is a TCP port of loopback that nobody listens on. Somebody else may
+// take it before QEMU does; then QEMU says so and ends.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
 // capabilities of a migration, set at both ends. Memory that is a shared file is
 // not written to the state: the file is there already.
 var capabilities = map[string]any{"capabilities": []map[string]any{
@@ -155,19 +173,28 @@ var capabilities = map[string]any{"capabilities": []map[string]any{
 }}
 
 // restore starts a guest from a snapshot. It runs when restore returns.
-func (v *VM) restore(ctx context.Context, s *snapshot) (*process, error) {
+func (v *VM) restore(ctx context.Context, s *snapshot) (p *process, err error) {
 	c := v.config(s.meta.Accel)
 	c.RAM, c.Private, c.Incoming = s.file("ram"), true, true
 	c.Kernel, c.Initrd = s.file("kernel"), s.file("initrd")
+	if c.Disk != "" {
+		c.Disk, c.Throwaway = s.file(diskFile), true
+	}
+	if c.GuestPort != 0 {
+		if c.HostPort, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
 	state, err := os.Open(s.file("state"))
 	if err != nil {
 		return nil, err
 	}
 	defer state.Close()
-	p, err := launch(ctx, argv(c), state)
+	p, err = launch(ctx, argv(c), state)
 	if err != nil {
 		return nil, err
 	}
+	p.port = c.HostPort
 	ctx, cancel := context.WithTimeoutCause(ctx, loadWait, fmt.Errorf("not done within %v", loadWait))
 	defer cancel()
 	err = load(ctx, p.monitor)
@@ -253,6 +280,52 @@ func copyFile(to, from string) error {
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Close())
 }
+
+// copySparse copies a file and leaves its holes.
+func copySparse(to, from string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	st, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	if err := out.Truncate(st.Size()); err != nil {
+		return err
+	}
+	for at := int64(0); at < st.Size(); {
+		data, err := in.Seek(at, seekData)
+		if errors.Is(err, syscall.ENXIO) {
+			return nil // a hole up to the end
+		}
+		if err != nil {
+			return err
+		}
+		if at, err = in.Seek(data, seekHole); err != nil {
+			return err
+		}
+		if _, err := in.Seek(data, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(out, data), io.LimitReader(in, at-data)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// See lseek(2).
+const (
+	seekData = 3
+	seekHole = 4
+)
 
 func hashFile(name string) (string, error) {
 	f, err := os.Open(name)

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +42,20 @@ type Options struct {
 	Programs []string
 	// Agent and Stressor are the binaries, built for the guest and static.
 	Agent, Stressor []byte
+
+	// Disk is a raw image of the guest's first disk, and DiskSum what tells it
+	// from others. Every guest gets a copy that nobody else writes to.
+	Disk, DiskSum string
+	// Port is a TCP port of the guest that loopback leads to, see Guest.Address.
+	Port int
+	// Files are in the guest beside the agent and the stressor, Modules are
+	// loaded there, Words are on the kernel's command line.
+	Files   []initramfs.File
+	Modules []string
+	Words   []string
+	// BootWait is how long the guest may take until its agent says Hello; 0: as
+	// long as a bare one needs.
+	BootWait time.Duration
 
 	// QEMU is the program; empty: qemu-system-x86_64 in PATH.
 	QEMU string
@@ -195,18 +210,25 @@ func guestModules(o Options) []string {
 	if o.SwapDisk > 0 {
 		names = append(names, "virtio_pci", "virtio_blk")
 	}
-	return names
+	return append(names, o.Modules...)
 }
 
 func buildInitrd(o Options) ([]byte, error) {
 	files := append(initramfs.Base(),
 		initramfs.Regular(agentPath, o.Agent, true),
 		initramfs.Regular(stressorPath, o.Stressor, true))
+	files = append(files, o.Files...)
 	modules, missing, err := o.Kernel.Modules(guestModules(o)...)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range missing {
+		if slices.Contains(o.Modules, name) {
+			return nil, &target.Missing{
+				What: "the module " + name + ", which kernel " + o.Kernel.Release + " comes without",
+				Hint: "use a kernel of Debian's",
+			}
+		}
 		if strings.HasPrefix(name, "virtio_") {
 			return nil, &target.Missing{
 				What: "the module " + name + " for the swap disk, which kernel " + o.Kernel.Release + " comes without",
@@ -241,7 +263,8 @@ func (v *VM) config(accel string) config {
 	c := config{
 		QEMU: v.o.QEMU, Accel: accel, Memory: v.o.Memory, CPUs: v.o.CPUs,
 		Kernel: v.o.Kernel.Image, Cmdline: cmdline(v.o),
-		Console: filepath.Join(v.runDir, "console.txt"),
+		Console:   filepath.Join(v.runDir, "console.txt"),
+		GuestPort: v.o.Port, Disk: v.o.Disk,
 	}
 	if v.o.SwapDisk > 0 {
 		c.Swap = v.swapFile()

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/target/vm/debian"
 )
 
 // debian adds a kernel in one package, with some weight to it.
@@ -67,7 +68,7 @@ func (h *half) Write(b []byte) (int, error) {
 // httpMirror serves a mirror as a real one is.
 func httpMirror(t *testing.T, m *mirror, o *Options, cuts int) *cutting {
 	t.Helper()
-	if _, err := os.Stat(aptHelper); err != nil {
+	if _, err := os.Stat(debian.AptHelper); err != nil {
 		t.Skip("needs apt-helper")
 	}
 	c := &cutting{Handler: http.FileServer(http.Dir(m.dir)), cuts: cuts}

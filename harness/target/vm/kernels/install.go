@@ -8,23 +8,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/target/vm/debian"
 )
 
 // install downloads the packages of an offer and puts the kernel into dir.
 func install(ctx context.Context, offer Offer, dir string, o Options) error {
-	state := filepath.Join(o.Dir, ".apt", offer.Suite)
-	a := &apt{dir: state, config: filepath.Join(state, "apt.conf"), suite: offer.Suite}
 	e := entry{Suite: offer.Suite}
 	for _, p := range offer.parts {
-		e.Packages = append(e.Packages, p.name+"="+p.version)
+		e.Packages = append(e.Packages, p.String())
 	}
-	files, err := a.download(ctx, offer, o)
+	files, err := o.debian().Opened(offer.Suite).Download(ctx, o.debsDir(offer), offer.Release, offer.Size, offer.parts)
 	if err != nil {
 		return err
 	}
@@ -62,47 +60,15 @@ func install(ctx context.Context, offer Offer, dir string, o Options) error {
 }
 
 // unpack copies from a package what a kernel needs: image, configuration and
-// modules. dpkg-deb knows every compression that packages have had.
-func unpack(ctx context.Context, deb, release, dir string) (err error) {
-	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("%w; kernels come from Debian packages: install dpkg, or give a path to a bzImage", err)
-	}
-	readErr := untar(out, release, dir)
-	if readErr != nil {
-		cmd.Cancel()
-	} else {
-		io.Copy(io.Discard, out) // the padding behind the archive's end
-	}
-	if err := cmd.Wait(); err != nil && readErr == nil {
-		return fmt.Errorf("dpkg-deb: %w: %s", err, reason(stderr.String()))
-	}
-	return readErr
-}
-
-func untar(r io.Reader, release, dir string) error {
-	for tr := tar.NewReader(r); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+// modules.
+func unpack(ctx context.Context, deb, release, dir string) error {
+	return debian.Unpack(ctx, deb, func(h *tar.Header, content io.Reader) error {
 		to := place(h.Name, release)
 		if h.Typeflag != tar.TypeReg || to == "" {
-			continue
+			return nil
 		}
-		if err := write(filepath.Join(dir, to), tr); err != nil {
-			return err
-		}
-	}
+		return write(filepath.Join(dir, to), content)
+	})
 }
 
 // place says where in the cache entry a package's file belongs; empty: nowhere.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
+	"github.com/oomlab/oomlab/harness/target/vm/debian"
 )
 
 // Kernel is a kernel that can be booted.
@@ -45,7 +46,7 @@ type Offer struct {
 	Size    kernel.Bytes   `json:"size"`    // of the download
 	Lacks   []string       `json:"lacks,omitempty"`
 
-	parts []part
+	parts []debian.Part
 }
 
 // compareOffers orders offers from the worst to the best of what one spec may
@@ -78,16 +79,56 @@ func (o Options) withDefaults() (Options, error) {
 		}
 		o.Dir = filepath.Join(root, "kernels")
 	}
-	if o.AptDir == "" {
-		o.AptDir = "/etc/apt"
-	}
-	if o.Mirror == "" {
-		o.Mirror = os.Getenv("OOMLAB_DEBIAN_MIRROR")
-	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
 	return o, nil
+}
+
+// debian are the options for the packages that kernels come in.
+func (o Options) debian() debian.Options {
+	return debian.Options{Dir: filepath.Join(o.Dir, ".apt"), AptDir: o.AptDir, Mirror: o.Mirror, Keyring: o.Keyring, Progress: o.Progress}
+}
+
+// debsDir is where the packages of a kernel are downloaded to. It outlives a
+// download that was cut short, so that the next one goes on there.
+func (o Options) debsDir(offer Offer) string {
+	return filepath.Join(o.Dir, ".apt", offer.Suite, "debs", offer.Release)
+}
+
+// unpackedPart is how much more room a kernel takes than its download: the
+// packages are there while they are unpacked, and modules stay compressed.
+const unpackedPart = 3
+
+// room says whether kernels fit on the disk of the cache, before anything is
+// downloaded, and how much is free.
+func (o Options) room(offers []Offer) error {
+	if len(offers) == 0 {
+		return nil
+	}
+	var size kernel.Bytes
+	for _, offer := range offers {
+		size += offer.Size
+	}
+	what := offers[0].Package
+	if len(offers) > 1 {
+		what = fmt.Sprintf("%d kernels", len(offers))
+	}
+	free, err := debian.Room(o.Dir, what, size*unpackedPart)
+	if err == nil || free > 0 {
+		o.Progress(fmt.Sprintf("fetching %s: %s to download, %s free in %s", what, size.Human(), free.Human(), o.Dir))
+	}
+	return err
+}
+
+// suites are the Debian releases that can hold a kernel that is of use, oldest
+// first. A suite with "-security" is on the security mirror, which has the
+// newest kernels of a release.
+var suites = []string{
+	"bullseye", "bullseye-security",
+	"bookworm", "bookworm-security", "bookworm-backports",
+	"trixie", "trixie-security", "trixie-backports",
+	"forky", "sid",
 }
 
 // ErrUnknown is wrapped by every error that means that the name or the file does

@@ -12,6 +12,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
+	"github.com/oomlab/oomlab/harness/target/vm/debian"
 )
 
 // Pruned is one thing that was removed from the cache, or would be.
@@ -71,7 +72,7 @@ func prunable(p PruneOptions, o Options) ([]Pruned, error) {
 	}
 	var out []Pruned
 	add := func(name, why string) {
-		out = append(out, Pruned{name, why, diskUsage(filepath.Join(o.Dir, name))})
+		out = append(out, Pruned{name, why, debian.DiskUsage(filepath.Join(o.Dir, name))})
 	}
 	if len(p.Specs) > 0 {
 		for _, spec := range p.Specs {
@@ -127,4 +128,4 @@ func prunable(p PruneOptions, o Options) ([]Pruned, error) {
 }
 
 // Size is how much room a cached kernel takes.
-func (k Kernel) Size() kernel.Bytes { return diskUsage(filepath.Dir(k.Image)) }
+func (k Kernel) Size() kernel.Bytes { return debian.DiskUsage(filepath.Dir(k.Image)) }

@@ -1,4 +1,4 @@
-package kernels
+package debian
 
 import (
 	"context"
@@ -16,9 +16,9 @@ import (
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
 )
 
-// aptHelper is apt's own tool that downloads one file, goes on where an earlier
+// AptHelper is apt's own tool that downloads one file, goes on where an earlier
 // download of it stopped, and checks what it got.
-const aptHelper = "/usr/lib/apt/apt-helper"
+const AptHelper = "/usr/lib/apt/apt-helper"
 
 // archive is a package's file on the mirror, as apt-get download --print-uris
 // prints it from the signed lists.
@@ -41,25 +41,22 @@ func archives(text string) []archive {
 	return out
 }
 
-// debsDir is where the packages of a kernel are downloaded to. It outlives a
-// download that was cut short, so that the next one goes on there.
-func (o Options) debsDir(offer Offer) string {
-	return filepath.Join(o.Dir, ".apt", offer.Suite, "debs", offer.Release)
-}
-
-// download brings the packages of an offer and returns their files. Signatures
-// are those of the lists, which hold the checksum that each file is compared
-// with.
-func (a *apt) download(ctx context.Context, offer Offer, o Options) ([]string, error) {
-	dir := o.debsDir(offer)
+// Download brings packages into dir and returns their files, in the order of
+// parts where the mirror's checksums are known. Signatures are those of the
+// lists, which hold the checksum that each file is compared with. What is in dir
+// of an earlier download that was cut short is gone on with.
+//
+// what is how the packages are called while they arrive, size how much they are
+// together; 0: unknown.
+func (a *Apt) Download(ctx context.Context, dir, what string, size kernel.Bytes, parts []Part) ([]string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, cache.Hint(err)
 	}
 	argv := []string{"apt-get", "-q", "download"}
-	for _, p := range offer.parts {
-		argv = append(argv, p.name+"="+p.version)
+	for _, p := range parts {
+		argv = append(argv, p.String())
 	}
-	done := o.watch(dir, offer)
+	done := a.watch(dir, what, size)
 	defer done()
 	// not in dir: apt-get removes what it finds of the files there
 	list, err := a.run(ctx, a.dir, append(argv, "--print-uris")...)
@@ -67,7 +64,7 @@ func (a *apt) download(ctx context.Context, offer Offer, o Options) ([]string, e
 		return nil, err
 	}
 	wanted := archives(string(list))
-	if _, err := os.Stat(aptHelper); err != nil || len(wanted) != len(offer.parts) {
+	if _, err := os.Stat(AptHelper); err != nil || len(wanted) != len(parts) {
 		// an apt without its helper, or a mirror without checksums it knows: all of it anew
 		if _, err := a.run(ctx, dir, argv...); err != nil {
 			return nil, err
@@ -78,7 +75,7 @@ func (a *apt) download(ctx context.Context, offer Offer, o Options) ([]string, e
 	for _, w := range wanted {
 		file := filepath.Join(dir, w.name)
 		files = append(files, file)
-		if _, err := a.run(ctx, dir, aptHelper, "download-file", w.uri, file, w.hash); err != nil {
+		if _, err := a.run(ctx, dir, AptHelper, "download-file", w.uri, file, w.hash); err != nil {
 			if strings.Contains(err.Error(), "Hash Sum mismatch") {
 				// what is there is of no use to the next attempt
 				err = errors.Join(err, os.RemoveAll(file), os.RemoveAll(file+".FAILED"))
@@ -90,7 +87,7 @@ func (a *apt) download(ctx context.Context, offer Offer, o Options) ([]string, e
 }
 
 // watch tells how far a download is, every tenth of it, until done is called.
-func (o Options) watch(dir string, offer Offer) (done func()) {
+func (a *Apt) watch(dir, what string, size kernel.Bytes) (done func()) {
 	over := make(chan struct{})
 	ended := make(chan struct{})
 	go func() {
@@ -104,13 +101,13 @@ func (o Options) watch(dir string, offer Offer) (done func()) {
 				return
 			case <-tick.C:
 			}
-			if offer.Size <= 0 {
+			if size <= 0 {
 				continue
 			}
-			got := diskUsage(dir)
-			if tenth := int64(got) * 10 / int64(offer.Size); tenth > told && tenth < 10 {
+			got := DiskUsage(dir)
+			if tenth := int64(got) * 10 / int64(size); tenth > told && tenth < 10 {
 				told = tenth
-				o.Progress(fmt.Sprintf("%s: %s of %s (%d %%)", offer.Release, got.Human(), offer.Size.Human(), tenth*10))
+				a.progress(fmt.Sprintf("%s: %s of %s (%d %%)", what, got.Human(), size.Human(), tenth*10))
 			}
 		}
 	}()
@@ -120,9 +117,9 @@ func (o Options) watch(dir string, offer Offer) (done func()) {
 	}
 }
 
-// diskUsage is the sizes of all files below a directory. What cannot be read
+// DiskUsage is the sizes of all files below a directory. What cannot be read
 // counts as nothing.
-func diskUsage(dir string) kernel.Bytes {
+func DiskUsage(dir string) kernel.Bytes {
 	var n kernel.Bytes
 	// the errors are of files that were removed meanwhile
 	_ = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
@@ -137,35 +134,19 @@ func diskUsage(dir string) kernel.Bytes {
 	return n
 }
 
-// unpackedPart is how much more room a kernel takes than its download: the
-// packages are there while they are unpacked, and modules stay compressed.
-const unpackedPart = 3
-
-// room says whether kernels fit on the disk of the cache, before anything is
-// downloaded, and how much is free.
-func (o Options) room(offers []Offer) error {
-	if len(offers) == 0 {
-		return nil
-	}
-	var size kernel.Bytes
-	for _, offer := range offers {
-		size += offer.Size
-	}
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
-		return cache.Hint(err)
+// Room is an error unless need bytes fit on the disk that dir is on, and how much
+// is free there. dir is made.
+func Room(dir, what string, need kernel.Bytes) (free kernel.Bytes, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return 0, cache.Hint(err)
 	}
 	var fs syscall.Statfs_t
-	if err := syscall.Statfs(o.Dir, &fs); err != nil {
-		return fmt.Errorf("%s: %w", o.Dir, err)
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return 0, fmt.Errorf("%s: %w", dir, err)
 	}
-	free := kernel.Bytes(fs.Bavail) * kernel.Bytes(fs.Bsize)
-	what := offers[0].Package
-	if len(offers) > 1 {
-		what = fmt.Sprintf("%d kernels", len(offers))
+	free = kernel.Bytes(fs.Bavail) * kernel.Bytes(fs.Bsize)
+	if need > free {
+		return free, fmt.Errorf("%s: %w", dir, cache.Hint(fmt.Errorf("%w: %s needs about %s, and %s is free", syscall.ENOSPC, what, need.Human(), free.Human())))
 	}
-	o.Progress(fmt.Sprintf("fetching %s: %s to download, %s free in %s", what, size.Human(), free.Human(), o.Dir))
-	if need := size * unpackedPart; need > free {
-		return fmt.Errorf("%s: %w", o.Dir, cache.Hint(fmt.Errorf("%w: %s needs about %s, and %s is free", syscall.ENOSPC, what, need.Human(), free.Human())))
-	}
-	return nil
+	return free, nil
 }

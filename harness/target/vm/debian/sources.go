@@ -1,4 +1,4 @@
-package kernels
+package debian
 
 import (
 	"bufio"
@@ -18,30 +18,20 @@ type source struct {
 	trusted  string // "yes" where the administrator switched signatures off
 }
 
-// suites are the Debian releases that can hold a kernel that is of use, oldest
-// first. A suite with "-security" is on the security mirror, which has the
-// newest kernels of a release.
-var suites = []string{
-	"bullseye", "bullseye-security",
-	"bookworm", "bookworm-security", "bookworm-backports",
-	"trixie", "trixie-security", "trixie-backports",
-	"forky", "sid",
-}
-
 // releases are the code names and the standing names of Debian releases; an apt
 // source that serves one of them serves Debian.
 var releases = regexp.MustCompile(`^(stretch|buster|bullseye|bookworm|trixie|forky|duke|sid|oldoldstable|oldstable|stable|testing|unstable)([-/](updates|security|backports|proposed-updates))*$`)
 
-// mirrors are the machine's apt sources that serve Debian, told apart by what
+// Mirrors are the machine's apt sources that serve Debian, told apart by what
 // they hold.
-type mirrors struct {
+type Mirrors struct {
 	archive  []source // releases and their backports
 	security []source // security updates
 }
 
 // debianMirrors picks from all sources those that serve Debian releases.
-func debianMirrors(all []source) mirrors {
-	var m mirrors
+func debianMirrors(all []source) Mirrors {
+	var m Mirrors
 	for _, s := range all {
 		isDebian, isSecurity := false, false
 		for _, suite := range s.suites {
@@ -63,8 +53,11 @@ func securitySuite(suite string) bool {
 	return strings.HasSuffix(suite, "-security") || strings.HasSuffix(suite, "/updates")
 }
 
+// Serve reports whether some source should have suite.
+func (m Mirrors) Serve(suite string) bool { return len(m.serving(suite)) > 0 }
+
 // serving are the sources that should have suite.
-func (m mirrors) serving(suite string) []source {
+func (m Mirrors) serving(suite string) []source {
 	if securitySuite(suite) {
 		return m.security
 	}

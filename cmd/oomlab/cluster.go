@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/lab"
+	"github.com/oomlab/oomlab/harness/payload"
+	"github.com/oomlab/oomlab/harness/target/kube"
+	"github.com/oomlab/oomlab/harness/target/kube/image"
+	"github.com/oomlab/oomlab/harness/target/vm/kernels"
+)
+
+// clusterFlags describe the cluster in the background.
+type clusterFlags struct {
+	kernel, memory string
+	lifetime       time.Duration
+}
+
+func (a *app) clusterCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "a real kubelet and API server in a VM: up, down, status, kubeconfig",
+		Long: `A real kubelet and a real API server in a VM, for kubectl and for scenarios with
+pods. It boots once; from then on it is restored within seconds. Only loopback
+of this machine reaches it. It has one node, no scheduler and no controllers: a
+pod has to say nodeName: ` + image.NodeName + ` and hostNetwork: true.
+
+Scenarios (oomlab run kube/...) restore a cluster of their own for each run and
+need none that is up.`,
+		Example: `  make node-image
+  oomlab cluster up
+  kubectl --kubeconfig <(oomlab cluster kubeconfig) get nodes
+  oomlab cluster down`,
+	}
+	cmd.AddCommand(a.clusterUp(), a.clusterDown(), a.clusterStatus(), a.clusterKubeconfig(), a.clusterImages(), a.clusterImage(), a.clusterKeep())
+	return cmd
+}
+
+func (f *clusterFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.kernel, "kernel", lab.NodeKernel, "`KERNEL` of the node, as oomlab run takes it")
+	flags.StringVar(&f.memory, "memory", "4Gi", "`SIZE` of the node's memory")
+	flags.DurationVar(&f.lifetime, "for", 2*time.Hour, "`TIME` after which the cluster ends by itself")
+}
+
+// open gets the cluster ready. Its errors say what is wrong with the flags, or
+// what is lacking.
+func (f *clusterFlags) open(ctx context.Context, a *app, runDir string) (*kube.VMCluster, kernels.Kernel, error) {
+	memory, err := kernel.ParseBytes(f.memory)
+	if err != nil {
+		return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--memory: %q is not an amount of memory", f.memory), "write 4Gi"}
+	}
+	if f.lifetime <= 0 {
+		return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--for %s: a cluster lives longer than that", f.lifetime), "write 2h"}
+	}
+	agent, err := payload.Agent()
+	if err != nil {
+		return nil, kernels.Kernel{}, err
+	}
+	stressor, err := payload.Stressor()
+	if err != nil {
+		return nil, kernels.Kernel{}, err
+	}
+	k, err := kernels.Resolve(ctx, f.kernel, a.kernelOptions())
+	if err != nil {
+		return nil, k, err
+	}
+	c, err := kube.OpenVM(ctx, kube.VMOptions{Kernel: k, Memory: memory, Agent: agent, Stressor: stressor, RunDir: runDir, Log: a.say})
+	return c, k, err
+}
+
+func (a *app) clusterUp() *cobra.Command {
+	var f clusterFlags
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "start a cluster in the background",
+		Long: `Start a cluster in the background. The first time it boots, which takes minutes
+without KVM; then it is restored from a snapshot. It ends with oomlab cluster
+down, with oomlab clean, or by itself after --for.`,
+		Args: wants(0, 0, ""),
+	}
+	f.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if s, err := kube.Up(); err == nil {
+			a.printState(s)
+			return nil
+		} else if !errors.Is(err, kube.ErrDown) {
+			return err
+		}
+		// The boot is in the foreground, where somebody sees how it goes.
+		c, _, err := f.open(cmd.Context(), a, "")
+		if err != nil {
+			return err
+		}
+		_, err = c.Hello(cmd.Context())
+		if err := errors.Join(err, c.Close()); err != nil {
+			return err
+		}
+		s, err := f.background(cmd.Context())
+		if err != nil {
+			return err
+		}
+		a.printState(s)
+		return nil
+	}
+	return cmd
+}
+
+// upWait is for a keeper to have its cluster ready.
+const upWait = 3 * time.Minute
+
+// background starts the keeper and waits until its cluster is ready.
+func (f *clusterFlags) background(ctx context.Context) (kube.State, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return kube.State{}, err
+	}
+	name, err := kube.StateFile("log.txt")
+	if err != nil {
+		return kube.State{}, err
+	}
+	log, err := os.Create(name)
+	if err != nil {
+		return kube.State{}, err
+	}
+	defer log.Close()
+	keeper := exec.Command(self, "cluster", "keep", "--kernel", f.kernel, "--memory", f.memory, "--for", f.lifetime.String())
+	keeper.Stdout, keeper.Stderr = log, log
+	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this command, and its terminal
+	if err := keeper.Start(); err != nil {
+		return kube.State{}, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- keeper.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, upWait)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if s, err := kube.Up(); err == nil && s.PID == keeper.Process.Pid {
+			return s, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ended:
+			text, err := os.ReadFile(name)
+			return kube.State{}, errors.Join(fmt.Errorf("the cluster did not come up: %s", text), err)
+		case <-ctx.Done():
+			return kube.State{}, errors.Join(fmt.Errorf("the cluster did not come up: %w", ctx.Err()), keeper.Process.Signal(syscall.SIGTERM))
+		}
+	}
+}
+
+func (a *app) printState(s kube.State) {
+	file, err := kube.StateFile("kubeconfig")
+	if err != nil {
+		file = "(" + err.Error() + ")"
+	}
+	fmt.Fprintf(a.out, "up: Kubernetes %s on kernel %s, %s, at https://%s until %s\n", s.Version, s.Kernel, s.Memory, s.Address, s.Until.Format(time.TimeOnly))
+	fmt.Fprintf(a.out, "export KUBECONFIG=%s\n", file)
+}
+
+func (a *app) clusterDown() *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "end the cluster in the background",
+		Args:  wants(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := kube.Down(cmd.Context())
+			if errors.Is(err, kube.ErrDown) {
+				fmt.Fprintln(a.out, "no VM cluster is up")
+				return nil
+			}
+			if err == nil {
+				fmt.Fprintf(a.out, "down: the cluster at https://%s\n", s.Address)
+			}
+			return err
+		},
+	}
+}
+
+func (a *app) clusterStatus() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "say whether a cluster is up; exit status 1 when none is",
+		Args:  wants(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := kube.Up()
+			if err == nil {
+				a.printState(s)
+				return nil
+			}
+			if !errors.Is(err, kube.ErrDown) {
+				return err
+			}
+			fmt.Fprintln(a.out, "no VM cluster is up")
+			if i, err := image.Open(""); err != nil {
+				fmt.Fprintln(a.out, err)
+			} else {
+				fmt.Fprintf(a.out, "node image: Kubernetes %s, made %s\n", i.Version, i.Made.Format(time.DateOnly))
+			}
+			return done(exitFail)
+		},
+	}
+}
+
+func (a *app) clusterKubeconfig() *cobra.Command {
+	return &cobra.Command{
+		Use:   "kubeconfig",
+		Short: "print the kubeconfig of the cluster in the background",
+		Args:  wants(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := kube.Up(); errors.Is(err, kube.ErrDown) {
+				return &mistake{"no VM cluster is up", "oomlab cluster up starts one"}
+			} else if err != nil {
+				return err
+			}
+			name, err := kube.StateFile("kubeconfig")
+			if err != nil {
+				return err
+			}
+			data, err := os.ReadFile(name)
+			if err == nil {
+				_, err = a.out.Write(data)
+			}
+			return err
+		},
+	}
+}
+
+func (a *app) clusterImages() *cobra.Command {
+	return &cobra.Command{
+		Use:   "images FILE",
+		Short: "write oomlab's container images to an archive, to be loaded into a cluster",
+		Long: `Write oomlab's container images to an archive. No registry has them: load it
+into the cluster that is to run scenarios.
+
+  kind load image-archive FILE
+  ctr --namespace k8s.io images import FILE    (on a node)`,
+		Args: wants(1, 1, "the file to write"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			agent, err := payload.Agent()
+			if err != nil {
+				return err
+			}
+			stressor, err := payload.Stressor()
+			if err != nil {
+				return err
+			}
+			f, err := os.Create(args[0])
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(image.WriteImages(f, agent, stressor), f.Close()); err != nil {
+				return err
+			}
+			n := image.NameImages(agent, stressor)
+			fmt.Fprintf(a.out, "%s: %s %s\n", args[0], n.Stressor, n.Agent)
+			return nil
+		},
+	}
+}
+
+// clusterImage is what make node-image calls.
+func (a *app) clusterImage() *cobra.Command {
+	var o image.Options
+	cmd := &cobra.Command{
+		Use:    "image",
+		Short:  "make the node image of a kubelet and an API server; make node-image builds both",
+		Hidden: true,
+		Args:   wants(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Kubelet == "" || o.APIServer == "" || o.Version == "" {
+				return &mistake{"--kubelet, --apiserver and --version are all needed", "make node-image"}
+			}
+			o.Progress = a.say
+			i, err := image.Make(cmd.Context(), o)
+			if err == nil {
+				fmt.Fprintf(a.out, "node image: Kubernetes %s in %s\n", i.Version, i.Dir)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&o.Kubelet, "kubelet", "", "the kubelet's `FILE`")
+	cmd.Flags().StringVar(&o.APIServer, "apiserver", "", "the API server's `FILE`")
+	cmd.Flags().StringVar(&o.Version, "version", "", "`VERSION` of both")
+	return cmd
+}
+
+// clusterKeep is the process that keeps a cluster in the background.
+func (a *app) clusterKeep() *cobra.Command {
+	var f clusterFlags
+	cmd := &cobra.Command{
+		Use:    "keep",
+		Short:  "be the process that keeps the cluster; oomlab cluster up starts it",
+		Hidden: true,
+		Args:   wants(0, 0, ""),
+	}
+	f.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		c, k, err := f.open(cmd.Context(), a, "")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, c.Close()) }()
+		return kube.Keep(cmd.Context(), c, k.Release, f.lifetime)
+	}
+	return cmd
+}

@@ -1,0 +1,254 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oomlab/oomlab/harness/agent/wire"
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
+	"github.com/oomlab/oomlab/harness/probe"
+)
+
+const (
+	idMain    = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	idSandbox = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+	idOther   = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+)
+
+// paperNode is a node of files: cgroups, bundles and logs as a real one has them.
+type paperNode struct {
+	t      *testing.T
+	dir    string
+	w      *podWatch
+	events []evidence.Event
+}
+
+func (n *paperNode) write(file, text string) {
+	n.t.Helper()
+	name := filepath.Join(n.dir, file)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		n.t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// counts is a memory.events with n kills.
+func counts(n int) string {
+	return fmt.Sprintf("low 0\nhigh 0\nmax 5\noom %d\noom_kill %d\noom_group_kill 0\n", n, n)
+}
+
+// container puts a container on the node: its cgroup, and what the runtime wrote.
+func (n *paperNode) container(cgroup, id, pod, namespace, name, kind, pid string) {
+	n.write(filepath.Join("cgroup", cgroup, id, "memory.events"), counts(0))
+	n.write(filepath.Join("cgroup", cgroup, id, "cgroup.procs"), pid+"\n")
+	n.write(filepath.Join("cgroup", cgroup, id, "memory.max"), "67108864\n")
+	n.write(filepath.Join("cgroup", cgroup, id, "memory.swap.max"), "max\n")
+	n.write(filepath.Join("cgroup", cgroup, id, "memory.oom.group"), "1\n")
+	n.write(filepath.Join("cgroup", cgroup, "memory.events"), counts(0))
+	n.write(filepath.Join("bundles", id, "init.pid"), pid)
+	n.write(filepath.Join("bundles", id, "config.json"), `{"annotations": {"io.kubernetes.cri.sandbox-name": "`+pod+
+		`", "io.kubernetes.cri.sandbox-namespace": "`+namespace+`", "io.kubernetes.cri.container-name": "`+name+`", "io.kubernetes.cri.container-type": "`+kind+`"}}`)
+	n.write(filepath.Join("root/proc", pid, "stat"), pid+" (main) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0 0\n")
+	n.write(filepath.Join("root/proc", pid, "oom_score_adj"), "935\n")
+}
+
+func newPaperNode(t *testing.T) *paperNode {
+	n := &paperNode{t: t, dir: t.TempDir()}
+	n.write("cgroup/kubepods/memory.events", counts(2))
+	root := filepath.Join(n.dir, "cgroup")
+	o := NodeOptions{Bundles: filepath.Join(n.dir, "bundles"), PodLogs: filepath.Join(n.dir, "logs"), KubeletLog: filepath.Join(n.dir, "kubelet.log")}
+	n.write("kubelet.log", "an old line about oom\n")
+	a := &Agent{root: probe.Root(filepath.Join(n.dir, "root")), mount: kernel.CgroupMount{Version: 2}}
+	n.w = &podWatch{
+		a: a, n: openNode(t.Context(), o, root), root: root, sink: func(e evidence.Event) { n.events = append(n.events, e) },
+		req:     wire.Watch{Namespace: "oomlab", Pods: map[string]string{"web-1f": "web"}, Children: []string{"web/main/worker"}},
+		cgroups: map[string]*container{}, ignored: map[string]bool{}, names: map[int]string{},
+		byID: map[string]*container{}, logs: map[string]*tail{}, nudge: make(chan struct{}, 1),
+	}
+	n.w.paths = newPaths(root, &tree{base: root})
+	n.w.kubelet = openTail(o.KubeletLog, true)
+	t.Cleanup(n.w.close)
+	n.w.meet(n.w.n.kubepods, &container{plan: kubelet.Root})
+	return n
+}
+
+// take are the events since the last call, those of one kind.
+func (n *paperNode) take(kind evidence.Kind) []evidence.Event {
+	var out []evidence.Event
+	for _, e := range n.events {
+		if e.Kind == kind {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func TestANodeIsWatched(t *testing.T) {
+	n := newPaperNode(t)
+	first := n.take(evidence.Reading)
+	if len(first) != 1 || first[0].Counter.Cgroup != "/kubepods" || first[0].Counter.Values["oom_kill"] != 2 {
+		t.Errorf("the first reading of all pods: %+v", first)
+	}
+	const pod = "kubepods/burstable/pod6a"
+	n.container(pod, idSandbox, "web-1f", "oomlab", "", "sandbox", "70")
+	n.container(pod, idMain, "web-1f", "oomlab", "main", "container", "77")
+	// runc enters a container before it becomes the program
+	runc := filepath.Join(n.dir, "root/proc/77/exe")
+	if err := os.Symlink("/memfd:runc_cloned:/proc/self/exe (deleted)", runc); err != nil {
+		t.Fatal(err)
+	}
+	n.w.scan()
+	if s := n.take(evidence.Spawned); len(s) != 0 {
+		t.Errorf("spawned while runc is there: %+v", s)
+	}
+	if err := os.Remove(runc); err != nil {
+		t.Fatal(err)
+	}
+	n.container("kubepods/besteffort/pod7b", idOther, "web-1f", "elsewhere", "main", "container", "80")
+	n.w.scan()
+	facts := map[string]*evidence.CgroupFacts{}
+	for _, e := range n.take(evidence.ContainerCgroup) {
+		facts[e.Process] = e.Cgroup
+	}
+	if len(facts) != 4 {
+		t.Errorf("cgroups told of: %v", facts)
+	}
+	f := facts["web/main"]
+	if f == nil {
+		t.Fatal("nothing is said of the container")
+	}
+	if f.Path != "/"+pod+"/"+idMain || f.Plan != "/kubepods/burstable/podweb/main" || f.PID != 77 || *f.OOMScoreAdj != 935 || *f.Max != 64*kernel.MiB || f.SwapMax != nil || !*f.OOMGroup {
+		t.Errorf("of the container is said %+v", f)
+	}
+	if facts["web"] == nil || facts["web"].Plan != "/kubepods/burstable/podweb" || facts["web/sandbox"] == nil {
+		t.Errorf("of its pod %+v, of its sandbox %+v", facts["web"], facts["web/sandbox"])
+	}
+
+	// A child, an oom_score_adj that changes, and a kill that is counted.
+	n.write(filepath.Join("cgroup", pod, idMain, "cgroup.procs"), "77\n78\n79\n")
+	for pid, comm := range map[string]string{"78": "worker", "79": "6"} {
+		n.write(filepath.Join("root/proc", pid, "stat"), pid+" ("+comm+") S 77 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0 0\n")
+	}
+	n.write("root/proc/77/oom_score_adj", "-997\n")
+	n.write(filepath.Join("cgroup", pod, idMain, "memory.events"), counts(1))
+	n.events = nil
+	n.w.scan()
+	if s := n.take(evidence.Spawned); len(s) != 1 || s[0].Process != "web/main/worker" || s[0].PID != 78 {
+		t.Errorf("spawned: %+v", s)
+	}
+	if c := n.take(evidence.ContainerCgroup); len(c) != 1 || *c[0].Cgroup.OOMScoreAdj != -997 {
+		t.Errorf("of the new oom_score_adj is said %+v", c)
+	}
+
+	// It goes away: what was counted last is not lost.
+	n.events = nil
+	if err := os.RemoveAll(filepath.Join(n.dir, "cgroup", pod, idMain)); err != nil {
+		t.Fatal(err)
+	}
+	n.w.scan()
+	var gone []evidence.Event
+	for _, e := range n.take(evidence.Reading) {
+		if e.Counter.Gone {
+			gone = append(gone, e)
+		}
+	}
+	if len(gone) != 1 || gone[0].Counter.When != "after" || gone[0].Counter.Values["oom_kill"] != 1 {
+		t.Errorf("of the cgroup that is gone is said %+v", gone)
+	}
+}
+
+func TestWhatARuntimeSays(t *testing.T) {
+	n := newPaperNode(t)
+	n.container("kubepods/burstable/pod6a", idMain, "web-1f", "oomlab", "main", "container", "77")
+	n.w.scan()
+	n.events = nil
+	for _, line := range []string{
+		`2026-11-25 18:00:00.1 +0000 UTC k8s.io /tasks/oom {"container_id":"` + idMain + `"}`,
+		`2026-11-25 18:00:00.2 +0000 UTC k8s.io /tasks/exit {"container_id":"` + idMain + `","id":"` + idMain + `","pid":77,"exit_status":137}`,
+		`2026-11-25 18:00:00.2 +0000 UTC k8s.io /tasks/exit {"container_id":"` + idMain + `","id":"probe","pid":90,"exit_status":1}`,
+		`2026-11-25 18:00:00.3 +0000 UTC k8s.io /tasks/oom {"container_id":"` + idOther + `"}`,
+		`2026-11-25 18:00:00.3 +0000 UTC k8s.io /containers/delete {"id":"` + idMain + `"}`,
+		`no event`,
+	} {
+		n.w.runtimeEvent(line)
+	}
+	if len(n.events) != 2 || n.events[0].Kind != evidence.TaskOOM || n.events[1].Kind != evidence.TaskEnded ||
+		n.events[1].PID != 77 || n.events[1].Exit.Code != 137 || n.events[0].Process != "web/main" {
+		t.Errorf("passed on: %+v", n.events)
+	}
+}
+
+func TestWhatLogsSay(t *testing.T) {
+	n := newPaperNode(t)
+	const log = "logs/oomlab_web-1f_6a/main/0.log"
+	report := func(text string) string { return "2026-11-25T18:00:00.1Z stdout F " + text + "\n" }
+	n.write(log, report(`{"event":"ready","name":"worker","pid":2,"mono_ns":5,"held":4096,"resident":4096,"overhead":9}`)+
+		report(`{"event":"exited","name":"worker","pid":2,"mono_ns":6,"signal":9}`)+
+		report(`the program's own words`)+"2026-11-25T18:00:00.1Z stdout F {\"event\":\"re")
+	n.w.scan()
+	if r := n.take(evidence.Ready); len(r) != 1 || r[0].Process != "web/main/worker" || r[0].AtNS != 5 || r[0].Held.Told != 4096 {
+		t.Errorf("ready: %+v", r)
+	}
+	if e := n.take(evidence.Exited); len(e) != 1 || e[0].Process != "web/main/worker" || e[0].Exit.Signal != 9 || e[0].Exit.By != "web/main" {
+		t.Errorf("exited: %+v", e)
+	}
+	// The rest of a line that was cut off comes later.
+	f, err := os.OpenFile(filepath.Join(n.dir, log), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("ady\",\"name\":\"web/main\",\"pid\":1,\"mono_ns\":7}\n"); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	n.write("kubelet.log", "an old line about oom\nI1125 SyncLoop ADD pods=[\"oomlab/web\"]\nI1125 \"eviction manager: must evict pod(s)\"\n")
+	n.events = nil
+	n.w.scan()
+	if r := n.take(evidence.Ready); len(r) != 1 || r[0].Process != "web/main" {
+		t.Errorf("ready, in two parts: %+v", r)
+	}
+	lines := n.take(evidence.KubeletLine)
+	if len(lines) != 1 || !strings.Contains(lines[0].Text, "must evict") {
+		t.Errorf("of the kubelet's log is passed on: %+v", lines)
+	}
+}
+
+func TestContainerID(t *testing.T) {
+	for name, want := range map[string]string{
+		idMain:                                idMain,
+		"cri-containerd-" + idMain + ".scope": idMain,
+		"crio-" + idOther + ".scope":          idOther,
+		"burstable":                           "",
+		"pod0a1b":                             "",
+		strings.ToUpper(idMain):               "",
+	} {
+		if got := containerID(name); got != want {
+			t.Errorf("%s is container %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestNodeFactsAreRead(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "kubelet.slice/kubelet-kubepods.slice"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f := openNode(t.Context(), NodeOptions{Events: []string{filepath.Join(dir, "no-such-program")}}, dir)
+	if got := f.facts(kernel.CgroupMount{Version: 2}, dir); got.Kubepods != "/kubelet.slice/kubelet-kubepods.slice" || got.CgroupVersion != 2 {
+		t.Errorf("facts %+v", got)
+	}
+	if !strings.HasPrefix(f.events, "not attached: ") || !strings.Contains(f.events, "no such file") {
+		t.Errorf("the runtime's events: %q", f.events)
+	}
+	if !slices.Contains(kubepodsNames, "kubepods") {
+		t.Error("the cgroupfs driver's name is not looked for")
+	}
+}

@@ -1,0 +1,409 @@
+package clustertest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// Run is what there would be to judge of a scenario on that node, if all goes as
+// predicted. change may alter the node before.
+func Run(s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (verdict.Input, error) {
+	m, n := Node()
+	if s.Node.Swap > 0 {
+		m.SwapTotal, m.SwapFree = s.Node.Swap, s.Node.Swap
+	}
+	if change != nil {
+		change(&m, &n)
+	}
+	in := verdict.Input{
+		Scenario: s, Machine: m, Tier: evidence.Tier{Tier: 3},
+		Meta: verdict.Meta{Scenario: s.Name, Target: "kube", Run: "0001-" + strings.ReplaceAll(s.Name, "/", "-"), Started: "2026-11-25T12:00:00Z",
+			Timings: map[string]int64{"machine": 5000, "total": 30000}, DurationMS: 30000, Machine: m, Tier: evidence.Tier{Tier: 3}, Node: &n},
+	}
+	var err error
+	if in.Plan, err = plan.Make(s, m, plan.Options{Run: in.Meta.Run, Node: &n}); err != nil {
+		return in, err
+	}
+	in.Prediction = predict.Outcome(in.Plan, m, nil)
+	p := player{in: &in, pid: 1000, pids: map[string]int{}, lives: map[string]int{}, killed: map[string]int64{}, oom: map[string]bool{}}
+	p.play()
+	in.Events = p.out
+	return in, nil
+}
+
+// player tells a run as its witnesses would.
+type player struct {
+	in     *verdict.Input
+	out    []evidence.Event
+	at     int64
+	seq    uint64 // of eBPF
+	record uint64 // of the log
+	kills  uint64
+	pid    int
+	pids   map[string]int // of processes that are alive
+	lives  map[string]int // of containers, ended ones included
+	killed map[string]int64
+	oom    map[string]bool // containers with a kill in this life
+}
+
+func (p *player) say(e evidence.Event) {
+	p.at += 10_000_000
+	e.AtNS = p.at
+	p.out = append(p.out, e)
+}
+
+func uid(pod string) string { return "u-" + pod }
+
+// real is where the node has a cgroup of the plan.
+func (p *player) real(path string, life int) string {
+	for _, pod := range p.in.Plan.Pods {
+		cgroup := kubelet.PodCgroup(pod.Class, pod.Name)
+		rest, ok := strings.CutPrefix(path, cgroup)
+		if !ok || rest != "" && rest[0] != '/' {
+			continue
+		}
+		out := kubelet.ClassCgroup(pod.Class) + "/pod" + uid(pod.Name)
+		if rest != "" {
+			out += "/" + id(pod.Name+rest, life)
+		}
+		return out
+	}
+	return path
+}
+
+func id(container string, life int) string {
+	return fmt.Sprintf("id-%s-%d", strings.ReplaceAll(container, "/", "-"), life)
+}
+
+func (p *player) cgroup(process, path, id string, life int, pid int, adj *int) {
+	f := evidence.CgroupFacts{Path: p.real(path, life), Plan: path, ID: id, PID: pid, OOMScoreAdj: adj}
+	if c, ok := p.in.Plan.Cgroup(path); ok {
+		group := c.OOMGroup
+		f.Max, f.SwapMax, f.OOMGroup = c.Max, c.SwapMax, &group
+	}
+	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.ContainerCgroup, Process: process, Cgroup: &f})
+	p.reading("before", f.Path, 0, false)
+}
+
+func (p *player) reading(when, path string, kills int64, gone bool) {
+	p.say(evidence.Event{Source: evidence.Counters, Kind: evidence.Reading, Counter: &evidence.CounterFile{
+		When: when, Cgroup: path, File: "memory.events", Gone: gone, Values: map[string]int64{"oom": 0, "oom_kill": kills, "max": kills + boolean(when == "after")},
+	}})
+}
+
+func boolean(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (p *player) vmstat(when string, kills int64) {
+	p.say(evidence.Event{Source: evidence.Counters, Kind: evidence.Reading, Counter: &evidence.CounterFile{
+		When: when, File: "vmstat", Values: map[string]int64{"oom_kill": kills},
+	}})
+}
+
+func (p *player) play() {
+	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Begin})
+	p.vmstat("before", 0)
+	p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeCondition, Condition: &evidence.ConditionState{Type: "MemoryPressure", Status: "False"}})
+	p.cgroup("", kubelet.Root, "", 0, 0, nil)
+	for i := range p.in.Plan.Pods {
+		p.create(&p.in.Plan.Pods[i])
+	}
+	for _, s := range p.in.Prediction.Steps {
+		p.step(s)
+	}
+	for _, pod := range p.in.Prediction.Kube.Evicted {
+		p.evict(pod)
+	}
+	p.finish()
+}
+
+func (p *player) create(pod *plan.Pod) {
+	path := kubelet.PodCgroup(pod.Class, pod.Name)
+	p.cgroup(pod.Name, path, "", 0, 0, nil)
+	adj := kubelet.SandboxAdj
+	p.cgroup(pod.Name+"/"+kubelet.Sandbox, path+"/"+kubelet.Sandbox, id(pod.Name+"/sandbox", 0), 0, 999, &adj)
+	p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodStatus, Process: pod.Name,
+		Pod: &evidence.PodState{Phase: "Pending", QOSClass: string(pod.Class), UID: uid(pod.Name), Node: p.in.Plan.On.Name}})
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		if p.in.Prediction.Kube.Containers[c.Process].Reason == "PodInitializing" {
+			p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process,
+				Container: &evidence.ContainerState{State: "waiting", Reason: "PodInitializing"}})
+			continue
+		}
+		p.start(c, nil)
+		if q, _ := p.in.Plan.Process(c.Process); len(p.in.Prediction.Killed) == 0 || !slices.Contains(p.in.Prediction.Killed, c.Process) {
+			if code, ok := exits(q); ok && len(q.Profile.Children) == 0 {
+				p.over(c, code, 0)
+			}
+		}
+	}
+}
+
+// exits says with which code a process ends, if it does.
+func exits(q plan.Process) (int, bool) {
+	if n := len(q.Profile.Steps); n > 0 && q.Profile.Steps[n-1].Op == "exit" {
+		return q.Profile.Steps[n-1].Code, true
+	}
+	return 0, false
+}
+
+func (p *player) start(c plan.Container, last *evidence.ContainerState) {
+	life := p.lives[c.Process]
+	p.pid += 10
+	adj := c.OOMScoreAdj
+	p.cgroup(c.Process, c.Cgroup, id(c.Process, life), life, p.pid, &adj)
+	p.pids[c.Process] = p.pid
+	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: c.Process, PID: p.pid})
+	q, _ := p.in.Plan.Process(c.Process)
+	for _, s := range q.Profile.Steps {
+		if s.Op == "fork" {
+			p.pid++
+			p.pids[s.Name] = p.pid
+			p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: s.Name, PID: p.pid})
+		}
+	}
+	p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process,
+		Container: &evidence.ContainerState{State: "running", RestartCount: life, ID: "containerd://" + id(c.Process, life), Last: last}})
+}
+
+func (p *player) container(process string) plan.Container {
+	for _, pod := range p.in.Plan.Pods {
+		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+			if process == c.Process || strings.HasPrefix(process, c.Process+"/") {
+				return c
+			}
+		}
+	}
+	return plan.Container{}
+}
+
+func (p *player) bpf(k evidence.Kind, o evidence.OOM) {
+	p.seq++
+	o.Seq = p.seq
+	p.say(evidence.Event{Source: evidence.BPF, Kind: k, OOM: &o})
+}
+
+func (p *player) log(text string) {
+	p.record++
+	p.say(evidence.Event{Source: evidence.Kmsg, Kind: evidence.Record, Log: &evidence.LogRecord{
+		Priority: 4, Seq: p.record, USec: (p.at + 10_000_000) / 1000, Text: text,
+	}})
+}
+
+// task is a process with just the memory that gives it its score.
+func (p *player) task(name string, points kernel.Pages, total kernel.Pages) evidence.Task {
+	q, _ := p.in.Plan.Process(name)
+	c := p.container(name)
+	held := max(0, points-kernel.Pages(q.OOMScoreAdj)*(total/1000))
+	counts := evidence.Counts{Anon: held}
+	return evidence.Task{
+		TaskID: evidence.TaskID{PID: p.pids[name], TGID: p.pids[name], Comm: name[:min(15, len(name))]}, StartNS: uint64(p.at),
+		Adj: q.OOMScoreAdj, Cgroup: p.real(q.Cgroup, p.lives[c.Process]), MM: &evidence.MM{Batched: counts, Exact: counts},
+	}
+}
+
+var logConstraint = map[string]string{"none": "CONSTRAINT_NONE", "memcg": "CONSTRAINT_MEMCG"}
+
+// step plays one invocation of the OOM killer, and what comes of it.
+func (p *player) step(s predict.Step) {
+	p.kills++
+	trigger := evidence.TaskID{PID: 2, TGID: 2, Comm: "kswapd0"}
+	if s.Trigger[0] != predict.Elsewhere {
+		pid := p.pids[s.Trigger[0]]
+		trigger = evidence.TaskID{PID: pid, TGID: pid, Comm: s.Trigger[0][:min(15, len(s.Trigger[0]))]}
+	}
+	var tasks []evidence.Task
+	chosen := -1
+	for _, name := range slices.Sorted(maps.Keys(s.Ranges)) {
+		if p.pids[name] == 0 {
+			continue
+		}
+		t := p.task(name, s.Ranges[name].Mid(), s.TotalPages)
+		if name == s.Victims[0] {
+			chosen = len(tasks)
+		}
+		tasks = append(tasks, t)
+	}
+	total := int64(s.TotalPages)
+	for _, t := range tasks {
+		points := predict.Points(predict.Task{RSS: t.MM.Batched.Anon, Adj: t.Adj}, s.TotalPages, predict.Rules{})
+		p.bpf(evidence.Badness, evidence.OOM{Decision: p.kills, Current: trigger, Task: &t, Points: &points, TotalPages: &total})
+	}
+	victim := tasks[chosen]
+	points := predict.Points(predict.Task{RSS: victim.MM.Batched.Anon, Adj: victim.Adj}, s.TotalPages, predict.Rules{})
+	control := &evidence.OOMControl{Constraint: s.Constraint, TotalPages: s.TotalPages, ChosenPoints: points}
+	memcg := ""
+	if s.OOMMemcg != "" {
+		memcg = p.real(s.OOMMemcg, 0)
+		control.Memcg = memcg
+	}
+	p.bpf(evidence.KillDecision, evidence.OOM{Decision: p.kills, Current: trigger, Task: &victim, Control: control, Points: &points})
+	p.log(fmt.Sprintf("%s invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0", trigger.Comm))
+	where, message := "global_oom", "Out of memory"
+	if memcg != "" {
+		where, message = "oom_memcg="+memcg, "Memory cgroup out of memory"
+	}
+	p.log(fmt.Sprintf("oom-kill:constraint=%s,nodemask=(null),cpuset=x,mems_allowed=0,%s,task_memcg=%s,task=%s,pid=%d,uid=0",
+		logConstraint[s.Constraint], where, victim.Cgroup, victim.Comm, victim.PID))
+	for i, name := range s.Victims {
+		t := p.task(name, s.Ranges[name].Mid(), s.TotalPages)
+		p.bpf(evidence.Kill, evidence.OOM{Decision: p.kills, Current: trigger, Task: &t, Control: control})
+		p.bpf(evidence.MarkVictim, evidence.OOM{Decision: p.kills, Current: trigger, Task: &t})
+		if i == 1 {
+			p.log(fmt.Sprintf("Tasks in %s are going to be killed due to memory.oom.group set", victim.Cgroup))
+		}
+		p.log(fmt.Sprintf("%s: Killed process %d (%s) total-vm:%dkB, anon-rss:%dkB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:0kB oom_score_adj:%d",
+			message, t.PID, t.Comm, t.MM.Batched.Anon*4, t.MM.Batched.Anon*4, t.Adj))
+		p.count(t.Cgroup)
+	}
+	for _, name := range s.Victims {
+		code := 9
+		t := evidence.Task{TaskID: evidence.TaskID{PID: p.pids[name], TGID: p.pids[name]}}
+		p.bpf(evidence.TaskExit, evidence.OOM{Task: &t, ExitCode: &code})
+		p.oom[p.container(name).Process] = true
+	}
+	if s.Constraint == "none" {
+		p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeEvent, Happened: &evidence.Happened{Reason: "SystemOOM", Type: "Warning", Count: 1,
+			UID: fmt.Sprint("oom-", p.kills), Message: fmt.Sprintf("System OOM encountered, victim process: %s, pid: %d", victim.Comm, victim.PID)}})
+	}
+	p.aftermath(s.Victims)
+}
+
+// count adds a kill to the counters of a cgroup and of those above it.
+func (p *player) count(path string) {
+	p.killed[""]++
+	for ; path != ""; path = path[:strings.LastIndexByte(path, '/')] {
+		p.killed[path]++
+	}
+}
+
+// aftermath ends the containers whose first process was killed, or ends by
+// itself when its child is gone.
+func (p *player) aftermath(victims []string) {
+	done := map[string]bool{}
+	for _, v := range victims {
+		c := p.container(v)
+		if done[c.Process] {
+			continue
+		}
+		done[c.Process] = true
+		q, _ := p.in.Plan.Process(c.Process)
+		code, own := exits(q)
+		switch {
+		case slices.Contains(victims, c.Process):
+			p.over(c, 0, 9)
+		case own:
+			delete(p.pids, v)
+			p.over(c, code, 0)
+		default:
+			delete(p.pids, v)
+		}
+	}
+}
+
+// over ends one life of a container.
+func (p *player) over(c plan.Container, code, signal int) {
+	life := p.lives[c.Process]
+	status := code
+	if signal != 0 {
+		status = 128 + signal
+	}
+	if p.oom[c.Process] {
+		p.say(evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskOOM, Process: c.Process, Text: id(c.Process, life)})
+	}
+	p.say(evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskEnded, Process: c.Process, PID: p.pids[c.Process],
+		Exit: &evidence.ExitStatus{Code: status}, Text: id(c.Process, life)})
+	path := p.real(c.Cgroup, life)
+	p.reading("after", path, p.killed[path], true)
+	end := evidence.ContainerState{State: "terminated", Reason: "Completed", ExitCode: &status, RestartCount: life, ID: "containerd://" + id(c.Process, life)}
+	if status != 0 {
+		end.Reason = "Error"
+	}
+	if p.oom[c.Process] {
+		end.Reason = "OOMKilled"
+	}
+	p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process, Container: &end})
+	for name := range p.pids {
+		if name == c.Process || strings.HasPrefix(name, c.Process+"/") {
+			delete(p.pids, name)
+		}
+	}
+	delete(p.oom, c.Process)
+	want := p.in.Prediction.Kube.Containers[c.Process]
+	last := end
+	switch {
+	case life < want.RestartCount:
+		p.lives[c.Process]++
+		p.start(c, &last)
+	case want.Reason == "CrashLoopBackOff":
+		pod, _, _ := strings.Cut(c.Process, "/")
+		p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process,
+			Container: &evidence.ContainerState{State: "waiting", Reason: want.Reason, RestartCount: life, Last: &last}})
+		p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodEvent, Process: pod, Happened: &evidence.Happened{Reason: "BackOff", Type: "Warning", Count: 1,
+			UID: "backoff-" + pod, Message: "Back-off restarting failed container"}})
+	}
+}
+
+func (p *player) evict(pod string) {
+	p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeCondition, Condition: &evidence.ConditionState{Type: "MemoryPressure", Status: "True"}})
+	p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodEvent, Process: pod, Happened: &evidence.Happened{Reason: "Evicted", Type: "Warning", Count: 1,
+		UID: "evicted-" + pod, Message: "The node was low on resource: memory."}})
+	for _, planned := range p.in.Plan.Pods {
+		if planned.Name != pod {
+			continue
+		}
+		for _, c := range planned.Containers {
+			p.say(evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskEnded, Process: c.Process, PID: p.pids[c.Process],
+				Exit: &evidence.ExitStatus{Code: 137}, Text: id(c.Process, 0)})
+			delete(p.pids, c.Process)
+		}
+		p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodStatus, Process: pod,
+			Pod: &evidence.PodState{Phase: "Failed", Reason: "Evicted", QOSClass: string(planned.Class), UID: uid(pod), Node: p.in.Plan.On.Name}})
+	}
+}
+
+func (p *player) finish() {
+	for _, q := range p.in.Plan.Processes {
+		if pid := p.pids[q.Name]; pid != 0 {
+			p.say(evidence.Event{Source: evidence.Stressor, Kind: evidence.Ready, Process: q.Name, PID: pid})
+		}
+	}
+	for _, pod := range p.in.Plan.Pods {
+		if end := p.in.Prediction.Kube.Pods[pod.Name]; end.Reason == "" {
+			p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodStatus, Process: pod.Name,
+				Pod: &evidence.PodState{Phase: end.Phase, QOSClass: string(pod.Class), UID: uid(pod.Name), Node: p.in.Plan.On.Name}})
+		}
+	}
+	p.vmstat("after", p.killed[""])
+	p.reading("after", kubelet.Root, p.killed[kubelet.Root], false)
+	for _, pod := range p.in.Plan.Pods {
+		path := p.real(kubelet.PodCgroup(pod.Class, pod.Name), 0)
+		p.reading("after", path, p.killed[path], false)
+		for _, c := range pod.Containers {
+			if p.pids[c.Process] != 0 {
+				path := p.real(c.Cgroup, p.lives[c.Process])
+				p.reading("after", path, p.killed[path], false)
+			}
+		}
+	}
+	for _, q := range p.in.Plan.Processes {
+		if pid := p.pids[q.Name]; pid != 0 {
+			p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Alive, Process: q.Name, PID: pid, Status: &evidence.ProcessStatus{State: "S", Threads: 5}})
+		}
+	}
+	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.End, Text: "settled"})
+}

@@ -1,0 +1,48 @@
+package compare
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// Fields are what runs can be put into columns by, beside the labels of their
+// node (node.labels.KEY).
+var Fields = []string{
+	"kernel", "target", "node.name", "node.kernelVersion", "node.kubeletVersion", "node.containerRuntimeVersion", "node.osImage", "node.cgroupDriver",
+}
+
+const labelField = "node.labels."
+
+// KnownField reports whether runs can be put into columns by a field.
+func KnownField(by string) bool {
+	return slices.Contains(Fields, by) || strings.HasPrefix(by, labelField) && len(by) > len(labelField)
+}
+
+// By is the value of a field in a run: the column that it belongs to. A run on no
+// cluster has no node, and a node may lack a label; the error says so.
+func By(in verdict.Input, by string) (string, error) {
+	switch by {
+	case "kernel":
+		return in.Machine.Release, nil
+	case "target":
+		return in.Meta.Target, nil
+	}
+	n := in.Meta.Node
+	if n == nil {
+		return "", fmt.Errorf("%s ran on no cluster: it has no %s", in.Meta.Run, by)
+	}
+	value := map[string]string{
+		"node.name": n.Name, "node.kernelVersion": in.Machine.Release, "node.kubeletVersion": n.KubeletVersion,
+		"node.containerRuntimeVersion": n.Runtime, "node.osImage": n.OSImage, "node.cgroupDriver": n.CgroupDriver,
+	}[by]
+	if key, ok := strings.CutPrefix(by, labelField); ok {
+		value = n.Labels[key]
+	}
+	if value == "" {
+		return "", fmt.Errorf("%s: its node %s has no %s", in.Meta.Run, n.Name, by)
+	}
+	return value, nil
+}

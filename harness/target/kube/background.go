@@ -1,0 +1,160 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/target/vm/cache"
+)
+
+// State is a VM cluster that a process of oomlab's keeps in the background.
+type State struct {
+	PID     int          `json:"pid"`   // of the keeper, whose child QEMU is
+	Start   string       `json:"start"` // when that started, so that a recycled pid is not taken for it
+	Address string       `json:"address"`
+	Until   time.Time    `json:"until"` // when it ends by itself
+	Version string       `json:"version"`
+	Kernel  string       `json:"kernel"`
+	Memory  kernel.Bytes `json:"memory"`
+}
+
+// ErrDown says that no cluster is up.
+var ErrDown = errors.New("no VM cluster is up; oomlab cluster up starts one")
+
+// stateDir holds the state, the kubeconfig and the keeper's log.
+func stateDir() (string, error) {
+	root, err := cache.Root()
+	return filepath.Join(root, "cluster"), err
+}
+
+// StateFile is one of the files of the cluster in the background: state.json,
+// kubeconfig, log.txt.
+func StateFile(name string) (string, error) {
+	dir, err := stateDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, name), cache.Hint(os.MkdirAll(dir, 0o700))
+}
+
+// Up is the state of the cluster in the background; ErrDown when there is none.
+// What a keeper left that was killed is no cluster.
+func Up() (State, error) {
+	var s State
+	file, err := StateFile("state.json")
+	if err != nil {
+		return s, err
+	}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return s, ErrDown
+	}
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", file, err)
+	}
+	if start, err := startTime(s.PID); err != nil || start != s.Start {
+		return s, ErrDown
+	}
+	return s, nil
+}
+
+// startTime is when a process started, in the kernel's words: field 22 of
+// /proc/PID/stat, proc(5).
+func startTime(pid int) (string, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", err
+	}
+	rest := text[bytes.LastIndexByte(text, ')')+1:]
+	fields := strings.Fields(string(rest))
+	const at = 22 - 3
+	if len(fields) <= at {
+		return "", fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+	}
+	return fields[at], nil
+}
+
+// Keep restores a cluster and keeps it until ctx ends, the time is up, or QEMU
+// ends. Its state and its kubeconfig are there as soon as it is ready, and gone
+// when it is over.
+func Keep(ctx context.Context, c *VMCluster, kernelRelease string, lifetime time.Duration) (err error) {
+	r, err := c.Start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	s := State{
+		PID: os.Getpid(), Address: r.Address(), Until: time.Now().Add(lifetime).Truncate(time.Second),
+		Version: c.image.Version, Kernel: kernelRelease, Memory: c.memory,
+	}
+	if s.Start, err = startTime(s.PID); err != nil {
+		return err
+	}
+	config, err := c.Kubeconfig(r.Address())
+	if err != nil {
+		return err
+	}
+	state, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"kubeconfig", config}, {"state.json", state}} {
+		name, err := StateFile(f.name)
+		if err != nil {
+			return err
+		}
+		defer os.Remove(name)
+		if err := os.WriteFile(name+".new", f.data, 0o600); err != nil {
+			return err
+		}
+		if err := os.Rename(name+".new", name); err != nil {
+			return err
+		}
+	}
+	timer := time.NewTimer(lifetime)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-timer.C:
+		return nil
+	case <-r.Done():
+		return errors.New("QEMU ended")
+	}
+}
+
+// downWait is for a keeper to end its QEMU.
+const downWait = 20 * time.Second
+
+// Down ends the cluster in the background, and returns when it is gone.
+func Down(ctx context.Context) (State, error) {
+	s, err := Up()
+	if err != nil {
+		return s, err
+	}
+	if err := syscall.Kill(s.PID, syscall.SIGTERM); err != nil {
+		return s, fmt.Errorf("end the cluster's keeper, pid %d: %w", s.PID, err)
+	}
+	return s, await(ctx, downWait, "the cluster's keeper to end", func(context.Context) error {
+		if start, err := startTime(s.PID); err == nil && start == s.Start {
+			return fmt.Errorf("pid %d still runs", s.PID)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,207 @@
+package kube
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubeletv1 "k8s.io/kubelet/config/v1beta1"
+
+	"github.com/oomlab/oomlab/harness/agent/wire"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
+	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/target/kube/image"
+)
+
+// Files that a node's machine gets with its initramfs, for they differ from
+// boot to boot.
+const (
+	kubeletFile    = "/oomlab/kubelet.json"
+	containerdFile = "/oomlab/containerd.toml"
+	imagesFile     = "/oomlab/images.tar"
+)
+
+// The daemons' oom_score_adj: what their units and the kubelet give them
+// elsewhere.
+const (
+	controlPlaneAdj = -997
+	daemonAdj       = -999
+)
+
+// Limits of the boot of an emulated node, generous: nothing waits for their end.
+const (
+	bootWait   = 30 * time.Minute
+	stepWait   = 15 * time.Minute
+	kubeletLog = "/var/log/kubelet.log"
+)
+
+// bootSteps are what makes a node of a machine: etcd and an API server, and a
+// kubelet on containerd. There is neither a scheduler nor a controller: whoever
+// creates a pod says where it runs.
+func bootSteps(n scenario.Node, images image.Images) wire.Boot {
+	b := wire.Boot{Hostname: image.NodeName, Address: image.NodeAddress, Gateway: image.Gateway, Swap: int64(n.Swap)}
+	within := stepWait.Milliseconds()
+	add := func(s wire.BootStep) {
+		s.WithinMS = within
+		b.Steps = append(b.Steps, s)
+	}
+	api := fmt.Sprintf("https://127.0.0.1:%d", image.APIPort)
+	ask := func(name, method, path, body string, status int, text string) {
+		add(wire.BootStep{Name: name, Request: &wire.BootRequest{
+			Method: method, URL: api + path, Body: body, Status: status, Text: text,
+			CA: image.PKIFile("ca.crt"), Cert: image.PKIFile("admin.crt"), Key: image.PKIFile("admin.key"),
+		}})
+	}
+	add(wire.BootStep{Name: "etcd", Adj: controlPlaneAdj, Daemon: []string{
+		"/usr/bin/etcd", "--data-dir=/var/lib/etcd", "--unsafe-no-fsync", "--log-level=warn",
+		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
+		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380", "--initial-cluster=default=http://127.0.0.1:2380",
+	}})
+	add(wire.BootStep{Name: "containerd", Adj: daemonAdj, Daemon: []string{"/usr/bin/containerd", "--config", containerdFile}})
+	add(wire.BootStep{Name: "kube-apiserver", Adj: controlPlaneAdj, Daemon: []string{
+		"/usr/bin/kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", fmt.Sprintf("--secure-port=%d", image.APIPort),
+		"--bind-address=0.0.0.0", "--advertise-address=" + image.NodeIP, "--endpoint-reconciler-type=none",
+		"--tls-cert-file=" + image.PKIFile("apiserver.crt"), "--tls-private-key-file=" + image.PKIFile("apiserver.key"),
+		"--client-ca-file=" + image.PKIFile("ca.crt"),
+		"--kubelet-client-certificate=" + image.PKIFile("admin.crt"), "--kubelet-client-key=" + image.PKIFile("admin.key"),
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + image.PKIFile("sa.pub"),
+		"--service-account-signing-key-file=" + image.PKIFile("sa.key"),
+		"--authorization-mode=Node,RBAC", "--allow-privileged=true",
+		// Whose tokens and taints nobody is there to hand out or to take away.
+		"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,DefaultTolerationSeconds",
+		"--enable-priority-and-fairness=false", "--service-cluster-ip-range=10.96.0.0/24", "--v=0",
+	}})
+	add(wire.BootStep{Name: "containerd-socket", Socket: "/run/containerd/containerd.sock"})
+	add(wire.BootStep{Name: "images", Run: []string{
+		"/usr/bin/ctr", "--address", "/run/containerd/containerd.sock", "--namespace", "k8s.io", "images", "import", imagesFile,
+	}})
+	ask("apiserver-ready", "GET", "/readyz", "", 200, "")
+	ask("namespace-default", "GET", "/api/v1/namespaces/default", "", 200, "")
+	ask("namespace", "POST", "/api/v1/namespaces", namespaceJSON(image.Namespace), 201, "")
+	add(wire.BootStep{Name: "kubelet", Adj: daemonAdj, Daemon: []string{
+		"/usr/bin/kubelet", "--config", kubeletFile, "--kubeconfig", "/etc/kubernetes/kubelet.kc",
+		"--hostname-override", image.NodeName, "--node-ip", image.NodeIP,
+		"--node-labels", unscheduled + "=true", "--v=2",
+	}})
+	ask("node-ready", "GET", "/api/v1/nodes/"+image.NodeName, "", 200, `"type":"Ready","status":"True"`)
+	return b
+}
+
+// namespaceJSON is the namespace of oomlab's pods. What is in it may harm the
+// node, which is what it is for.
+func namespaceJSON(name string) string {
+	ns := namespaceObject(name)
+	ns.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}
+	data, err := json.Marshal(ns)
+	if err != nil {
+		panic("a namespace is always JSON: " + err.Error())
+	}
+	return string(data)
+}
+
+// kubeletConfig are the settings of the node's kubelet. What the scenario leaves
+// out is as the kubelet has it, but for eviction: a scenario that wants it says
+// so.
+func kubeletConfig(n scenario.Node) ([]byte, error) {
+	no, yes := false, true
+	zero := metav1.Duration{}
+	c := kubeletv1.KubeletConfiguration{
+		TypeMeta:                 metav1.TypeMeta{APIVersion: kubeletv1.SchemeGroupVersion.String(), Kind: "KubeletConfiguration"},
+		ContainerRuntimeEndpoint: "unix:///run/containerd/containerd.sock",
+		CgroupDriver:             "cgroupfs",
+		Authentication: kubeletv1.KubeletAuthentication{
+			X509:      kubeletv1.KubeletX509Authentication{ClientCAFile: image.PKIFile("ca.crt")},
+			Webhook:   kubeletv1.KubeletWebhookAuthentication{Enabled: &no},
+			Anonymous: kubeletv1.KubeletAnonymousAuthentication{Enabled: &no},
+		},
+		Authorization:          kubeletv1.KubeletAuthorization{Mode: kubeletv1.KubeletAuthorizationModeAlwaysAllow},
+		FailSwapOn:             &no,
+		EnforceNodeAllocatable: []string{"pods"},
+		EvictionHard:           map[string]string{kubelet.MemoryAvailable: "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%", "imagefs.inodesFree": "0%"},
+		MakeIPTablesUtilChains: &no,
+		ResolverConfig:         new(string),
+		// The disk is sparse and says nothing about the host's.
+		LocalStorageCapacityIsolation: &no,
+		SingleProcessOOMKill:          n.SingleProcessOOMKill,
+		// A status change is of interest as soon as it is there.
+		NodeStatusUpdateFrequency: metav1.Duration{Duration: 5 * time.Second},
+		ImageMaximumGCAge:         zero,
+		ImageGCHighThresholdPercent: func() *int32 {
+			never := int32(100)
+			return &never
+		}(),
+		SerializeImagePulls: &yes,
+	}
+	for signal, t := range n.EvictionHard {
+		c.EvictionHard[signal] = t.Text
+	}
+	c.SystemReserved, c.KubeReserved = reserved(n.SystemReserved), reserved(n.KubeReserved)
+	if len(n.EnforceNodeAllocatable) > 0 {
+		c.EnforceNodeAllocatable = n.EnforceNodeAllocatable
+	}
+	if n.SwapBehavior != "" {
+		c.MemorySwap.SwapBehavior = n.SwapBehavior
+	}
+	return json.MarshalIndent(c, "", " ")
+}
+
+func reserved(r scenario.Resources) map[string]string {
+	if r.Memory == 0 {
+		return nil
+	}
+	return map[string]string{"memory": r.Memory.String()}
+}
+
+// containerdConfig is containerd's, version 3 of its format as containerd 2 has it.
+func containerdConfig(images image.Images) []byte {
+	return fmt.Appendf(nil, `version = 3
+disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.erofs", "io.containerd.snapshotter.v1.native", "io.containerd.snapshotter.v1.zfs", "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing", "io.containerd.nri.v1.nri"]
+
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "overlayfs"
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = %q
+
+[plugins."io.containerd.cri.v1.runtime"]
+  disable_apparmor = true
+  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+      SystemdCgroup = false
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["/opt/cni/bin"]
+    conf_dir = "/etc/cni/net.d"
+`, images.Pause)
+}
+
+// sameNode says which settings of a node a VM cluster cannot give it.
+func unsettable(n scenario.Node) string {
+	if n.CgroupDriver != "" && n.CgroupDriver != "cgroupfs" {
+		return "cgroup driver " + n.CgroupDriver + ": a node of a VM cluster runs without systemd"
+	}
+	for _, signal := range slices.Sorted(maps.Keys(n.EvictionHard)) {
+		if signal != kubelet.MemoryAvailable {
+			return "eviction signal " + signal
+		}
+	}
+	return ""
+}
+
+// memoryOf is how much memory a VM cluster's node gets for a scenario.
+func memoryOf(needs kernel.Bytes) kernel.Bytes {
+	if needs == 0 {
+		return defaultMemory
+	}
+	const step = 256 * kernel.MiB
+	return max(leastMemory, (needs+step-1)/step*step)
+}
+
+// A node with less than that thrashes before it is ready.
+const (
+	defaultMemory = 4 * kernel.GiB
+	leastMemory   = 2 * kernel.GiB
+)

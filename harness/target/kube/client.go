@@ -1,0 +1,82 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
+
+	"github.com/oomlab/oomlab/harness/target/kube/image"
+)
+
+// RunLabel is on everything that oomlab creates in a cluster; its value names
+// the run. OwnLabel says that it is oomlab's, whatever the run.
+const (
+	RunLabel = "oomlab.dev/run"
+	OwnLabel = "app.kubernetes.io/managed-by"
+	Own      = "oomlab"
+)
+
+// requestTimeout bounds one request: an API server on a node that thrashes may
+// be silent for long.
+const requestTimeout = 15 * time.Second
+
+// pollEvery is how often something is asked for that is awaited.
+const pollEvery = 250 * time.Millisecond
+
+func namespaceObject(name string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
+		OwnLabel:                             Own,
+		"pod-security.kubernetes.io/enforce": "privileged", "pod-security.kubernetes.io/warn": "baseline",
+	}}}
+}
+
+// awaitReady waits until a cluster's API answers and the node of a VM cluster is
+// Ready.
+func awaitReady(ctx context.Context, config *rest.Config, within time.Duration) error {
+	config = rest.CopyConfig(config)
+	config.Timeout = requestTimeout
+	// The API is asked what it can do before the first request; that is no
+	// sooner than it answers at all.
+	return await(ctx, within, "the API to answer and the node to be Ready", func(ctx context.Context) error {
+		r, err := resources.New(config)
+		if err != nil {
+			return err
+		}
+		var node corev1.Node
+		if err := r.Get(ctx, image.NodeName, "", &node); err != nil {
+			return err
+		}
+		for _, c := range node.Status.Conditions {
+			if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+				return nil
+			}
+		}
+		return errors.New("the node is not Ready")
+	})
+}
+
+// await tries until it works. When it is too late, the error says what was
+// awaited and what the last attempt said.
+func await(ctx context.Context, within time.Duration, what string, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: not within %s: %w", what, within, err)
+		}
+	}
+}

@@ -1,0 +1,421 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/oomlab/oomlab/harness/agent/wire"
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/plan"
+)
+
+// paperAPI is an API server that knows a node, namespaces and pods, and refuses
+// what a test has it refuse.
+type paperAPI struct {
+	mu         sync.Mutex
+	namespaces map[string]corev1.Namespace
+	pods       map[string]corev1.Pod
+	// refuse is asked first: a status other than 0 is the answer.
+	refuse func(method, path string) (status int, reason metav1.StatusReason, message string)
+	// admit changes what a pod looks like once it is created.
+	admit func(*corev1.Pod)
+	node  corev1.Node
+	// events are told of in their own namespaces; those about nodes are in default.
+	events []corev1.Event
+}
+
+func newPaperAPI(t *testing.T) (*paperAPI, Where) {
+	a := &paperAPI{namespaces: map[string]corev1.Namespace{}, pods: map[string]corev1.Pod{}, admit: func(*corev1.Pod) {}}
+	a.refuse = func(string, string) (int, metav1.StatusReason, string) { return 0, "", "" }
+	a.node.Name = "worker-1"
+	a.node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	server := httptest.NewServer(a)
+	t.Cleanup(server.Close)
+	return a, Where{Kubeconfig: kubeconfig(t, server.URL)}
+}
+
+func kubeconfig(t *testing.T, url string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "c", "clusters": [{"name": "c", "cluster": {"server": %q}}],
+"users": [{"name": "u", "user": {}}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}`, url)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func (a *paperAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	say := func(status int, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		json.NewEncoder(w).Encode(v)
+	}
+	fail := func(status int, reason metav1.StatusReason, message string) {
+		say(status, metav1.Status{
+			TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure,
+			Code: int32(status), Reason: reason, Message: message,
+		})
+	}
+	if status, reason, message := a.refuse(r.Method, r.URL.Path); status != 0 {
+		fail(status, reason, message)
+		return
+	}
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	switch {
+	case r.URL.Path == "/api":
+		say(200, metav1.APIVersions{TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"}})
+	case r.URL.Path == "/apis":
+		say(200, metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}})
+	case r.URL.Path == "/api/v1":
+		all := metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: "v1"}
+		for _, k := range []struct {
+			name, kind string
+			namespaced bool
+		}{{"nodes", "Node", false}, {"namespaces", "Namespace", false}, {"pods", "Pod", true}, {"events", "Event", true}} {
+			all.APIResources = append(all.APIResources, metav1.APIResource{Name: k.name, Kind: k.kind, Namespaced: k.namespaced, Verbs: metav1.Verbs{"get", "list", "create", "delete"}})
+		}
+		say(200, all)
+	case r.URL.Path == "/api/v1/nodes":
+		say(200, corev1.NodeList{TypeMeta: metav1.TypeMeta{Kind: "NodeList", APIVersion: "v1"}, Items: []corev1.Node{a.node}})
+	case r.URL.Path == "/api/v1/nodes/"+a.node.Name:
+		n := a.node
+		n.TypeMeta = metav1.TypeMeta{Kind: "Node", APIVersion: "v1"}
+		say(200, n)
+	case strings.HasSuffix(r.URL.Path, "/events"):
+		list := corev1.EventList{TypeMeta: metav1.TypeMeta{Kind: "EventList", APIVersion: "v1"}}
+		for _, e := range a.events {
+			if "/api/v1/namespaces/"+e.Namespace+"/events" == r.URL.Path {
+				list.Items = append(list.Items, e)
+			}
+		}
+		say(200, list)
+	case r.URL.Path == "/api/v1/namespaces" && r.Method == "POST":
+		var ns corev1.Namespace
+		read(r, &ns)
+		a.namespaces[ns.Name] = ns
+		say(201, ns)
+	case len(parts) == 4 && parts[2] == "namespaces":
+		ns, ok := a.namespaces[parts[3]]
+		if !ok {
+			fail(404, metav1.StatusReasonNotFound, "namespaces \""+parts[3]+"\" not found")
+			return
+		}
+		if r.Method == "DELETE" {
+			delete(a.namespaces, parts[3])
+		}
+		say(200, ns)
+	case len(parts) == 5 && parts[4] == "pods" && r.Method == "POST":
+		var p corev1.Pod
+		read(r, &p)
+		p.TypeMeta = metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"}
+		a.admit(&p)
+		a.pods[p.Name] = p
+		say(201, p)
+	case len(parts) == 5 && parts[4] == "pods":
+		selector, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+		if err != nil {
+			fail(400, metav1.StatusReasonBadRequest, err.Error())
+			return
+		}
+		list := corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}}
+		for _, p := range a.pods {
+			if selector.Matches(labels.Set(p.Labels)) {
+				list.Items = append(list.Items, p)
+			}
+		}
+		say(200, list)
+	case len(parts) == 6 && parts[4] == "pods":
+		p, ok := a.pods[parts[5]]
+		if !ok {
+			fail(404, metav1.StatusReasonNotFound, "pods \""+parts[5]+"\" not found")
+			return
+		}
+		if r.Method == "DELETE" {
+			delete(a.pods, parts[5])
+		}
+		say(200, p)
+	default:
+		fail(404, metav1.StatusReasonNotFound, "the paper API has no "+r.URL.Path)
+	}
+}
+
+// read decodes what a client sends, which may be protobuf.
+func read(r *http.Request, into runtime.Object) {
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		_, _, err = scheme.Codecs.UniversalDeserializer().Decode(body, nil, into)
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// left is what is in the cluster.
+func (a *paperAPI) left() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []string
+	for name := range a.pods {
+		out = append(out, "pod "+name)
+	}
+	for name := range a.namespaces {
+		out = append(out, "namespace "+name)
+	}
+	return out
+}
+
+// TestConnectSaysWhatIsWrong: whatever a cluster refuses, the error says so, and
+// nothing is left in it.
+func TestConnectSaysWhatIsWrong(t *testing.T) {
+	forbid := func(method, what string) func(*paperAPI) {
+		return func(a *paperAPI) {
+			a.refuse = func(m, path string) (int, metav1.StatusReason, string) {
+				if m == method && strings.HasSuffix(path, what) {
+					return 403, metav1.StatusReasonForbidden, "User \"u\" cannot " + strings.ToLower(m) + " " + what
+				}
+				return 0, "", ""
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		spoil func(*paperAPI)
+		node  string
+		want  string
+	}{
+		"nodes are forbidden":   {spoil: forbid("GET", "/nodes"), want: `cannot get /nodes`},
+		"pods are forbidden":    {spoil: forbid("POST", "/pods"), want: `the agent's pod: User "u" cannot post /pods`},
+		"no such node":          {node: "worker-2", want: "there is no node worker-2; there are worker-1"},
+		"the node is not Ready": {spoil: func(a *paperAPI) { a.node.Status.Conditions = nil }, want: "no node is Ready and open to pods; there are worker-1"},
+		"a quota": {spoil: func(a *paperAPI) {
+			a.refuse = func(m, path string) (int, metav1.StatusReason, string) {
+				if m == "POST" && strings.HasSuffix(path, "/pods") {
+					return 403, metav1.StatusReasonForbidden, "exceeded quota: compute, requested: pods=1, used: pods=0, limited: pods=0"
+				}
+				return 0, "", ""
+			}
+		}, want: "exceeded quota: compute"},
+		"the image is not there": {spoil: func(a *paperAPI) {
+			a.admit = func(p *corev1.Pod) {
+				p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+					Image: p.Spec.Containers[0].Image,
+					State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}},
+				}}
+			}
+		}, want: "ErrImagePull: oomlab.dev/agent:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, w := newPaperAPI(t)
+			if test.spoil != nil {
+				test.spoil(a)
+			}
+			w.Node = test.node
+			target, err := Connect(t.Context(), w, []byte("agent"), []byte("stressor"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			_, err = target.Hello(ctx)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+			if left := a.left(); len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
+	}
+}
+
+func TestNoCluster(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	for _, test := range []struct {
+		where Where
+		want  string
+	}{
+		{Where{Kubeconfig: "/no/such/file"}, "kubeconfig /no/such/file: stat /no/such/file: no such file or directory"},
+		{Where{Context: "prod"}, `context prod: context "prod" does not exist`},
+	} {
+		if _, err := Connect(t.Context(), test.where, nil, nil); err == nil || err.Error() != test.want {
+			t.Errorf("error %v, want %s", err, test.want)
+		}
+	}
+	// A kubeconfig whose cluster does not answer.
+	target, err := Connect(t.Context(), Where{Kubeconfig: kubeconfig(t, "http://127.0.0.1:1")}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := target.Hello(ctx); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("error %v, want a refused connection", err)
+	}
+}
+
+// paperLine is a node's agent that says what it is told to.
+type paperLine struct {
+	events chan evidence.Event
+	enough chan struct{}
+	broken chan error // what Ask returns before it is told that it is enough
+}
+
+func newPaperLine() *paperLine {
+	return &paperLine{events: make(chan evidence.Event, 16), enough: make(chan struct{}), broken: make(chan error, 1)}
+}
+
+func (l *paperLine) Ask(ctx context.Context, _ wire.Request, sink func(evidence.Event)) error {
+	sink(evidence.Event{AtNS: 1e9, Source: evidence.Agent, Kind: evidence.Begin})
+	for {
+		select {
+		case e := <-l.events:
+			sink(e)
+		case <-l.enough:
+			sink(evidence.Event{AtNS: 9e9, Source: evidence.Agent, Kind: evidence.End, Text: "settled"})
+			return nil
+		case err := <-l.broken:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *paperLine) Enough(int) error {
+	close(l.enough)
+	return nil
+}
+
+// onPaper is a target on a paper API, with an agent of paper.
+func onPaper(t *testing.T, a *paperAPI, w Where) (*Target, *paperLine) {
+	t.Helper()
+	config, err := w.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newPaperLine()
+	s := &site{config: config, node: "worker-1", line: l, at: placing{namespace: "oomlab", node: "worker-1"}}
+	s.close = func(ctx context.Context) error { return s.clear(ctx, false) }
+	return &Target{site: s, end: func() error { return nil }, files: func() map[string]string { return nil }}, l
+}
+
+func smallPlan(within time.Duration) plan.Plan {
+	return plan.Plan{
+		Base: "oomlab-0001", WithinMS: within.Milliseconds(), DeadlineMS: (2 * within).Milliseconds(),
+		Pods: []plan.Pod{{
+			Name: "web", RestartPolicy: "Never", Containers: []plan.Container{{Name: "main", Process: "web/main", Image: "app"}},
+			Spec: kubeletPod("main"),
+		}},
+		Processes: []plan.Process{{Name: "web/main"}},
+	}
+}
+
+// TestANodeThatIsGone: when the agent's line breaks in the middle, the run says
+// so, and its pods are deleted.
+func TestANodeThatIsGone(t *testing.T) {
+	a, w := newPaperAPI(t)
+	target, l := onPaper(t, a, w)
+	a.admit = func(*corev1.Pod) { l.broken <- errors.New("the connection to the node's agent ended: EOF") }
+	err := target.Do(t.Context(), wire.Request{Plan: smallPlan(20 * time.Second)}, func(evidence.Event) {})
+	if err == nil || !strings.Contains(err.Error(), "the connection to the node's agent ended") {
+		t.Errorf("error %v", err)
+	}
+	if left := a.left(); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// TestAnAPIThatIsSilent: silence is evidence, and no error; the run goes on.
+func TestAnAPIThatIsSilent(t *testing.T) {
+	a, w := newPaperAPI(t)
+	target, _ := onPaper(t, a, w)
+	silent := 3
+	old := corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "default", UID: "1"}, Reason: "Starting", InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: "worker-1"}}
+	a.events = []corev1.Event{old}
+	a.admit = func(p *corev1.Pod) {
+		oom := old
+		oom.UID, oom.Reason = "2", "SystemOOM"
+		about := corev1.ObjectReference{Kind: "Pod", Name: p.Name, Namespace: "oomlab", FieldPath: "spec.containers{main}"}
+		a.events = append(a.events, oom, corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "oomlab", UID: "3"}, Reason: "Evicted", InvolvedObject: about})
+		p.Status.Phase = corev1.PodFailed
+		p.Status.Reason = "Evicted"
+		a.refuse = func(m, path string) (int, metav1.StatusReason, string) {
+			if m == "GET" && strings.HasSuffix(path, "/pods") && silent > 0 {
+				silent--
+				return 503, metav1.StatusReasonServiceUnavailable, "etcd does not answer"
+			}
+			return 0, "", ""
+		}
+	}
+	var events []evidence.Event
+	err := target.Do(t.Context(), wire.Request{Plan: smallPlan(20 * time.Second)}, func(e evidence.Event) { events = append(events, e) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(k evidence.Kind) int {
+		return slices.IndexFunc(events, func(e evidence.Event) bool { return e.Kind == k })
+	}
+	u, s, end := at(evidence.Unreachable), at(evidence.PodStatus), at(evidence.End)
+	if u < 0 || events[u].N == 0 || !strings.Contains(events[u].Text, "etcd does not answer") {
+		t.Errorf("of the silence is said %+v", events)
+	}
+	if s < 0 || events[s].Pod.Reason != "Evicted" || events[s].AtNS < 1e9 {
+		t.Errorf("of the pod is said %+v", events)
+	}
+	var happened []string
+	for _, e := range events {
+		if e.Happened != nil {
+			happened = append(happened, fmt.Sprintf("%s %s of %q, %s", e.Kind, e.Happened.Reason, e.Process, e.Happened.Container))
+		}
+	}
+	slices.Sort(happened)
+	if want := []string{`node_event SystemOOM of "", `, `pod_event Evicted of "web", main`}; !slices.Equal(happened, want) {
+		t.Errorf("happened: %q, want %q; what was there before the run is not told of", happened, want)
+	}
+	if end != len(events)-1 || events[end].Text != "settled" {
+		t.Errorf("the end is event %d of %d: %+v", end, len(events), events)
+	}
+	if left := a.left(); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// TestAPodThatIsRefused: what the API refuses for good ends the run at once.
+func TestAPodThatIsRefused(t *testing.T) {
+	a, w := newPaperAPI(t)
+	target, _ := onPaper(t, a, w)
+	a.refuse = func(m, path string) (int, metav1.StatusReason, string) {
+		if m == "POST" {
+			return 403, metav1.StatusReasonForbidden, "exceeded quota: compute"
+		}
+		return 0, "", ""
+	}
+	begin := time.Now()
+	err := target.Do(t.Context(), wire.Request{Plan: smallPlan(20 * time.Second)}, func(evidence.Event) {})
+	if err == nil || !strings.Contains(err.Error(), "exceeded quota: compute") {
+		t.Errorf("error %v", err)
+	}
+	if took := time.Since(begin); took > createWait/2 {
+		t.Errorf("it took %s to hear what was said at once", took)
+	}
+}

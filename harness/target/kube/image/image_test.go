@@ -1,0 +1,196 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// TestImages reads the archive as a container runtime does.
+func TestImages(t *testing.T) {
+	agent, stressor := []byte("the agent"), []byte("the stressor")
+	var archive, again bytes.Buffer
+	if err := errors.Join(WriteImages(&archive, agent, stressor), WriteImages(&again, agent, stressor)); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(archive.Bytes(), again.Bytes()) {
+		t.Error("the same binaries give different bytes, and with them different snapshots")
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil }
+	images := NameImages(agent, stressor)
+	for ref, want := range map[string]struct {
+		entrypoint string
+		files      map[string]string
+	}{
+		images.Pause:    {"/oomlab-stressor hold", map[string]string{"tmp/": "", "oomlab-stressor": "the stressor"}},
+		images.Stressor: {"/oomlab-stressor", map[string]string{"tmp/": "", "oomlab-stressor": "the stressor"}},
+		images.Agent:    {"/oomlab-agent", map[string]string{"tmp/": "", "oomlab-agent": "the agent", "oomlab-stressor": "the stressor"}},
+	} {
+		tag, err := name.NewTag(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := tarball.Image(open, &tag)
+		if err != nil {
+			t.Fatalf("%s: %v", ref, err)
+		}
+		config, err := img.ConfigFile()
+		if err != nil || strings.Join(config.Config.Entrypoint, " ") != want.entrypoint || config.OS != "linux" {
+			t.Errorf("%s: %v, starts %q on %s", ref, err, config.Config.Entrypoint, config.OS)
+		}
+		layers, err := img.Layers()
+		if err != nil || len(layers) != 1 {
+			t.Fatalf("%s: %d layers, %v", ref, len(layers), err)
+		}
+		content, err := layers[0].Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for r := tar.NewReader(content); ; {
+			h, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[h.Name] = string(data)
+		}
+		if len(got) != len(want.files) {
+			t.Errorf("%s has %v, want %v", ref, got, want.files)
+		}
+		for file, data := range want.files {
+			if got[file] != data {
+				t.Errorf("%s: %s is %q, want %q", ref, file, got[file], data)
+			}
+		}
+	}
+	if other := NameImages(agent, []byte("another")); other.Stressor == images.Stressor || other.Agent == images.Agent {
+		t.Error("another stressor is called the same")
+	}
+}
+
+// TestPKI lets a client and a server of the cluster meet.
+func TestPKI(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pki")
+	if err := makePKI(dir, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, caCert))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		t.Fatal("the authority's certificate cannot be read")
+	}
+	pair := func(cert, key string) tls.Certificate {
+		p, err := tls.LoadX509KeyPair(filepath.Join(dir, cert), filepath.Join(dir, key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{pair(serverCert, serverKey)}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	who := make(chan string, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			who <- err.Error()
+			return
+		}
+		defer c.Close()
+		if err := c.(*tls.Conn).Handshake(); err != nil {
+			who <- err.Error()
+			return
+		}
+		s := c.(*tls.Conn).ConnectionState().PeerCertificates[0].Subject
+		who <- s.CommonName + " of " + strings.Join(s.Organization, ",")
+	}()
+	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair(kubeletCert, kubeletKey)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got, want := <-who, "system:node:"+NodeName+" of system:nodes"; got != want {
+		t.Errorf("the API server sees %q, want %q", got, want)
+	}
+	if st, err := os.Stat(filepath.Join(dir, adminKey)); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the administrator's key: %v, %v", st.Mode(), err)
+	}
+}
+
+func TestPlace(t *testing.T) {
+	root := t.TempDir()
+	for _, h := range []*tar.Header{
+		{Name: "./bin/a", Typeflag: tar.TypeReg, Mode: 0o755, Size: 1},
+		{Name: "./usr/bin/b", Typeflag: tar.TypeSymlink, Linkname: "a"},
+		{Name: "./usr/share/doc/a", Typeflag: tar.TypeReg, Mode: 0o644, Size: 1},
+		{Name: "../../etc/c", Typeflag: tar.TypeReg, Mode: 0o644, Size: 1},
+	} {
+		if err := place(root, h, strings.NewReader("x")); err != nil {
+			t.Errorf("%s: %v", h.Name, err)
+		}
+	}
+	var got []string
+	filepath.WalkDir(root, func(name string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			got = append(got, strings.TrimPrefix(name, root))
+		}
+		return err
+	})
+	if want := "/etc/c /usr/bin/a /usr/bin/b"; strings.Join(got, " ") != want {
+		t.Errorf("placed %q, want %s", got, want)
+	}
+	if err := place(root, &tar.Header{Name: "dev/sda", Typeflag: tar.TypeBlock}, nil); err == nil || !strings.Contains(err.Error(), "has no use for") {
+		t.Errorf("a device: %v", err)
+	}
+}
+
+func TestCheckLibraries(t *testing.T) {
+	root := t.TempDir()
+	sh, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Skip("needs a shell that is linked dynamically")
+	}
+	if err := os.WriteFile(filepath.Join(root, "sh"), sh, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkLibraries(root); err == nil || !strings.Contains(err.Error(), "/sh needs libc.so.6, which none of the packages has") {
+		t.Errorf("got %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "libc.so.6"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkLibraries(root); err != nil {
+		t.Errorf("with the library: %v", err)
+	}
+}
+
+func TestOpenSaysWhatToDo(t *testing.T) {
+	if _, err := Open(t.TempDir()); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "make node-image") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,193 @@
+package verdict_test
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"github.com/oomlab/oomlab/harness/clustertest"
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/verdict"
+	"github.com/oomlab/oomlab/scenarios"
+)
+
+// played are the library's scenarios for a cluster, played as predicted.
+func played(t *testing.T) map[string]verdict.Input {
+	t.Helper()
+	all, err := scenarios.Match("kube/...")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]verdict.Input{}
+	for _, s := range all {
+		in, err := clustertest.Run(s, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", s.Name, err)
+		}
+		out[s.Name] = in
+	}
+	return out
+}
+
+// TestEveryUntruthOfAClusterHasAName: what is said and was not so is told apart.
+func TestEveryUntruthOfAClusterHasAName(t *testing.T) {
+	all := played(t)
+	status := func(change func(s *evidence.ContainerState)) func(*evidence.Event) {
+		return func(e *evidence.Event) {
+			for _, s := range []*evidence.ContainerState{e.Container, lastOf(e.Container)} {
+				if s != nil && s.ExitCode != nil {
+					change(s)
+				}
+			}
+		}
+	}
+	reason := func(r string) func(*evidence.Event) {
+		return status(func(s *evidence.ContainerState) { s.Reason = r })
+	}
+	code := func(n int) func(*evidence.Event) {
+		return func(e *evidence.Event) {
+			if e.Kind == evidence.TaskEnded {
+				e.Exit.Code = n
+			}
+			status(func(s *evidence.ContainerState) { s.ExitCode = &n })(e)
+		}
+	}
+	drop := func(k evidence.Kind) func(*evidence.Event) {
+		return func(e *evidence.Event) {
+			if e.Kind == k {
+				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Sampler, Kind: evidence.Sample}
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name, scenario string
+		change         func(*evidence.Event)
+		want           string
+	}{
+		{"a first process was killed, and the reason is Error", "leak-until-the-limit", reason("Error"), "oom-kill-but-error"},
+		{"a child was killed, and the reason is Completed", "exit-0-but-oomkilled", reason("Completed"), "oom-kill-unseen"},
+		{"OOMKilled, and nobody was", "sidecar-is-as-safe-as-what-it-serves", func(e *evidence.Event) {
+			if e.Process == "web/setup" {
+				reason("OOMKilled")(e)
+			}
+		}, "oomkilled-without-kill"},
+		{"the worker's kill of the life before", "stress-worker-dies-alone", laterLifeWithoutKill(), "oomkilled-from-earlier-kill"},
+		{"its first process died of another's SIGKILL", "exit-0-but-oomkilled", code(137), "oomkilled-from-earlier-kill"},
+		{"it exited with a code of its own", "exit-0-but-oomkilled", code(3), "oomkilled-but-own-exit"},
+		{"it exited with 143", "exit-0-but-oomkilled", code(143), "oomkilled-but-143"},
+		{"it exited with 0", "exit-143-but-oomkilled", code(0), "oomkilled-but-exit-0"},
+		{"the node ran out without an event", "bigmem-2000m-does-not", drop(evidence.NodeEvent), "node-oom-without-event"},
+		{"the API has another exit code", "leak-until-the-limit", status(func(s *evidence.ContainerState) { n := 1; s.ExitCode = &n }), "exit-differs"},
+		{"the API never said that it ended", "leak-until-the-limit", func(e *evidence.Event) {
+			if e.Container != nil && e.Container.State == "terminated" {
+				drop(e.Kind)(e)
+			}
+		}, "status-missing"},
+		{"the API says nothing at all", "leak-until-the-limit", drop(evidence.ContainerStatus), "no-witness"},
+		{"a restart that nobody saw", "bigmem-1000m-fits", func(e *evidence.Event) {
+			if e.Container != nil {
+				e.Container.RestartCount = 1
+			}
+		}, "restarts-differ"},
+		{"an OOM event of the runtime's for nothing", "bigmem-1000m-fits", func(e *evidence.Event) {
+			if e.Kind == evidence.Ready {
+				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Runtime, Kind: evidence.TaskOOM, Process: e.Process, Text: "id-bigmem-main-0"}
+			}
+		}, "runtime-without-kill"},
+		{"SystemOOM for a pod's limit", "leak-until-the-limit", func(e *evidence.Event) {
+			if e.Kind == evidence.NodeCondition {
+				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.API, Kind: evidence.NodeEvent, Happened: &evidence.Happened{
+					Reason: "SystemOOM", Message: "System OOM encountered, victim process: leaky/main, pid: 1010"}}
+			}
+		}, "event-without-kill"},
+		{"a counter that nobody was killed for", "bigmem-1000m-fits", func(e *evidence.Event) {
+			if e.Counter != nil && e.Counter.When == "after" && e.Counter.Cgroup == "/kubepods" {
+				e.Counter.Values["oom_kill"] = 1
+			}
+		}, "counter-without-kill"},
+		{"a container that died of SIGKILL without a record", "sidecar-is-as-safe-as-what-it-serves", func(e *evidence.Event) {
+			if e.Process == "web/setup" {
+				code(137)(e)
+			}
+		}, "kill-without-record"},
+		{"a member of a group that lives", "stress-worker-takes-its-container-along", func(e *evidence.Event) {
+			if e.PID == 1031 && e.Kind == evidence.Spawned { // the worker's last life
+				e.PID = 4000
+			}
+			if e.Kind == evidence.NodeCondition {
+				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Agent, Kind: evidence.Spawned, Process: "demo/stress/worker", PID: 4001}
+			}
+			if e.Kind == evidence.PodStatus && e.Pod.Phase == "Running" {
+				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Agent, Kind: evidence.Alive, Process: "demo/stress/worker", PID: 4001}
+			}
+		}, "group-partly-killed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in, ok := all["kube/"+tt.scenario]
+			if !ok {
+				t.Fatalf("no scenario %s", tt.scenario)
+			}
+			data, err := json.Marshal(in.Events)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.Events = nil
+			if err := json.Unmarshal(data, &in.Events); err != nil {
+				t.Fatal(err)
+			}
+			for i := range in.Events {
+				tt.change(&in.Events[i])
+			}
+			r := verdict.Judge(in)
+			named := slices.ContainsFunc(r.Disagreements, func(d verdict.Disagreement) bool { return string(d.Name) == tt.want })
+			if r.Verdict != verdict.Broken || !named {
+				t.Errorf("%s, %v; want broken with %s", r.Verdict, r.Disagreements, tt.want)
+			}
+		})
+	}
+}
+
+func lastOf(s *evidence.ContainerState) *evidence.ContainerState {
+	if s == nil {
+		return nil
+	}
+	return s.Last
+}
+
+// laterLifeWithoutKill makes a container end a second time with nobody killed in
+// that life: what is told of the second kill is forgotten.
+func laterLifeWithoutKill() func(*evidence.Event) {
+	kills := map[evidence.Kind]int{}
+	second := func(e *evidence.Event) bool {
+		switch {
+		case e.OOM != nil:
+			return e.OOM.Decision == 2 || e.Kind == evidence.TaskExit && e.OOM.Task.PID > 1025
+		case e.Log != nil:
+			kills[e.Kind]++
+			return kills[e.Kind] > 3 // a report is three lines here
+		}
+		return false
+	}
+	return func(e *evidence.Event) {
+		if second(e) {
+			*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Sampler, Kind: evidence.Sample}
+		}
+	}
+}
+
+func TestAClusterThatDoesAsPredictedPasses(t *testing.T) {
+	for name, in := range played(t) {
+		r := verdict.Judge(in)
+		if r.Verdict != verdict.Pass {
+			t.Errorf("%s: %s, %s", name, r.Verdict, r.Reason)
+			for _, d := range r.Disagreements {
+				t.Errorf("   %s: %s", d.Name, d.Detail)
+			}
+			for _, c := range r.Claims {
+				if c.Verdict == verdict.Fail {
+					t.Errorf("   %s: expected %s; observed %s", c.Name, c.Expected, c.Observed)
+				}
+			}
+		}
+	}
+}

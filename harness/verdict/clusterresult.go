@@ -1,0 +1,160 @@
+package verdict
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/predict"
+)
+
+// Kube is what a cluster said of a run.
+type Kube struct {
+	Node       KubeNode        `json:"node"`
+	Pods       []KubePod       `json:"pods"`
+	Containers []KubeContainer `json:"containers"`
+	Domain     string          `json:"domain,omitempty"` // of the first kill
+	Evicted    []string        `json:"evicted"`
+	// Events are those of pods and of the node ("node"), by reason.
+	Events map[string]map[string]int64 `json:"events"`
+	// Pressure are the conditions of the node that were True at some time, Ready
+	// left out.
+	Pressure   []string    `json:"pressure"`
+	Misreports []Misreport `json:"misreports"`
+	Outages    []string    `json:"outages,omitempty"` // when the API did not answer
+}
+
+// KubeNode names what ran the pods.
+type KubeNode struct {
+	Name           string            `json:"name"`
+	KubeletVersion string            `json:"kubeletVersion"`
+	Runtime        string            `json:"containerRuntimeVersion"`
+	KernelVersion  string            `json:"kernelVersion"`
+	OSImage        string            `json:"osImage,omitempty"`
+	Labels         map[string]string `json:"labels,omitempty"`
+}
+
+// KubePod is one pod: what was predicted, and what the API said.
+type KubePod struct {
+	Pod            string `json:"pod"`
+	Class          string `json:"qosClass"`
+	PredictedClass string `json:"predicted_qosClass"`
+	Phase          string `json:"phase"`
+	Reason         string `json:"reason,omitempty"`
+	Predicted      string `json:"predicted_phase,omitempty"`
+}
+
+// KubeContainer is one container: what was predicted, and what was seen.
+type KubeContainer struct {
+	Container    string        `json:"container"`
+	Adj          *int          `json:"oom_score_adj"`
+	PredictedAdj int           `json:"predicted_oom_score_adj"`
+	Max          *kernel.Bytes `json:"memory.max,omitempty"`
+	State        string        `json:"state"`
+	Reason       string        `json:"reason,omitempty"`
+	ExitCode     *int          `json:"exitCode,omitempty"`
+	RestartCount int           `json:"restartCount"`
+	LastState    *KubeEnd      `json:"lastState,omitempty"`
+	// Predicted is the same in words; Open says that it depended on timing.
+	Predicted string `json:"predicted,omitempty"`
+	Open      bool   `json:"open,omitempty"`
+	// OOMKills are the victims in the container, life by life.
+	OOMKills [][]string `json:"oom_kills"`
+}
+
+// KubeEnd is how a container ended before it was started again.
+type KubeEnd struct {
+	Reason   string `json:"reason"`
+	ExitCode *int   `json:"exitCode"`
+}
+
+// Misreport is something that Kubernetes said and the kernel did not do.
+type Misreport struct {
+	Name      string `json:"name"`
+	Detail    string `json:"detail"`
+	Predicted bool   `json:"predicted"`
+}
+
+func (j *joined) clusterResult() *Kube {
+	if !j.in.ofCluster() {
+		return nil
+	}
+	c, on, p := j.cluster, j.in.Plan.On, j.in.Prediction.Kube
+	if p == nil {
+		p = &predict.Kube{}
+	}
+	out := &Kube{
+		Node: KubeNode{Name: on.Name, KubeletVersion: on.KubeletVersion, Runtime: on.Runtime, KernelVersion: j.in.Machine.Release,
+			OSImage: on.OSImage, Labels: on.Labels},
+		Domain: string(j.domain()), Evicted: append([]string{}, c.evicted...), Events: map[string]map[string]int64{},
+		Pods: []KubePod{}, Containers: []KubeContainer{}, Pressure: []string{}, Misreports: []Misreport{}, Outages: c.outages,
+	}
+	note := func(of string, all map[string]evidence.Happened) {
+		for _, h := range all {
+			if out.Events[of] == nil {
+				out.Events[of] = map[string]int64{}
+			}
+			out.Events[of][h.Reason] += int64(max(1, h.Count))
+		}
+	}
+	note("node", c.nodeEvents)
+	for pod, all := range c.podEvents {
+		note(pod, all)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.conditions)) {
+		if c.conditions[name] && name != "Ready" {
+			out.Pressure = append(out.Pressure, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.misreports)) {
+		out.Misreports = append(out.Misreports, Misreport{name, c.misreports[name], slices.Contains(p.MayMisreport, name)})
+	}
+	for _, pod := range j.in.Plan.Pods {
+		got := c.phaseOf(pod.Name)
+		out.Pods = append(out.Pods, KubePod{Pod: pod.Name, Class: got.QOSClass, PredictedClass: string(pod.Class), Phase: got.Phase, Reason: got.Reason,
+			Predicted: words(p.Pods[pod.Name].Phase, p.Pods[pod.Name].Reason)})
+		for _, planned := range slices.Concat(pod.InitContainers, pod.Containers) {
+			k := KubeContainer{Container: planned.Process, PredictedAdj: planned.OOMScoreAdj, OOMKills: [][]string{}}
+			if all, ok := c.adjOf(planned.Process); ok {
+				k.Adj = &all[len(all)-1]
+			}
+			if planned.Max > 0 {
+				limit := planned.Max
+				k.Max = &limit
+			}
+			if said := c.containers[planned.Process]; said != nil {
+				k.fill(said.last)
+			}
+			if end, ok := p.Containers[planned.Process]; ok {
+				k.Predicted, k.Open = stateText(asState(end)), !end.Sure
+			}
+			lives := j.containerLives(planned.Process)
+			for i := range lives {
+				names := []string{}
+				for _, kill := range j.killedIn(planned.Process, i, lives) {
+					names = append(names, kill.Victim.Process)
+				}
+				k.OOMKills = append(k.OOMKills, names)
+			}
+			out.Containers = append(out.Containers, k)
+		}
+	}
+	return out
+}
+
+func (k *KubeContainer) fill(s evidence.ContainerState) {
+	k.State, k.Reason, k.ExitCode, k.RestartCount = s.State, s.Reason, s.ExitCode, s.RestartCount
+	if s.Last != nil {
+		k.LastState = &KubeEnd{s.Last.Reason, s.Last.ExitCode}
+	}
+}
+
+// Says is a container's status in words.
+func (k KubeContainer) Says() string {
+	s := evidence.ContainerState{State: k.State, Reason: k.Reason, ExitCode: k.ExitCode, RestartCount: k.RestartCount}
+	if k.LastState != nil {
+		s.Last = &evidence.ContainerState{Reason: k.LastState.Reason, ExitCode: k.LastState.ExitCode}
+	}
+	return stateText(s)
+}
