@@ -142,3 +142,28 @@ func TestWhoGrowsAloneHasTheRest(t *testing.T) {
 		}
 	}
 }
+
+// TestStacksGoLate: what a victim's threads leave behind may have somebody else
+// killed for the same limit, if it is lowered to just above what is left without
+// the victim.
+func TestStacksGoLate(t *testing.T) {
+	open := 0
+	for pages := kernel.Pages(8200); pages < 8700; pages++ {
+		limit := pages.Bytes(4096)
+		got := predict.Outcome(plan.Plan{
+			Cgroups:   []plan.Cgroup{{Path: "/lab", Max: mi(128), SwapMax: mi(0)}},
+			Processes: []plan.Process{hog("p", "/lab", 0, 40), hog("q", "/lab", 0, 20), hog("r", "/lab", 0, 12)},
+			During:    []plan.During{{After: []string{"p", "q", "r"}, Writes: []plan.CgroupWrite{{Path: "/lab", Max: &limit}}}},
+		}, exact(), nil)
+		switch {
+		case reflect.DeepEqual(got.Orders, [][]string{{"p"}}), reflect.DeepEqual(got.Orders, [][]string{{"p", "q"}}):
+		case len(got.Orders) == 2:
+			open++
+		default:
+			t.Fatalf("a limit of %d pages: %v", pages, got.Orders)
+		}
+	}
+	if open < 36 || open > 120 {
+		t.Errorf("open for %d limits; want the 36 pages of a victim's stacks, and what is not known of the others", open)
+	}
+}
