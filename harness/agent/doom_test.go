@@ -50,6 +50,21 @@ func TestWhoIsKilledTakesAlong(t *testing.T) {
 	}
 }
 
+// A signal ends the process that it is sent to, not those who use its memory:
+// to wait for them would be to wait until the run's time is up.
+func TestASignalTakesNoSharersAlong(t *testing.T) {
+	for _, test := range []struct {
+		pid  int
+		want []int
+	}{{3, []int{3}}, {2, []int{2, 4}}, {1, []int{1, 2, 3, 4}}} {
+		r := family()
+		r.leaves(test.pid, false)
+		if got := slices.Sorted(maps.Keys(r.doomed)); !slices.Equal(got, test.want) {
+			t.Errorf("a signal to %d: awaited %v; want %v", test.pid, got, test.want)
+		}
+	}
+}
+
 func TestActionsWaitForVictims(t *testing.T) {
 	r, now := family(), time.Now()
 	if r.leaving(now) {

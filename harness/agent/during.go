@@ -242,7 +242,7 @@ func (r *run) touchProcesses(d plan.During) error {
 			continue
 		}
 		if unix.Signal(d.Signal[name]) == unix.SIGKILL {
-			r.doom(p.pid)
+			r.leaves(p.pid, false)
 		}
 	}
 	return errors.Join(errs...)

@@ -372,10 +372,14 @@ func (r *run) dying() bool {
 	return false
 }
 
-// doom notes that a process is about to end, and with it those whom its end
-// takes along: its children, by their death signal, and whoever shares its
+// doom notes that the OOM killer has killed a process, and with it those whom
+// that takes along: its children, by their death signal, and whoever shares its
 // memory, whom __oom_kill_process() kills without a word.
-func (r *run) doom(pid int) {
+func (r *run) doom(pid int) { r.leaves(pid, true) }
+
+// leaves notes that a process is about to end, with its children; withSharers:
+// and with those who use its memory, which a signal does not reach.
+func (r *run) leaves(pid int, withSharers bool) {
 	if r.isDoomed(pid) {
 		return
 	}
@@ -385,24 +389,24 @@ func (r *run) doom(pid int) {
 			continue
 		}
 		parent := r.byName[p.plan.Parent]
-		if parent != nil && parent.alive() && parent.plan.Profile.Children[p.plan.Name].SharesMemory {
-			r.doom(parent.pid)
+		if withSharers && parent != nil && parent.alive() && parent.plan.Profile.Children[p.plan.Name].SharesMemory {
+			r.leaves(parent.pid, true)
 		}
-		r.doomChildren(p)
+		r.childrenLeave(p, withSharers)
+	}
+}
+
+func (r *run) childrenLeave(p *process, withSharers bool) {
+	for _, q := range r.procs {
+		if q.plan.Parent == p.plan.Name && q.alive() {
+			r.leaves(q.pid, withSharers)
+		}
 	}
 }
 
 func (r *run) isDoomed(pid int) bool {
 	_, ok := r.doomed[pid]
 	return ok
-}
-
-func (r *run) doomChildren(p *process) {
-	for _, q := range r.procs {
-		if q.plan.Parent == p.plan.Name && q.alive() {
-			r.doom(q.pid)
-		}
-	}
 }
 
 // done reports whether nothing is pending: every process is ready or has
@@ -590,7 +594,7 @@ func (r *run) gone(p *process, pid int, status *evidence.ExitStatus, at int64) {
 		r.busy = nil
 	}
 	r.happened()
-	r.doomChildren(p)
+	r.childrenLeave(p, false)
 	for _, q := range r.procs { // orphans are ours now
 		if q.plan.Parent == p.plan.Name && !q.unknown.IsZero() {
 			r.adopt(q)
