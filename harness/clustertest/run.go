@@ -35,7 +35,7 @@ func Run(s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (verd
 		return in, err
 	}
 	in.Prediction = predict.Outcome(in.Plan, m, nil)
-	p := player{in: &in, pid: 1000, pids: map[string]int{}, lives: map[string]int{}, killed: map[string]int64{}, oom: map[string]bool{}}
+	p := player{in: &in, pid: 1000, pids: map[string]int{}, lives: map[string]int{}, killed: map[string]int64{}, oom: map[string]bool{}, last: map[string]*evidence.ContainerState{}}
 	p.play()
 	in.Events = p.out
 	return in, nil
@@ -54,6 +54,7 @@ type player struct {
 	lives  map[string]int // of containers, ended ones included
 	killed map[string]int64
 	oom    map[string]bool // containers with a kill in this life
+	last   map[string]*evidence.ContainerState
 }
 
 func (p *player) say(e evidence.Event) {
@@ -336,6 +337,7 @@ func (p *player) over(c plan.Container, code, signal int) {
 	if p.oom[c.Process] {
 		end.Reason = "OOMKilled"
 	}
+	end.Last = p.last[c.Process]
 	p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process, Container: &end})
 	for name := range p.pids {
 		if name == c.Process || strings.HasPrefix(name, c.Process+"/") {
@@ -345,14 +347,14 @@ func (p *player) over(c plan.Container, code, signal int) {
 	delete(p.oom, c.Process)
 	want := p.in.Prediction.Kube.Containers[c.Process]
 	last := end
+	last.Last = nil
+	p.last[c.Process] = &last
 	switch {
 	case life < want.RestartCount:
 		p.lives[c.Process]++
 		p.start(c, &last)
-	case want.Reason == "CrashLoopBackOff":
+	case want.BackOff:
 		pod, _, _ := strings.Cut(c.Process, "/")
-		p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process,
-			Container: &evidence.ContainerState{State: "waiting", Reason: want.Reason, RestartCount: life, Last: &last}})
 		p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodEvent, Process: pod, Happened: &evidence.Happened{Reason: "BackOff", Type: "Warning", Count: 1,
 			UID: "backoff-" + pod, Message: "Back-off restarting failed container"}})
 	}

@@ -2,6 +2,7 @@ package predict
 
 import (
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 )
 
 // What a stressor costs, and what oom_badness() reads of it. A stressor costs
@@ -143,6 +144,11 @@ func (w *world) score(p *proc, dir string, total kernel.Pages) Range {
 		}
 	}
 	rss, tables := w.read(p, dir), w.pageTables(p)
+	if w.contained() && kubelet.DomainOf("memcg", dir) != kubelet.InContainer && kubelet.DomainOf("memcg", dir) != kubelet.InPod {
+		// A program in an image is a file on a disk: when a node runs out, reclaim
+		// takes the pages of its text from whoever is idle.
+		rss.Lo -= p.base.File + p.base.Shmem
+	}
 	points := func(rss, tables kernel.Pages) kernel.Pages {
 		t := Task{RSS: rss, PgTables: tables.Bytes(w.m.PageSize), Adj: adj}
 		return kernel.Pages(Points(t, total, w.rules))

@@ -49,6 +49,10 @@ type ContainerEnd struct {
 	Reason       string `json:"reason,omitempty"`
 	ExitCode     *int   `json:"exit_code,omitempty"`
 	RestartCount int    `json:"restart_count"`
+	// BackOff: it will be started again, and waits for that: until the kubelet
+	// looks again, which is when the time has passed, the API says that it has
+	// terminated, and then for a moment that it is waiting.
+	BackOff bool `json:"back_off,omitempty"`
 	// Last is how it ended before it was started again.
 	Last *ContainerEnd `json:"last,omitempty"`
 	Sure bool          `json:"sure"` // on every course
@@ -328,7 +332,7 @@ func (w *world) tellPod(k *Kube, pod *plan.Pod, said map[string]bool) {
 			end = ContainerEnd{State: "terminated", RestartCount: end.RestartCount}
 		}
 		k.Containers[c.Process] = end
-		if end.Reason == crashLoop && !slices.Contains(k.BackOff, pod.Name) {
+		if end.BackOff && !slices.Contains(k.BackOff, pod.Name) {
 			k.BackOff = append(k.BackOff, pod.Name)
 		}
 	}
@@ -354,11 +358,8 @@ func (w *world) tellPod(k *Kube, pod *plan.Pod, said map[string]bool) {
 	}
 }
 
-// What the API says of containers.
-const (
-	crashLoop = "CrashLoopBackOff"
-	oomKilled = "OOMKilled"
-)
+// oomKilled is what the API says of containers.
+const oomKilled = "OOMKilled"
 
 // endOf is how the runtime tells of the end of a life: OOMKilled when any
 // process of the container was killed, whatever the first one did; the exit code
@@ -407,17 +408,13 @@ func (w *world) status(container string, said map[string]bool) ContainerEnd {
 		return out
 	default:
 		last := endOf(past[len(past)-1])
-		restarts := p.p.RestartOn == plan.RestartOnEnd || p.p.RestartOn == plan.RestartOnFailure && *last.ExitCode != 0
-		if !restarts {
-			last.RestartCount, last.Sure = p.lives, true
-			if len(past) > 1 {
-				before := endOf(past[len(past)-2])
-				last.Last = &before
-			}
-			return last
+		last.BackOff = p.p.RestartOn == plan.RestartOnEnd || p.p.RestartOn == plan.RestartOnFailure && *last.ExitCode != 0
+		last.RestartCount, last.Sure = p.lives, true
+		if len(past) > 1 {
+			before := endOf(past[len(past)-2])
+			last.Last = &before
 		}
-		out.State, out.Reason, out.Last = "waiting", crashLoop, &last
-		return out
+		return last
 	}
 	if len(past) > 0 {
 		last := endOf(past[len(past)-1])
@@ -445,7 +442,7 @@ func phaseOf(pod *plan.Pod, all map[string]ContainerEnd) string {
 		done := end.State == "terminated" && *end.ExitCode == 0 || c.Sidecar && end.State == "running"
 		switch {
 		case done:
-		case end.State == "terminated" && pod.RestartPolicy == "Never":
+		case end.State == "terminated" && !end.BackOff:
 			return "Failed"
 		default:
 			return "Pending"

@@ -332,6 +332,10 @@ func asState(e predict.ContainerEnd) evidence.ContainerState {
 
 func sameState(want predict.ContainerEnd, got evidence.ContainerState) bool {
 	code := func(a, b *int) bool { return a == b || a != nil && b != nil && *a == *b }
+	if want.BackOff && got.State == "waiting" && got.Reason == "CrashLoopBackOff" && got.Last != nil {
+		// the moment before it is started again
+		return want.RestartCount == got.RestartCount && want.Reason == got.Last.Reason && code(want.ExitCode, got.Last.ExitCode)
+	}
 	if want.State != got.State || want.Reason != got.Reason || !code(want.ExitCode, got.ExitCode) || want.RestartCount != got.RestartCount {
 		return false
 	}

@@ -178,7 +178,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.sna
 `, images.Pause)
 }
 
-// sameNode says which settings of a node a VM cluster cannot give it.
+// unsettable says which setting of a node a VM cluster cannot give it; empty:
+// it can give all.
 func unsettable(n scenario.Node) string {
 	if n.CgroupDriver != "" && n.CgroupDriver != "cgroupfs" {
 		return "cgroup driver " + n.CgroupDriver + ": a node of a VM cluster runs without systemd"

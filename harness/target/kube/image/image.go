@@ -91,7 +91,7 @@ func (i Image) PKI() (ca, cert, key []byte, err error) {
 	return ca, cert, key, nil
 }
 
-// Missing says that there is no image.
+// ErrMissing says that there is no image.
 var ErrMissing = errors.New("there is no node image on this machine; make node-image makes one")
 
 // Open finds the image of this oomlab's format. An empty dir is node/ in

@@ -19,11 +19,11 @@ import (
 // The cluster is a throw-away one that only loopback reaches; still nobody gets
 // in without one of them.
 const (
-	caCert, caKey               = "ca.crt", "ca.key"
-	serverCert, serverKey       = "apiserver.crt", "apiserver.key"
-	adminCert, adminKey         = "admin.crt", "admin.key"
-	kubeletCert, kubeletKey     = "kubelet.crt", "kubelet.key"
-	accountPublic, accountsPriv = "sa.pub", "sa.key"
+	caCert, caKey            = "ca.crt", "ca.key"
+	serverCert, serverKey    = "apiserver.crt", "apiserver.key"
+	adminCert, adminKey      = "admin.crt", "admin.key"
+	kubeletCert, kubeletKey  = "kubelet.crt", "kubelet.key"
+	accountsPub, accountsKey = "sa.pub", "sa.key"
 )
 
 // lifetime of every certificate. An image is remade long before.
@@ -76,10 +76,10 @@ func makePKI(dir string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := a.writeKey(accountsPriv, accounts); err != nil {
+	if err := a.writeKey(accountsKey, accounts); err != nil {
 		return err
 	}
-	return a.write(accountPublic, "PUBLIC KEY", public, 0o644)
+	return a.write(accountsPub, "PUBLIC KEY", public, 0o644)
 }
 
 // template is valid from a day ago: the clock of a machine that was restored
