@@ -35,7 +35,7 @@ func TestTextOfACluster(t *testing.T) {
 	got := strings.Join(strings.Fields(text(t, r, Options{})), " ")
 	for _, want := range []string{
 		"Burstable, Failed (predicted Running)", "oom_score_adj 999 (predicted 955)",
-		"waiting Completed, restartCount 1, before that OOMKilled (1) (predicted waiting CrashLoopBackOff, restartCount 1, before that OOMKilled (1))",
+		"terminated Completed (1), restartCount 1, before that OOMKilled (1) (predicted terminated OOMKilled (1), restartCount 1, before that OOMKilled (1))",
 		"oomkilled-but-own-exit not predicted: demo/stress, life 1",
 	} {
 		if !strings.Contains(got, want) {
