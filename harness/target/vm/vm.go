@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -387,11 +388,62 @@ func (v *VM) fresh(ctx context.Context) (*process, error) {
 	return p, nil
 }
 
+// restores is how often a copy of the snapshot is tried before the snapshot is
+// given up, and answerWait how long one may take to answer.
+const (
+	restores   = 3
+	answerWait = 30 * time.Second
+)
+
+// start restores a copy of the snapshot that answers. One emulated guest in some
+// hundred whose time is counted in instructions never runs on after it was
+// restored; nothing has been asked of it yet, and another copy does.
 func (v *VM) start(ctx context.Context) (*process, error) {
-	if err := v.makeSwap(v.swapFile()); err != nil {
-		return nil, err
+	var silent error
+	for range restores {
+		if err := v.makeSwap(v.swapFile()); err != nil {
+			return nil, err
+		}
+		p, err := v.restore(ctx, v.snapshot)
+		if err != nil {
+			return nil, err
+		}
+		if silent = firstAnswer(p); silent == nil {
+			return p, nil
+		}
+		if err := errors.Join(p.kill(), ctx.Err()); err != nil {
+			return nil, err
+		}
+		v.o.Log(fmt.Sprintf("a copy of %s does not answer, and another is made: %v", v.o.Kernel.Release, silent))
 	}
-	return v.restore(ctx, v.snapshot)
+	return nil, silent
+}
+
+// firstAnswer sets a guest's clock and reads its answer, and not a byte more.
+func firstAnswer(p *process) error {
+	const id = -1
+	line, err := json.Marshal(wire.Request{ID: id, WallNS: time.Now().UnixNano(), Clock: true})
+	if err != nil {
+		return err
+	}
+	if err := p.channel.SetDeadline(time.Now().Add(answerWait)); err != nil {
+		return err
+	}
+	if _, err := p.channel.Write(append(line, '\n')); err != nil {
+		return err
+	}
+	var answer []byte
+	for one := make([]byte, 1); one[0] != '\n'; {
+		if _, err := p.channel.Read(one); err != nil {
+			return fmt.Errorf("waiting for its first answer: %w", err)
+		}
+		answer = append(answer, one[0])
+	}
+	var m wire.Message
+	if err := json.Unmarshal(bytes.Trim(answer, "\x00\r\n "), &m); err != nil || m.ID != id || !m.Done {
+		return fmt.Errorf("its first answer is %.200q", answer)
+	}
+	return p.channel.SetDeadline(time.Time{})
 }
 
 // makeSwap makes an empty disk of the wanted size, which takes no room until the

@@ -113,6 +113,12 @@ func run() error {
 		if err := json.Unmarshal(line, &req); err != nil {
 			return fmt.Errorf("request of %d bytes: %w", len(line), err)
 		}
+		if req.Clock {
+			if err := say(wire.Message{ID: req.ID, Done: true}); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := serve(req, len(line), options, say); err != nil {
 			return err
 		}
