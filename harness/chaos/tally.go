@@ -54,7 +54,9 @@ func Count(p predict.Prediction, r verdict.Result) Tally {
 		}
 	}
 	t.Unsure, t.Whether = unsure(p, got)
-	t.Wrong = wrong(p, got)
+	if r.Verdict != verdict.Broken { // or nobody knows who would have been killed
+		t.Wrong = wrong(p, got)
+	}
 	for _, board := range r.Scoreboard {
 		for _, row := range board {
 			if row.Points == nil {

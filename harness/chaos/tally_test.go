@@ -64,7 +64,7 @@ func TestCount(t *testing.T) {
 			p:    predict.Prediction{Killed: []string{"a"}, Orders: [][]string{{"a"}}},
 			r: verdict.Result{Verdict: verdict.Broken, Kills: []verdict.Kill{{Constraint: "none"}},
 				Scoreboard: [][]verdict.Row{{{Points: points(3), Replayed: points(4)}, {Points: points(3)}, {}}}},
-			want: chaos.Tally{Scenarios: 1, Kills: 1, Global: 1, Wrong: 1, Strangers: 1, Scores: 2, ScoresWrong: 2, Broken: 1},
+			want: chaos.Tally{Scenarios: 1, Kills: 1, Global: 1, Strangers: 1, Scores: 2, ScoresWrong: 2, Broken: 1},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -163,7 +163,7 @@ func TestStacksGoLate(t *testing.T) {
 			t.Fatalf("a limit of %d pages: %v", pages, got.Orders)
 		}
 	}
-	if open < 36 || open > 120 {
-		t.Errorf("open for %d limits; want the 36 pages of a victim's stacks, and what is not known of the others", open)
+	if open < 48 || open > 120 {
+		t.Errorf("open for %d limits; want the 48 pages of a victim's stacks, and what is not known of the others", open)
 	}
 }
