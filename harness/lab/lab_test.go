@@ -49,7 +49,7 @@ func TestRunsSideBySideGetDirectoriesOfTheirOwn(t *testing.T) {
 
 func TestUnknownTargetIsRefused(t *testing.T) {
 	_, err := Open(Options{Target: "kvm"})
-	if want := `target "kvm": there are local and vm`; err == nil || err.Error() != want {
+	if want := `target "kvm": there are local, vm and kube`; err == nil || err.Error() != want {
 		t.Errorf("%v; want %s", err, want)
 	}
 }
