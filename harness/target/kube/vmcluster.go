@@ -13,7 +13,6 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
-	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
@@ -112,10 +111,6 @@ func (c *VMCluster) Start(ctx context.Context) (*Running, error) {
 		return nil, err
 	}
 	r := &Running{Guest: g}
-	now := wire.Request{WallNS: time.Now().UnixNano(), Clock: true}
-	if err := g.Ask(ctx, now, func(evidence.Event) {}); err != nil {
-		return nil, errors.Join(fmt.Errorf("set the node's clock: %w", err), g.Close())
-	}
 	if r.Config, err = c.restConfig(g.Address()); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
