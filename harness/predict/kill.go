@@ -338,7 +338,7 @@ func (w *world) groupMembers(group string, except int) []int {
 // lateStacks is how much of those that were killed for a limit may still be
 // charged when the writer of the limit looks again, in pages: the stacks of one
 // victim's threads and the like are given back a little later (RCU). It is seldom
-// that much: once in 10,000 random kills somebody more had to die for it.
+// that much: in four of 8,934 random kills somebody more had to die for it.
 const lateStacks = 48
 
 // die takes the process, what shares its memory, and what its death takes along.
