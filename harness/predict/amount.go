@@ -24,20 +24,25 @@ func (w *world) margin() kernel.Pages {
 	return 40 + max(32, 2*kernel.Pages(w.m.CPUs))
 }
 
-// forks are what a stressor has more, resident and charged, for n children that
-// it has forked: some pages for each, and often one thread more for all of them.
+// forks are what a stressor has resident more for n children that it has forked,
+// whether they have memory of their own or share its: some pages for the first two,
+// and two for each further one. One in twenty has a thread more, and nine pages
+// with it; that is left to the margin.
 func forks(n int) Range {
 	if n == 0 {
 		return Range{}
 	}
-	p := kernel.Pages(n)
-	return Range{7 * p, 9*p + 9}
+	return Range{7, 11 + 2*kernel.Pages(n-1)}
 }
 
-// forkCharge is what it is charged with for a child, its pages and what the kernel
-// keeps. That it has a thread more is left out here: it would move the middle of
-// the bounds away from where most are.
-var forkCharge = Range{6, 20}
+// forkCharge is what it is charged with for n children: its pages, and what the
+// kernel keeps.
+func forkCharge(n int) Range {
+	if n == 0 {
+		return Range{}
+	}
+	return Range{6, 18 + 4*kernel.Pages(n-1)}
+}
 
 // threadsRSS is what extra threads have resident: stacks, and what the runtime
 // keeps for each; the first one costs most.
@@ -103,9 +108,7 @@ func (p *proc) charge() Range {
 	c = c.plus(nodes(p.shm))
 	n := kernel.Pages(p.p.Profile.Threads)
 	c = c.plus(threadsRSS(int(n))).plus(Range{n * (threadCost - 1) / 2, n * (threadCost + 2) / 2})
-	for range p.forks {
-		c = c.plus(forkCharge)
-	}
+	c = c.plus(forkCharge(p.forks))
 	if p.fresh {
 		c.Lo = 0
 	}

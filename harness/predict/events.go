@@ -86,10 +86,9 @@ func (w *world) instant() bool {
 		case profile.Fork:
 			if child := w.find(s.Name); child != nil {
 				w.launch(child)
+				p.forks++
 				if child.sharer {
 					w.adjust(child, child.adj) // set after the fork, and passed on to the parent
-				} else {
-					p.forks++
 				}
 			}
 		case profile.Wait:
