@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
@@ -85,6 +87,26 @@ func TestStressorKeepsWhatTheLauncherSet(t *testing.T) {
 	}
 	if got := status(t, s.pid, "THP_enabled"); got != "0" {
 		t.Errorf("THP_enabled: %s, want 0", got)
+	}
+}
+
+// Who cannot leave SCHED_IDLE when it has got its memory stays the last to leave,
+// too: an innocent process is killed in its place.
+func TestHoldsWithPriority(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root gives privileges up")
+	}
+	for _, nice := range []int{0, 12, -16} {
+		l := profile.Launch{Nice: nice, UID: 65534, DeadlineMS: 60_000}
+		s := startProfile(t, l, profile.Profile{Name: "holder", Steps: []profile.Step{{Op: profile.Touch, Bytes: mib}}})
+		s.ready(1)
+		policy, _, errno := unix.RawSyscall(unix.SYS_SCHED_GETSCHEDULER, uintptr(s.pid), 0, 0)
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		if policy == schedIdle {
+			t.Errorf("nice %d: holds its memory at SCHED_IDLE", nice)
+		}
 	}
 }
 

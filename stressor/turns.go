@@ -30,10 +30,11 @@ const (
 	schedIdle  = 5
 )
 
-// What a process must be allowed to do so without privileges: nice 0, which
-// RLIMIT_NICE counts from 20 down, and the lowest real-time priority.
+// What a process must be allowed to do so without privileges: leaving SCHED_IDLE
+// takes the right to the nice value that it has (__sched_setscheduler(), can_nice()),
+// which RLIMIT_NICE counts from 20 down to -20, and the lowest real-time priority.
 const (
-	niceZero   = 20
+	anyNice    = 40
 	fifoLowest = 1
 )
 
@@ -52,16 +53,28 @@ func takes(op profile.Op) bool {
 const inPodEnv = "OOMLAB_POD"
 
 // standBack lets everybody else run first while this thread takes memory, until
-// back is called; in a container, only those who hold theirs.
+// back is called; only those who hold theirs in a container, and where there
+// would be no way back.
 func standBack() (back func(), err error) {
 	policy, name := uintptr(schedIdle), "SCHED_IDLE"
-	if os.Getenv(inPodEnv) != "" {
+	if os.Getenv(inPodEnv) != "" || !mayLeaveIdle() {
 		policy, name = schedOther, "SCHED_OTHER"
 	}
 	if err := setPolicy(0, policy, 0); err != nil {
 		return nil, fail("sched_setscheduler "+name, err)
 	}
 	return func() { goFirst(0) }, nil
+}
+
+// mayLeaveIdle reports whether a thread at SCHED_IDLE could change its policy
+// again: as root, or where RLIMIT_NICE allows the nice value that it has.
+func mayLeaveIdle() bool {
+	if os.Geteuid() == 0 {
+		return true
+	}
+	var limit unix.Rlimit
+	down, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // the system call counts from 20 down too
+	return err == nil && unix.Getrlimit(unix.RLIMIT_NICE, &limit) == nil && limit.Cur >= uint64(down)
 }
 
 // goFirst gives a thread real-time priority, or ordinary priority where that is
@@ -103,7 +116,7 @@ func allowTurns() error {
 		resource int
 		name     string
 		least    uint64
-	}{{unix.RLIMIT_NICE, "RLIMIT_NICE", niceZero}, {unix.RLIMIT_RTPRIO, "RLIMIT_RTPRIO", fifoLowest}} {
+	}{{unix.RLIMIT_NICE, "RLIMIT_NICE", anyNice}, {unix.RLIMIT_RTPRIO, "RLIMIT_RTPRIO", fifoLowest}} {
 		var now unix.Rlimit
 		if err := unix.Getrlimit(limit.resource, &now); err != nil {
 			return fail("getrlimit "+limit.name, err)
