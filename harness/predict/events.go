@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
@@ -473,7 +474,39 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 			p.pc = s.until - 1
 		}
 	}
-	return triggers
+	return append(triggers, w.still(segs, o.dir)...)
+}
+
+// still are those in a domain who, as far as the model goes, have taken all they
+// want by now, and may yet be at it: nobody who grows has waited for them.
+func (w *world) still(segs []segment, dir string) []string {
+	var out []string
+	for i := range w.procs {
+		p := &w.procs[i]
+		if p.phase != holding || p.sharer || p.anon.Hi+p.shm.Hi == 0 || !inside(p.p.Cgroup, dir) {
+			continue
+		}
+		waited := func(s segment) bool { return w.waitedFor(s.p.p, p.p.Name) }
+		if !slices.ContainsFunc(segs, waited) {
+			out = append(out, p.p.Name)
+		}
+	}
+	return out
+}
+
+// waitedFor reports whether a process, or who forked it, began only after the
+// named one had settled. Who forks counts as settled: the child is what it does
+// next.
+func (w *world) waitedFor(p *plan.Process, name string) bool {
+	if p.Name == name || p.Parent == name || slices.Contains(p.After, name) {
+		return true
+	}
+	for _, before := range append(slices.Clone(p.After), p.Parent) {
+		if q := w.find(before); q != nil && w.waitedFor(q.p, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // fit works out from the other end what the only process that grows in a full

@@ -167,3 +167,26 @@ func TestStacksGoLate(t *testing.T) {
 		t.Errorf("open for %d limits; want the 48 pages of a victim's stacks, and what is not known of the others", open)
 	}
 }
+
+// A child that begins to grow does not wait for those who began beside its
+// parent: the page too many may be theirs.
+func TestWhoMayTrigger(t *testing.T) {
+	lab := plan.Cgroup{Path: "/lab", Max: mi(64), SwapMax: mi(0)}
+	for _, tt := range []struct {
+		name  string
+		after []string // what the parent waits for
+		want  []string
+	}{
+		{"a child beside others", nil, []string{"k", "a", "b"}},
+		{"a child whose parent has waited for one of them", []string{"a"}, []string{"k", "b"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			family := forks(hog("p", "/lab", 0, 4), hog("k", "/lab", 0, 60), false)
+			family[0].After = tt.after
+			p := plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: append([]plan.Process{hog("a", "/lab", 0, 8), hog("b", "/lab", 0, 8)}, family...)}
+			if got := predict.Outcome(p, exact(), nil).Trigger; !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("triggers %v; want %v", got, tt.want)
+			}
+		})
+	}
+}
