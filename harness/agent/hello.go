@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,8 +142,12 @@ func (a *Agent) measure(ctx context.Context, o *probe.Options) error {
 		return a.mountErr
 	}
 	// odd numbers of pages leave residues in batched counters
-	pages := map[string]int64{"idle": 0, "odd1": 37, "odd2": 53}
-	p := a.measurement(pages, "idle", "odd1", "odd2")
+	pages, order := map[string]int64{"idle": 0}, []string{"idle"}
+	for i, told := range []int64{37, 53, 5, 23, 43, 61} {
+		name := "odd" + strconv.Itoa(i+1)
+		pages[name], order = told, append(order, name)
+	}
+	p := a.measurement(pages, order...)
 	return a.measured(ctx, p, func(r *run) error {
 		files := a.root.CgroupFiles(relative(a.root, r.tree.dir("/idle")))
 		o.Cgroup = &files
@@ -192,26 +197,34 @@ func (a *Agent) footprint(pid int) (kernel.Footprint, error) {
 }
 
 // refine makes of what /proc says of one stressor what is true of most: by their
-// own count, which walks page tables and so does not lag, of three the smallest.
-// On a busy host one in ten has a thread more, with nine pages, and a snapshot
-// that took it for what all have would be wrong for good. It also finds out how much of the pages that all stressors have in common
+// own count, which walks page tables and so does not lag, the one in the middle of
+// those with the fewest threads. On a busy host one in ten has a thread more, with
+// nine pages, while a machine boots most of them may, and now and then one has four
+// pages less; a snapshot that took it for what all have would be wrong for good.
+// It also finds out how much of the pages that all stressors have in common
 // oom_badness() reads where counters are batched: /proc/PID/stat shows the same
 // batches, and anonymous pages, which come one by one, fill whole ones.
 func (a *Agent) refine(f *kernel.Footprint, r *run, told map[string]int64) {
 	page := kernel.Bytes(os.Getpagesize())
-	var all []kernel.Pages
+	var overheads, tables []kernel.Pages
+	least := math.MaxInt
 	for _, p := range r.procs {
-		all = append(all, p.overhead.Pages(page))
-		// a thread more has page tables too
-		if one, err := a.footprint(p.pid); err == nil {
-			f.Threads, f.PgTable = min(f.Threads, one.Threads), min(f.PgTable, one.PgTable)
+		one, err := a.footprint(p.pid)
+		if err != nil {
+			return
+		}
+		if one.Threads < least {
+			least, overheads, tables = one.Threads, nil, nil
+		}
+		if one.Threads == least {
+			overheads, tables = append(overheads, p.overhead.Pages(page)), append(tables, one.PgTable)
 		}
 	}
-	least := slices.Min(all)
-	if least < f.File+f.Shmem {
+	have := middle(overheads)
+	if have < f.File+f.Shmem {
 		return
 	}
-	f.Anon = least - f.File - f.Shmem
+	f.Anon, f.Threads, f.PgTable = have-f.File-f.Shmem, least, middle(tables)
 	batch := kernel.Pages(max(32, 2*runtime.NumCPU())) // percpu_counter_batch
 	votes := map[kernel.Pages]int{}
 	for _, p := range r.procs {
@@ -227,6 +240,12 @@ func (a *Agent) refine(f *kernel.Footprint, r *run, told map[string]int64) {
 			f.Batched = &read
 		}
 	}
+}
+
+// middle is the median; of two, the smaller one.
+func middle[T cmp.Ordered](values []T) T {
+	slices.Sort(values)
+	return values[(len(values)-1)/2]
 }
 
 // charged is what a cgroup is charged with for an idle stressor: of several,
