@@ -136,7 +136,7 @@ func (w *world) slack() kernel.Pages { return 64*kernel.Pages(max(1, w.m.CPUs)-1
 // swapSlack is how much swap may be left unused when the OOM killer is called:
 // pages that are on their way are charged to memory still (the swap cache), and
 // reclaim gives up before they have got there.
-const swapSlack = 640
+const swapSlack = 768
 
 // score is what oom_badness() says of the process in the domain dir.
 func (w *world) score(p *proc, dir string, total kernel.Pages) Range {
