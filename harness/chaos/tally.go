@@ -36,6 +36,9 @@ type Tally struct {
 	// Refused are scenarios that were not carried out because the model says
 	// that they might livelock the kernel: nobody is left to be killed.
 	Refused int `json:"refused"`
+	// Skipped are scenarios that were not carried out because the guest lacks
+	// what they need: the kernel comes without the modules of a swap disk.
+	Skipped int `json:"skipped,omitempty"`
 	// Claims counts how often each claim of the model failed.
 	Claims map[string]int `json:"claims,omitempty"`
 }
@@ -173,6 +176,7 @@ func (t *Tally) Add(o Tally) {
 	t.Disagreements += o.Disagreements
 	t.Broken += o.Broken
 	t.Refused += o.Refused
+	t.Skipped += o.Skipped
 	for name, n := range o.Claims {
 		if t.Claims == nil {
 			t.Claims = map[string]int{}

@@ -12,6 +12,7 @@ import (
 	"github.com/oomlab/oomlab/harness/chaos"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/target/vm"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -42,7 +43,7 @@ type ChaosOptions struct {
 	Dir string
 }
 
-// ChaosRun is one random scenario that was judged, or refused.
+// ChaosRun is one random scenario that was judged, or refused or skipped.
 type ChaosRun struct {
 	Index    int
 	Scenario scenario.Scenario
@@ -155,7 +156,7 @@ func (c *chaosRun) work(ctx context.Context) error {
 			c.o.Ended(run)
 		}
 		c.mu.Unlock()
-		if run.Tally.Disagreements+run.Tally.Broken > 0 || c.o.Record && run.Tally.Refused == 0 {
+		if run.Tally.Disagreements+run.Tally.Broken > 0 || c.o.Record && run.Tally.Refused+run.Tally.Skipped == 0 {
 			if err := c.keep(ctx, g, run); err != nil && ctx.Err() == nil {
 				return err
 			}
@@ -169,6 +170,10 @@ func (c *chaosRun) judge(ctx context.Context, g *guest, index int, s scenario.Sc
 	run := ChaosRun{Index: index, Scenario: s}
 	if err := g.ready(ctx); err != nil {
 		return run, err
+	}
+	if g.diskless && s.System.Swap != nil {
+		run.Tally = chaos.Tally{Skipped: 1}
+		return run, nil
 	}
 	var err error
 	run.Input, err = harness.Attempt(ctx, g.session, s, harness.AttemptOptions{
@@ -266,6 +271,8 @@ type guest struct {
 	vm      *vm.VM
 	session *vm.Session
 	plans   int
+	// diskless: the kernel comes without the modules that a swap disk takes.
+	diskless bool
 }
 
 // ready makes sure that there is a guest for one more plan.
@@ -275,19 +282,29 @@ func (g *guest) ready(ctx context.Context) error {
 	}
 	g.close()
 	if g.vm == nil {
-		o, err := g.lab.vmOptions(ctx, scenario.Scenario{
-			Needs:  scenario.Needs{Memory: chaos.Memory},
-			System: scenario.System{Swap: &scenario.Swap{Size: chaos.SwapDisk}},
-		}, "")
-		if err != nil {
-			return err
+		err := g.open(ctx, &scenario.Swap{Size: chaos.SwapDisk})
+		if errors.Is(err, target.ErrUnsupported) {
+			g.diskless = true
+			err = g.open(ctx, nil) // if it was not the disk, this says the same
 		}
-		if g.vm, err = vm.Open(ctx, o); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	var err error
 	g.session, err = g.vm.Session(ctx)
+	return err
+}
+
+func (g *guest) open(ctx context.Context, swap *scenario.Swap) error {
+	o, err := g.lab.vmOptions(ctx, scenario.Scenario{
+		Needs:  scenario.Needs{Memory: chaos.Memory},
+		System: scenario.System{Swap: swap},
+	}, "")
+	if err != nil {
+		return err
+	}
+	g.vm, err = vm.Open(ctx, o)
 	return err
 }
 

@@ -136,6 +136,7 @@ func (c Campaign) figures() []figure {
 	row("Disagreements", "scenarios with a claim that does not hold", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Disagreements) })
 	row("Broken", "scenarios without a judgement", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Broken) })
 	row("Refused", "scenarios that might have livelocked", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Refused) })
+	row("Skipped", "scenarios with a swap disk, for which the kernel has no modules", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Skipped) })
 	row("Took", "", func(s chaos.Summary) string { return fmt.Sprintf("%.1f min", s.Seconds/60) })
 	row("Kills a minute", "", func(s chaos.Summary) string { return fmt.Sprintf("%.0f", perMinute(s)) })
 	return out
@@ -216,6 +217,9 @@ func CampaignText(w io.Writer, c Campaign, o Options) error {
 		line("  replayed    %d of %d scores to the page", t.Scores-t.ScoresWrong, t.Scores)
 		line("  collateral  %d", t.Strangers)
 		line("  broken      %d, refused %d", t.Broken, t.Refused)
+		if t.Skipped > 0 {
+			line("  skipped     %s with a swap disk: the kernel lacks its modules", counted(t.Skipped, "scenario"))
+		}
 		var claims []string
 		for _, name := range slices.Sorted(maps.Keys(t.Claims)) {
 			claims = append(claims, fmt.Sprintf("%s %d", name, t.Claims[name]))
