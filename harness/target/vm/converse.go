@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
@@ -27,6 +28,8 @@ const (
 	// slack is what a guest gets on top of its plan's deadline to tell how it
 	// ended: an emulated machine that thrashes is slow.
 	slack = 20 * time.Second
+	// defaultBeginWait is how long a guest may take to begin with a plan.
+	defaultBeginWait = 30 * time.Second
 	// endWait is how long QEMU may take to end once the guest has closed its
 	// serial port.
 	endWait = 5 * time.Second
@@ -55,7 +58,7 @@ func lines(r io.Reader) (out <-chan []byte, stop func()) {
 			}
 		}
 	}()
-	return c, func() { close(quit) }
+	return c, sync.OnceFunc(func() { close(quit) })
 }
 
 // make boots a guest, waits for its Hello, and writes the snapshot into dir.
@@ -179,6 +182,10 @@ func unmeasured(h wire.Hello) string {
 	return ""
 }
 
+// errIdle is a guest that has not begun with its plan: nothing has been done, and
+// another copy can have the plan.
+var errIdle = errors.New("the agent does not begin")
+
 // converse sends a request and passes on what the agent answers; said are the
 // lines that it says.
 func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req wire.Request, sink func(evidence.Event)) error {
@@ -204,6 +211,13 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 		_, err := p.channel.Write(append(line, '\n'))
 		sent <- err
 	}()
+	// A plan begins with an event; a watch has nothing to tell until something
+	// happens.
+	begin := time.NewTimer(v.beginWait)
+	defer begin.Stop()
+	if req.Watch != nil {
+		begin.Stop()
+	}
 	count := 0
 	for {
 		select {
@@ -221,6 +235,7 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 			if err := json.Unmarshal(line, &m); err != nil {
 				return fmt.Errorf("vm: the agent said %.200q, which is no message: %w", line, err)
 			}
+			begin.Stop()
 			if m.ID != req.ID {
 				return fmt.Errorf("vm: the agent answers request %d, and %d was asked", m.ID, req.ID)
 			}
@@ -241,6 +256,10 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 		case e := <-p.monitor.Events():
 			if e.Name == stopEvent {
 				return stopped(console)
+			}
+		case <-begin.C:
+			if panicMessage(readConsole(console)) == "" {
+				return errIdle
 			}
 		case <-timer.C:
 			text := readConsole(console)

@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -15,7 +16,8 @@ import (
 // Do of a VM takes a fresh one for each. That saves the restore, and nothing
 // else: a plan finds what the plans before it have left in the kernel, such as
 // slab caches and the rate limit of its log. It is for plans that keep to
-// memory cgroups of their own.
+// memory cgroups of their own. A guest that stands still before it has begun with
+// a plan is replaced by another one.
 //
 // Only one session of a VM may be open, and none of its own methods may be
 // called meanwhile. A Session is not safe for concurrent use.
@@ -37,15 +39,25 @@ func (v *VM) Session(ctx context.Context) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := v.fresh(ctx)
-	if err != nil {
+	s := &Session{v: v, hello: hello}
+	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
-	if v.onStart != nil {
-		v.onStart(p)
+	return s, nil
+}
+
+// start takes a fresh guest.
+func (s *Session) start(ctx context.Context) error {
+	p, err := s.v.fresh(ctx)
+	if err != nil {
+		return err
 	}
-	said, stop := lines(p.channel)
-	return &Session{v: v, p: p, said: said, stop: stop, hello: hello}, nil
+	if s.v.onStart != nil {
+		s.v.onStart(p)
+	}
+	s.p = p
+	s.said, s.stop = lines(p.channel)
+	return nil
 }
 
 // Name implements target.Target.
@@ -61,10 +73,18 @@ func (s *Session) Do(ctx context.Context, req wire.Request, sink func(evidence.E
 	if s.ended != nil {
 		return s.ended
 	}
-	s.last++
-	req.ID = s.last
-	s.ended = s.v.converse(ctx, s.p, s.said, req, sink)
-	return s.ended
+	for tries := 1; ; tries++ {
+		s.last++
+		req.ID = s.last
+		if s.ended = s.v.converse(ctx, s.p, s.said, req, sink); !errors.Is(s.ended, errIdle) || tries == restores {
+			return s.ended
+		}
+		s.v.o.Log(fmt.Sprintf("a guest with %s stands still, and another one goes on: %v", s.v.o.Kernel.Release, s.ended))
+		s.stop()
+		if s.ended = errors.Join(s.p.kill(), s.start(ctx)); s.ended != nil {
+			return s.ended
+		}
+	}
 }
 
 // Artifacts implements target.Target: the console of the guest so far.

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,32 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/plan"
 )
+
+// One that stands still before it has begun can be told from one that stands still
+// with a plan half done, and only the first one is replaced.
+func TestAnIdleGuestIsReplaced(t *testing.T) {
+	v := open(t, options(t, ""))
+	v.beginWait = time.Second
+	guests := 0
+	v.onStart = func(*process) { guests++ }
+	s, err := v.Session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var events []evidence.Event
+	ask := func(scenario string) error {
+		events = nil
+		req := wire.Request{Plan: plan.Plan{Scenario: scenario, DeadlineMS: 60_000}}
+		return s.Do(t.Context(), req, func(e evidence.Event) { events = append(events, e) })
+	}
+	if err := ask("hang 1"); err != nil || len(events) != 1 || events[0].N != 2 || guests != 2 {
+		t.Errorf("a guest that stands still once: %v, %+v, %d guests; want the second one's answer", err, events, guests)
+	}
+	if err := ask("hang"); !errors.Is(err, errIdle) || guests != 1+restores {
+		t.Errorf("guests that all stand still: %v, %d of them; want %d and then an end", err, guests, 1+restores)
+	}
+}
 
 func TestASessionKeepsItsGuest(t *testing.T) {
 	v := open(t, options(t, ""))

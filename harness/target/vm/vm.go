@@ -106,8 +106,9 @@ type VM struct {
 	snapshot *snapshot
 	consoles map[string]string
 
-	slack   time.Duration  // see the constant; tests shorten it
-	onStart func(*process) // told of every guest that was started; may be nil
+	// see the constants; tests shorten them
+	slack, beginWait time.Duration
+	onStart          func(*process) // told of every guest that was started; may be nil
 }
 
 var _ target.Target = (*VM)(nil)
@@ -143,7 +144,7 @@ func Open(ctx context.Context, o Options) (*VM, error) {
 		}
 		o.CacheDir = root
 	}
-	v := &VM{o: o, runDir: o.RunDir, consoles: map[string]string{}, slack: slack}
+	v := &VM{o: o, runDir: o.RunDir, consoles: map[string]string{}, slack: slack, beginWait: defaultBeginWait}
 	var err error
 	if v.version, err = qemuVersion(ctx, o.QEMU); err != nil {
 		return nil, err
@@ -349,18 +350,23 @@ func (v *VM) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)
 	if v.o.SwapDisk > 0 {
 		defer os.Remove(v.swapFile()) // takes room, and nobody can use it again
 	}
-	p, err := v.fresh(ctx)
-	if err != nil {
-		return err
+	for tries := 1; ; tries++ {
+		p, err := v.fresh(ctx)
+		if err != nil {
+			return err
+		}
+		if v.onStart != nil {
+			v.onStart(p)
+		}
+		said, stop := lines(p.channel)
+		err = v.converse(ctx, p, said, req, sink)
+		stop()
+		v.consoles["console.txt"] = filepath.Join(v.runDir, "console.txt")
+		if err = errors.Join(err, p.kill()); !errors.Is(err, errIdle) || tries == restores {
+			return err
+		}
+		v.o.Log(fmt.Sprintf("a copy of %s stands still, and another is made: %v", v.o.Kernel.Release, err))
 	}
-	if v.onStart != nil {
-		v.onStart(p)
-	}
-	said, stop := lines(p.channel)
-	defer stop()
-	err = v.converse(ctx, p, said, req, sink)
-	v.consoles["console.txt"] = filepath.Join(v.runDir, "console.txt")
-	return errors.Join(err, p.kill())
 }
 
 // fresh starts a guest from the snapshot. A snapshot that cannot be restored is

@@ -7,6 +7,7 @@
 //	exhaust         vm.panic_on_oom, and then all memory is taken
 //	off             the machine is switched off
 //	hang            silence
+//	hang N          silence, where the request's ID is at most N; else one event
 //	lossy           a sum that is one too high
 //	swap            one event with the size of the swap disk in bytes
 //	tick            one event with how many ticks this guest was asked for
@@ -166,8 +167,11 @@ func serve(req wire.Request, length int, options map[string]string, say func(any
 	case "off":
 		return unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	case "hang":
-		for {
+		for n, err := strconv.Atoi(rest); err != nil || req.ID <= n; {
 			unix.Pause()
+		}
+		if err := event("awake", uint64(req.ID)); err != nil {
+			return err
 		}
 	case "lossy":
 		sum++
