@@ -335,11 +335,33 @@ func (w *world) groupMembers(group string, except int) []int {
 	return out
 }
 
-// lateStacks is how much of those that were killed for a limit may still be
-// charged when the writer of the limit looks again, in pages: the stacks of one
-// victim's threads and the like are given back a little later (RCU). It is seldom
-// that much: in four of 8,934 random kills somebody more had to die for it.
-const lateStacks = 48
+// What those who were killed for a limit leave charged when the writer of the
+// limit looks again, in pages. The stacks of their threads are given back a little
+// later (RCU). The other kernel memory of theirs goes to a stock of the CPU's
+// (refill_stock() in mm/memcontrol.c), of at most MEMCG_CHARGE_BATCH pages, which
+// memory_max_write() drains before it kills, and not again. Where a CPU has stocks
+// for several cgroups, each further one that had somebody killed holds back some 33
+// pages, for a stressor. It is seldom all of that: of 10,000 random kills it decided
+// about six.
+const (
+	lateStock  = 64
+	otherStock = 40
+)
+
+// leave takes note of what a victim leaves charged.
+func (w *world) leave(p *proc) {
+	if w.squeezed == nil {
+		return
+	}
+	w.stacks += kernel.Pages(p.base.Threads+p.p.Profile.Threads) * threadCost / 2
+	if !slices.Contains(w.left, p.p.Cgroup) {
+		w.left = append(slices.Clip(w.left), p.p.Cgroup)
+	}
+	w.remains = lateStock + w.stacks
+	if w.rules.StockPerCgroup {
+		w.remains += otherStock * kernel.Pages(len(w.left)-1)
+	}
+}
 
 // die takes the process, what shares its memory, and what its death takes along.
 func (w *world) die(p *proc) {
@@ -347,9 +369,7 @@ func (w *world) die(p *proc) {
 	name := p.p.Name
 	w.mourn(p)
 	w.over(p)
-	if w.squeezed != nil {
-		w.remains = lateStacks
-	}
+	w.leave(p)
 	w.orphan(name)
 	if p.sharer { // it takes along whoever has the same memory, without a word
 		if parent := w.find(p.p.Parent); parent != nil && parent.alive() {
@@ -429,7 +449,7 @@ func (w *world) do(d plan.During) []*world {
 		if cw.Max != nil {
 			c.Max = cw.Max
 			path := cw.Path
-			w.squeezed = &path
+			w.squeezed, w.left, w.remains = &path, nil, w.stacks
 		}
 	}
 	return []*world{w}
@@ -477,7 +497,9 @@ func (w *world) squeeze(dir string) []*world {
 		w.squeezed = nil
 		return []*world{w}
 	}
-	killing := w.clone().oom(dir, []string{Elsewhere}, false)
+	again := w.clone()
+	again.stacks = 0
+	killing := again.oom(dir, []string{Elsewhere}, false)
 	if room.Hi < 0 {
 		return killing
 	}

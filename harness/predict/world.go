@@ -71,6 +71,8 @@ type world struct {
 	doubts   string
 	squeezed *string      // a cgroup whose limit was just lowered
 	remains  kernel.Pages // of those that were killed for that, at most
+	left     []string     // the cgroups they were in
+	stacks   kernel.Pages // of their threads, of those who were killed last
 	hasty    bool         // a second process was killed before the first had left
 
 	// of pods
