@@ -27,16 +27,20 @@ func (j *joined) modelClaims() []Claim {
 		p = j.course(p)
 		out = append(out, claim("prediction.constraint", limitOf(p.Constraint, p.OOMMemcg), limitOf(k.Constraint, k.OOMMemcg),
 			p.Constraint == k.Constraint && p.OOMMemcg == k.OOMMemcg, evidence.BPF, evidence.Kmsg))
-		name := k.Trigger.Process
-		if name == "" {
-			name = predict.Elsewhere
-		}
 		out = append(out, claim("prediction.trigger", strings.Join(p.Trigger, " or "), trigger(k.Trigger),
-			slices.Contains(p.Trigger, name), evidence.BPF, evidence.Kmsg))
+			slices.Contains(p.Trigger, triggeredBy(k)), evidence.BPF, evidence.Kmsg))
 		out = append(out, j.predictedScores(p))
 	}
 	out = append(out, j.collateral(), j.replayedPoints(), j.replayedChoice(), j.replayedLog())
 	return slices.DeleteFunc(out, func(c Claim) bool { return c.Name == "" })
+}
+
+// triggeredBy is the trigger of a kill as a prediction calls it.
+func triggeredBy(k Kill) string {
+	if k.Trigger.Process == "" {
+		return predict.Elsewhere
+	}
+	return k.Trigger.Process
 }
 
 func limitOf(constraint, memcg string) string {
@@ -70,7 +74,8 @@ func (j *joined) course(p predict.Prediction) predict.Prediction {
 	for _, s := range p.Firsts {
 		likeness := 0
 		for _, same := range []bool{s.Constraint == k.Constraint && s.OOMMemcg == k.OOMMemcg, s.Victims[0] == k.Victim.Process,
-			k.TotalPages != nil && s.TotalPages == *k.TotalPages, j.withinBounds(s.Ranges) == ""} {
+			k.TotalPages != nil && s.TotalPages == *k.TotalPages, j.withinBounds(s.Ranges) == "",
+			slices.Contains(s.Trigger, triggeredBy(k))} {
 			if same {
 				likeness++
 			}

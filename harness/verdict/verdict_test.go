@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -135,6 +136,33 @@ func TestThePredictionIsAClaim(t *testing.T) {
 }
 
 // TestSkippedAndBrokenRunsSayWhy: both have a record that is nearly empty.
+// Where a prediction leaves open who hits the limit first, events decide which
+// first kill it is held to; none that fits is a contradiction still.
+func TestTheCourseIsTheOneThatWasTaken(t *testing.T) {
+	in, ok := recordings(t)["6.12/memcg-adj-outweighs-size"]
+	if !ok {
+		t.Fatal("the recording is not there")
+	}
+	taken := in.Prediction.Steps[0]
+	other, another := taken, taken
+	other.Trigger, another.Trigger = []string{"small"}, []string{predict.Elsewhere}
+	for _, tt := range []struct {
+		name   string
+		firsts []predict.Step
+		want   verdict.Word
+	}{
+		{"one of them fits", []predict.Step{other, taken}, verdict.Pass},
+		{"none fits", []predict.Step{other, another}, verdict.Fail},
+	} {
+		in.Prediction.Firsts = tt.firsts
+		r := verdict.Judge(in)
+		i := slices.IndexFunc(r.Claims, func(c verdict.Claim) bool { return c.Name == "prediction.trigger" })
+		if i < 0 || r.Claims[i].Verdict != tt.want {
+			t.Errorf("%s: claims %+v, want prediction.trigger to %s", tt.name, r.Claims, tt.want)
+		}
+	}
+}
+
 func TestSkippedAndBrokenRunsSayWhy(t *testing.T) {
 	skipped := verdict.Judge(verdict.Input{Meta: verdict.Meta{Skip: []string{"needs root"}}})
 	if skipped.Verdict != verdict.Skip || skipped.Reason != "needs root" {
