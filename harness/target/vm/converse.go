@@ -30,6 +30,8 @@ const (
 	slack = 20 * time.Second
 	// defaultBeginWait is how long a guest may take to begin with a plan.
 	defaultBeginWait = 30 * time.Second
+	// nudgeEvery is how often a guest is nudged that has not begun.
+	nudgeEvery = 2 * time.Second
 	// endWait is how long QEMU may take to end once the guest has closed its
 	// serial port.
 	endWait = 5 * time.Second
@@ -213,11 +215,14 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 	}()
 	// A plan begins with an event; a watch has nothing to tell until something
 	// happens.
-	begin := time.NewTimer(v.beginWait)
+	begin, nudge := time.NewTimer(v.beginWait), time.NewTicker(nudgeEvery)
 	defer begin.Stop()
+	defer nudge.Stop()
 	if req.Watch != nil {
 		begin.Stop()
+		nudge.Stop()
 	}
+	nudges := 0
 	count := 0
 	for {
 		select {
@@ -236,6 +241,10 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 				return fmt.Errorf("vm: the agent said %.200q, which is no message: %w", line, err)
 			}
 			begin.Stop()
+			nudge.Stop()
+			if nudges > 0 && count == 0 {
+				v.o.Log("a guest with " + v.o.Kernel.Release + " stood still, and began when it was nudged")
+			}
 			if m.ID != req.ID {
 				return fmt.Errorf("vm: the agent answers request %d, and %d was asked", m.ID, req.ID)
 			}
@@ -256,6 +265,13 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 		case e := <-p.monitor.Events():
 			if e.Name == stopEvent {
 				return stopped(console)
+			}
+		case <-nudge.C:
+			// An empty line, which the agent skips: the interrupt wakes a processor
+			// that has lost its timer. Not into the middle of the plan.
+			if sent == nil {
+				nudges++
+				_, _ = p.channel.Write([]byte{'\n'}) // reading finds a closed port too
 			}
 		case <-begin.C:
 			if panicMessage(readConsole(console)) == "" {
