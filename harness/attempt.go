@@ -65,6 +65,7 @@ func Attempt(ctx context.Context, t target.Target, s scenario.Scenario, o Attemp
 	var down *target.Down
 	if errors.As(err, &down) {
 		in.Events = append(in.Events, evidence.Event{Source: evidence.Console, Kind: evidence.Down, Text: down.How + ": " + down.Message})
+		in.Meta.Console = down.Console
 	}
 	if err != nil {
 		in.Meta.Error = err.Error()

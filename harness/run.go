@@ -65,6 +65,9 @@ func Run(ctx context.Context, t target.Target, s scenario.Scenario, source []byt
 		r.meta.Skip = append(r.meta.Skip, err.Error())
 	} else if err != nil {
 		r.meta.Error = err.Error()
+		if down := (*target.Down)(nil); errors.As(err, &down) {
+			r.meta.Console = down.Console
+		}
 	}
 	r.meta.DurationMS = time.Since(o.Started).Milliseconds()
 	r.meta.Timings["total"] = r.meta.DurationMS

@@ -30,6 +30,7 @@ type runView struct {
 	ClaimsTitle               string
 	ClaimsOpen                bool
 	Counters                  []counterView
+	Console                   string
 	Log                       string
 	LogLines                  int
 	Left                      string // what is not shown, and where it is
@@ -111,6 +112,7 @@ func view(s Subject, d detail) runView {
 		v.Left = "Not shown here, to keep the page small: the log and the environment. oomlab report -o html " + cmp.Or(s.Dir, r.Run, "RUN") + " shows it all."
 		return v
 	}
+	v.Console = r.Console
 	v.Log, v.LogLines = rawLog(s.Input.Events)
 	v.Environment = environment(s.Input)
 	return v

@@ -21,6 +21,7 @@ func Text(w io.Writer, r verdict.Result, o Options) error {
 	if r.Verdict != verdict.Skip {
 		p.sides()
 		p.disagreements()
+		p.console()
 		p.cluster()
 		p.kills()
 		p.scoreboards()
@@ -102,6 +103,20 @@ func (p *page) disagreements() {
 		p.out = append(p.out, hang("  "+string(d.Name), d.Detail, 25, p.width())...)
 	}
 }
+
+func (p *page) console() {
+	if p.r.Console == "" {
+		return
+	}
+	p.section("last lines of the machine's console")
+	lines := strings.Split(p.r.Console, "\n")
+	for _, line := range lines[len(lines)-p.shown(len(lines), mostConsole):] {
+		p.out = append(p.out, hang("", line, 2, p.width())...)
+	}
+}
+
+// mostConsole is how many lines of a console are shown when not everything is.
+const mostConsole = 10
 
 // shown is how many of n entries are shown when not everything is.
 func (p *page) shown(n, most int) int {

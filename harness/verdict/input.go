@@ -43,6 +43,7 @@ type Meta struct {
 	// Skip says why nothing was started; Error why the run could not be finished.
 	Skip    []string       `json:"skip,omitempty"`
 	Error   string         `json:"error,omitempty"`
+	Console string         `json:"console,omitempty"` // last lines of a machine that went down though it should not
 	Machine kernel.Machine `json:"machine"`
 	Tier    evidence.Tier  `json:"tier"`
 	// Node is what was known of the cluster's node; nil: there was no cluster.

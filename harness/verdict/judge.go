@@ -15,6 +15,7 @@ func Judge(in Input) Result {
 		Scenario: in.Meta.Scenario, Summary: in.Scenario.Summary, Target: in.Meta.Target, Because: in.Meta.Because,
 		Run: in.Meta.Run, Command: in.Meta.Command, Seed: in.Meta.Seed,
 		Kernel:  KernelID{Release: in.Machine.Release, Version: in.Machine.Version, PageSize: in.Machine.PageSize},
+		Console: in.Meta.Console,
 		Started: in.Meta.Started, DurationMS: in.Meta.DurationMS, Timings: in.Meta.Timings, Tier: in.Tier.Tier,
 		Kills: []Kill{}, Scoreboard: [][]Row{}, Claims: []Claim{},
 		Exits: map[string]scenario.Exit{}, Counters: CounterSet{},

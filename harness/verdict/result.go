@@ -47,6 +47,7 @@ type Result struct {
 	Kernel     KernelID   `json:"kernel"`
 	Verdict    Word       `json:"verdict"`
 	Reason     string     `json:"reason"`
+	Console    string     `json:"console,omitempty"` // last lines of a machine that went down though it should not
 	Seed       int64      `json:"seed"`
 	Started    string     `json:"started"` // RFC 3339
 	DurationMS int64      `json:"duration_ms"`

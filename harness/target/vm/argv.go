@@ -155,6 +155,8 @@ func cmdline(o Options) string {
 		"cryptomgr.notests",
 		// Nothing here is about security, and each of them costs system calls.
 		"mitigations=off", "audit=0", "apparmor=0", "random.trust_cpu=on",
+		// A kernel that dies before it has a console says why all the same.
+		"earlyprintk=ttyS0,115200",
 		// To the agent.
 		"oomlab.channel=ttyS1",
 	}

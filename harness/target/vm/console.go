@@ -2,6 +2,7 @@ package vm
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,11 +26,17 @@ func panicMessage(console string) string {
 	return strings.TrimSpace(line)
 }
 
-// lastLines are the last n lines of a console.
+// lastLines are the last n lines of a console. What a firmware does to a terminal
+// is left out, and so are empty lines.
 func lastLines(console string, n int) string {
-	lines := strings.Split(strings.TrimRight(strings.ReplaceAll(console, "\r", ""), "\n"), "\n")
+	console = strings.ToValidUTF8(terminalCodes.ReplaceAllString(console, ""), "")
+	lines := strings.FieldsFunc(console, func(r rune) bool { return r == '\n' })
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.TrimSpace(line) == "" })
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
+
+// terminalCodes are escape sequences (ECMA-48) and other control characters.
+var terminalCodes = regexp.MustCompile("\x1b(?:\\[[0-9;?=]*[A-Za-z]|[^\\[])|[\x00-\x08\x0b-\x1f\x7f]")
 
 // consoleRecords turns what the kernel wrote to the console into events. Lines
 // that a program wrote there, and lines that are cut off, are left out.

@@ -58,3 +58,16 @@ func TestConsoleLinesOfOthers(t *testing.T) {
 		t.Errorf("panic %q where there is none", got)
 	}
 }
+
+func TestLastLines(t *testing.T) {
+	const console = "c\x1b[?7l\x1b[2J\x1b[0mSeaBIOS (version 1.16.2)\r\nBooting from ROM...\r\n\n\nZSTD-compressed data is corrupt\n\n -- System halted\xff"
+	for n, want := range map[int]string{
+		1: " -- System halted",
+		2: "ZSTD-compressed data is corrupt\n -- System halted",
+		9: "cSeaBIOS (version 1.16.2)\nBooting from ROM...\nZSTD-compressed data is corrupt\n -- System halted",
+	} {
+		if got := lastLines(console, n); got != want {
+			t.Errorf("the last %d lines are %q, want %q", n, got, want)
+		}
+	}
+}

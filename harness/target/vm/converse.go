@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -166,8 +167,9 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 				return nil, stopped(console)
 			}
 		case <-timer.C:
-			return nil, &target.Down{How: "hang", Message: fmt.Sprintf("no hello from the agent within %v of the start", wait),
-				Console: lastLines(readConsole(console), consoleTail)}
+			text := readConsole(console)
+			return nil, &target.Down{How: "hang", Message: fmt.Sprintf("no hello from the agent within %v of the start", wait) + mute(text),
+				Console: lastLines(text, consoleTail)}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
@@ -315,7 +317,7 @@ func (v *VM) down(ctx context.Context, p *process, console string, sink func(evi
 	if message := panicMessage(text); message != "" {
 		return v.panicked(text, message, sink)
 	}
-	d := &target.Down{How: "exited", Message: "the guest switched itself off", Console: lastLines(text, consoleTail)}
+	d := &target.Down{How: "exited", Message: "the guest switched itself off" + mute(text), Console: lastLines(text, consoleTail)}
 	if state := p.cmd.ProcessState; state != nil && state.ExitCode() != 0 {
 		d.How, d.Message = "killed", "QEMU: "+state.String()
 		if complaint := p.complaint(); complaint != nil {
@@ -323,6 +325,14 @@ func (v *VM) down(ctx context.Context, p *process, console string, sink func(evi
 		}
 	}
 	return d
+}
+
+// mute says of a console without a word what that may mean.
+func mute(console string) string {
+	if strings.TrimSpace(console) != "" {
+		return ""
+	}
+	return "; nothing was written to its console: the image may be damaged, or the kernel be without SERIAL_8250_CONSOLE"
 }
 
 // panicked reports a panic. All that the kernel said to the console becomes
