@@ -9,6 +9,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -20,7 +21,7 @@ import (
 type AttemptOptions struct {
 	Run   string // names the cgroups of the run
 	Seed  int64
-	Rules predict.Rules
+	Rules predict.Rules // zero: the kernel's own
 	// Predicted is asked, once the prediction is made and before anything is
 	// started, whether to go on; nil: yes.
 	Predicted func(predict.Prediction) error
@@ -39,6 +40,11 @@ func Attempt(ctx context.Context, t target.Target, s scenario.Scenario, o Attemp
 		return in, err
 	}
 	in.Machine, in.Tier = hello.Machine, hello.Tier
+	if in.Rules == (predict.Rules{}) {
+		if v, err := kernel.ParseVersion(in.Machine.Release); err == nil {
+			in.Rules = predict.RulesFor(v, in.Machine.PageSize)
+		}
+	}
 	started := time.Now()
 	in.Meta = verdict.Meta{
 		Scenario: s.Name, Target: t.Name(), Run: o.Run, Seed: o.Seed, Started: started.UTC().Format(time.RFC3339),
@@ -50,7 +56,7 @@ func Attempt(ctx context.Context, t target.Target, s scenario.Scenario, o Attemp
 	if in.Plan, err = plan.Make(s, hello.Machine, plan.Options{Run: o.Run}); err != nil {
 		return in, err
 	}
-	in.Prediction = predict.OutcomeBy(o.Rules, in.Plan, hello.Machine, nil)
+	in.Prediction = predict.OutcomeBy(in.Rules, in.Plan, hello.Machine, nil)
 	if o.Predicted != nil {
 		if err := o.Predicted(in.Prediction); err != nil {
 			return in, err

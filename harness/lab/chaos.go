@@ -30,7 +30,7 @@ type ChaosOptions struct {
 	Findings int
 	// Shrink makes the scenarios that show a disagreement smaller.
 	Shrink bool
-	// Rules are how the model scores; zero: as current kernels do.
+	// Rules are how the model scores; zero: as the kernel does.
 	Rules predict.Rules
 	// Ended is told of every scenario that was judged, one at a time.
 	Ended func(ChaosRun)

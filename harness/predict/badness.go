@@ -35,9 +35,9 @@ type Rules struct {
 	// RootBonus: before 4.17 a task with CAP_SYS_ADMIN was forgiven 3 % of its
 	// own pages.
 	RootBonus bool
-	// StockPerCgroup: since 6.16 each CPU keeps charges back for several cgroups
-	// (NR_MEMCG_STOCK in mm/memcontrol.c), and before for one.
-	StockPerCgroup bool
+	// OneStock: before 6.16 each CPU kept charges back for one cgroup at a time, and
+	// since for several (NR_MEMCG_STOCK in mm/memcontrol.c).
+	OneStock bool
 	// PageSize of the machine; zero means 4096.
 	PageSize kernel.Bytes
 
@@ -49,11 +49,11 @@ type Rules struct {
 func RulesFor(v kernel.Version, pageSize kernel.Bytes) Rules {
 	known := v != (kernel.Version{})
 	return Rules{
-		FloorOne:       known && !v.AtLeast(5, 9),
-		FirstOfEqual:   known && !v.AtLeast(5, 3),
-		RootBonus:      known && !v.AtLeast(4, 17),
-		StockPerCgroup: !known || v.AtLeast(6, 16),
-		PageSize:       pageSize,
+		FloorOne:     known && !v.AtLeast(5, 9),
+		FirstOfEqual: known && !v.AtLeast(5, 3),
+		RootBonus:    known && !v.AtLeast(4, 17),
+		OneStock:     known && !v.AtLeast(6, 16),
+		PageSize:     pageSize,
 	}
 }
 

@@ -190,3 +190,32 @@ func TestWhoMayTrigger(t *testing.T) {
 		})
 	}
 }
+
+// What victims of several cgroups leave in the stocks of a CPU is charged still when
+// the writer of a limit looks again: since 6.16 of each of them, before of one.
+func TestVictimsLeaveStocks(t *testing.T) {
+	open := func(release string) (n int) {
+		m := exact()
+		m.Release = release
+		v, err := kernel.ParseVersion(release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for pages := kernel.Pages(0); pages < 1024; pages += 8 {
+			limit := pages.Bytes(m.PageSize) + 20*kernel.MiB
+			p := plan.Plan{
+				Cgroups:   []plan.Cgroup{{Path: "/p", Max: mi(96), SwapMax: mi(0)}, {Path: "/p/a"}, {Path: "/p/b"}, {Path: "/p/c"}, {Path: "/p/d"}},
+				Processes: []plan.Process{hog("a", "/p/a", 600, 20), hog("b", "/p/b", 400, 20), hog("c", "/p/c", 200, 20), hog("d", "/p/d", 0, 20)},
+				During:    []plan.During{{After: []string{"a", "b", "c", "d"}, Writes: []plan.CgroupWrite{{Path: "/p", Max: &limit}}}},
+			}
+			if predict.OutcomeBy(predict.RulesFor(v, m.PageSize), p, m, nil).Unsure != "" {
+				n++
+			}
+		}
+		return n
+	}
+	before, since := open("6.12.1"), open("6.16.1")
+	if before == 0 || since < before+2*40/8-1 {
+		t.Errorf("open are %d limits on 6.12 and %d on 6.16; want more by two cgroups' stocks", before, since)
+	}
+}

@@ -358,7 +358,7 @@ func (w *world) leave(p *proc) {
 		w.left = append(slices.Clip(w.left), p.p.Cgroup)
 	}
 	w.remains = lateStock + w.stacks
-	if w.rules.StockPerCgroup {
+	if !w.rules.OneStock {
 		w.remains += otherStock * kernel.Pages(len(w.left)-1)
 	}
 }
