@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -31,6 +32,7 @@ var (
 	kubeFlag      = flag.String("oomlab.kubeconfig", "", "kubeconfig of the cluster for scenarios with pods; empty: a VM cluster")
 	nodeOOMFlag   = flag.String("oomlab.allow-node-oom", "", "node of that cluster that may run out of memory")
 	tableFlag     = flag.String("oomlab.table", "", "write the table of verdicts to this file instead of printing it")
+	junitFlag     = flag.String("oomlab.junit", "", "write the verdicts as JUnit to this file")
 )
 
 // specTimeout bounds one scenario, the boot for a first snapshot included; a
@@ -109,11 +111,20 @@ var _ = Describe("scenario", func() {
 var _ = ReportAfterSuite("table of verdicts", func(r Report) {
 	var results []verdict.Result
 	for _, spec := range r.SpecReports {
+		n := len(results)
 		for _, entry := range spec.ReportEntries {
 			if result, ok := verdictOf(entry); ok {
 				results = append(results, result)
 			}
 		}
+		if len(results) == n && spec.Failed() {
+			results = append(results, verdict.Result{Scenario: spec.LeafNodeText, Verdict: verdict.Broken, Reason: spec.FailureMessage()})
+		}
+	}
+	if *junitFlag != "" {
+		var junit bytes.Buffer
+		Expect(report.JUnit(&junit, results)).To(Succeed())
+		Expect(os.WriteFile(*junitFlag, junit.Bytes(), 0o644)).To(Succeed())
 	}
 	var table strings.Builder
 	Expect(report.Table(&table, results)).To(Succeed())
