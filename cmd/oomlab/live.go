@@ -121,7 +121,7 @@ func (l *live) wipe() {
 func (l *live) start(i int, label string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.busy[i] = &underway{label: label, stage: "booting", began: time.Now()}
+	l.busy[i] = &underway{label: label, stage: "preparing the machine", began: time.Now()}
 	l.order = append(l.order, i)
 }
 

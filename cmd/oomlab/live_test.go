@@ -22,7 +22,7 @@ func TestLiveLines(t *testing.T) {
 		u.began = now.Add(-2500 * time.Millisecond)
 	}
 	want := []string{
-		"  memcg/a on 6.12                                  2.5 s  booting",
+		"  memcg/a on 6.12                                  2.5 s  preparing the machine",
 		"  memcg/a on 7.3                                   2.5 s  filling: hog",
 		"  0 of 4 ended, 2 under way",
 	}
