@@ -225,9 +225,14 @@ func (w *world) kill(step Step, c candidate) []*world {
 		}
 	}
 	out := []*world{w.clone().bury(step, first, certain...)}
-	if listed := w.inPlanOrder(certain); !slices.Equal(listed, certain) {
-		// who waits for others joins some time between those who do not
-		out = append(out, w.clone().bury(step, first, listed...))
+	orders := [][]int{certain}
+	// who waits for others joins some time between those who do not, and who is
+	// forked after those who did not wait for that
+	for _, order := range [][]int{w.inPlanOrder(certain), w.forkedLast(certain)} {
+		if !slices.ContainsFunc(orders, func(o []int) bool { return slices.Equal(o, order) }) {
+			orders = append(orders, order)
+			out = append(out, w.clone().bury(step, first, order...))
+		}
 	}
 	if len(doubtful) > 0 {
 		all := w.groupMembers(step.Group, first)
@@ -256,6 +261,22 @@ func (w *world) preempted() string {
 func (w *world) inPlanOrder(all []int) []int {
 	return slices.SortedStableFunc(slices.Values(all), func(a, b int) int {
 		return cmp.Or(cmp.Compare(w.scan(w.procs[a].p.Cgroup), w.scan(w.procs[b].p.Cgroup)), cmp.Compare(a, b))
+	})
+}
+
+// forkedLast sorts processes as they would have joined their cgroups had everybody
+// begun before the children who were not waited for.
+func (w *world) forkedLast(all []int) []int {
+	late := func(i int) int {
+		p := &w.procs[i]
+		waited := slices.ContainsFunc(all, func(k int) bool { return k != i && w.waitedFor(w.procs[k].p, p.p.Name) })
+		if p.p.Parent == "" || waited {
+			return 0
+		}
+		return 1
+	}
+	return slices.SortedStableFunc(slices.Values(all), func(a, b int) int {
+		return cmp.Or(cmp.Compare(w.scan(w.procs[a].p.Cgroup), w.scan(w.procs[b].p.Cgroup)), cmp.Compare(late(a), late(b)))
 	})
 }
 
