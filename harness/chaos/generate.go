@@ -142,7 +142,9 @@ func (g *generator) swap(c *scenario.Cgroup) {
 	c.MemorySwapMax = knob(kernel.Bytes(g.between(1, 6)) * kernel.MiB)
 }
 
-// hold makes n processes in a cgroup that take something and hold it.
+// hold makes n processes in a cgroup that take something and hold it: so much that
+// who ranks higher is seldom a matter of the few pages that no model knows, and so
+// little that it is done in a moment.
 func (g *generator) hold(cgroup string, n int) {
 	if g.held == nil {
 		g.held = map[string]kernel.Bytes{}
@@ -153,7 +155,7 @@ func (g *generator) hold(cgroup string, n int) {
 		if g.chance(5) && len(g.holders) > 0 { // somebody can always be killed
 			p.OOMScoreAdj = -1000
 		}
-		p.Do = g.take(g.size(1, 10))
+		p.Do = g.take(g.size(2, 16))
 		g.held[name] = p.Do[0].Size // what it has at most
 		if g.chance(12) {
 			p.Threads = g.between(1, 6)
@@ -254,7 +256,7 @@ func (g *generator) overflow(path string, also kernel.Bytes) {
 	i := slices.IndexFunc(g.s.Cgroups, func(c scenario.Cgroup) bool { return c.Path == path })
 	c := &g.s.Cgroups[i]
 	holds := g.holds(path)
-	room := g.size(1, 6)
+	room := g.size(2, 10)
 	squeezed := g.chance(45)
 	if g.swaps { // the writer of a limit gives up on reclaim after 16 rounds, whatever there still is to swap out
 		squeezed = g.chance(10)
