@@ -163,7 +163,7 @@ func (w *world) capacity(dir string) Range {
 		// really is differs from boot to boot. It never gets far below them:
 		// what may go on allocating there is atomic, and little.
 		free := w.m.MemAvailable.Pages(page)
-		most := max(free+free/32, w.m.MemFree.Pages(page)-w.m.WatermarkMin/4)
+		most := max(free+free/32, w.m.MemFree.Pages(page)-w.m.WatermarkMin/4+256)
 		least := free - free/16 - 2*w.m.WatermarkMin
 		if w.m.MemFree > w.m.MemAvailable {
 			// Next to nothing can be reclaimed, and the allocator gives up at the
