@@ -311,6 +311,11 @@ func UnmetPods(s scenario.Scenario, m kernel.Machine, node *kubelet.Node, manife
 		return out, errNoNode
 	}
 	out = append(out, unmetNode(s.Node, *node)...)
+	tooLarge, err := tooLargeFor(s, *node, manifests)
+	if err != nil {
+		return out, err
+	}
+	out = append(out, tooLarge...)
 	reason, err := NodeWide(s, m, *node, manifests)
 	if err == nil && reason != "" && !node.Ours && !node.MayOOM {
 		out = append(out, Need{
@@ -319,6 +324,29 @@ func UnmetPods(s scenario.Scenario, m kernel.Machine, node *kubelet.Node, manife
 		})
 	}
 	return out, err
+}
+
+// tooLargeFor lists the pods that request more memory than the node has to give:
+// the kubelet admits none of them, whatever else runs there. Several pods that
+// fit one by one and not together depend on when each of them is over.
+func tooLargeFor(s scenario.Scenario, n kubelet.Node, manifests map[string]scenario.Manifest) ([]Need, error) {
+	if n.Allocatable == 0 {
+		return nil, nil
+	}
+	l, err := layOutPods(s, As(n, s.Node), manifests)
+	if err != nil {
+		return nil, err
+	}
+	var out []Need
+	for _, p := range l.pods {
+		if want := kubelet.Requests(kubelet.Default(p.Spec, l.gates)).Memory; want > n.Allocatable {
+			out = append(out, Need{
+				fmt.Sprintf("a node that has %s for pod %s; %s can give %s", want.Human(), p.Name, n.Name, n.Allocatable.Human()),
+				"raise needs.memory, or run it on a larger node",
+			})
+		}
+	}
+	return out, nil
 }
 
 // NodeWide says why a scenario could exhaust its node, or all pods of it

@@ -61,22 +61,34 @@ func awaitReady(ctx context.Context, config *rest.Config, within time.Duration) 
 	})
 }
 
-// await tries until it works. When it is too late, the error says what was
-// awaited and what the last attempt said.
+// forGood is an error that will not go away by waiting.
+type forGood struct{ error }
+
+func (e forGood) Unwrap() error { return e.error }
+
+// await tries until it works, or never will. When it is too late, the error says
+// what was awaited and what the last attempt said that was not cut short.
 func await(ctx context.Context, within time.Duration, what string, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	var last error
 	for {
 		err := try(ctx)
-		if err == nil {
+		var final forGood
+		switch {
+		case err == nil:
 			return nil
+		case errors.As(err, &final):
+			return final.error
+		case last == nil || ctx.Err() == nil:
+			last = err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: not within %s: %w", what, within, err)
+			return fmt.Errorf("waiting for %s: not within %s: %w", what, within, last)
 		}
 	}
 }

@@ -166,15 +166,8 @@ func (w Where) Nodes(ctx context.Context, selector string) ([]string, error) {
 func (w Where) pick(ctx context.Context, api *resources.Resources) (corev1.Node, error) {
 	var all corev1.NodeList
 	err := await(ctx, restoreWait, "the cluster's nodes", func(ctx context.Context) error {
-		err := api.List(ctx, &all)
-		if final(err) {
-			return nil
-		}
-		return err
+		return lasting(api.List(ctx, &all))
 	})
-	if err == nil && len(all.Items) == 0 {
-		err = api.List(ctx, &all) // says what is forbidden
-	}
 	if err != nil {
 		return corev1.Node{}, fmt.Errorf("%s: %w", w, err)
 	}
@@ -265,17 +258,21 @@ func runs(p corev1.Pod) error {
 		case c.State.Running != nil:
 			return nil
 		case w != nil && strings.Contains(w.Reason, "Image"):
-			return fmt.Errorf("%s: %s; load oomlab's images into the cluster, as oomlab cluster images --help says", w.Reason, c.Image)
+			// No registry has it: there is nothing to wait for.
+			return forGood{fmt.Errorf("the agent's pod: %s: %s; load oomlab's images into the cluster, as oomlab cluster images --help says", w.Reason, c.Image)}
 		case w != nil:
 			return errors.New(w.Reason)
 		case c.State.Terminated != nil:
-			return fmt.Errorf("it ended: %s", c.State.Terminated.Reason)
+			return forGood{fmt.Errorf("the agent's pod ended: %s", c.State.Terminated.Reason)}
 		}
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
 			return fmt.Errorf("%s: %s", c.Reason, c.Message)
 		}
+	}
+	if p.Status.Phase == corev1.PodFailed {
+		return forGood{fmt.Errorf("the agent's pod: %s: %s", p.Status.Reason, p.Status.Message)}
 	}
 	return errors.New("phase " + string(p.Status.Phase))
 }

@@ -223,6 +223,11 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 				}}
 			}
 		}, want: "ErrImagePull: oomlab.dev/agent:"},
+		"the kubelet does not admit the agent": {spoil: func(a *paperAPI) {
+			a.admit = func(p *corev1.Pod) {
+				p.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfpods", Message: "Pod was rejected: too many pods"}
+			}
+		}, want: "the agent's pod: OutOfpods: Pod was rejected: too many pods"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

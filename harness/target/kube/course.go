@@ -22,6 +22,9 @@ type course struct {
 	changed    time.Time // when something last happened that may have consequences
 }
 
+// evicted is the reason of a pod that the kubelet evicted.
+const evicted = "Evicted"
+
 // life is what is known of a container or a process.
 type life struct {
 	ready  bool // in its present life
@@ -31,7 +34,7 @@ type life struct {
 }
 
 type podState struct {
-	phase, reason string
+	phase, reason, message string
 }
 
 func newCourse(p plan.Plan, runtime bool) *course {
@@ -87,9 +90,9 @@ func (c *course) see(e evidence.Event, now time.Time) {
 		l.status = e.Container
 	case evidence.PodStatus:
 		s := c.pods[e.Process]
-		s.phase, s.reason = e.Pod.Phase, e.Pod.Reason
+		s.phase, s.reason, s.message = e.Pod.Phase, e.Pod.Reason, e.Pod.Message
 		c.pods[e.Process] = s
-		if e.Pod.Reason == "Evicted" {
+		if e.Pod.Reason == evicted {
 			c.evicted[e.Process] = true
 		}
 	case evidence.OutOfMemory, evidence.OOMReturn, evidence.KillDecision, evidence.Kill, evidence.MarkVictim, evidence.TaskOOM,
@@ -223,10 +226,18 @@ func (c *course) settledPod(p plan.Pod) bool {
 	return !over || phase == "Failed" || phase == "Succeeded"
 }
 
+// rejected begins the message of a pod that the kubelet did not admit (rejectPod
+// of pkg/kubelet): it never starts.
+const rejected = "Pod was rejected"
+
 // stuck says why a container will never start, in the kubelet's words; empty:
-// it may.
+// it may. A pod that is kept out for the node's memory pressure is evicted, in
+// the kubelet's words as in ours.
 func (c *course) stuck() string {
 	for _, p := range c.plan.Pods {
+		if s := c.pods[p.Name]; s.phase == "Failed" && s.reason != evicted && strings.HasPrefix(s.message, rejected) {
+			return p.Name + ": " + s.reason + ": " + s.message
+		}
 		for _, k := range slices.Concat(p.InitContainers, p.Containers) {
 			s := c.containers[k.Process].status
 			if s == nil || s.State != "waiting" {

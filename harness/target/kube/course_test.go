@@ -168,6 +168,23 @@ func TestStuck(t *testing.T) {
 	}
 }
 
+// TestRejected: a pod that the kubelet does not admit never starts; one that it
+// evicts, or that failed by itself, has something to be judged.
+func TestRejected(t *testing.T) {
+	for _, test := range []struct{ reason, message, want string }{
+		{"OutOfmemory", "Pod was rejected: Node didn't have enough resource: memory", "a: OutOfmemory: Pod was rejected: Node didn't have enough resource: memory"},
+		{"Evicted", "Pod was rejected: The node had condition: [MemoryPressure]. ", ""},
+		{"Evicted", "The node was low on resource: memory.", ""},
+		{"", "", ""},
+	} {
+		c := newCourse(plan.Plan{Pods: []plan.Pod{{Name: "a", Containers: []plan.Container{{Process: "a/main"}}}}}, true)
+		c.see(evidence.Event{Kind: evidence.PodStatus, Process: "a", Pod: &evidence.PodState{Phase: "Failed", Reason: test.reason, Message: test.message}}, at(0))
+		if got := c.stuck(); got != test.want {
+			t.Errorf("%s %q: %q, want %q", test.reason, test.message, got, test.want)
+		}
+	}
+}
+
 // kubeletPod is a pod with one container and no amounts.
 func kubeletPod(container string) kubelet.Pod {
 	return kubelet.Pod{Containers: []kubelet.Container{{Name: container}}}

@@ -392,24 +392,21 @@ const createWait = 2 * time.Minute
 
 // create creates a pod. What the API refuses is refused for good; silence is not.
 func (r *kubeRun) create(ctx context.Context, pod *corev1.Pod) error {
-	var refused error
-	err := await(ctx, createWait, "the API to take pod "+pod.Name, func(ctx context.Context) error {
+	return await(ctx, createWait, "the API to take pod "+pod.Name, func(ctx context.Context) error {
 		err := r.api.Create(ctx, pod.DeepCopy())
 		if apierrors.IsAlreadyExists(err) {
 			return nil // an answer to an earlier attempt was lost
 		}
-		if final(err) {
-			refused = err
-			return nil
-		}
-		return err
+		return lasting(err)
 	})
-	return errors.Join(err, refused)
 }
 
-// final reports whether the API will say the same again.
-func final(err error) bool {
-	return slices.ContainsFunc([]func(error) bool{
+// lasting marks what the API will say again as often as it is asked.
+func lasting(err error) error {
+	if slices.ContainsFunc([]func(error) bool{
 		apierrors.IsForbidden, apierrors.IsInvalid, apierrors.IsBadRequest, apierrors.IsNotFound, apierrors.IsUnauthorized, apierrors.IsMethodNotSupported,
-	}, func(is func(error) bool) bool { return is(err) })
+	}, func(is func(error) bool) bool { return is(err) }) {
+		return forGood{err}
+	}
+	return err
 }

@@ -1,0 +1,47 @@
+package plan_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/oomlab/oomlab/harness/clustertest"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/scenario"
+)
+
+// TestAPodThatNoNodeHasRoomFor: the kubelet does not admit a pod that requests
+// more than its node can give, so the scenario is skipped there.
+func TestAPodThatNoNodeHasRoomFor(t *testing.T) {
+	m, n := clustertest.Node()
+	for _, test := range []struct {
+		requests, limits, ofPod, allocatable kernel.Bytes
+		want                                 string
+	}{
+		{requests: 2 * kernel.GiB, allocatable: 2 * kernel.GiB},
+		{requests: 3 * kernel.GiB, allocatable: 2 * kernel.GiB, want: "a node that has 3Gi for pod web; node can give 2Gi"},
+		{limits: 3 * kernel.GiB, allocatable: 2 * kernel.GiB, want: "a node that has 3Gi for pod web"}, // which are the requests too
+		{ofPod: 3 * kernel.GiB, allocatable: 2 * kernel.GiB, want: "a node that has 3Gi for pod web"},
+		{requests: 3 * kernel.GiB}, // unknown
+	} {
+		n.Allocatable = test.allocatable
+		s := scenario.Scenario{Targets: []string{"kube"}, Pods: []scenario.KubePod{{
+			Name: "web", Requests: scenario.Resources{Memory: test.ofPod},
+			Containers: []scenario.KubeContainer{{
+				Name: "main", Requests: scenario.Resources{Memory: test.requests}, Limits: scenario.Resources{Memory: test.limits},
+				Do: []scenario.Step{{Op: "hold"}},
+			}},
+		}}}
+		unmet, err := plan.UnmetPods(s, m, &n, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, need := range unmet {
+			got += need.String() + "\n"
+		}
+		if test.want == "" && got != "" || !strings.Contains(got, test.want) {
+			t.Errorf("%+v: %q, want %q", test, got, test.want)
+		}
+	}
+}
