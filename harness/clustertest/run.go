@@ -25,10 +25,11 @@ func Run(s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (verd
 	if change != nil {
 		change(&m, &n)
 	}
+	tier := evidence.Tier{Tier: 3, Hooks: map[string]string{"kubelet": "attached: paper"}}
 	in := verdict.Input{
-		Scenario: s, Machine: m, Tier: evidence.Tier{Tier: 3},
+		Scenario: s, Machine: m, Tier: tier,
 		Meta: verdict.Meta{Scenario: s.Name, Target: "kube", Run: "0001-" + strings.ReplaceAll(s.Name, "/", "-"), Started: "2026-11-25T12:00:00Z",
-			Timings: map[string]int64{"machine": 5000, "total": 30000}, DurationMS: 30000, Machine: m, Tier: evidence.Tier{Tier: 3}, Node: &n},
+			Timings: map[string]int64{"machine": 5000, "total": 30000}, DurationMS: 30000, Machine: m, Tier: tier, Node: &n},
 	}
 	var err error
 	if in.Plan, err = plan.Make(s, m, plan.Options{Run: in.Meta.Run, Node: &n}); err != nil {
@@ -278,10 +279,16 @@ func (p *player) step(s predict.Step) {
 		p.oom[p.container(name).Process] = true
 	}
 	if s.Constraint == "none" {
+		p.kubelet(`oom_watcher_linux.go:84] "Got sys oom event" event={"Pid":%d,"ProcessName":%q,"ContainerName":"/"}`, victim.PID, victim.Comm)
 		p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeEvent, Happened: &evidence.Happened{Reason: "SystemOOM", Type: "Warning", Count: 1,
 			UID: fmt.Sprint("oom-", p.kills), Message: fmt.Sprintf("System OOM encountered, victim process: %s, pid: %d", victim.Comm, victim.PID)}})
 	}
 	p.aftermath(s.Victims)
+}
+
+// kubelet has the kubelet write a line into its log.
+func (p *player) kubelet(format string, args ...any) {
+	p.say(evidence.Event{Source: evidence.Kubelet, Kind: evidence.KubeletLine, Text: fmt.Sprintf("I1125 19:46:15.534017     164 "+format, args...)})
 }
 
 // count adds a kill to the counters of a cgroup and of those above it.
@@ -364,6 +371,7 @@ func (p *player) evict(pod string) {
 	p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeCondition, Condition: &evidence.ConditionState{Type: "MemoryPressure", Status: "True"}})
 	p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodEvent, Process: pod, Happened: &evidence.Happened{Reason: "Evicted", Type: "Warning", Count: 1,
 		UID: "evicted-" + pod, Message: "The node was low on resource: memory."}})
+	p.kubelet(`eviction_manager.go:404] "Eviction manager: pods ranked for eviction" pods=["oomlab/%s-0123abcd"]`, pod)
 	for _, planned := range p.in.Plan.Pods {
 		if planned.Name != pod {
 			continue

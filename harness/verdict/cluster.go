@@ -26,6 +26,7 @@ type cluster struct {
 	oomEvents  map[string]int // TaskOOM, by container id
 	outages    []string
 	misreports map[string]string // name -> where
+	log        kubeletLog
 }
 
 // told is what the API said of one container.
@@ -45,6 +46,7 @@ func (j *joined) readCluster() {
 		nodeEvents: map[string]evidence.Happened{}, conditions: map[string]bool{}, oomEvents: map[string]int{}, misreports: map[string]string{},
 	}
 	j.cluster = c
+	c.log = j.readKubeletLog()
 	for _, e := range j.in.Events {
 		switch {
 		case e.Kind == evidence.ContainerCgroup && e.Cgroup != nil:
@@ -249,7 +251,8 @@ func (j *joined) killedIn(container string, of int, lives []*life) []Kill {
 	return out
 }
 
-// clusterSources adds the runtime and the API to those who tell of a kill.
+// clusterSources adds the runtime, the API and the kubelet's log to those who
+// tell of a kill.
 func (j *joined) clusterSources(k *Kill) {
 	if j.cluster == nil {
 		return
@@ -259,6 +262,9 @@ func (j *joined) clusterSources(k *Kill) {
 		if j.cluster.oomEvents[f.ID] > 0 {
 			k.Sources = withSource(k.Sources, evidence.Runtime)
 		}
+	}
+	if j.cluster.log.ooms[k.Victim.PID] {
+		k.Sources = withSource(k.Sources, evidence.Kubelet)
 	}
 	if said := j.cluster.containers[name]; said != nil {
 		for _, end := range said.ends {
@@ -435,6 +441,7 @@ func (j *joined) checkNodeEvents() {
 			j.disagree(EventWithoutKill, "SystemOOM names %s, pid %s, which no OOM of the whole node killed", m[1], m[2])
 		}
 	}
+	j.checkKubeletLog(global)
 	if len(global) > 0 && !seen {
 		j.misreport(kubelet.NoSystemOOM, "%d processes were killed for the whole node, and there is no SystemOOM event", len(global))
 	}

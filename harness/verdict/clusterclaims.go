@@ -43,11 +43,15 @@ func (j *joined) expectedOfCluster(e scenario.Expect) []Claim {
 	}
 	for _, pod := range slices.Sorted(maps.Keys(e.PodEvents)) {
 		for _, reason := range slices.Sorted(maps.Keys(e.PodEvents[pod])) {
-			out = append(out, counted("podEvents "+pod+" "+reason, e.PodEvents[pod][reason], count(c.podEvents[pod], reason)))
+			out = append(out, counted("podEvents "+pod+" "+reason, e.PodEvents[pod][reason], count(c.podEvents[pod], reason), evidence.API))
 		}
 	}
 	for _, reason := range slices.Sorted(maps.Keys(e.NodeEvents)) {
-		out = append(out, counted("nodeEvents "+reason, e.NodeEvents[reason], count(c.nodeEvents, reason)))
+		sources := []evidence.Source{evidence.API}
+		if reason == "SystemOOM" && c.log.loud {
+			sources = c.log.witnesses(sources...)
+		}
+		out = append(out, counted("nodeEvents "+reason, e.NodeEvents[reason], count(c.nodeEvents, reason), sources...))
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.NodeConditions)) {
 		got, known := c.conditions[name]
@@ -59,7 +63,7 @@ func (j *joined) expectedOfCluster(e scenario.Expect) []Claim {
 		out = append(out, claim("nodeConditions "+name, observed[e.NodeConditions[name]], text, known && got == e.NodeConditions[name], evidence.API))
 	}
 	if e.Evicted != nil {
-		out = append(out, claim("evicted", list(*e.Evicted), list(c.evicted), slices.Equal(c.evicted, *e.Evicted), evidence.API))
+		out = append(out, claim("evicted", list(*e.Evicted), list(c.evicted), slices.Equal(c.evicted, *e.Evicted), c.log.witnesses(evidence.API)...))
 	}
 	if e.Misreports != nil {
 		got, want := slices.Sorted(maps.Keys(c.misreports)), slices.Sorted(slices.Values(*e.Misreports))
@@ -143,8 +147,8 @@ func count(all map[string]evidence.Happened, reason string) int64 {
 	return n
 }
 
-func counted(name string, want scenario.Num, got int64) Claim {
-	return claim(name, want.Text, strconv.FormatInt(got, 10), want.Holds(got), evidence.API)
+func counted(name string, want scenario.Num, got int64, sources ...evidence.Source) Claim {
+	return claim(name, want.Text, strconv.FormatInt(got, 10), want.Holds(got), sources...)
 }
 
 // stateText writes a container's status for a reader.
@@ -199,7 +203,7 @@ func (j *joined) modelOfCluster() []Claim {
 	if p.Eviction == predict.Possible {
 		expected, ok = "depends on when the kubelet looks", true
 	}
-	out = append(out, claim("prediction.evicted", expected, list(j.cluster.evicted), ok, evidence.API))
+	out = append(out, claim("prediction.evicted", expected, list(j.cluster.evicted), ok, j.cluster.log.witnesses(evidence.API)...))
 	got := slices.Sorted(maps.Keys(j.cluster.misreports))
 	missing := slices.ContainsFunc(p.Misreports, func(m string) bool { return !slices.Contains(got, m) })
 	extra := slices.ContainsFunc(got, func(m string) bool { return !slices.Contains(p.MayMisreport, m) })

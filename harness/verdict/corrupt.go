@@ -34,6 +34,7 @@ func Corrupt(in Input) []Corruption {
 	if in.ofCluster() {
 		c.runtimeLies()
 		c.apiLies()
+		c.kubeletLies()
 	}
 	return c.out
 }

@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 )
@@ -53,6 +54,40 @@ func (c *corrupter) evicted(e evidence.Event) bool {
 	return slices.ContainsFunc(c.in.Events, func(p evidence.Event) bool {
 		return p.Kind == evidence.PodStatus && p.Pod != nil && p.Pod.Reason == evictedReason && len(e.Process) > len(p.Process) && e.Process[:len(p.Process)+1] == p.Process+"/"
 	})
+}
+
+// kubeletLies make the kubelet's log lie, where it was read.
+func (c *corrupter) kubeletLies() {
+	if !strings.HasPrefix(c.in.Tier.Hooks["kubelet"], "attached") {
+		return
+	}
+	c.try(evidence.Kubelet, "its log tells of nothing", func(e []evidence.Event) []evidence.Event {
+		told := slices.ContainsFunc(e, func(e evidence.Event) bool {
+			return e.Kind == evidence.KubeletLine && (loggedOOM.MatchString(e.Text) && c.in.Plan.On.Ours || loggedRanking.MatchString(e.Text) || loggedEvicted.MatchString(e.Text))
+		})
+		if !told {
+			return nil
+		}
+		return slices.DeleteFunc(e, kind(evidence.KubeletLine))
+	})
+	line := func(text string) func([]evidence.Event) []evidence.Event {
+		return func(e []evidence.Event) []evidence.Event {
+			i := slices.IndexFunc(e, kind(evidence.End))
+			if i < 0 {
+				return nil
+			}
+			return slices.Insert(e, i, evidence.Event{AtNS: e[i].AtNS, Source: evidence.Kubelet, Kind: evidence.KubeletLine, Text: text})
+		}
+	}
+	c.try(evidence.Kubelet, "an OOM of the node that there was not", line(fmt.Sprintf(`oom_watcher_linux.go:84] "Got sys oom event" event={"Pid":%d,"ProcessName":"stranger"}`, strangerPID)))
+	for _, p := range c.in.Plan.Pods {
+		if !slices.ContainsFunc(c.in.Events, func(e evidence.Event) bool {
+			return e.Process == p.Name && c.evicted(evidence.Event{Process: p.Name + "/"})
+		}) {
+			c.try(evidence.Kubelet, "an eviction that there was not", line(`eviction_manager.go:635] "Eviction manager: pod is evicted successfully" pod="oomlab/`+p.Name+`-0123abcd"`))
+			break
+		}
+	}
 }
 
 // apiLies make the API server lie about how containers ended, in the ways that
