@@ -165,10 +165,17 @@ func (w *world) capacity(dir string) Range {
 		free := w.m.MemAvailable.Pages(page)
 		most := max(free+free/32, w.m.MemFree.Pages(page)-w.m.WatermarkMin/4+256)
 		least := free - free/16 - 2*w.m.WatermarkMin
-		if w.m.MemFree > w.m.MemAvailable {
+		switch {
+		case w.m.MemFree > w.m.MemAvailable:
 			// Next to nothing can be reclaimed, and the allocator gives up at the
 			// min watermarks: within 1300 pages in a fresh guest.
 			least = max(least, w.m.MemFree.Pages(page)-w.m.WatermarkMin-2000)
+		case w.m.MemFree > 0:
+			// Of page cache that there is much of, the kernel counts as available
+			// what is above the low watermarks, and of all that what is above the
+			// high ones and the DMA zone (si_mem_available()). When nobody can be
+			// helped, all of the cache is gone, and the min watermarks are left.
+			most = max(most, free+free/64+2*w.m.WatermarkMin+dmaZone)
 		}
 		return Range{least, most}.shift(w.swapOn.Pages(page))
 	}
@@ -182,6 +189,10 @@ func (w *world) capacity(dir string) Range {
 	}
 	return exactly(w.limit(dir)).widen(slack, 6)
 }
+
+// dmaZone is the zone below 16Mi on x86, in pages, which is kept for those who
+// can use no other memory.
+const dmaZone = 4096
 
 // limit is how much a limited cgroup may hold, swap included, in pages.
 func (w *world) limit(dir string) kernel.Pages {

@@ -40,11 +40,19 @@ func (c *corrupter) runtimeLies() {
 	c.try(evidence.Agent, "another oom_score_adj", func(e []evidence.Event) []evidence.Event {
 		return first(e, facts, func(e *evidence.Event) { *e.Cgroup.OOMScoreAdj-- })
 	})
+	// What is no container's, such as a sandbox, is set to whatever the runtime likes.
+	planned := func(e evidence.Event) bool {
+		if !facts(e) {
+			return false
+		}
+		_, ok := c.in.Plan.Cgroup(e.Cgroup.Plan)
+		return ok
+	}
 	c.try(evidence.Agent, "another memory.max", func(e []evidence.Event) []evidence.Event {
-		return first(e, func(e evidence.Event) bool { return facts(e) && e.Cgroup.Max != nil }, func(e *evidence.Event) { *e.Cgroup.Max *= 2 })
+		return first(e, func(e evidence.Event) bool { return planned(e) && e.Cgroup.Max != nil }, func(e *evidence.Event) { *e.Cgroup.Max *= 2 })
 	})
 	c.try(evidence.Agent, "another memory.oom.group", func(e []evidence.Event) []evidence.Event {
-		return first(e, func(e evidence.Event) bool { return facts(e) && e.Cgroup.OOMGroup != nil }, func(e *evidence.Event) { *e.Cgroup.OOMGroup = !*e.Cgroup.OOMGroup })
+		return first(e, func(e evidence.Event) bool { return planned(e) && e.Cgroup.OOMGroup != nil }, func(e *evidence.Event) { *e.Cgroup.OOMGroup = !*e.Cgroup.OOMGroup })
 	})
 }
 
