@@ -108,7 +108,7 @@ fuzz: ## every fuzz target for FUZZTIME=10m
 lint: ## gofmt, vet, staticcheck; the import rules are tests in harness
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'd:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags e2e ./harness/e2e
+	$(GO) vet -tags e2e ./harness/e2e ./harness/target/kube ./harness/predict
 	$(GO) tool staticcheck ./...
 
 generate: ## the eBPF object and its Go side (needs clang-14 and libbpf-dev), the JSON schema
