@@ -93,7 +93,7 @@ func TestAFleetIsGroupedByWhatItsNodesAre(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{"v1.36.3: web/proxy: 999 -> 768"}; !slices.Equal(got, want) {
+	if want := []string{"v1.36.3: web/proxy: 999 -> 770"}; !slices.Equal(got, want) {
 		t.Errorf("adjustments differ in %q; want %q", got, want)
 	}
 	// and on one kubelet nothing that the API says differs between two kernels

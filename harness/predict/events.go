@@ -203,6 +203,16 @@ func (w *world) want(p *proc, s profile.Step) Range {
 func (s segment) least(t float64) kernel.Pages { return take(s.want.Lo, s.slow*(t-s.wakeLate)) }
 func (s segment) most(t float64) kernel.Pages  { return take(s.want.Hi, s.fast*(t-s.wakeEarly)) }
 
+// surely is least where the room is meant that there is when the process holds as
+// little as it may: one that was stopped on its way then has all the more to go.
+func (s segment) surely(t float64) kernel.Pages {
+	want := s.want.Lo
+	if s.p.partial {
+		want = max(want, s.p.goal.Lo-s.has(s.p).Lo)
+	}
+	return take(want, s.slow*(t-s.wakeLate))
+}
+
 func take(want kernel.Pages, grown float64) kernel.Pages {
 	if !(grown > 0) {
 		return 0
@@ -260,7 +270,7 @@ func (w *world) grow(segs []segment) []*world {
 			}
 		}
 		o.early = when(total(segment.most), o.room.Lo+1)
-		o.late = when(total(segment.least), o.room.Hi+1)
+		o.late = when(total(segment.surely), o.room.Hi+1)
 		if o.early >= never || !mayFill(dir, segs, o.room) {
 			continue
 		}
