@@ -138,6 +138,9 @@ func (f runFlags) check() error {
 	case f.where.VM() && (f.where.Namespace != "" || f.where.Node != "" || f.nodes != "" || len(f.where.AllowNodeOOM) > 0):
 		return &mistake{"--namespace, --node, --nodes and --allow-node-oom are for a cluster that is there already", "name it with --kubeconfig or --context"}
 	}
+	if err := kube.CheckSelector(f.nodes); err != nil {
+		return &mistake{fmt.Sprintf("--nodes %s: %v", f.nodes, err), "write pool=new, or pool in (new, old)"}
+	}
 	if !f.where.VM() {
 		if _, err := f.where.Config(); err != nil {
 			return &mistake{err.Error(), "kubectl config get-contexts shows the contexts"}

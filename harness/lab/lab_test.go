@@ -13,9 +13,27 @@ import (
 	"github.com/oomlab/oomlab/harness"
 	"github.com/oomlab/oomlab/harness/payload"
 	"github.com/oomlab/oomlab/harness/target"
+	"github.com/oomlab/oomlab/harness/target/kube"
 	"github.com/oomlab/oomlab/harness/verdict"
 	"github.com/oomlab/oomlab/scenarios"
 )
+
+// TestANodeHasOneRunAtATime: runs on two nodes of a fleet go on side by side, and
+// two on the same node do not: each would see the other's kills.
+func TestANodeHasOneRunAtATime(t *testing.T) {
+	l := &Lab{o: Options{Cluster: kube.Where{Context: "prod"}}}
+	release := l.node(Job{Node: "worker-1"})
+	l.node(Job{Node: "worker-2"})()
+	if l.nodes["worker-1"].TryLock() {
+		t.Error("worker-1 is free while a run is on it")
+	}
+	release()
+	l.node(Job{Node: "worker-1"})()
+	// Every run on a VM cluster has a node of its own.
+	l.o.Cluster = kube.Where{}
+	l.node(Job{})
+	l.node(Job{})
+}
 
 func TestRunsSideBySideGetDirectoriesOfTheirOwn(t *testing.T) {
 	l := &Lab{o: Options{RunsDir: filepath.Join(t.TempDir(), "runs")}}

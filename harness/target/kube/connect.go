@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -141,6 +142,12 @@ func (w Where) open(ctx context.Context, config *rest.Config, images image.Image
 	return s, hello, nil
 }
 
+// CheckSelector says what is wrong with a selector of nodes.
+func CheckSelector(selector string) error {
+	_, err := labels.Parse(selector)
+	return err
+}
+
 // Nodes are the names of the nodes whose labels match a selector.
 func (w Where) Nodes(ctx context.Context, selector string) ([]string, error) {
 	config, err := w.Config()
@@ -162,10 +169,13 @@ func (w Where) Nodes(ctx context.Context, selector string) ([]string, error) {
 	return out, nil
 }
 
+// contactWait is how long a cluster may be silent before there is none.
+const contactWait = 20 * time.Second
+
 // pick finds the node to run on.
 func (w Where) pick(ctx context.Context, api *resources.Resources) (corev1.Node, error) {
 	var all corev1.NodeList
-	err := await(ctx, restoreWait, "the cluster's nodes", func(ctx context.Context) error {
+	err := await(ctx, contactWait, "the cluster's nodes", func(ctx context.Context) error {
 		return lasting(api.List(ctx, &all))
 	})
 	if err != nil {

@@ -38,6 +38,7 @@ type paperAPI struct {
 	// admit changes what a pod looks like once it is created.
 	admit func(*corev1.Pod)
 	node  corev1.Node
+	more  []corev1.Node // nodes beside that one
 	// events are told of in their own namespaces; those about nodes are in default.
 	events []corev1.Event
 }
@@ -97,7 +98,18 @@ func (a *paperAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		say(200, all)
 	case r.URL.Path == "/api/v1/nodes":
-		say(200, corev1.NodeList{TypeMeta: metav1.TypeMeta{Kind: "NodeList", APIVersion: "v1"}, Items: []corev1.Node{a.node}})
+		selector, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+		if err != nil {
+			fail(400, metav1.StatusReasonBadRequest, err.Error())
+			return
+		}
+		list := corev1.NodeList{TypeMeta: metav1.TypeMeta{Kind: "NodeList", APIVersion: "v1"}}
+		for _, n := range append([]corev1.Node{a.node}, a.more...) {
+			if selector.Matches(labels.Set(n.Labels)) {
+				list.Items = append(list.Items, n)
+			}
+		}
+		say(200, list)
 	case r.URL.Path == "/api/v1/nodes/"+a.node.Name:
 		n := a.node
 		n.TypeMeta = metav1.TypeMeta{Kind: "Node", APIVersion: "v1"}
@@ -250,6 +262,29 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("left behind: %q", left)
 			}
 		})
+	}
+}
+
+// TestNodesAreSelected: a fleet is the nodes whose labels match.
+func TestNodesAreSelected(t *testing.T) {
+	a, w := newPaperAPI(t)
+	a.node.Labels = map[string]string{"pool": "old"}
+	for _, name := range []string{"worker-2", "worker-3"} {
+		a.more = append(a.more, corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"pool": "new"}}})
+	}
+	for selector, want := range map[string][]string{
+		"pool=new": {"worker-2", "worker-3"}, "pool": {"worker-1", "worker-2", "worker-3"}, "pool=none": nil,
+	} {
+		got, err := w.Nodes(t.Context(), selector)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s selects %v, %v; want %v", selector, got, err, want)
+		}
+	}
+	if err := CheckSelector("pool in new"); err == nil || !strings.Contains(err.Error(), "expected: '('") {
+		t.Errorf("a selector that is none: %v", err)
+	}
+	if err := CheckSelector("pool in (new, old),!spare"); err != nil {
+		t.Error(err)
 	}
 }
 
