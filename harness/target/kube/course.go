@@ -20,6 +20,8 @@ type course struct {
 	evicted    map[string]bool
 	runtime    bool      // the runtime's events are seen
 	changed    time.Time // when something last happened that may have consequences
+	nodeOOM    time.Time // when the kernel last killed for the whole node; zero: never
+	toldOOM    bool      // the kubelet has said that the node had an OOM
 }
 
 // evicted is the reason of a pod that the kubelet evicted.
@@ -95,8 +97,14 @@ func (c *course) see(e evidence.Event, now time.Time) {
 		if e.Pod.Reason == evicted {
 			c.evicted[e.Process] = true
 		}
-	case evidence.OutOfMemory, evidence.OOMReturn, evidence.KillDecision, evidence.Kill, evidence.MarkVictim, evidence.TaskOOM,
-		evidence.PodEvent, evidence.NodeEvent, evidence.NodeCondition:
+	case evidence.KillDecision:
+		if e.OOM != nil && e.OOM.Control != nil && e.OOM.Control.Constraint == "none" {
+			c.nodeOOM = now
+		}
+	case evidence.NodeEvent:
+		c.toldOOM = c.toldOOM || e.Happened != nil && e.Happened.Reason == "SystemOOM"
+	case evidence.OutOfMemory, evidence.OOMReturn, evidence.Kill, evidence.MarkVictim, evidence.TaskOOM,
+		evidence.PodEvent, evidence.NodeCondition:
 	default:
 		return
 	}
@@ -181,9 +189,16 @@ func (c *course) comesBack(p plan.Pod, name string) bool {
 // slower than that.
 const quiet = 4 * time.Second
 
+// systemOOMWait is for the kubelet to tell the API of an OOM of the node. It reads
+// of it in the kernel log, and has to come to its senses itself.
+const systemOOMWait = 30 * time.Second
+
 // over reports whether the run has come to its end.
 func (c *course) over(created int, now time.Time) bool {
 	if created < len(c.plan.Pods) || len(c.plan.Throttled) > 0 || len(c.evicted) < c.plan.Evictions || now.Sub(c.changed) < quiet {
+		return false
+	}
+	if !c.nodeOOM.IsZero() && !c.toldOOM && now.Sub(c.nodeOOM) < systemOOMWait {
 		return false
 	}
 	for _, p := range c.plan.Pods {

@@ -153,6 +153,35 @@ func TestMayCreate(t *testing.T) {
 	}
 }
 
+// TestAnOOMOfTheNodeIsWaitedFor: the kubelet takes its time to tell of it, and may
+// never do so; of another limit's it tells nothing.
+func TestAnOOMOfTheNodeIsWaitedFor(t *testing.T) {
+	kill := func(constraint string) evidence.Event {
+		return evidence.Event{Kind: evidence.KillDecision, OOM: &evidence.OOM{Control: &evidence.OOMControl{Constraint: constraint}}}
+	}
+	event := func(reason string) evidence.Event {
+		return evidence.Event{Kind: evidence.NodeEvent, Happened: &evidence.Happened{Reason: reason}}
+	}
+	for _, test := range []struct {
+		events   []evidence.Event
+		at, over int // seconds: the events, and when the run is over
+	}{
+		{[]evidence.Event{kill("memcg")}, 0, 4},
+		{[]evidence.Event{kill("none")}, 0, 30},
+		{[]evidence.Event{kill("none"), event("NodeHasSufficientMemory")}, 0, 30},
+		{[]evidence.Event{kill("none"), event("SystemOOM")}, 0, 4},
+	} {
+		c := newCourse(plan.Plan{}, true)
+		for _, e := range test.events {
+			c.see(e, at(test.at))
+		}
+		if c.over(0, at(test.over-1)) || !c.over(0, at(test.over)) {
+			t.Errorf("%+v: over after %d s: %t, after %d s: %t; want it to be over then and not before",
+				test.events, test.over-1, c.over(0, at(test.over-1)), test.over, c.over(0, at(test.over)))
+		}
+	}
+}
+
 func TestStuck(t *testing.T) {
 	p := plan.Plan{Pods: []plan.Pod{{Name: "a", Containers: []plan.Container{{Process: "a/main"}}}}}
 	c := newCourse(p, true)
