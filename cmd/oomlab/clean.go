@@ -34,7 +34,8 @@ them, temporary directories; and the VM cluster in the background. Runs that are
 still going on are left alone, and so are run directories.
 
 With --kubeconfig or --context, delete what oomlab has left in that cluster
-instead: every pod with its labels, those of runs that still go on included.`,
+instead: every pod with its labels, those of runs that still go on included, and
+the namespace if a run has made it.`,
 		Args: wants(0, 0, ""),
 	}
 	cmd.Flags().SortFlags = false
@@ -98,7 +99,7 @@ func (a *app) cleanCluster(ctx context.Context, w kube.Where) error {
 	}
 	names, err := w.Clean(ctx)
 	for _, name := range names {
-		fmt.Fprintf(a.out, "deleted pod %s\n", name)
+		fmt.Fprintf(a.out, "deleted %s\n", name)
 	}
 	if err == nil && len(names) == 0 {
 		fmt.Fprintf(a.out, "nothing of oomlab's is in %s\n", w)

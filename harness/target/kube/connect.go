@@ -297,7 +297,8 @@ func (s *site) clear(ctx context.Context, namespace bool) error {
 	return err
 }
 
-// Clean deletes everything of oomlab's in the namespace, of whatever run.
+// Clean deletes everything of oomlab's in the namespace, of whatever run, and the
+// namespace if a run has made it. It says what there was: pod NAME, namespace NAME.
 func (w Where) Clean(ctx context.Context) (names []string, err error) {
 	config, err := w.Config()
 	if err != nil {
@@ -310,7 +311,12 @@ func (w Where) Clean(ctx context.Context) (names []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return remove(ctx, set, w.Namespace, OwnLabel+"="+Own+","+RunLabel, false)
+	ns, err := set.CoreV1().Namespaces().Get(ctx, w.Namespace, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+		return nil, fmt.Errorf("%s: %w", w, err)
+	}
+	made := err == nil && ns.Labels[OwnLabel] == Own && ns.Labels[RunLabel] != ""
+	return remove(ctx, set, w.Namespace, OwnLabel+"="+Own+","+RunLabel, made)
 }
 
 // remove deletes the pods, and if asked the namespace, that bear the labels, and
@@ -324,8 +330,8 @@ func remove(ctx context.Context, set kubernetes.Interface, namespace, selector s
 			return err
 		}
 		for _, p := range pods.Items {
-			if !slices.Contains(names, p.Name) {
-				names = append(names, p.Name)
+			if name := "pod " + p.Name; !slices.Contains(names, name) {
+				names = append(names, name)
 			}
 			if p.DeletionTimestamp != nil {
 				continue
@@ -342,6 +348,9 @@ func remove(ctx context.Context, set kubernetes.Interface, namespace, selector s
 	})
 	if err == nil && ownNamespace {
 		err = set.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{})
+		if err == nil {
+			names = append(names, "namespace "+namespace)
+		}
 		if apierrors.IsNotFound(err) {
 			err = nil
 		}

@@ -288,6 +288,41 @@ func TestNodesAreSelected(t *testing.T) {
 	}
 }
 
+// TestClean: what bears oomlab's labels goes, and nothing else; of namespaces, only
+// one that a run has made.
+func TestClean(t *testing.T) {
+	own := map[string]string{OwnLabel: Own}
+	run := map[string]string{OwnLabel: Own, RunLabel: "r"}
+	for name, test := range map[string]struct {
+		namespace  map[string]string
+		want, left []string
+	}{
+		"a namespace of the admin's": {nil, []string{"pod ours"}, []string{"namespace oomlab", "pod theirs"}},
+		"one for oomlab":             {own, []string{"pod ours"}, []string{"namespace oomlab", "pod theirs"}},
+		"one that a run has made":    {run, []string{"pod ours", "namespace oomlab"}, []string{"pod theirs"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, w := newPaperAPI(t)
+			a.namespaces["oomlab"] = corev1.Namespace{TypeMeta: metav1.TypeMeta{Kind: "Namespace", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: "oomlab", Labels: test.namespace}}
+			for pod, labels := range map[string]map[string]string{"ours": run, "theirs": {"app": "web"}} {
+				a.pods[pod] = corev1.Pod{TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: pod, Namespace: "oomlab", Labels: labels}}
+			}
+			got, err := w.Clean(t.Context())
+			if err != nil || !slices.Equal(got, test.want) {
+				t.Errorf("deleted %q, %v; want %q", got, err, test.want)
+			}
+			left := a.left()
+			slices.Sort(left)
+			if !slices.Equal(left, test.left) {
+				t.Errorf("left are %q; want %q", left, test.left)
+			}
+			if again, err := w.Clean(t.Context()); err != nil || len(again) > 0 {
+				t.Errorf("a second time: %q, %v", again, err)
+			}
+		})
+	}
+}
+
 func TestNoCluster(t *testing.T) {
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	for _, test := range []struct {
