@@ -210,11 +210,14 @@ func sources(all []evidence.Source) string {
 }
 
 // witnesses are those of the four, and of a cluster's six, that saw a kill, and
-// those that did not.
+// those that did not. The kubelet's log has a word on OOMs of the node only.
 func witnesses(seen []evidence.Source, cluster bool) (there, missing []evidence.Source) {
 	all := []evidence.Source{evidence.BPF, evidence.Kmsg, evidence.Counters, evidence.Wait}
 	if cluster {
 		all = append(all, evidence.Runtime, evidence.API)
+		if slices.Contains(seen, evidence.Kubelet) {
+			all = append(all, evidence.Kubelet)
+		}
 	}
 	for _, s := range all {
 		if slices.Contains(seen, s) {

@@ -88,6 +88,9 @@ func (c *corrupter) kubeletLies() {
 		}
 	}
 	c.try(evidence.Kubelet, "an OOM of the node that there was not", line(fmt.Sprintf(`oom_watcher_linux.go:84] "Got sys oom event" event={"Pid":%d,"ProcessName":"stranger"}`, strangerPID)))
+	if k := c.in.Prediction.Kube; k != nil && k.Eviction != "never" && len(k.Evicted) == 0 {
+		c.try(evidence.Kubelet, "it cannot evict", line(`eviction_manager.go:217] "Eviction manager: failed to synchronize" err="eviction manager: no disk"`))
+	}
 	for _, p := range c.in.Plan.Pods {
 		if !slices.ContainsFunc(c.in.Events, func(e evidence.Event) bool {
 			return e.Process == p.Name && c.evicted(evidence.Event{Process: p.Name + "/"})

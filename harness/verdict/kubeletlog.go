@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/predict"
 )
 
 // kubeletLog is what the kubelet wrote into its log about memory.
@@ -18,11 +19,13 @@ type kubeletLog struct {
 	ooms    map[int]bool // pids
 	ranked  []string     // pods that came first when one was to be evicted
 	evicted []string     // pods that it was done with
+	unable  string       // why it could not look whether somebody has to be evicted
 }
 
 var (
 	loggedOOM     = regexp.MustCompile(`"Got sys oom event" event=\{"Pid":([0-9]+),`)
 	loggedRanking = regexp.MustCompile(`"Eviction manager: pods ranked for eviction" pods=\["([^"]+)"`)
+	loggedUnable  = regexp.MustCompile(`"Eviction manager: failed to synchronize" err="(.*)"`)
 	loggedEvicted = regexp.MustCompile(`"Eviction manager: pod is evicted successfully" pod="([^"]+)"`)
 )
 
@@ -38,6 +41,9 @@ func (j *joined) readKubeletLog() kubeletLog {
 			if pid, err := strconv.Atoi(m[1]); err == nil {
 				l.ooms[pid] = true
 			}
+		}
+		if m := loggedUnable.FindStringSubmatch(e.Text); m != nil {
+			l.unable = m[1]
 		}
 		for _, f := range []struct {
 			line *regexp.Regexp
@@ -82,6 +88,9 @@ func (j *joined) checkKubeletLog(global map[int]bool) {
 		if !slices.Contains(j.cluster.evicted, pod) {
 			j.disagree(LogAlone, "the kubelet's log says that it has evicted pod %s; the API does not", pod)
 		}
+	}
+	if p := j.in.Prediction.Kube; l.unable != "" && p != nil && p.Eviction != predict.Impossible && len(j.cluster.evicted) == 0 {
+		j.disagree(CannotEvict, "the kubelet did not look whether a pod has to be evicted: %s", l.unable)
 	}
 	if !l.read {
 		return

@@ -228,5 +228,6 @@ const (
 	RuntimeWithoutKill Discord = "runtime-without-kill" // the runtime tells of an OOM kill that there was not
 	EventWithoutKill   Discord = "event-without-kill"   // SystemOOM names a process that no such OOM killed
 	LogAlone           Discord = "kubelet-log-alone"    // the kubelet's log tells of an OOM or an eviction that nobody else knows of
+	CannotEvict        Discord = "kubelet-cannot-evict" // the kubelet's eviction manager fails
 	LogSilent          Discord = "kubelet-log-silent"   // the kubelet told the API of what its log does not have
 )

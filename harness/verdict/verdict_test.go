@@ -112,7 +112,7 @@ func TestEveryLieIsRed(t *testing.T) {
 		"api: 137 became exit code 0", "api: 137 became exit code 143", "api: OOMKilled became Error", "api: Completed became OOMKilled",
 		"api: no end of a container was told", "api: a restart too many", "api: another phase", "api: a pod was evicted that was not",
 		"api: SystemOOM is missing", "api: SystemOOM names a stranger", "api: SystemOOM for nothing",
-		"kubelet: its log tells of nothing", "kubelet: an OOM of the node that there was not", "kubelet: an eviction that there was not",
+		"kubelet: its log tells of nothing", "kubelet: an OOM of the node that there was not", "kubelet: an eviction that there was not", "kubelet: it cannot evict",
 	} {
 		if !tried[want] {
 			t.Errorf("no recording has anything for %q", want)

@@ -124,9 +124,7 @@ func kubeletConfig(n scenario.Node) ([]byte, error) {
 		EvictionHard:           map[string]string{kubelet.MemoryAvailable: "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%", "imagefs.inodesFree": "0%"},
 		MakeIPTablesUtilChains: &no,
 		ResolverConfig:         new(string),
-		// The disk is sparse and says nothing about the host's.
-		LocalStorageCapacityIsolation: &no,
-		SingleProcessOOMKill:          n.SingleProcessOOMKill,
+		SingleProcessOOMKill:   n.SingleProcessOOMKill,
 		// A status change is of interest as soon as it is there.
 		NodeStatusUpdateFrequency: metav1.Duration{Duration: 5 * time.Second},
 		ImageMaximumGCAge:         zero,
