@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/oomlab/oomlab/harness/target/kube"
+	"github.com/oomlab/oomlab/harness/target/kube/image"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -170,6 +171,42 @@ expect:
 `), 0o644)).To(Succeed())
 		wrong(ctx, "web/main: ErrImagePull", "--kubeconfig", config, file)
 	}, SpecTimeout(5*time.Minute))
+
+	It("holds what a killed run has left", func(ctx SpecContext) {
+		cmd, _ := started(ctx)
+		Expect(cmd.Process.Kill()).To(Succeed())
+		Expect(cmd.Wait()).NotTo(Succeed())
+		Expect(left(ctx, set)).NotTo(BeEmpty())
+		code, out := oomlab(ctx, "clean", "--kubeconfig", config)
+		Expect(code).To(BeZero(), out)
+		Expect(out).To(And(ContainSubstring("deleted pod oomlab-agent-"), ContainSubstring("deleted pod idle-")))
+		Expect(left(ctx, set)).To(BeEmpty())
+		code, out = oomlab(ctx, "clean", "--kubeconfig", config)
+		Expect(code).To(BeZero(), out)
+		Expect(out).To(HavePrefix("nothing of oomlab's is in "))
+	}, SpecTimeout(8*time.Minute))
+
+	It("may not run out of memory, unless its node is named", func(ctx SpecContext) {
+		args := []string{"run", "--runs-dir", runs, "--kubeconfig", config, "kube/bigmem-2000m-does-not"}
+		code, out := oomlab(ctx, args...)
+		Expect(out).To(ContainSubstring("--allow-node-oom " + image.NodeName))
+		Expect(code).To(Equal(4), out)
+		Expect(left(ctx, set)).To(BeEmpty())
+		code, out = oomlab(ctx, append(args, "--allow-node-oom", image.NodeName)...)
+		Expect(code).To(BeZero(), out)
+		Expect(left(ctx, set)).To(BeEmpty())
+	}, SpecTimeout(12*time.Minute))
+
+	It("is a fleet of one", func(ctx SpecContext) {
+		code, out := oomlab(ctx, "run", "--runs-dir", runs, "--kubeconfig", config, "--nodes", "kubernetes.io/os=linux", "--parallel", "2", "-o", "json",
+			scenario, "kube/init-container-over-its-limit")
+		Expect(code).To(BeZero(), out)
+		Expect(strings.Count(out, `"name":"`+image.NodeName+`"`)).To(Equal(2), out)
+		Expect(left(ctx, set)).To(BeEmpty())
+		code, out = oomlab(ctx, "run", "--runs-dir", runs, "--kubeconfig", config, "--nodes", "pool=none", scenario)
+		Expect(out).To(ContainSubstring("--nodes pool=none: no node of kubeconfig"))
+		Expect(code).To(Equal(64), out)
+	}, SpecTimeout(12*time.Minute))
 
 	It("is silent for a while", func(ctx SpecContext) {
 		pid := qemu()
