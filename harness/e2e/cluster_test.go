@@ -236,6 +236,30 @@ expect:
 		Expect(out.String()).To(ContainSubstring("the connection to the node's agent ended"))
 		Eventually(ctx, func() error { _, err := kube.Up(); return err }).WithTimeout(20 * time.Second).Should(MatchError(kube.ErrDown))
 	}, SpecTimeout(8*time.Minute))
+
+	It("is the run's own, and loses its node", func(ctx SpecContext) {
+		own := GinkgoT().TempDir()
+		var out bytes.Buffer
+		cmd := exec.CommandContext(ctx, binary, "run", "--runs-dir", own, scenario)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		Expect(cmd.Start()).To(Succeed())
+		Eventually(ctx, func() string {
+			files, _ := filepath.Glob(filepath.Join(own, "*", verdict.EventsFile))
+			if len(files) == 0 {
+				return "" // it restores the node
+			}
+			data, _ := os.ReadFile(files[0])
+			return string(data)
+		}).WithTimeout(5 * time.Minute).WithPolling(200 * time.Millisecond).Should(ContainSubstring(`"kind":"pod_status"`))
+		family := descendants(cmd.Process.Pid)
+		for pid := range family {
+			Expect(syscall.Kill(pid, syscall.SIGKILL)).To(Succeed())
+		}
+		Expect(cmd.Wait()).NotTo(Succeed())
+		Expect(cmd.ProcessState.ExitCode()).To(Equal(70), out.String())
+		Expect(out.String()).To(ContainSubstring("QEMU: signal: killed"))
+		Expect(living(family)).To(BeEmpty())
+	}, SpecTimeout(10*time.Minute))
 })
 
 // oomlab runs the command to its end.
