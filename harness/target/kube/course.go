@@ -108,7 +108,9 @@ func (c *course) see(e evidence.Event, now time.Time) {
 	default:
 		return
 	}
-	c.changed = now
+	if now.After(c.changed) { // what eBPF and the log tell comes out of order
+		c.changed = now
+	}
 }
 
 // held reports whether a process is ready, or has ended and will not come back.
