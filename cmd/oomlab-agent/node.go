@@ -64,6 +64,11 @@ func bootNode(channel string) error {
 	if err := mountAllOfCgroupV2("/sys/fs/cgroup"); err != nil {
 		return err
 	}
+	if b.Protected > 0 {
+		if err := os.WriteFile("/sys/fs/cgroup/system.slice/memory.min", fmt.Append(nil, b.Protected), 0); err != nil {
+			return err
+		}
+	}
 	warn(unix.Sethostname([]byte(b.Hostname)))
 	if err := network(b.Address, b.Gateway); err != nil {
 		return err

@@ -12,8 +12,11 @@ type Boot struct {
 	Address string `json:"address"` // 10.0.2.15/24
 	Gateway string `json:"gateway"`
 	// Swap is the size of a file on the disk that is swapped to; 0: none.
-	Swap  int64      `json:"swap,omitempty"`
-	Steps []BootStep `json:"steps"` // in this order
+	Swap int64 `json:"swap,omitempty"`
+	// Protected is the memory.min of all daemons together: what they keep however
+	// short memory is.
+	Protected int64      `json:"protected,omitempty"`
+	Steps     []BootStep `json:"steps"` // in this order
 }
 
 // BootStep is one step. Exactly one of Daemon, Run, Request and Socket is set.

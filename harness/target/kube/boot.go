@@ -32,6 +32,13 @@ const (
 	daemonAdj       = -999
 )
 
+// protected is what the daemons keep, as MemoryMin= of their units would have it.
+// Without it the kernel throws away the pages of their programs before it kills
+// anybody, and they read them again at once: an emulated node did nothing else for
+// minutes. It is less than what they hold, so that a node that runs full has
+// something to throw away still.
+const protected = 448 * kernel.MiB
+
 // Limits of the boot of an emulated node, generous: nothing waits for their end.
 const (
 	bootWait   = 30 * time.Minute
@@ -43,7 +50,7 @@ const (
 // kubelet on containerd. There is neither a scheduler nor a controller: whoever
 // creates a pod says where it runs.
 func bootSteps(n scenario.Node, images image.Images) wire.Boot {
-	b := wire.Boot{Hostname: image.NodeName, Address: image.NodeAddress, Gateway: image.Gateway, Swap: int64(n.Swap)}
+	b := wire.Boot{Hostname: image.NodeName, Address: image.NodeAddress, Gateway: image.Gateway, Swap: int64(n.Swap), Protected: int64(protected)}
 	within := stepWait.Milliseconds()
 	add := func(s wire.BootStep) {
 		s.WithinMS = within
