@@ -69,7 +69,8 @@ have-node-image: build
 test-kube: have-node-image ## a few scenarios with pods, on a real kubelet in a VM (make test-kube-full: all)
 	$(call KUBESUITE,$(KUBESHORT),)
 
-test-kube-full: have-node-image ## every scenario with pods, on a real kubelet in a VM
+test-kube-full: have-node-image ## every scenario with pods, on a real kubelet in a VM; random pods; what may be wrong with a cluster
+	$(GO) test -tags e2e -count 1 -timeout 45m -v -run TestAdjOfRandomPods ./harness/target/kube
 	$(call KUBESUITE,kube/,)
 
 test-kind: build ## scenarios with pods on clusters of kind's (CONFIGS="default small-node"); needs a container engine

@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/oomlab/oomlab/harness/verdict"
 )
 
 const guide = "../../docs/reading-a-verdict.md"
@@ -183,6 +186,28 @@ func compareNames(t *testing.T, want, got []string) {
 		if !slices.Contains(want, name) {
 			t.Errorf("%s explains %s, which does not exist", guide, name)
 		}
+	}
+}
+
+// TestTheClusterSampleIsReal: so is that in the guide to clusters, of a run on a
+// real kubelet.
+func TestTheClusterSampleIsReal(t *testing.T) {
+	data, err := os.ReadFile("../../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := fs.Sub(verdict.Recorded(), "kube-1.36/three-classes-in-order")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := verdict.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, sample, _ := strings.Cut(string(data), "```text\n")
+	sample, _, ok := strings.Cut(sample, "```")
+	if want := text(t, verdict.Judge(in), Options{RunsDir: "runs"}); !ok || sample != want {
+		t.Errorf("the guide shows\n%swant\n%s", sample, want)
 	}
 }
 
