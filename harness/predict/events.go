@@ -508,12 +508,19 @@ func (w *world) still(segs []segment, dir string) []string {
 // named one had settled. Who forks counts as settled: the child is what it does
 // next.
 func (w *world) waitedFor(p *plan.Process, name string) bool {
-	if p.Name == name || p.Parent == name || slices.Contains(p.After, name) {
-		return true
-	}
-	for _, before := range append(slices.Clone(p.After), p.Parent) {
-		if q := w.find(before); q != nil && w.waitedFor(q.p, name) {
+	before := []string{p.Name} // and those before them, each once: there may be many ways to one
+	for i := 0; i < len(before); i++ {
+		if before[i] == name {
 			return true
+		}
+		q := w.find(before[i])
+		if q == nil {
+			continue
+		}
+		for _, earlier := range append(slices.Clip(q.p.After), q.p.Parent) {
+			if !slices.Contains(before, earlier) {
+				before = append(before, earlier)
+			}
 		}
 	}
 	return false

@@ -2,6 +2,8 @@ package predict_test
 
 import (
 	"reflect"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -217,5 +219,21 @@ func TestVictimsLeaveStocks(t *testing.T) {
 	before, since := open("6.12.1"), open("6.16.1")
 	if before == 0 || since < before+2*40/8-1 {
 		t.Errorf("open are %d limits on 6.12 and %d on 6.16; want more by two cgroups' stocks", before, since)
+	}
+}
+
+// A plan in which everybody waits for all those before has more ways back than
+// there is time to go.
+func TestManyWhoWaitForMany(t *testing.T) {
+	p := plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(128), SwapMax: mi(0)}}, Processes: []plan.Process{hog("free", "/lab", 0, 2)}}
+	var before []string
+	for i := range 40 {
+		name := "w" + strconv.Itoa(i)
+		p.Processes = append(p.Processes, hog(name, "/lab", 0, 1, before...))
+		before = append(before, name)
+	}
+	p.Processes = append(p.Processes, hog("last", "/lab", 0, 60, before...))
+	if got := predict.Outcome(p, exact(), nil).Trigger; !slices.Contains(got, "last") || !slices.Contains(got, "free") {
+		t.Errorf("triggers %v; want last and free, which nobody has waited for", got)
 	}
 }
