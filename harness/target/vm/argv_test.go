@@ -169,7 +169,7 @@ func TestCopySparse(t *testing.T) {
 	if err := f.Truncate(size); err != nil { // ends in a hole
 		t.Fatal(err)
 	}
-	if err := copySparse(to, from); err != nil {
+	if err := copyFile(to, from); err != nil {
 		t.Fatal(err)
 	}
 	a, errA := hashFile(from)

@@ -84,7 +84,7 @@ func (v *VM) make(ctx context.Context, dir, key, accel string) (err error) {
 	}
 	if c.Disk != "" {
 		c.Disk = filepath.Join(dir, diskFile)
-		if err := copySparse(c.Disk, v.o.Disk); err != nil {
+		if err := copyFile(c.Disk, v.o.Disk); err != nil {
 			return err
 		}
 	}

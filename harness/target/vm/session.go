@@ -23,9 +23,7 @@ import (
 // called meanwhile. A Session is not safe for concurrent use.
 type Session struct {
 	v     *VM
-	p     *process
-	said  <-chan []byte
-	stop  func()
+	guest *Guest
 	hello wire.Hello
 	last  int   // ID of the last request
 	ended error // why the guest can be used no more
@@ -39,25 +37,11 @@ func (v *VM) Session(ctx context.Context) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{v: v, hello: hello}
-	if err := s.start(ctx); err != nil {
+	guest, err := v.Start(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return s, nil
-}
-
-// start takes a fresh guest.
-func (s *Session) start(ctx context.Context) error {
-	p, err := s.v.fresh(ctx)
-	if err != nil {
-		return err
-	}
-	if s.v.onStart != nil {
-		s.v.onStart(p)
-	}
-	s.p = p
-	s.said, s.stop = lines(p.channel)
-	return nil
+	return &Session{v: v, guest: guest, hello: hello}, nil
 }
 
 // Name implements target.Target.
@@ -76,15 +60,27 @@ func (s *Session) Do(ctx context.Context, req wire.Request, sink func(evidence.E
 	for tries := 1; ; tries++ {
 		s.last++
 		req.ID = s.last
-		if s.ended = s.v.converse(ctx, s.p, s.said, req, sink); !errors.Is(s.ended, errIdle) || tries == restores {
+		if s.ended = s.guest.Ask(ctx, req, sink); !errors.Is(s.ended, errIdle) || tries == restores {
 			return s.ended
 		}
 		s.v.o.Log(fmt.Sprintf("a guest with %s stands still, and another one goes on: %v", s.v.o.Kernel.Release, s.ended))
-		s.stop()
-		if s.ended = errors.Join(s.p.kill(), s.start(ctx)); s.ended != nil {
+		if s.ended = s.replace(ctx); s.ended != nil {
 			return s.ended
 		}
 	}
+}
+
+// replace takes a fresh guest.
+func (s *Session) replace(ctx context.Context) error {
+	if err := s.guest.Close(); err != nil {
+		return err
+	}
+	guest, err := s.v.Start(ctx)
+	if err != nil {
+		return err // and the guest stays the one that is closed
+	}
+	s.guest = guest
+	return nil
 }
 
 // Artifacts implements target.Target: the console of the guest so far.
@@ -94,8 +90,7 @@ func (s *Session) Artifacts() map[string]string {
 
 // Close ends the guest. The VM can be used again.
 func (s *Session) Close() error {
-	s.stop()
-	err := s.p.kill()
+	err := s.guest.Close()
 	if s.v.o.SwapDisk > 0 {
 		err = errors.Join(err, os.Remove(s.v.swapFile()))
 	}

@@ -267,22 +267,8 @@ func allocated(dir string) int64 {
 	return sum
 }
 
-func copyFile(to, from string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
-}
-
-// copySparse copies a file and leaves its holes.
-func copySparse(to, from string) (err error) {
+// copyFile copies a file and leaves its holes.
+func copyFile(to, from string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return err

@@ -350,23 +350,13 @@ func (v *VM) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)
 	if v.o.SwapDisk > 0 {
 		defer os.Remove(v.swapFile()) // takes room, and nobody can use it again
 	}
-	for tries := 1; ; tries++ {
-		p, err := v.fresh(ctx)
-		if err != nil {
-			return err
-		}
-		if v.onStart != nil {
-			v.onStart(p)
-		}
-		said, stop := lines(p.channel)
-		err = v.converse(ctx, p, said, req, sink)
-		stop()
-		v.consoles["console.txt"] = filepath.Join(v.runDir, "console.txt")
-		if err = errors.Join(err, p.kill()); !errors.Is(err, errIdle) || tries == restores {
-			return err
-		}
-		v.o.Log(fmt.Sprintf("a copy of %s stands still, and another is made: %v", v.o.Kernel.Release, err))
+	guest, err := v.Start(ctx)
+	if err != nil {
+		return err
 	}
+	s := &Session{v: v, guest: guest, last: req.ID - 1}
+	err = s.Do(ctx, req, sink)
+	return errors.Join(err, s.guest.Close()) // which may be another one by now
 }
 
 // fresh starts a guest from the snapshot. A snapshot that cannot be restored is
