@@ -9,7 +9,6 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
-	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -41,9 +40,7 @@ func Attempt(ctx context.Context, t target.Target, s scenario.Scenario, o Attemp
 	}
 	in.Machine, in.Tier = hello.Machine, hello.Tier
 	if in.Rules == (predict.Rules{}) {
-		if v, err := kernel.ParseVersion(in.Machine.Release); err == nil {
-			in.Rules = predict.RulesFor(v, in.Machine.PageSize)
-		}
+		in.Rules = predict.RulesOf(in.Machine)
 	}
 	started := time.Now()
 	in.Meta = verdict.Meta{
@@ -70,7 +67,7 @@ func Attempt(ctx context.Context, t target.Target, s scenario.Scenario, o Attemp
 	}
 	var down *target.Down
 	if errors.As(err, &down) {
-		in.Events = append(in.Events, evidence.Event{Source: evidence.Console, Kind: evidence.Down, Text: down.How + ": " + down.Message})
+		in.Events = append(in.Events, downEvent(down))
 		in.Meta.Console = down.Console
 	}
 	if err != nil {

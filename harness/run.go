@@ -217,12 +217,17 @@ func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
 	err = r.target.Do(ctx, wire.Request{WallNS: time.Now().UnixNano(), Plan: p}, sink)
 	var down *target.Down
 	if errors.As(err, &down) {
-		sink(evidence.Event{Source: evidence.Console, Kind: evidence.Down, Text: down.How + ": " + down.Message})
+		sink(downEvent(down))
 		if p.ExpectPanic && down.How == "panic" {
 			err = nil
 		}
 	}
 	return errors.Join(err, rec.close())
+}
+
+// downEvent is how a machine that went down is kept among the evidence.
+func downEvent(d *target.Down) evidence.Event {
+	return evidence.Event{Source: evidence.Console, Kind: evidence.Down, Text: d.How + ": " + d.Message}
 }
 
 // keep copies an artifact into the run directory unless it is there already.

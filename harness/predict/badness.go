@@ -57,6 +57,15 @@ func RulesFor(v kernel.Version, pageSize kernel.Bytes) Rules {
 	}
 }
 
+// RulesOf says how the kernel of a machine scores.
+func RulesOf(m kernel.Machine) Rules {
+	v, err := kernel.ParseVersion(m.Release)
+	if err != nil {
+		v = kernel.Version{} // as a current one
+	}
+	return RulesFor(v, m.PageSize)
+}
+
 // Points follows oom_badness() in mm/oom_kill.c: the pages that the task's
 // death would free, plus oom_score_adj in thousandths of the domain. The
 // division comes first, so a domain below 1000 pages knows no adjustment.

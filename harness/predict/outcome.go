@@ -30,11 +30,7 @@ const (
 // The time it takes is bounded, whatever the plan: courses beyond the bound are
 // dropped, and the prediction says so (Open, Unsure).
 func Outcome(p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
-	v, err := kernel.ParseVersion(m.Release)
-	if err != nil {
-		v = kernel.Version{} // scores as a current one
-	}
-	return OutcomeBy(RulesFor(v, m.PageSize), p, m, measured)
+	return OutcomeBy(RulesOf(m), p, m, measured)
 }
 
 // OutcomeBy is Outcome by rules that are given, whatever the machine's kernel
