@@ -86,9 +86,8 @@ func (l *Lab) Chaos(ctx context.Context, o ChaosOptions) (ChaosSummary, error) {
 		Kernel: k.Release, Seed: o.Seed, Domain: o.Domain, Asked: l.o.Kernel,
 		Started: c.began.UTC().Format(time.RFC3339), Findings: []ChaosFinding{},
 	}
-	workers := l.parallel([]Job{{}, {}, {}, {}})
 	var wg sync.WaitGroup
-	for range workers {
+	for range l.guests() {
 		wg.Go(func() {
 			if err := c.work(ctx); err != nil {
 				c.fail(err)
@@ -98,6 +97,21 @@ func (l *Lab) Chaos(ctx context.Context, o ChaosOptions) (ChaosSummary, error) {
 	wg.Wait()
 	c.summary.Seconds = time.Since(c.began).Seconds()
 	return c.summary, errors.Join(c.failed, ctx.Err())
+}
+
+// mostGuests run a campaign side by side, whatever is asked for.
+const mostGuests = 4
+
+// guests is how many guests run a campaign side by side.
+func (l *Lab) guests() int {
+	n := l.o.Parallel
+	if n <= 0 {
+		var err error
+		if n, err = vm.FitHere(chaos.Memory); err != nil {
+			n = 1
+		}
+	}
+	return max(1, min(n, mostGuests))
 }
 
 // chaosRun is shared by the workers.

@@ -309,59 +309,6 @@ func (l *Lab) newRun(scenario string) (string, error) {
 	}
 }
 
-// parallel is how many VMs run at once.
-func (l *Lab) parallel(jobs []Job) int {
-	memory := 512 * kernel.MiB
-	pods := false
-	for _, j := range jobs {
-		memory = max(memory, j.Scenario.Needs.Memory)
-		pods = pods || len(j.Scenario.Pods) > 0
-	}
-	n, err := vm.FitHere(memory)
-	if err != nil || n < 1 || pods { // a node keeps the machine busy by itself
-		n = 1
-	}
-	if l.o.Parallel > 0 {
-		n = l.o.Parallel
-	}
-	return max(1, min(n, len(jobs)))
-}
-
-// Run makes all runs, several at once where there is room, and hands each
-// result to done as it arrives, one at a time. It returns the first error; the
-// runs that are under way then still end. A cancelled context starts no more.
-func (l *Lab) Run(ctx context.Context, jobs []Job, done func(index int, r verdict.Result)) error {
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	var failed error
-	next := make(chan int)
-	for range l.parallel(jobs) {
-		wg.Go(func() {
-			for i := range next {
-				r, err := l.RunOne(ctx, jobs[i], nil)
-				mu.Lock()
-				if err != nil {
-					failed = errors.Join(failed, fmt.Errorf("%s: %w", jobs[i].Scenario.Name, err))
-				} else {
-					done(i, r)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	for i := range jobs {
-		select {
-		case next <- i:
-			continue
-		case <-ctx.Done():
-		}
-		break
-	}
-	close(next)
-	wg.Wait()
-	return errors.Join(failed, ctx.Err())
-}
-
 // absent is a target that could not be opened.
 type absent struct {
 	name string
