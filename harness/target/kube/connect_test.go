@@ -128,15 +128,9 @@ func (a *paperAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.namespaces[ns.Name] = ns
 		say(201, ns)
 	case len(parts) == 4 && parts[2] == "namespaces":
-		ns, ok := a.namespaces[parts[3]]
-		if !ok {
-			fail(404, metav1.StatusReasonNotFound, "namespaces \""+parts[3]+"\" not found")
-			return
+		if found := one(a.namespaces, "namespaces", parts[3], r.Method, fail); found != nil {
+			say(200, found)
 		}
-		if r.Method == "DELETE" {
-			delete(a.namespaces, parts[3])
-		}
-		say(200, ns)
 	case len(parts) == 5 && parts[4] == "pods" && r.Method == "POST":
 		var p corev1.Pod
 		read(r, &p)
@@ -158,18 +152,26 @@ func (a *paperAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		say(200, list)
 	case len(parts) == 6 && parts[4] == "pods":
-		p, ok := a.pods[parts[5]]
-		if !ok {
-			fail(404, metav1.StatusReasonNotFound, "pods \""+parts[5]+"\" not found")
-			return
+		if found := one(a.pods, "pods", parts[5], r.Method, fail); found != nil {
+			say(200, found)
 		}
-		if r.Method == "DELETE" {
-			delete(a.pods, parts[5])
-		}
-		say(200, p)
 	default:
 		fail(404, metav1.StatusReasonNotFound, "the paper API has no "+r.URL.Path)
 	}
+}
+
+// one is the object of that name, which DELETE takes away; nil: fail has said that
+// there is none.
+func one[T any](all map[string]T, resource, name, method string, fail func(int, metav1.StatusReason, string)) *T {
+	object, ok := all[name]
+	if !ok {
+		fail(404, metav1.StatusReasonNotFound, resource+" \""+name+"\" not found")
+		return nil
+	}
+	if method == "DELETE" {
+		delete(all, name)
+	}
+	return &object
 }
 
 // read decodes what a client sends, which may be protobuf.
