@@ -20,6 +20,7 @@ type offer struct {
 	threadBatched  bool // mm->rss_stat is an array of atomics: up to 6.1
 	memlock        bool // eBPF memory counts against RLIMIT_MEMLOCK: up to 5.10
 	constraints    map[int32]string
+	btfErr         error // why there is no BTF; then all of the above is a guess
 
 	symbols    map[string]uint64 // functions of interest that exist, with every suffix
 	symbolsErr error             // why symbols says nothing
@@ -36,12 +37,15 @@ var functions = []string{
 
 const perCPUSymbol = "__per_cpu_offset"
 
-// readOffer reads what the kernel offers. Only a missing BTF is an error:
-// nothing can be relocated without it.
+// readOffer reads what the kernel offers. Without BTF that is little: no program
+// that reads a kernel structure can be relocated.
 func readOffer(root string, cache *btf.Cache) (*offer, error) {
 	spec, err := cache.Kernel()
 	if err != nil {
-		return nil, fmt.Errorf("BTF of the kernel: %w; it needs CONFIG_DEBUG_INFO_BTF", err)
+		return &offer{
+			btfErr:      fmt.Errorf("BTF of the kernel: %w; it needs CONFIG_DEBUG_INFO_BTF", err),
+			constraints: constraintNames(nil), memlock: true,
+		}, nil
 	}
 	o := &offer{constraints: constraintNames(spec)}
 
@@ -111,7 +115,7 @@ func memberType(s btf.Type, name string) (btf.Type, bool) {
 func constraintNames(spec *btf.Spec) map[int32]string {
 	names := map[int32]string{0: "none", 1: "cpuset", 2: "mempolicy", 3: "memcg"}
 	var enum *btf.Enum
-	if spec.TypeByName("oom_constraint", &enum) != nil {
+	if spec == nil || spec.TypeByName("oom_constraint", &enum) != nil {
 		return names
 	}
 	for _, v := range enum.Values {
@@ -228,4 +232,34 @@ func (o *offer) part(fn string) string {
 		}
 	}
 	return ""
+}
+
+// victimFormat says what is wrong with the format of the tracepoint mark_victim,
+// whose record trace_mark_victim reads; nil: nothing.
+func victimFormat(root string) error {
+	var first error
+	for _, dir := range []string{"sys/kernel/tracing", "sys/kernel/debug/tracing"} {
+		text, err := os.ReadFile(filepath.Join(root, dir, "events/oom/mark_victim/format"))
+		if err == nil {
+			return checkVictimFormat(string(text))
+		}
+		if first == nil {
+			first = fmt.Errorf("tracepoint mark_victim: %w; it needs CONFIG_FTRACE and a mounted tracefs", err)
+		}
+	}
+	return first
+}
+
+// checkVictimFormat looks for the pid where struct mark_victim_record of
+// oom.bpf.c has it.
+func checkVictimFormat(format string) error {
+	for line := range strings.Lines(format) {
+		if field := strings.Fields(line); len(field) >= 4 && field[0] == "field:int" && field[1] == "pid;" {
+			if field[2] == "offset:8;" && field[3] == "size:4;" {
+				return nil
+			}
+			return fmt.Errorf("tracepoint mark_victim: its pid has %s %s and not offset:8; size:4;", field[2], field[3])
+		}
+	}
+	return errors.New("tracepoint mark_victim: its record has no int pid")
 }

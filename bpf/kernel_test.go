@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 )
 
 func TestParseKallsyms(t *testing.T) {
@@ -82,7 +86,7 @@ func TestHooks(t *testing.T) {
 	}
 	used := map[string]bool{}
 	for _, h := range hooks {
-		for _, name := range []string{h.trace, h.raw, h.kprobe, h.fentry} {
+		for _, name := range []string{h.trace, h.raw, h.bare, h.kprobe, h.fentry} {
 			if name == "" {
 				continue
 			}
@@ -100,6 +104,56 @@ func TestHooks(t *testing.T) {
 	for name := range spec.Programs {
 		if !used[name] {
 			t.Errorf("program %s has no hook", name)
+		}
+	}
+}
+
+// TestBare: a program for kernels without BTF must have nothing to relocate, in
+// the functions that it calls either.
+func TestBare(t *testing.T) {
+	spec, err := loadOom()
+	if err != nil {
+		t.Fatal(err)
+	}
+	relocated := func(name string) bool {
+		return slices.ContainsFunc(spec.Programs[name].Instructions, func(i asm.Instruction) bool {
+			return btf.CORERelocationMetadata(&i) != nil
+		})
+	}
+	for _, h := range hooks {
+		if h.bare != "" && relocated(h.bare) {
+			t.Errorf("%s needs BTF", h.bare)
+		}
+		if h.raw != "" && !relocated(h.raw) {
+			t.Errorf("%s needs no BTF, or this test finds nothing", h.raw)
+		}
+	}
+}
+
+func TestVictimFormat(t *testing.T) {
+	const format = `name: mark_victim
+ID: 546
+format:
+	field:unsigned short common_type;	offset:0;	size:2;	signed:0;
+	field:unsigned char common_flags;	offset:2;	size:1;	signed:0;
+	field:unsigned char common_preempt_count;	offset:3;	size:1;	signed:0;
+	field:int common_pid;	offset:4;	size:4;	signed:1;
+
+	field:int pid;	offset:8;	size:4;	signed:1;
+	field:__data_loc char[] comm;	offset:12;	size:4;	signed:0;
+
+print fmt: "pid=%d comm=%s", REC->pid, __get_str(comm)
+`
+	if err := checkVictimFormat(format); err != nil {
+		t.Error(err)
+	}
+	for change, want := range map[[2]string]string{
+		{"pid;	offset:8;", "pid;	offset:16;"}: "offset:16;",
+		{"field:int pid;", "field:long pid;"}: "no int pid",
+	} {
+		err := checkVictimFormat(strings.Replace(format, change[0], change[1], 1))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("with %q: %v; want %s", change[1], err, want)
 		}
 	}
 }

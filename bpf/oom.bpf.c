@@ -17,6 +17,10 @@
 //                               Fired twice, for two threads, when a group kill
 //                               meets a process again whose leader was quick
 //                               to die.
+//   tracepoint/oom/mark_victim  The same where the kernel has no BTF: then
+//                               nothing of the victim can be read but the pid
+//                               that the trace's record has, and this is the
+//                               only hook there is.
 //   sched_process_exit          kernel/exit.c. The end of a process that is an
 //                               OOM victim, with its wait status: all threads
 //                               are on their way out. Told by mark_victim if
@@ -468,6 +472,26 @@ int mark_victim(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+// The record of the tracepoint as its format file describes it, which user space
+// has compared.
+struct mark_victim_record {
+	__u64 common;
+	__s32 pid;
+};
+
+SEC("tracepoint/oom/mark_victim")
+int trace_mark_victim(struct mark_victim_record *ctx)
+{
+	struct event *e = begin(KIND_MARK_VICTIM);
+
+	if (!e)
+		return 1;
+	e->task.pid = ctx->pid;
+	e->flags |= HAS_TASK;
+	bpf_ringbuf_submit(e, 0);
+	return 1; // 0 would keep the event from others who trace it
+}
+
 // As a perf tracepoint it runs with preemption off in every kernel. Raw
 // tracepoints do not since 7.0, and there the kernel skips the program for a
 // task that ends while another one is preempted inside it on the same CPU.
@@ -475,7 +499,7 @@ SEC("tracepoint/sched/sched_process_exit")
 int sched_process_exit(void *ctx)
 {
 	tell_end((void *)bpf_get_current_task());
-	return 1; // 0 would keep the event from others who trace it
+	return 1; // as above
 }
 
 // For machines without tracefs. User space learns how often it was skipped.

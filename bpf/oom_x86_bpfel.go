@@ -134,6 +134,7 @@ const (
 	oomProgMarkVictim            = "mark_victim"
 	oomProgRawSchedProcessExit   = "raw_sched_process_exit"
 	oomProgSchedProcessExit      = "sched_process_exit"
+	oomProgTraceMarkVictim       = "trace_mark_victim"
 	oomVarCounts                 = "counts"
 	oomVarMarkVictimHasTask      = "mark_victim_has_task"
 	oomVarNrCpus                 = "nr_cpus"
@@ -201,6 +202,7 @@ type oomProgramSpecs struct {
 	MarkVictim            *ebpf.ProgramSpec `ebpf:"mark_victim"`
 	RawSchedProcessExit   *ebpf.ProgramSpec `ebpf:"raw_sched_process_exit"`
 	SchedProcessExit      *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
+	TraceMarkVictim       *ebpf.ProgramSpec `ebpf:"trace_mark_victim"`
 }
 
 // oomMapSpecs contains maps before they are loaded into the kernel.
@@ -294,6 +296,7 @@ type oomPrograms struct {
 	MarkVictim            *ebpf.Program `ebpf:"mark_victim"`
 	RawSchedProcessExit   *ebpf.Program `ebpf:"raw_sched_process_exit"`
 	SchedProcessExit      *ebpf.Program `ebpf:"sched_process_exit"`
+	TraceMarkVictim       *ebpf.Program `ebpf:"trace_mark_victim"`
 }
 
 func (p *oomPrograms) Close() error {
@@ -317,6 +320,7 @@ func (p *oomPrograms) Close() error {
 		p.MarkVictim,
 		p.RawSchedProcessExit,
 		p.SchedProcessExit,
+		p.TraceMarkVictim,
 	)
 }
 

@@ -61,13 +61,14 @@ type hook struct {
 	group    string // of the tracepoint
 	trace    string // program on the tracepoint
 	raw      string // program on the raw tracepoint
+	bare     string // program on the tracepoint that needs no BTF
 	kprobe   string
 	fentry   string
 	ret      bool
 }
 
 var hooks = []hook{
-	{name: "mark_victim", tier: 1, symbol: "mark_victim", raw: oomProgMarkVictim},
+	{name: "mark_victim", tier: 1, symbol: "mark_victim", group: "oom", raw: oomProgMarkVictim, bare: oomProgTraceMarkVictim},
 	{name: "sched_process_exit", tier: 1, optional: true, symbol: "sched_process_exit", group: "sched", trace: oomProgSchedProcessExit, raw: oomProgRawSchedProcessExit},
 
 	{name: "out_of_memory", tier: 2, symbol: "out_of_memory", kprobe: oomProgKprobeOutOfMemory, fentry: oomProgFentryOutOfMemory},
@@ -107,7 +108,8 @@ func Open(ctx context.Context, opt Options) (*Programs, error) {
 		// Not by the library: it decides in an init function, when PID 1 of a
 		// machine has not mounted /proc yet.
 		unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-		if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited); err != nil {
+		err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited)
+		if err != nil && offer.btfErr == nil { // else it may not be needed
 			return nil, fmt.Errorf("RLIMIT_MEMLOCK, which this kernel applies to eBPF: %w; it needs CAP_SYS_RESOURCE", err)
 		}
 	}
@@ -210,6 +212,8 @@ func (p *Programs) open(ctx context.Context, spec *ebpf.CollectionSpec, cache *b
 	p.tier = reached
 	p.hooks["exact counters"] = "per-CPU sums"
 	switch {
+	case p.offer.btfErr != nil:
+		p.hooks["exact counters"] = "no: " + p.offer.btfErr.Error()
 	case p.offer.threadBatched:
 		p.hooks["exact counters"] = "the same as the batched ones: atomics, threads keep back what is missing"
 	case p.offer.exactErr != nil:
@@ -223,6 +227,9 @@ func (p *Programs) open(ctx context.Context, spec *ebpf.CollectionSpec, cache *b
 
 // attach tries the ways to h and says which one did it.
 func (p *Programs) attach(h hook, load func(string) (*ebpf.Program, error), opt Options) (string, error) {
+	if p.offer.btfErr != nil {
+		return p.attachBare(h, load, opt)
+	}
 	if h.raw != "" {
 		return p.attachTracepoint(h, load)
 	}
@@ -259,6 +266,23 @@ func (p *Programs) attach(h hook, load func(string) (*ebpf.Program, error), opt 
 		return "", errors.Join(viaKprobe, fmt.Errorf("fentry: %w", err))
 	}
 	return "fentry", nil
+}
+
+// attachBare attaches what needs no BTF.
+func (p *Programs) attachBare(h hook, load func(string) (*ebpf.Program, error), opt Options) (string, error) {
+	if h.bare == "" {
+		return "", p.offer.btfErr
+	}
+	err := victimFormat(opt.Root)
+	if err == nil {
+		err = p.hold(load, h.bare, func(prog *ebpf.Program) (link.Link, error) {
+			return link.Tracepoint(h.group, h.symbol, prog, nil)
+		})
+	}
+	if err != nil {
+		return "", errors.Join(p.offer.btfErr, err)
+	}
+	return "tracepoint, which tells no more than the pid: " + p.offer.btfErr.Error(), nil
 }
 
 func (p *Programs) attachTracepoint(h hook, load func(string) (*ebpf.Program, error)) (string, error) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
@@ -136,8 +137,7 @@ func TestThePredictionIsAClaim(t *testing.T) {
 	}
 }
 
-// TestSkippedAndBrokenRunsSayWhy: both have a record that is nearly empty.
-// Where a prediction leaves open who hits the limit first, events decide which
+// TestTheCourseIsTheOneThatWasTaken: where a prediction leaves open who hits the limit first, events decide which
 // first kill it is held to; none that fits is a contradiction still.
 func TestTheCourseIsTheOneThatWasTaken(t *testing.T) {
 	in, ok := recordings(t)["6.12/memcg-adj-outweighs-size"]
@@ -164,6 +164,7 @@ func TestTheCourseIsTheOneThatWasTaken(t *testing.T) {
 	}
 }
 
+// TestSkippedAndBrokenRunsSayWhy: both have a record that is nearly empty.
 func TestSkippedAndBrokenRunsSayWhy(t *testing.T) {
 	skipped := verdict.Judge(verdict.Input{Meta: verdict.Meta{Skip: []string{"needs root"}}})
 	if skipped.Verdict != verdict.Skip || skipped.Reason != "needs root" {
@@ -172,6 +173,23 @@ func TestSkippedAndBrokenRunsSayWhy(t *testing.T) {
 	failed := verdict.Judge(verdict.Input{Meta: verdict.Meta{Error: "no QEMU"}})
 	if failed.Verdict != verdict.Broken || !strings.Contains(failed.Reason, "no QEMU") {
 		t.Errorf("could not run: %s, %q", failed.Verdict, failed.Reason)
+	}
+}
+
+// TestWithoutEBPF: where no program could be attached there is one thing to say,
+// and not that eBPF contradicts everybody else.
+func TestWithoutEBPF(t *testing.T) {
+	for name, in := range recordings(t) {
+		if len(in.Plan.Pods) > 0 || in.Prediction.Panic != "" {
+			continue
+		}
+		in.Tier = evidence.Tier{Hooks: map[string]string{"eBPF": "no bpf(2)\nmark_victim: no"}}
+		in.Events = slices.DeleteFunc(slices.Clone(in.Events), func(e evidence.Event) bool { return e.Source == evidence.BPF })
+		got := verdict.Judge(in)
+		if got.Verdict != verdict.Broken || len(got.Disagreements) != 1 || got.Disagreements[0].Name != verdict.NoWitness ||
+			!strings.HasSuffix(got.Reason, "no eBPF program was attached: no bpf(2)") {
+			t.Errorf("%s without eBPF: %s, %s, %+v", name, got.Verdict, got.Reason, got.Disagreements)
+		}
 	}
 }
 

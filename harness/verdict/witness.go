@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -21,7 +22,7 @@ func (j *joined) checkWitnesses() {
 		return
 	}
 	if j.tier() < 1 {
-		j.disagree(NoWitness, "no eBPF program was attached")
+		j.disagree(NoWitness, "no eBPF program was attached%s", j.unattached())
 	}
 	j.checkRecords()
 	j.checkExits()
@@ -32,6 +33,17 @@ func (j *joined) checkWitnesses() {
 	j.checkCluster()
 }
 
+// unattached is why there is no eBPF program, as its loader said.
+func (j *joined) unattached() string {
+	for _, hook := range []string{"eBPF", "mark_victim"} {
+		if why := j.in.Tier.Hooks[hook]; why != "" {
+			first, _, _ := strings.Cut(why, "\n")
+			return ": " + strings.TrimPrefix(first, "no: ")
+		}
+	}
+	return ""
+}
+
 // checkRecords: eBPF and the log must tell of the same kills, as often as the
 // kernel does.
 func (j *joined) checkRecords() {
@@ -39,7 +51,7 @@ func (j *joined) checkRecords() {
 		who := fmt.Sprintf("pid %d (%s)", k.Victim.PID, k.Victim.Comm)
 		bpf, log := slices.Contains(k.Sources, evidence.BPF), k.Logged > 0
 		switch {
-		case log && !bpf:
+		case log && !bpf && j.tier() >= 1: // else it could not
 			j.disagree(LogWithoutBPF, "the log names %s, eBPF does not", who)
 		case bpf && !log:
 			j.disagree(BPFWithoutLog, "eBPF saw %s killed, the log does not name it", who)
