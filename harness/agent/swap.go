@@ -43,6 +43,9 @@ func planSwap(root probe.Root, scratch, base string, p *plan.Swap) (*swap, error
 		if !ok {
 			return nil, &Refusal{What: "a disk to swap to", Hint: "use --target vm, which adds one, or kind: file"}
 		}
+		if !root.Has(device) {
+			return nil, &Refusal{What: "the disk to swap to, " + device, Hint: "the kernel has no virtio_pci or no virtio_blk: give it its modules (--modules), or build them in"}
+		}
 		s.path = device
 	case "zram":
 		if !root.Has(zramSysfs) {

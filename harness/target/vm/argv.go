@@ -139,7 +139,7 @@ func cmdline(o Options) string {
 		// What the kernel says, and the level of each line of it, goes to the
 		// first serial port: after a panic that is all there is.
 		"console=ttyS0,115200", "console_msg_format=syslog", "loglevel=7",
-		"log_buf_len=1M", "printk.devkmsg=on",
+		"log_buf_len=1M", "printk.devkmsg=on", "printk.time=1",
 		// A kernel that is broken must not go on; QEMU ends at the reboot.
 		"panic=-1", "oops=panic",
 		// The same plan should give the same page counts.

@@ -10,8 +10,9 @@ import (
 )
 
 // consoleLine is how the kernel writes to a console when it is told
-// console_msg_format=syslog: the level, the time, the text.
-var consoleLine = regexp.MustCompile(`^<(\d+)>\[ *(\d+)\.(\d{6})\] (.*)$`)
+// console_msg_format=syslog: the level, the time, with CONFIG_PRINTK_CALLER who
+// said it, the text.
+var consoleLine = regexp.MustCompile(`^<(\d+)>\[ *(\d+)\.(\d{6})\](?:\[ *[TC]\d+\])? (.*)$`)
 
 const panicText = "Kernel panic - not syncing: "
 

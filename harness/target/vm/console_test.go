@@ -46,9 +46,9 @@ func TestConsoleOfAPanic(t *testing.T) {
 }
 
 func TestConsoleLinesOfOthers(t *testing.T) {
-	console := "ut off]\r\n<6>[    1.000002] whole\r\nagent: said something\r\n<6>[    1.0] short\r\n<6>[    2.500000] cut"
+	console := "ut off]\r\n<6>[    1.000002] whole\r\n<4>[    1.000003][   T44] told\r\nagent: said something\r\n<6>[    1.0] short\r\n<6>[    2.500000] cut"
 	events := consoleRecords(console)
-	if len(events) != 2 || events[0].Log.Text != "whole" || events[0].AtNS != 1_000_002_000 || events[1].Log.Text != "cut" {
+	if len(events) != 3 || events[0].Log.Text != "whole" || events[0].AtNS != 1_000_002_000 || events[1].Log.Text != "told" || events[2].Log.Text != "cut" {
 		t.Errorf("events %+v", events)
 	}
 	if got := lastLines(console, 2); got != "<6>[    1.0] short\n<6>[    2.500000] cut" {
