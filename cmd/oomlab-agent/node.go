@@ -31,11 +31,12 @@ const (
 	nodeRoot    = "/oomlab/root" // where the disk is mounted first
 	nodeScratch = "/run/oomlab"
 	nodeCard    = "eth0"
+	linkCard    = "eth1" // to another node
 	logDir      = "/var/log"
 	swapFile    = "/swap"
 )
 
-// diskWait is for the disk to appear after its driver was loaded.
+// diskWait is for the disk or a card to appear after its driver was loaded.
 const diskWait = 20 * time.Second
 
 // pollEvery is how often something is looked at that tells of no change.
@@ -70,7 +71,7 @@ func bootNode(channel string) error {
 		}
 	}
 	warn(unix.Sethostname([]byte(b.Hostname)))
-	if err := network(b.Address, b.Gateway); err != nil {
+	if err := network(b); err != nil {
 		return err
 	}
 	for file, value := range map[string]string{
@@ -197,50 +198,60 @@ func mountAllOfCgroupV2(at string) error {
 	return os.MkdirAll(filepath.Join(at, "system.slice"), 0o755)
 }
 
-// network sets up loopback and the card, with the ioctls of netdevice(7) and
+// network sets up loopback and the cards, with the ioctls of netdevice(7) and
 // rtable: it is the same three calls on every kernel.
-func network(address, gateway string) error {
-	ip, net4, err := net.ParseCIDR(address)
-	if err != nil {
-		return err
-	}
+func network(b wire.Boot) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	err = await(diskWait, func() error { _, err := os.Stat("/sys/class/net/" + nodeCard); return err })
-	if err != nil {
+	for _, card := range []struct{ name, address string }{{"lo", ""}, {nodeCard, b.Address}, {linkCard, b.Link}} {
+		if card.name != "lo" && card.address == "" {
+			continue
+		}
+		if err := setUp(fd, card.name, card.address); err != nil {
+			return fmt.Errorf("%s: %w", card.name, err)
+		}
+	}
+	return defaultRoute(fd, net.ParseIP(b.Gateway).To4())
+}
+
+// setUp gives a card its address, if there is one, and switches it on.
+func setUp(fd int, card, address string) error {
+	if err := await(diskWait, func() error { _, err := os.Stat("/sys/class/net/" + card); return err }); err != nil {
 		return err
 	}
-	for _, card := range []string{"lo", nodeCard} {
-		if card == nodeCard {
-			for _, set := range []struct {
-				request uint
-				ip      net.IP
-			}{{unix.SIOCSIFADDR, ip}, {unix.SIOCSIFNETMASK, net.IP(net4.Mask)}} {
-				r, err := unix.NewIfreq(card)
-				if err == nil {
-					err = r.SetInet4Addr(set.ip.To4())
-				}
-				if err == nil {
-					err = unix.IoctlIfreq(fd, set.request, r)
-				}
-				if err != nil {
-					return fmt.Errorf("address of %s: %w", card, err)
-				}
-			}
-		}
-		r, err := unix.NewIfreq(card)
+	if address != "" {
+		ip, net4, err := net.ParseCIDR(address)
 		if err != nil {
 			return err
 		}
-		r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-		if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r); err != nil {
-			return fmt.Errorf("%s up: %w", card, err)
+		for _, set := range []struct {
+			request uint
+			ip      net.IP
+		}{{unix.SIOCSIFADDR, ip}, {unix.SIOCSIFNETMASK, net.IP(net4.Mask)}} {
+			r, err := unix.NewIfreq(card)
+			if err == nil {
+				err = r.SetInet4Addr(set.ip.To4())
+			}
+			if err == nil {
+				err = unix.IoctlIfreq(fd, set.request, r)
+			}
+			if err != nil {
+				return fmt.Errorf("address %s: %w", address, err)
+			}
 		}
 	}
-	return defaultRoute(fd, net.ParseIP(gateway).To4())
+	r, err := unix.NewIfreq(card)
+	if err != nil {
+		return err
+	}
+	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r); err != nil {
+		return fmt.Errorf("up: %w", err)
+	}
+	return nil
 }
 
 // defaultRoute is SIOCADDRT with struct rtentry of include/uapi/linux/route.h.

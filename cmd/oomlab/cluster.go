@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 // clusterFlags describe the cluster in the background.
 type clusterFlags struct {
 	kernel, memory string
+	nodes          int
 	lifetime       time.Duration
 }
 
@@ -31,15 +34,16 @@ func (a *app) clusterCommand() *cobra.Command {
 		Short: "a real kubelet and API server in a VM: up, down, status, kubeconfig",
 		Long: `A real kubelet and a real API server in a VM, for kubectl and for scenarios with
 pods. It boots once; from then on it is restored within seconds. Only loopback
-of this machine reaches it. It has one node, no scheduler and no controllers: a
-pod has to say nodeName: ` + image.NodeName + ` and hostNetwork: true.
+of this machine reaches it. It has one node or two, no scheduler and no
+controllers: a pod has to say nodeName: ` + image.NodeName + ` and hostNetwork: true.
 
 Scenarios (oomlab run kube/...) restore a cluster of their own for each run and
 need none that is up.`,
 		Example: `  make node-image
   oomlab cluster up
   kubectl --kubeconfig <(oomlab cluster kubeconfig) get nodes
-  oomlab cluster down`,
+  oomlab cluster down
+  oomlab cluster up --nodes 2 --memory 2304Mi`,
 	}
 	cmd.AddCommand(a.clusterUp(), a.clusterDown(), a.clusterStatus(), a.clusterKubeconfig(), a.clusterImages(), a.clusterImage(), a.clusterKeep())
 	return cmd
@@ -50,6 +54,7 @@ func (f *clusterFlags) add(cmd *cobra.Command) {
 	flags.SortFlags = false
 	flags.StringVar(&f.kernel, "kernel", lab.NodeKernel, "`KERNEL` of the node, as oomlab run takes it")
 	flags.StringVar(&f.memory, "memory", "4Gi", "`SIZE` of the node's memory")
+	flags.IntVar(&f.nodes, "nodes", 1, "`N` nodes, 1 or 2")
 	flags.DurationVar(&f.lifetime, "for", 2*time.Hour, "`TIME` after which the cluster ends by itself")
 }
 
@@ -59,6 +64,9 @@ func (f *clusterFlags) open(ctx context.Context, a *app, runDir string) (*kube.V
 	memory, err := kernel.ParseBytes(f.memory)
 	if err != nil {
 		return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--memory: %q is not an amount of memory", f.memory), "write 4Gi"}
+	}
+	if f.nodes < 1 || f.nodes > 2 {
+		return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--nodes %d: a VM cluster has 1 or 2", f.nodes), "write 2"}
 	}
 	if f.lifetime <= 0 {
 		return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--for %s: a cluster lives longer than that", f.lifetime), "write 2h"}
@@ -75,7 +83,7 @@ func (f *clusterFlags) open(ctx context.Context, a *app, runDir string) (*kube.V
 	if err != nil {
 		return nil, k, err
 	}
-	c, err := kube.OpenVM(ctx, kube.VMOptions{Kernel: k, Memory: memory, Agent: agent, Stressor: stressor, RunDir: runDir, Log: a.say})
+	c, err := kube.OpenVM(ctx, kube.VMOptions{Kernel: k, Memory: memory, Worker: f.nodes == 2, Agent: agent, Stressor: stressor, RunDir: runDir, Log: a.say})
 	return c, k, err
 }
 
@@ -134,7 +142,7 @@ func (f *clusterFlags) background(ctx context.Context) (kube.State, error) {
 		return kube.State{}, err
 	}
 	defer log.Close()
-	keeper := exec.Command(self, "cluster", "keep", "--kernel", f.kernel, "--memory", f.memory, "--for", f.lifetime.String())
+	keeper := exec.Command(self, "cluster", "keep", "--kernel", f.kernel, "--memory", f.memory, "--nodes", strconv.Itoa(f.nodes), "--for", f.lifetime.String())
 	keeper.Stdout, keeper.Stderr = log, log
 	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this command, and its terminal
 	if err := keeper.Start(); err != nil {
@@ -167,6 +175,9 @@ func (a *app) printState(s kube.State) {
 		file = "(" + err.Error() + ")"
 	}
 	fmt.Fprintf(a.out, "up: Kubernetes %s on kernel %s, %s, at https://%s until %s\n", s.Version, s.Kernel, s.Memory, s.Address, s.Until.Format(time.TimeOnly))
+	if len(s.Nodes) > 1 {
+		fmt.Fprintf(a.out, "nodes: %s\n", strings.Join(s.Nodes, ", "))
+	}
 	fmt.Fprintf(a.out, "export KUBECONFIG=%s\n", file)
 }
 

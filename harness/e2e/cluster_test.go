@@ -262,6 +262,48 @@ expect:
 	}, SpecTimeout(10*time.Minute))
 })
 
+// A fleet: the same scenarios on every node, side by side, and what differs by
+// what the nodes are. This one has two nodes, in two VMs with a cable between
+// them.
+var _ = Describe("kube/ a fleet of two nodes", Ordered, Serial, Label("kube", "fleet"), func() {
+	const scenario = "kube/guaranteed-over-its-own-limit"
+	var config string
+
+	BeforeAll(func(ctx SpecContext) {
+		code, out := oomlab(ctx, "cluster", "up", "--nodes", "2", "--memory", "2304Mi", "--for", "1h")
+		Expect(code).To(BeZero(), out)
+		Expect(out).To(ContainSubstring("nodes: " + image.NodeName + ", " + image.WorkerName))
+		var err error
+		config, err = kube.StateFile("kubeconfig")
+		Expect(err).NotTo(HaveOccurred())
+	}, NodeTimeout(35*time.Minute))
+	AfterAll(func(ctx SpecContext) {
+		code, out := oomlab(ctx, "cluster", "down")
+		Expect(code).To(BeZero(), out)
+	}, NodeTimeout(time.Minute))
+
+	It("runs a scenario on both, and puts together what it was on each", func(ctx SpecContext) {
+		runs := GinkgoT().TempDir()
+		code, out := oomlab(ctx, "run", "--runs-dir", runs, "--kubeconfig", config, "--nodes", "kubernetes.io/os=linux", "--parallel", "2",
+			"-o", "json", scenario)
+		Expect(code).To(BeZero(), out)
+		for _, node := range []string{image.NodeName, image.WorkerName} {
+			Expect(strings.Count(out, `"name":"`+node+`"`)).To(Equal(1), out)
+		}
+		code, out = oomlab(ctx, "compare", "--by", "node.name", runs)
+		Expect(code).To(BeZero(), out)
+		Expect(out).To(And(ContainSubstring(image.NodeName+" pass db/main"), ContainSubstring(image.WorkerName+" pass db/main")))
+	}, SpecTimeout(15*time.Minute))
+
+	It("runs it on the one that a selector means", func(ctx SpecContext) {
+		code, out := oomlab(ctx, "run", "--runs-dir", GinkgoT().TempDir(), "--kubeconfig", config,
+			"--nodes", "kubernetes.io/hostname="+image.WorkerName, "-o", "json", scenario)
+		Expect(code).To(BeZero(), out)
+		Expect(strings.Count(out, `"name":"`+image.WorkerName+`"`)).To(Equal(1), out)
+		Expect(out).NotTo(ContainSubstring(`"name":"` + image.NodeName + `"`))
+	}, SpecTimeout(10*time.Minute))
+})
+
 // oomlab runs the command to its end. Lines of what it says are put together: a
 // report breaks them where they are too long.
 func oomlab(ctx context.Context, args ...string) (code int, out string) {

@@ -11,6 +11,8 @@ type Boot struct {
 	// daemons want a default route, though nothing is there.
 	Address string `json:"address"` // 10.0.2.15/24
 	Gateway string `json:"gateway"`
+	// Link is the address of a second card; empty: there is none.
+	Link string `json:"link,omitempty"`
 	// Swap is the size of a file on the disk that is swapped to; 0: none.
 	Swap int64 `json:"swap,omitempty"`
 	// Protected is the memory.min of all daemons together: what they keep however

@@ -25,7 +25,8 @@ type State struct {
 	Until   time.Time    `json:"until"` // when it ends by itself
 	Version string       `json:"version"`
 	Kernel  string       `json:"kernel"`
-	Memory  kernel.Bytes `json:"memory"`
+	Memory  kernel.Bytes `json:"memory"` // of each node
+	Nodes   []string     `json:"nodes"`
 }
 
 // ErrDown says that no cluster is up.
@@ -98,7 +99,7 @@ func Keep(ctx context.Context, c *VMCluster, kernelRelease string, lifetime time
 	defer func() { err = errors.Join(err, r.Close()) }()
 	s := State{
 		PID: os.Getpid(), Address: r.Address(), Until: time.Now().Add(lifetime).Truncate(time.Second),
-		Version: c.image.Version, Kernel: kernelRelease, Memory: c.memory,
+		Version: c.image.Version, Kernel: kernelRelease, Memory: c.memory, Nodes: c.nodes(),
 	}
 	if s.Start, err = startTime(s.PID); err != nil {
 		return err
@@ -134,7 +135,7 @@ func Keep(ctx context.Context, c *VMCluster, kernelRelease string, lifetime time
 		return nil
 	case <-timer.C:
 		return nil
-	case <-r.Done():
+	case <-r.Lost():
 		return errors.New("QEMU ended")
 	}
 }

@@ -46,56 +46,94 @@ const (
 	kubeletLog = "/var/log/kubelet.log"
 )
 
-// bootSteps are what makes a node of a machine: etcd and an API server, and a
-// kubelet on containerd. There is neither a scheduler nor a controller: whoever
+// steps are collected in the order in which they are to be taken.
+type steps []wire.BootStep
+
+func (s *steps) add(step wire.BootStep) {
+	step.WithinMS = stepWait.Milliseconds()
+	*s = append(*s, step)
+}
+
+func (s *steps) daemon(name string, adj int, argv ...string) {
+	s.add(wire.BootStep{Name: name, Adj: adj, Daemon: argv})
+}
+
+// ask has the API asked, as its administrator.
+func (s *steps) ask(name, method, path, body string, status int, text string) {
+	s.add(wire.BootStep{Name: name, Request: &wire.BootRequest{
+		Method: method, URL: fmt.Sprintf("https://127.0.0.1:%d%s", image.APIPort, path), Body: body, Status: status, Text: text,
+		CA: image.PKIFile("ca.crt"), Cert: image.PKIFile("admin.crt"), Key: image.PKIFile("admin.key"),
+	}})
+}
+
+const containerdSocket = "/run/containerd/containerd.sock"
+
+func (s *steps) containerd() {
+	s.daemon("containerd", daemonAdj, "/usr/bin/containerd", "--config", containerdFile)
+}
+
+// images waits for containerd and gives it oomlab's images.
+func (s *steps) images() {
+	s.add(wire.BootStep{Name: "containerd-socket", Socket: containerdSocket})
+	s.add(wire.BootStep{Name: "images", Run: []string{
+		"/usr/bin/ctr", "--address", containerdSocket, "--namespace", "k8s.io", "images", "import", imagesFile,
+	}})
+}
+
+func (s *steps) kubelet(access, node, ip string) {
+	s.daemon("kubelet", daemonAdj, "/usr/bin/kubelet", "--config", kubeletFile, "--kubeconfig", access,
+		"--hostname-override", node, "--node-ip", ip, "--node-labels", unscheduled+"=true", "--v=2")
+}
+
+// nodeBoot is what makes a whole cluster of a machine: etcd and an API server, and
+// a kubelet on containerd. There is neither a scheduler nor a controller: whoever
 // creates a pod says where it runs.
-func bootSteps(n scenario.Node, images image.Images) wire.Boot {
-	b := wire.Boot{Hostname: image.NodeName, Address: image.NodeAddress, Gateway: image.Gateway, Swap: int64(n.Swap), Protected: int64(protected)}
-	within := stepWait.Milliseconds()
-	add := func(s wire.BootStep) {
-		s.WithinMS = within
-		b.Steps = append(b.Steps, s)
+func nodeBoot(n scenario.Node, linked bool) wire.Boot {
+	b := wire.Boot{Hostname: image.NodeName, Address: image.NodeIP + image.NodeSize, Gateway: image.Gateway, Swap: int64(n.Swap), Protected: int64(protected)}
+	if linked {
+		b.Link = image.LinkIP + image.LinkSize
 	}
-	api := fmt.Sprintf("https://127.0.0.1:%d", image.APIPort)
-	ask := func(name, method, path, body string, status int, text string) {
-		add(wire.BootStep{Name: name, Request: &wire.BootRequest{
-			Method: method, URL: api + path, Body: body, Status: status, Text: text,
-			CA: image.PKIFile("ca.crt"), Cert: image.PKIFile("admin.crt"), Key: image.PKIFile("admin.key"),
-		}})
-	}
-	add(wire.BootStep{Name: "etcd", Adj: controlPlaneAdj, Daemon: []string{
+	var s steps
+	s.daemon("etcd", controlPlaneAdj,
 		"/usr/bin/etcd", "--data-dir=/var/lib/etcd", "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
 		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380", "--initial-cluster=default=http://127.0.0.1:2380",
-	}})
-	add(wire.BootStep{Name: "containerd", Adj: daemonAdj, Daemon: []string{"/usr/bin/containerd", "--config", containerdFile}})
-	add(wire.BootStep{Name: "kube-apiserver", Adj: controlPlaneAdj, Daemon: []string{
+	)
+	s.containerd()
+	s.daemon("kube-apiserver", controlPlaneAdj,
 		"/usr/bin/kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", fmt.Sprintf("--secure-port=%d", image.APIPort),
-		"--bind-address=0.0.0.0", "--advertise-address=" + image.NodeIP, "--endpoint-reconciler-type=none",
-		"--tls-cert-file=" + image.PKIFile("apiserver.crt"), "--tls-private-key-file=" + image.PKIFile("apiserver.key"),
-		"--client-ca-file=" + image.PKIFile("ca.crt"),
-		"--kubelet-client-certificate=" + image.PKIFile("admin.crt"), "--kubelet-client-key=" + image.PKIFile("admin.key"),
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + image.PKIFile("sa.pub"),
-		"--service-account-signing-key-file=" + image.PKIFile("sa.key"),
+		"--bind-address=0.0.0.0", "--advertise-address="+image.NodeIP, "--endpoint-reconciler-type=none",
+		"--tls-cert-file="+image.PKIFile("apiserver.crt"), "--tls-private-key-file="+image.PKIFile("apiserver.key"),
+		"--client-ca-file="+image.PKIFile("ca.crt"),
+		"--kubelet-client-certificate="+image.PKIFile("admin.crt"), "--kubelet-client-key="+image.PKIFile("admin.key"),
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+image.PKIFile("sa.pub"),
+		"--service-account-signing-key-file="+image.PKIFile("sa.key"),
 		"--authorization-mode=Node,RBAC", "--allow-privileged=true",
 		// Whose tokens and taints nobody is there to hand out or to take away.
 		"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,DefaultTolerationSeconds",
 		"--enable-priority-and-fairness=false", "--service-cluster-ip-range=10.96.0.0/24", "--v=0",
-	}})
-	add(wire.BootStep{Name: "containerd-socket", Socket: "/run/containerd/containerd.sock"})
-	add(wire.BootStep{Name: "images", Run: []string{
-		"/usr/bin/ctr", "--address", "/run/containerd/containerd.sock", "--namespace", "k8s.io", "images", "import", imagesFile,
-	}})
-	ask("apiserver-ready", "GET", "/readyz", "", 200, "")
-	ask("namespace-default", "GET", "/api/v1/namespaces/default", "", 200, "")
-	ask("namespace", "POST", "/api/v1/namespaces", namespaceJSON(image.Namespace), 201, "")
-	add(wire.BootStep{Name: "kubelet", Adj: daemonAdj, Daemon: []string{
-		"/usr/bin/kubelet", "--config", kubeletFile, "--kubeconfig", "/etc/kubernetes/kubelet.kc",
-		"--hostname-override", image.NodeName, "--node-ip", image.NodeIP,
-		"--node-labels", unscheduled + "=true", "--v=2",
-	}})
-	ask("node-ready", "GET", "/api/v1/nodes/"+image.NodeName, "", 200, `"type":"Ready","status":"True"`)
+	)
+	s.images()
+	s.ask("apiserver-ready", "GET", "/readyz", "", 200, "")
+	s.ask("namespace-default", "GET", "/api/v1/namespaces/default", "", 200, "")
+	s.ask("namespace", "POST", "/api/v1/namespaces", namespaceJSON(image.Namespace), 201, "")
+	s.kubelet("/etc/kubernetes/kubelet.kc", image.NodeName, image.NodeIP)
+	s.ask("node-ready", "GET", "/api/v1/nodes/"+image.NodeName, "", 200, `"type":"Ready","status":"True"`)
+	b.Steps = s
 	return b
+}
+
+// workerBoot makes a second node. Its kubelet has only just started when the
+// snapshot is made: it joins when it is restored beside a node with an API server.
+func workerBoot(n scenario.Node) wire.Boot {
+	var s steps
+	s.containerd()
+	s.images()
+	s.kubelet("/etc/kubernetes/worker.kc", image.WorkerName, image.WorkerIP)
+	return wire.Boot{
+		Hostname: image.WorkerName, Address: image.WorkerIP + image.LinkSize, Gateway: image.LinkIP,
+		Swap: int64(n.Swap), Protected: int64(protected), Steps: s,
+	}
 }
 
 // namespaceJSON is the namespace of oomlab's pods. What is in it may harm the

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -22,11 +24,12 @@ import (
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 )
 
-// VMOptions describe a cluster of one node in a VM.
+// VMOptions describe a cluster in VMs.
 type VMOptions struct {
 	Kernel          kernels.Kernel
-	Memory          kernel.Bytes // 0: 4Gi
+	Memory          kernel.Bytes // of each node; 0: 4Gi
 	Node            scenario.Node
+	Worker          bool // a second node beside the one with the API server
 	Agent, Stressor []byte
 	RunDir          string       // of the console; empty: a temporary directory
 	CacheLimit      kernel.Bytes // of all snapshots together; 0: 12Gi
@@ -43,6 +46,7 @@ var guestModules = []string{"virtio_pci", "virtio_blk", "virtio_net", "overlay",
 // boots once for each node configuration, and is restored from then on.
 type VMCluster struct {
 	vm     *vm.VM
+	worker *vm.VM // nil: there is one node
 	image  image.Image
 	images image.Images
 	memory kernel.Bytes
@@ -61,10 +65,6 @@ func OpenVM(ctx context.Context, o VMOptions) (*VMCluster, error) {
 		return nil, &target.Missing{What: "another cluster for " + what, Hint: "use a cluster of kind, see kind-config/"}
 	}
 	c := &VMCluster{image: img, images: image.NameImages(o.Agent, o.Stressor), memory: memoryOf(o.Memory)}
-	boot, err := json.Marshal(bootSteps(o.Node, c.images))
-	if err != nil {
-		return nil, err
-	}
 	config, err := kubeletConfig(o.Node)
 	if err != nil {
 		return nil, err
@@ -76,52 +76,143 @@ func OpenVM(ctx context.Context, o VMOptions) (*VMCluster, error) {
 	if o.CacheLimit == 0 {
 		o.CacheLimit = defaultCacheLimit
 	}
-	c.vm, err = vm.Open(ctx, vm.Options{
+	files := []initramfs.File{
+		initramfs.Regular(kubeletFile, config, false),
+		initramfs.Regular(containerdFile, containerdConfig(c.images), false),
+		initramfs.Regular(imagesFile, archive.Bytes(), false),
+	}
+	machine := vm.Options{
 		// One processor, whose time QEMU counts in instructions. With two, a host
 		// that is busy had a node take its clock for thirty times as fast as it
 		// was ("tsc: Detected 87 MHz processor"), and every timeout with it.
 		Kernel: o.Kernel, Memory: c.memory, CPUs: 1, Agent: o.Agent, Stressor: o.Stressor,
-		Disk: img.Disk(), DiskSum: img.Sum, Port: image.APIPort,
-		Files: []initramfs.File{
-			initramfs.Regular(wire.BootFile, boot, false),
-			initramfs.Regular(kubeletFile, config, false),
-			initramfs.Regular(containerdFile, containerdConfig(c.images), false),
-			initramfs.Regular(imagesFile, archive.Bytes(), false),
-		},
+		Disk: img.Disk(), DiskSum: img.Sum,
 		Modules: guestModules, Words: []string{"oomlab.node=1"}, BootWait: bootWait,
 		RunDir: o.RunDir, CacheLimit: o.CacheLimit, Log: o.Log,
-	})
-	return c, err
+	}
+	node := machine
+	node.Port = image.APIPort
+	if o.Worker {
+		node.Link = nodeMAC
+		worker := machine
+		worker.Link = workerMAC
+		if worker.RunDir != "" {
+			worker.RunDir = filepath.Join(o.RunDir, "worker")
+		}
+		if c.worker, err = open(ctx, worker, workerBoot(o.Node), files); err != nil {
+			return nil, err
+		}
+	}
+	if c.vm, err = open(ctx, node, nodeBoot(o.Node, o.Worker), files); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// The ends of the cable between two nodes.
+const (
+	nodeMAC   = "52:54:00:00:4e:01"
+	workerMAC = "52:54:00:00:4e:02"
+)
+
+// open is vm.Open of a machine that is booted as said.
+func open(ctx context.Context, o vm.Options, b wire.Boot, files []initramfs.File) (*vm.VM, error) {
+	boot, err := json.Marshal(b)
+	if err != nil {
+		return nil, err
+	}
+	o.Files = append(slices.Clone(files), initramfs.Regular(wire.BootFile, boot, false))
+	return vm.Open(ctx, o)
 }
 
 // Hello is what the node's agent said when the snapshot was made. The first one
 // boots the node, which takes minutes where there is no KVM.
-func (c *VMCluster) Hello(ctx context.Context) (wire.Hello, error) { return c.vm.Hello(ctx) }
+func (c *VMCluster) Hello(ctx context.Context) (wire.Hello, error) {
+	if c.worker != nil {
+		if _, err := c.worker.Hello(ctx); err != nil {
+			return wire.Hello{}, err
+		}
+	}
+	return c.vm.Hello(ctx)
+}
 
 // Running is a cluster that was restored.
 type Running struct {
-	*vm.Guest
-	Config *rest.Config
+	*vm.Guest // the node with the API server
+	Config    *rest.Config
+	worker    *vm.Guest // may be nil
 }
 
-// Start restores the cluster. Its clock is set, and its API is ready.
-func (c *VMCluster) Start(ctx context.Context) (*Running, error) {
-	g, err := c.vm.Start(ctx)
-	if err != nil {
+// Lost is closed when one of the nodes' QEMUs has ended.
+func (r *Running) Lost() <-chan struct{} {
+	if r.worker == nil {
+		return r.Done()
+	}
+	lost := make(chan struct{})
+	go func() {
+		defer close(lost)
+		select {
+		case <-r.Done():
+		case <-r.worker.Done():
+		}
+	}()
+	return lost
+}
+
+// Close ends the nodes.
+func (r *Running) Close() error {
+	if r.worker == nil {
+		return r.Guest.Close()
+	}
+	return errors.Join(r.worker.Close(), r.Guest.Close())
+}
+
+// Start restores the cluster. Its clocks are set, its API is ready and so are its
+// nodes.
+func (c *VMCluster) Start(ctx context.Context) (_ *Running, err error) {
+	r := &Running{}
+	wait := restoreWait
+	if c.worker != nil {
+		near, far, err := vm.Cable()
+		if err != nil {
+			return nil, err
+		}
+		defer near.Close() // the nodes have ends of their own by then
+		defer far.Close()
+		c.vm.Plug(near)
+		c.worker.Plug(far)
+		wait = joinWait
+	}
+	if r.Guest, err = c.vm.Start(ctx); err != nil {
 		return nil, err
 	}
-	r := &Running{Guest: g}
-	if r.Config, err = c.restConfig(g.Address()); err != nil {
-		return nil, errors.Join(err, g.Close())
+	if c.worker != nil {
+		if r.worker, err = c.worker.Start(ctx); err != nil {
+			return nil, errors.Join(err, r.Guest.Close())
+		}
 	}
-	if err := awaitReady(ctx, r.Config, restoreWait); err != nil {
-		return nil, errors.Join(fmt.Errorf("the restored cluster: %w", err), g.Close())
+	if r.Config, err = c.restConfig(r.Address()); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	if err := awaitReady(ctx, r.Config, wait, c.nodes()); err != nil {
+		return nil, errors.Join(fmt.Errorf("the restored cluster: %w", err), r.Close())
 	}
 	return r, nil
 }
 
+// nodes are their names.
+func (c *VMCluster) nodes() []string {
+	if c.worker != nil {
+		return []string{image.NodeName, image.WorkerName}
+	}
+	return []string{image.NodeName}
+}
+
 // restoreWait is how long a restored API server may take to answer.
 const restoreWait = 60 * time.Second
+
+// joinWait is how long the kubelet of a second node may take to have joined.
+const joinWait = 5 * time.Minute
 
 func (c *VMCluster) restConfig(address string) (*rest.Config, error) {
 	raw, err := c.Kubeconfig(address)
@@ -149,4 +240,12 @@ func (c *VMCluster) Kubeconfig(address string) ([]byte, error) {
 func (c *VMCluster) Artifacts() map[string]string { return c.vm.Artifacts() }
 
 // Close ends nothing that was started; it removes what was made for it.
-func (c *VMCluster) Close() error { return c.vm.Close() }
+func (c *VMCluster) Close() error {
+	var errs []error
+	for _, v := range []*vm.VM{c.vm, c.worker} {
+		if v != nil {
+			errs = append(errs, v.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -31,6 +31,7 @@ type config struct {
 	Throwaway bool
 	// GuestPort is a TCP port of the guest, HostPort where loopback leads to it.
 	GuestPort, HostPort int
+	Link                string // MAC address of the card that fdLink is the cable of; empty: no card
 	Console             string // file
 
 	// Incoming makes QEMU wait for a state to be loaded instead of booting.
@@ -43,6 +44,7 @@ const (
 	fdMonitor = 3
 	fdChannel = 4
 	fdState   = 5 // the saved state, where Incoming is set
+	fdLink    = 6 // datagrams, one for each frame, where Link is set
 )
 
 // argv is QEMU's command line. It is a pure function, and what it says that is
@@ -102,6 +104,11 @@ func argv(c config) []string {
 			// restrict: nothing gets out, neither to the host nor beyond it.
 			"-netdev", fmt.Sprintf("user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:%d-:%d", c.HostPort, c.GuestPort),
 			"-device", "virtio-net-pci,netdev=net,romfile=")
+	}
+	if c.Link != "" {
+		out = append(out,
+			"-netdev", fmt.Sprintf("dgram,id=link,local.type=fd,local.str=%d", fdLink),
+			"-device", "virtio-net-pci,netdev=link,romfile=,mac="+c.Link)
 	}
 	if c.Swap != "" {
 		out = append(out,

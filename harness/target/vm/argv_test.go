@@ -41,6 +41,7 @@ func TestArgv(t *testing.T) {
 			},
 			o: Options{Words: []string{"oomlab.node=1"}},
 		},
+		{name: "linked", change: func(c *config) { c.GuestPort, c.HostPort, c.Link = 6443, 41000, "52:54:00:00:4e:01" }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := base

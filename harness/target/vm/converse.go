@@ -93,8 +93,18 @@ func (v *VM) make(ctx context.Context, dir, key, accel string) (err error) {
 			return err
 		}
 	}
+	var link *os.File
+	if c.Link != "" {
+		near, far, err := Cable()
+		if err != nil {
+			return err
+		}
+		defer near.Close()
+		defer far.Close() // nobody is there yet
+		link = near
+	}
 	begin := time.Now()
-	p, err := launch(ctx, argv(c), nil)
+	p, err := launch(ctx, argv(c), nil, link)
 	if err != nil {
 		return err
 	}

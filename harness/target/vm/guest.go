@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -22,6 +23,10 @@ type Guest struct {
 	once sync.Once
 	err  error
 }
+
+// Plug gives the VM its end of a Cable, which a VM with a link needs before it is
+// started. The end stays the caller's to close.
+func (v *VM) Plug(end *os.File) { v.link = end }
 
 // Start starts a guest. It is not safe for concurrent use with Do.
 func (v *VM) Start(ctx context.Context) (*Guest, error) {

@@ -34,10 +34,10 @@ type process struct {
 	killed sync.Once
 }
 
-// launch starts QEMU and opens its monitor. state is what fdState refers to; it
-// may be nil. QEMU lives until kill, or until it ends by itself, and never
-// longer than ctx or this process.
-func launch(ctx context.Context, argv []string, state *os.File) (*process, error) {
+// launch starts QEMU and opens its monitor. state is what fdState refers to and
+// link what fdLink does; either may be nil. QEMU lives until kill, or until it
+// ends by itself, and never longer than ctx or this process.
+func launch(ctx context.Context, argv []string, state, link *os.File) (*process, error) {
 	monitor, monitorEnd, err := socketpair()
 	if err != nil {
 		return nil, err
@@ -51,10 +51,7 @@ func launch(ctx context.Context, argv []string, state *os.File) (*process, error
 
 	p := &process{channel: channel, done: make(chan struct{}), stderr: &tail{max: 4 << 10}}
 	p.cmd = exec.Command(argv[0], argv[1:]...)
-	p.cmd.ExtraFiles = []*os.File{monitorEnd, channelEnd}
-	if state != nil {
-		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, state)
-	}
+	p.cmd.ExtraFiles = []*os.File{monitorEnd, channelEnd, state, link}
 	p.cmd.Stderr = p.stderr
 	p.cmd.WaitDelay = killWait
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -106,6 +103,16 @@ func socketpair() (*net.UnixConn, *os.File, error) {
 		return nil, nil, errors.Join(fmt.Errorf("socketpair: %w", err), theirs.Close())
 	}
 	return conn.(*net.UnixConn), theirs, nil
+}
+
+// Cable is a cable between the links of two guests: each end is for one of them.
+// What is sent while nobody is at the other end is lost or waits.
+func Cable() (one, other *os.File, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "cable"), os.NewFile(uintptr(fds[1]), "cable"), nil
 }
 
 func (p *process) signal() {

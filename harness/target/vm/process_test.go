@@ -16,7 +16,7 @@ func TestLaunchOutlivesAQEMUThatHangs(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	_, err := launch(ctx, []string{"sh", "-c", "echo >&2 group $$; sleep 20 & exec sleep 20"}, nil)
+	_, err := launch(ctx, []string{"sh", "-c", "echo >&2 group $$; sleep 20 & exec sleep 20"}, nil, nil)
 	if err == nil || !strings.Contains(err.Error(), "it hangs in the host's kernel") {
 		t.Fatalf("launched: %v", err)
 	}

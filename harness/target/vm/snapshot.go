@@ -190,7 +190,7 @@ func (v *VM) restore(ctx context.Context, s *snapshot) (p *process, err error) {
 		return nil, err
 	}
 	defer state.Close()
-	p, err = launch(ctx, argv(c), state)
+	p, err = launch(ctx, argv(c), state, v.link)
 	if err != nil {
 		return nil, err
 	}

@@ -49,6 +49,9 @@ type Options struct {
 	Disk, DiskSum string
 	// Port is a TCP port of the guest that loopback leads to, see Guest.Address.
 	Port int
+	// Link is the MAC address of a network card that leads to another guest, see
+	// VM.Plug; empty: there is none.
+	Link string
 	// Files are in the guest beside the agent and the stressor, Modules are
 	// loaded there, Words are on the kernel's command line.
 	Files   []initramfs.File
@@ -105,6 +108,7 @@ type VM struct {
 	accel    trial
 	snapshot *snapshot
 	consoles map[string]string
+	link     *os.File // this guest's end of a cable; nil: it has no link
 
 	// see the constants; tests shorten them
 	slack, beginWait time.Duration
@@ -269,7 +273,7 @@ func (v *VM) config(accel string) config {
 		QEMU: v.o.QEMU, Accel: accel, Memory: v.o.Memory, CPUs: v.o.CPUs,
 		Kernel: v.o.Kernel.Image, Cmdline: cmdline(v.o),
 		Console:   filepath.Join(v.runDir, "console.txt"),
-		GuestPort: v.o.Port, Disk: v.o.Disk,
+		GuestPort: v.o.Port, Disk: v.o.Disk, Link: v.o.Link,
 	}
 	if v.o.SwapDisk > 0 {
 		c.Swap = v.swapFile()

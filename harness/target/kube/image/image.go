@@ -30,18 +30,24 @@ import (
 )
 
 // Format is raised whenever an image of an older oomlab would not do.
-const Format = 1
+const Format = 2
 
 // What a node is called and where it is.
 const (
 	NodeName  = "oomlab-node"
 	Namespace = "oomlab"
 	// The addresses are those of QEMU's user network.
-	NodeIP      = "10.0.2.15"
-	NodeAddress = NodeIP + "/24"
-	Gateway     = "10.0.2.2"
-	serviceIP   = "10.96.0.1"
-	APIPort     = 6443
+	NodeIP    = "10.0.2.15"
+	NodeSize  = "/24"
+	Gateway   = "10.0.2.2"
+	serviceIP = "10.96.0.1"
+	APIPort   = 6443
+	// A cluster of two nodes has a worker beside the one with the API server, and
+	// a cable between them.
+	WorkerName = "oomlab-node-2"
+	LinkIP     = "10.77.0.1" // of the node with the API server, at the cable
+	WorkerIP   = "10.77.0.2"
+	LinkSize   = "/24" // of that network
 )
 
 // PKIFile is where the node has a certificate or a key.

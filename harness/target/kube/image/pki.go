@@ -23,6 +23,7 @@ const (
 	serverCert, serverKey    = "apiserver.crt", "apiserver.key"
 	adminCert, adminKey      = "admin.crt", "admin.key"
 	kubeletCert, kubeletKey  = "kubelet.crt", "kubelet.key"
+	workerCert, workerKey    = "worker.crt", "worker.key"
 	accountsPub, accountsKey = "sa.pub", "sa.key"
 )
 
@@ -61,6 +62,7 @@ func makePKI(dir string, now time.Time) error {
 	}{
 		{adminCert, adminKey, "oomlab-admin", []string{"system:masters"}},
 		{kubeletCert, kubeletKey, "system:node:" + NodeName, []string{"system:nodes"}},
+		{workerCert, workerKey, "system:node:" + WorkerName, []string{"system:nodes"}},
 	} {
 		t := a.template(c.name, c.groups)
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}

@@ -25,12 +25,13 @@ const pkiDir = "/etc/kubernetes/pki"
 var static = map[string]string{
 	"/etc/passwd":                "root:x:0:0:root:/root:/bin/sh\n",
 	"/etc/group":                 "root:x:0:\n",
-	"/etc/hosts":                 "127.0.0.1 localhost\n" + NodeIP + " " + NodeName + "\n",
+	"/etc/hosts":                 "127.0.0.1 localhost\n" + NodeIP + " " + NodeName + "\n" + WorkerIP + " " + WorkerName + "\n",
 	"/etc/nsswitch.conf":         "hosts: files\n",
 	"/etc/resolv.conf":           "",
 	"/etc/machine-id":            "6f6f6d6c61620000000000000000004e\n",
 	"/etc/os-release":            "ID=oomlab\nNAME=oomlab\nPRETTY_NAME=\"oomlab node\"\nVERSION_ID=\"1\"\n",
-	"/etc/kubernetes/kubelet.kc": kubeletAccess,
+	"/etc/kubernetes/kubelet.kc": kubeletAccess("127.0.0.1", kubeletCert, kubeletKey),
+	"/etc/kubernetes/worker.kc":  kubeletAccess(LinkIP, workerCert, workerKey),
 	// A network plugin that does not exist is enough for a node to be Ready:
 	// all pods use the node's network.
 	"/etc/cni/net.d/10-none.conflist": `{"cniVersion": "1.0.0", "name": "none", "plugins": [{"type": "none"}]}` + "\n",
@@ -44,14 +45,17 @@ func staticNames() []string {
 	return out
 }
 
-// kubeletAccess is the kubeconfig of the node's kubelet.
-var kubeletAccess = fmt.Sprintf(`apiVersion: v1
+// kubeletAccess is the kubeconfig of a node's kubelet. The API server's
+// certificate does not know the cable.
+func kubeletAccess(server, cert, key string) string {
+	return fmt.Sprintf(`apiVersion: v1
 kind: Config
-clusters: [{name: oomlab, cluster: {server: "https://127.0.0.1:%d", certificate-authority: %[2]s/%[3]s}}]
-users: [{name: kubelet, user: {client-certificate: %[2]s/%[4]s, client-key: %[2]s/%[5]s}}]
+clusters: [{name: oomlab, cluster: {server: "https://%s:%d", tls-server-name: kubernetes, certificate-authority: %s}}]
+users: [{name: kubelet, user: {client-certificate: %s, client-key: %s}}]
 contexts: [{name: oomlab, context: {cluster: oomlab, user: kubelet}}]
 current-context: oomlab
-`, APIPort, pkiDir, caCert, kubeletCert, kubeletKey)
+`, server, APIPort, PKIFile(caCert), PKIFile(cert), PKIFile(key))
+}
 
 // merged are the links of a system whose programs and libraries are in /usr.
 var merged = []string{"bin", "sbin", "lib", "lib64"}
