@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
-
-	"github.com/oomlab/oomlab/harness/target/kube/image"
 )
 
 // RunLabel is on everything that oomlab creates in a cluster; its value names
@@ -21,6 +22,10 @@ const (
 	OwnLabel = "app.kubernetes.io/managed-by"
 	Own      = "oomlab"
 )
+
+// client-go writes to standard error what goes wrong on streams that oomlab has
+// closed already. What matters it returns.
+func init() { klog.SetLogger(logr.Discard()) }
 
 // requestTimeout bounds one request: an API server on a node that thrashes may
 // be silent for long.
@@ -36,28 +41,28 @@ func namespaceObject(name string) *corev1.Namespace {
 	}}}
 }
 
-// awaitReady waits until a cluster's API answers and the node of a VM cluster is
-// Ready.
-func awaitReady(ctx context.Context, config *rest.Config, within time.Duration) error {
+// awaitReady waits until a cluster's API answers and the nodes are Ready.
+func awaitReady(ctx context.Context, config *rest.Config, within time.Duration, nodes []string) error {
 	config = rest.CopyConfig(config)
 	config.Timeout = requestTimeout
+	what := "the API to answer and " + strings.Join(nodes, " and ") + " to be Ready"
 	// The API is asked what it can do before the first request; that is no
 	// sooner than it answers at all.
-	return await(ctx, within, "the API to answer and the node to be Ready", func(ctx context.Context) error {
+	return await(ctx, within, what, func(ctx context.Context) error {
 		r, err := resources.New(config)
 		if err != nil {
 			return err
 		}
-		var node corev1.Node
-		if err := r.Get(ctx, image.NodeName, "", &node); err != nil {
-			return err
-		}
-		for _, c := range node.Status.Conditions {
-			if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
-				return nil
+		for _, name := range nodes {
+			var node corev1.Node
+			if err := r.Get(ctx, name, "", &node); err != nil {
+				return err
+			}
+			if !ready(node) {
+				return fmt.Errorf("%s is not Ready", name)
 			}
 		}
-		return errors.New("the node is not Ready")
+		return nil
 	})
 }
 
