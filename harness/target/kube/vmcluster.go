@@ -32,12 +32,8 @@ type VMOptions struct {
 	Worker          bool // a second node beside the one with the API server
 	Agent, Stressor []byte
 	RunDir          string       // of the console; empty: a temporary directory
-	CacheLimit      kernel.Bytes // of all snapshots together; 0: 12Gi
 	Log             func(string) // may be nil
 }
-
-// A node's snapshot takes about 1.5Gi.
-const defaultCacheLimit = 12 * kernel.GiB
 
 // guestModules are what a node needs of its kernel beside a bare guest.
 var guestModules = []string{"virtio_pci", "virtio_blk", "virtio_net", "overlay", "ext4", "veth", "br_netfilter", "nf_conntrack"}
@@ -73,9 +69,6 @@ func OpenVM(ctx context.Context, o VMOptions) (*VMCluster, error) {
 	if err := image.WriteImages(&archive, o.Agent, o.Stressor); err != nil {
 		return nil, err
 	}
-	if o.CacheLimit == 0 {
-		o.CacheLimit = defaultCacheLimit
-	}
 	files := []initramfs.File{
 		initramfs.Regular(kubeletFile, config, false),
 		initramfs.Regular(containerdFile, containerdConfig(c.images), false),
@@ -88,7 +81,7 @@ func OpenVM(ctx context.Context, o VMOptions) (*VMCluster, error) {
 		Kernel: o.Kernel, Memory: c.memory, CPUs: 1, Agent: o.Agent, Stressor: o.Stressor,
 		Disk: img.Disk(), DiskSum: img.Sum,
 		Modules: guestModules, Words: []string{"oomlab.node=1"}, BootWait: bootWait,
-		RunDir: o.RunDir, CacheLimit: o.CacheLimit, Log: o.Log,
+		RunDir: o.RunDir, Log: o.Log,
 	}
 	node := machine
 	node.Port = image.APIPort

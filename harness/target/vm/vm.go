@@ -67,7 +67,7 @@ type Options struct {
 	Accel string
 	// CacheDir is where snapshots are kept; empty: cache.Root.
 	CacheDir string
-	// CacheLimit bounds the snapshots together; 0: 4Gi.
+	// CacheLimit bounds the snapshots together; 0: 12Gi.
 	CacheLimit kernel.Bytes
 	// RunDir is where the console is written; empty: a temporary directory that
 	// Close deletes.
@@ -77,9 +77,11 @@ type Options struct {
 }
 
 const (
-	defaultMemory     = 512 * kernel.MiB
-	leastMemory       = 96 * kernel.MiB // below it Debian's kernels do not reach PID 1
-	defaultCacheLimit = 4 * kernel.GiB
+	defaultMemory = 512 * kernel.MiB
+	leastMemory   = 96 * kernel.MiB // below it Debian's kernels do not reach PID 1
+	// A guest's snapshot takes about 80Mi, and one of a cluster's node, which is
+	// kept with the others, 1.2Gi.
+	defaultCacheLimit = 12 * kernel.GiB
 )
 
 // bootWait is how long a guest may take from the start of QEMU to its Hello.
