@@ -185,6 +185,9 @@ func (v *VM) restore(ctx context.Context, s *snapshot) (p *process, err error) {
 			return nil, err
 		}
 	}
+	if c.Link != "" && v.link == nil {
+		return nil, errors.New("vm: a guest with a link needs a cable, see Plug")
+	}
 	state, err := os.Open(s.file("state"))
 	if err != nil {
 		return nil, err
