@@ -205,7 +205,7 @@ func (c *VMCluster) nodes() []string {
 const restoreWait = 60 * time.Second
 
 // joinWait is how long the kubelet of a second node may take to have joined.
-const joinWait = 5 * time.Minute
+const joinWait = 2 * time.Minute
 
 func (c *VMCluster) restConfig(address string) (*rest.Config, error) {
 	raw, err := c.Kubeconfig(address)
