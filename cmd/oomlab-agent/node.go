@@ -183,19 +183,29 @@ func enterDisk() error {
 	return unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, "")
 }
 
-// mountAllOfCgroupV2 hands every controller on: the kubelet insists.
+// mountAllOfCgroupV2 hands every controller on, below system.slice too, and lets
+// the daemons share what that keeps, as systemd does. The kubelet insists on the
+// controllers; and it takes a node for one without swap limits, and sets none, where
+// its own cgroup has no memory.swap.max (checkSwapControllerAvailability() of
+// pkg/kubelet/kuberuntime).
 func mountAllOfCgroupV2(at string) error {
-	if err := (mount{"cgroup2", at, "cgroup2", ""}).mount(); err != nil {
+	if err := (mount{"cgroup2", at, "cgroup2", "memory_recursiveprot"}).mount(); err != nil {
 		return err
 	}
-	names, err := os.ReadFile(filepath.Join(at, "cgroup.controllers"))
-	if err != nil {
+	slice := filepath.Join(at, "system.slice")
+	if err := os.MkdirAll(slice, 0o755); err != nil {
 		return err
 	}
-	for _, name := range strings.Fields(string(names)) {
-		warn(os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte("+"+name), 0))
+	for _, dir := range []string{at, slice} {
+		names, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+		if err != nil {
+			return err
+		}
+		for _, name := range strings.Fields(string(names)) {
+			warn(os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0))
+		}
 	}
-	return os.MkdirAll(filepath.Join(at, "system.slice"), 0o755)
+	return nil
 }
 
 // network sets up loopback and the cards, with the ioctls of netdevice(7) and
