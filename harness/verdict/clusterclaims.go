@@ -285,7 +285,9 @@ func (j *joined) predictedLimits() Claim {
 			if !sameBytes(want.Max, f.Max, j.pageSize()) {
 				wrong = append(wrong, fmt.Sprintf("memory.max of %s is %s, not %s", f.Plan, bytesText(f.Max), bytesText(want.Max)))
 			}
-			if f.SwapMax != nil && want.SwapMax != nil && !sameBytes(want.SwapMax, f.SwapMax, j.pageSize()) {
+			// Without swap on the node the kubelet may leave it out.
+			limited := f.SwapMax != nil || j.in.Plan.On.SwapCapacity > 0
+			if limited && want.SwapMax != nil && !sameBytes(want.SwapMax, f.SwapMax, j.pageSize()) {
 				wrong = append(wrong, fmt.Sprintf("memory.swap.max of %s is %s, not %s", f.Plan, bytesText(f.SwapMax), bytesText(want.SwapMax)))
 			}
 			if f.OOMGroup != nil && *f.OOMGroup != want.OOMGroup {

@@ -51,6 +51,11 @@ func (c *corrupter) runtimeLies() {
 	c.try(evidence.Agent, "another memory.max", func(e []evidence.Event) []evidence.Event {
 		return first(e, func(e evidence.Event) bool { return planned(e) && e.Cgroup.Max != nil }, func(e *evidence.Event) { *e.Cgroup.Max *= 2 })
 	})
+	if c.in.Plan.On.SwapCapacity > 0 {
+		c.try(evidence.Agent, "no memory.swap.max", func(e []evidence.Event) []evidence.Event {
+			return first(e, func(e evidence.Event) bool { return planned(e) && e.Cgroup.SwapMax != nil }, func(e *evidence.Event) { e.Cgroup.SwapMax = nil })
+		})
+	}
 	c.try(evidence.Agent, "another memory.oom.group", func(e []evidence.Event) []evidence.Event {
 		return first(e, func(e evidence.Event) bool { return planned(e) && e.Cgroup.OOMGroup != nil }, func(e *evidence.Event) { *e.Cgroup.OOMGroup = !*e.Cgroup.OOMGroup })
 	})

@@ -109,7 +109,7 @@ func TestEveryLieIsRed(t *testing.T) {
 		"bpf: an event of mark_victim is missing", "bpf: an event of __oom_kill_process came twice",
 		"bpf: a score is off by one page", "counters: oom_kill in memory.events is off by +1",
 		"counters: oom_kill in vmstat is off by -1", "wait: SIGKILL became exit code 137", "wait: a victim is alive",
-		"runtime: 137 became exit code 1", "runtime: an OOM kill that there was not", "agent: another oom_score_adj", "agent: another memory.max",
+		"runtime: 137 became exit code 1", "runtime: an OOM kill that there was not", "agent: another oom_score_adj", "agent: another memory.max", "agent: no memory.swap.max",
 		"api: 137 became exit code 0", "api: 137 became exit code 143", "api: OOMKilled became Error", "api: Completed became OOMKilled",
 		"api: no end of a container was told", "api: a restart too many", "api: another phase", "api: a pod was evicted that was not",
 		"api: SystemOOM is missing", "api: SystemOOM names a stranger", "api: SystemOOM for nothing",
