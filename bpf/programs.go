@@ -157,6 +157,9 @@ func (p *Programs) open(ctx context.Context, spec *ebpf.CollectionSpec, cache *b
 	only := *spec
 	only.Programs = nil
 	coll, err := ebpf.NewCollectionWithOptions(&only, ebpf.CollectionOptions{Cache: cache})
+	if errors.Is(err, unix.ENOSYS) {
+		return fmt.Errorf("bpf(2): %w; it needs CONFIG_BPF_SYSCALL", unix.ENOSYS)
+	}
 	if err != nil {
 		return fmt.Errorf("creating eBPF maps: %w; it needs root or CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE", err)
 	}
