@@ -7,6 +7,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/clustertest"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/verdict"
 	"github.com/oomlab/oomlab/scenarios"
 )
@@ -188,6 +189,26 @@ func TestAClusterThatDoesAsPredictedPasses(t *testing.T) {
 					t.Errorf("   %s: expected %s; observed %s", c.Name, c.Expected, c.Observed)
 				}
 			}
+		}
+	}
+}
+
+// TestAnEvictionThatWasLeftOpen: where the kubelet may look in time and does, what
+// was predicted for the case that it does not is neither shown nor refuted.
+func TestAnEvictionThatWasLeftOpen(t *testing.T) {
+	in := played(t)["kube/eviction-wins"]
+	none := *in.Prediction.Kube
+	none.Evicted, none.Pods = nil, map[string]predict.PodEnd{}
+	for name := range in.Prediction.Kube.Pods {
+		none.Pods[name] = predict.PodEnd{Phase: "Running", Sure: true}
+	}
+	in.Prediction.Kube = &none
+	for eviction, want := range map[predict.Chance]verdict.Word{predict.Impossible: verdict.Fail, predict.Possible: verdict.Skip} {
+		none.Eviction = eviction
+		claims := verdict.Judge(in).Claims
+		i := slices.IndexFunc(claims, func(c verdict.Claim) bool { return c.Name == "prediction.pods" })
+		if i < 0 || claims[i].Verdict != want {
+			t.Errorf("eviction %s: claims %+v; want prediction.pods to %s", eviction, claims, want)
 		}
 	}
 }

@@ -197,7 +197,7 @@ func (j *joined) modelOfCluster() []Claim {
 	if !j.in.ofCluster() || p == nil {
 		return nil
 	}
-	out := []Claim{j.predictedClasses(p), j.predictedAdj(p), j.predictedLimits(), j.predictedContainers(p), j.predictedPods(p)}
+	out := []Claim{j.predictedClasses(p), j.predictedAdj(p), j.predictedLimits(), j.onCourse(j.predictedContainers(p)), j.onCourse(j.predictedPods(p))}
 	expected := list(p.Evicted)
 	ok := slices.Equal(p.Evicted, j.cluster.evicted)
 	if p.Eviction == predict.Possible {
@@ -213,6 +213,26 @@ func (j *joined) modelOfCluster() []Claim {
 		expected = "some of " + nothing(p.MayMisreport)
 	}
 	return append(out, claim("prediction.misreports", expected, nothing(got), !extra && (open || !missing), evidence.API, evidence.BPF))
+}
+
+// evictedInstead says that the kubelet evicted others than predicted where the
+// prediction left open whether it looks in time; empty: it did not. What a pod held
+// that is gone, the others could take, and what becomes of it is another course.
+func (j *joined) evictedInstead() string {
+	p := j.in.Prediction.Kube
+	if !j.in.ofCluster() || p == nil || p.Eviction != predict.Possible || slices.Equal(p.Evicted, j.cluster.evicted) {
+		return ""
+	}
+	return "the kubelet looked in time and evicted " + list(j.cluster.evicted)
+}
+
+// onCourse is a claim about what becomes of pods, which nobody has made for a course
+// with another eviction.
+func (j *joined) onCourse(c Claim) Claim {
+	if why := j.evictedInstead(); c.Verdict == Fail && why != "" {
+		return cannotTell(c.Name, c.Expected, why)
+	}
+	return c
 }
 
 func equalSets(a, b []string) bool {

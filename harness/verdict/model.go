@@ -21,7 +21,7 @@ func (j *joined) modelClaims() []Claim {
 	if p.Panic != "" {
 		return []Claim{claim("prediction.panic", p.Panic, orNone(j.log.panic), j.log.panic == p.Panic, evidence.Console)}
 	}
-	out := []Claim{j.predictedKills(p)}
+	out := []Claim{j.onCourse(j.predictedKills(p))}
 	if len(j.kills) > 0 && len(p.Killed) > 0 {
 		k := j.kills[0]
 		p = j.course(p)
@@ -29,7 +29,7 @@ func (j *joined) modelClaims() []Claim {
 			p.Constraint == k.Constraint && p.OOMMemcg == k.OOMMemcg, evidence.BPF, evidence.Kmsg))
 		out = append(out, claim("prediction.trigger", strings.Join(p.Trigger, " or "), trigger(k.Trigger),
 			slices.Contains(p.Trigger, triggeredBy(k)), evidence.BPF, evidence.Kmsg))
-		out = append(out, j.predictedScores(p))
+		out = append(out, j.onCourse(j.predictedScores(p)))
 	}
 	out = append(out, j.collateral(), j.replayedPoints(), j.replayedChoice(), j.replayedLog())
 	return slices.DeleteFunc(out, func(c Claim) bool { return c.Name == "" })
