@@ -57,7 +57,7 @@ node-image: build ## the image that nodes of VM clusters boot; Kubernetes is bui
 
 # A node takes 2304Mi of this machine's memory and a core.
 KUBESHORT := kube/(guaranteed-over-its-own-limit|stress-worker-dies-alone|init-container-over-its-limit|burstable-above-request-before-besteffort)$$
-KUBESUITE  = @mkdir -p $(REPORTS); rm -f $(REPORTS)/kube.txt; status=0; $(GO) tool ginkgo run --tags e2e --procs 1 --timeout 90m --silence-skips --no-color \
+KUBESUITE  = @mkdir -p $(REPORTS); rm -f $(REPORTS)/kube.txt; status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 90m --silence-skips --no-color \
 		--label-filter kube --focus '$(1)' ./harness/e2e -- -oomlab.junit=$(abspath $(REPORTS))/kube.xml \
 		-oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) -oomlab.table=$(abspath $(REPORTS))/kube.txt $(2) || status=$$?; \
 	echo; cat $(REPORTS)/kube.txt; echo; echo "runs in $(RUNS)/, JUnit in $(REPORTS)/kube.xml"; exit $$status
