@@ -278,9 +278,7 @@ func (p *Programs) attachBare(h hook, load func(string) (*ebpf.Program, error), 
 	}
 	err := victimFormat(opt.Root)
 	if err == nil {
-		err = p.hold(load, h.bare, func(prog *ebpf.Program) (link.Link, error) {
-			return link.Tracepoint(h.group, h.symbol, prog, nil)
-		})
+		err = p.tracepoint(h, h.bare, load)
 	}
 	if err != nil {
 		return "", errors.Join(p.offer.btfErr, err)
@@ -291,9 +289,7 @@ func (p *Programs) attachBare(h hook, load func(string) (*ebpf.Program, error), 
 func (p *Programs) attachTracepoint(h hook, load func(string) (*ebpf.Program, error)) (string, error) {
 	how := "raw tracepoint"
 	if h.trace != "" {
-		err := p.hold(load, h.trace, func(prog *ebpf.Program) (link.Link, error) {
-			return link.Tracepoint(h.group, h.symbol, prog, nil)
-		})
+		err := p.tracepoint(h, h.trace, load)
 		if err == nil {
 			return "tracepoint", nil
 		}
@@ -301,6 +297,13 @@ func (p *Programs) attachTracepoint(h hook, load func(string) (*ebpf.Program, er
 	}
 	return how, p.hold(load, h.raw, func(prog *ebpf.Program) (link.Link, error) {
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: h.symbol, Program: prog})
+	})
+}
+
+// tracepoint attaches a program to h's tracepoint, as perf does.
+func (p *Programs) tracepoint(h hook, program string, load func(string) (*ebpf.Program, error)) error {
+	return p.hold(load, program, func(prog *ebpf.Program) (link.Link, error) {
+		return link.Tracepoint(h.group, h.symbol, prog, nil)
 	})
 }
 

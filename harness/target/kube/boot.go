@@ -39,6 +39,8 @@ const (
 // something to throw away still.
 const protected = 448 * kernel.MiB
 
+const containerdSocket = "/run/containerd/containerd.sock"
+
 // Limits of the boot of an emulated node, generous: nothing waits for their end.
 const (
 	bootWait   = 30 * time.Minute
@@ -65,8 +67,6 @@ func (s *steps) ask(name, method, path, body string, status int, text string) {
 		CA: image.PKIFile("ca.crt"), Cert: image.PKIFile("admin.crt"), Key: image.PKIFile("admin.key"),
 	}})
 }
-
-const containerdSocket = "/run/containerd/containerd.sock"
 
 func (s *steps) containerd() {
 	s.daemon("containerd", daemonAdj, "/usr/bin/containerd", "--config", containerdFile)
@@ -156,7 +156,7 @@ func kubeletConfig(n scenario.Node) ([]byte, error) {
 	zero := metav1.Duration{}
 	c := kubeletv1.KubeletConfiguration{
 		TypeMeta:                 metav1.TypeMeta{APIVersion: kubeletv1.SchemeGroupVersion.String(), Kind: "KubeletConfiguration"},
-		ContainerRuntimeEndpoint: "unix:///run/containerd/containerd.sock",
+		ContainerRuntimeEndpoint: "unix://" + containerdSocket,
 		CgroupDriver:             "cgroupfs",
 		Authentication: kubeletv1.KubeletAuthentication{
 			X509:      kubeletv1.KubeletX509Authentication{ClientCAFile: image.PKIFile("ca.crt")},
