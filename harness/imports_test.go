@@ -70,7 +70,8 @@ var arrows = map[string][]string{
 	"harness/e2e":                 {"harness/lab", "harness/target/kube", "harness/target/kube/image", "harness/plan", "harness/report", "harness/verdict", "scenarios"},
 	"harness/target/kube":         {"harness/target", "harness/target/kube/image", "harness/target/vm", "harness/target/vm/cache", "harness/target/vm/initramfs", "harness/target/vm/kernels", "harness/kubelet", "harness/agent/wire", "harness/plan", "harness/scenario", "harness/evidence", "harness/kernel", "stressor/profile"},
 	"harness/target/kube/image":   {"harness/kernel", "harness/target/vm/cache", "harness/target/vm/debian"},
-	"cmd/oomlab-agent":            {"harness/agent", "harness/agent/wire"},
+	"harness/guest":               {"harness/agent", "harness/agent/wire"},
+	"cmd/oomlab-agent":            {"harness/agent", "harness/guest"},
 	"cmd/oomlab": {"harness", "harness/target/kube", "harness/target/kube/image", "harness/lab", "harness/chaos", "harness/report", "harness/compare", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
 		"harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/verdict", "harness/explain", "harness/reproduce", "harness/evidence", "harness/plan", "harness/scenario", "harness/kernel", "scenarios"},
 }

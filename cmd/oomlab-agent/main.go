@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomlab/oomlab/harness/agent"
+	"github.com/oomlab/oomlab/harness/guest"
 )
 
 const usage = `usage: oomlab-agent serve [STRESSOR]
@@ -39,43 +41,38 @@ const (
 
 func main() {
 	if os.Getpid() == 1 {
-		bootAndServe()
+		guest.Main()
 		return
 	}
 	os.Exit(command(os.Args[1:]))
 }
 
 func command(args []string) int {
+	var err error
 	switch {
 	case len(args) == 1 && args[0] == "version":
 		fmt.Println("oomlab-agent", agent.Build())
-		return 0
 	case len(args) == 2 && args[0] == "channel":
-		err := serveChannel(args[1], containerdNode())
-		fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
-		return exitBroken
+		err = guest.ServeNode(args[1])
 	case len(args) == 3 && args[0] == "node":
-		if err := serveNode(args[1], args[2]); err != nil {
-			fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
-			return exitBroken
-		}
-		return 0
+		err = agent.ServePod(context.Background(), args[1], args[2], os.Stdin, os.Stdout)
 	case len(args) >= 1 && len(args) <= 2 && args[0] == "serve":
 		stressor := ""
 		if len(args) == 2 {
 			stressor = args[1]
 		}
-		if err := serve(stressor); err != nil {
-			fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
-			return exitBroken
-		}
-		return 0
+		err = serve(stressor)
 	case len(args) == 1 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help"):
 		fmt.Print(usage)
-		return 0
+	default:
+		fmt.Fprint(os.Stderr, usage)
+		return exitUsage
 	}
-	fmt.Fprint(os.Stderr, usage)
-	return exitUsage
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
+		return exitBroken
+	}
+	return 0
 }
 
 func serve(stressor string) error {
@@ -92,9 +89,5 @@ func serve(stressor string) error {
 	if err != nil {
 		return err
 	}
-	err = a.Serve(ctx, os.Stdin, os.Stdout)
-	if closeErr := a.Close(); err == nil {
-		err = closeErr
-	}
-	return err
+	return errors.Join(a.Serve(ctx, os.Stdin, os.Stdout), a.Close())
 }

@@ -1,4 +1,4 @@
-package main
+package guest
 
 import (
 	"context"
@@ -27,13 +27,12 @@ import (
 
 // A node's machine.
 const (
-	nodeDisk    = "/dev/vda"
-	nodeRoot    = "/oomlab/root" // where the disk is mounted first
-	nodeScratch = "/run/oomlab"
-	nodeCard    = "eth0"
-	linkCard    = "eth1" // to another node
-	logDir      = "/var/log"
-	swapFile    = "/swap"
+	nodeDisk = "/dev/vda"
+	nodeRoot = "/oomlab/root" // where the disk is mounted first
+	nodeCard = "eth0"
+	linkCard = "eth1" // to another node
+	logDir   = "/var/log"
+	swapFile = "/swap"
 )
 
 // diskWait is for the disk or a card to appear after its driver was loaded.
@@ -47,6 +46,7 @@ const pollEvery = 200 * time.Millisecond
 type node struct {
 	mu      sync.Mutex
 	awaited map[int]chan syscall.WaitStatus
+	born    chan struct{} // a child was started
 }
 
 // bootNode makes a node of a machine and serves until the agent ends.
@@ -87,12 +87,12 @@ func bootNode(channel string) error {
 			return err
 		}
 	}
-	n := &node{awaited: map[int]chan syscall.WaitStatus{}}
+	n := &node{awaited: map[int]chan syscall.WaitStatus{}, born: make(chan struct{}, 1)}
 	go n.reap()
 	begin := time.Now()
 	for _, s := range b.Steps {
 		if err := n.step(s); err != nil {
-			return fmt.Errorf("step %s after %.1f s: %w%s", s.Name, time.Since(begin).Seconds(), err, lastOfLogs())
+			return fmt.Errorf("step %s after %.1f s: %w%s", s.Name, time.Since(begin).Seconds(), err, lastOfLogs(logDir))
 		}
 		fmt.Fprintf(os.Stderr, "oomlab-agent: %6.1f s %s\n", time.Since(begin).Seconds(), s.Name)
 	}
@@ -102,53 +102,6 @@ func bootNode(channel string) error {
 	}
 	status := <-ended
 	return fmt.Errorf("the agent ended with status %d, signal %d", status.ExitStatus(), status.Signal())
-}
-
-// containerdNode says where a node with containerd has things.
-func containerdNode() *agent.NodeOptions {
-	const socket = "/run/containerd/containerd.sock"
-	o := &agent.NodeOptions{
-		Bundles: "/run/containerd/io.containerd.runtime.v2.task/k8s.io",
-		PodLogs: "/var/log/pods", KubeletLog: logDir + "/kubelet.log",
-	}
-	for _, ctr := range []string{"/usr/bin/ctr", "/usr/local/bin/ctr"} {
-		if _, err := os.Stat(ctr); err == nil {
-			o.Events = []string{ctr, "--address", socket, "--namespace", "k8s.io", "events"}
-			break
-		}
-	}
-	return o
-}
-
-// serveNode is the agent in a pod of a cluster: it leaves the pod's file system
-// for the node's, and its cgroup for the root, so that neither a limit nor the
-// pod's class is about it. What it puts on the node is gone when it ends.
-func serveNode(root, stressor string) (err error) {
-	data, err := os.ReadFile(stressor)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(unix.Chroot(root), unix.Chdir("/")); err != nil {
-		return fmt.Errorf("enter %s: %w; the pod has to be privileged", root, err)
-	}
-	if err := os.WriteFile("/sys/fs/cgroup/cgroup.procs", []byte("0"), 0); err != nil {
-		return fmt.Errorf("leave the pod's cgroup: %w; the pod has to use the host's PID namespace", err)
-	}
-	if err := os.MkdirAll(nodeScratch, 0o755); err != nil {
-		return err
-	}
-	copied := filepath.Join(nodeScratch, fmt.Sprintf("stressor-%d", os.Getpid()))
-	defer func() { err = errors.Join(err, os.Remove(copied)) }()
-	if err := os.WriteFile(copied, data, 0o755); err != nil {
-		return err
-	}
-	a, err := agent.New(context.Background(), agent.Options{
-		Stressor: copied, ScratchDir: nodeScratch, Node: containerdNode(),
-	})
-	if err != nil {
-		return err
-	}
-	return errors.Join(a.Serve(context.Background(), os.Stdin, os.Stdout), a.Close())
 }
 
 // enterDisk makes the disk the root. What the initramfs has below /oomlab stays.
@@ -175,7 +128,8 @@ func enterDisk() error {
 		}
 	}
 	// As switch_root(8) does.
-	err := errors.Join(unix.Chdir(nodeRoot), unix.Mount(".", "/", "", unix.MS_MOVE, ""), unix.Chroot("."), unix.Chdir("/"))
+	err := errors.Join(unix.Chdir(nodeRoot), unix.Mount(".", "/", "", unix.MS_MOVE, ""),
+		unix.Chroot("."), unix.Chdir("/"))
 	if err != nil {
 		return fmt.Errorf("switch to the disk: %w", err)
 	}
@@ -287,7 +241,8 @@ func defaultRoute(fd int, gateway net.IP) error {
 	}{flags: unix.RTF_UP | unix.RTF_GATEWAY}
 	entry.dst.family, entry.mask.family, entry.via.family = unix.AF_INET, unix.AF_INET, unix.AF_INET
 	binary.NativeEndian.PutUint32(entry.via.addr[:], binary.NativeEndian.Uint32(gateway))
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCADDRT, uintptr(unsafe.Pointer(&entry))); errno != 0 {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCADDRT, uintptr(unsafe.Pointer(&entry)))
+	if errno != 0 {
 		return fmt.Errorf("default route: %w", errno)
 	}
 	return nil
@@ -340,22 +295,23 @@ func (n *node) start(argv []string, cgroup string, out *os.File) (pid int, ended
 	}
 	c := make(chan syscall.WaitStatus, 1)
 	n.awaited[pid] = c
+	select {
+	case n.born <- struct{}{}:
+	default:
+	}
 	return pid, c, nil
 }
 
 // reap waits for every child, its own and those that others left to PID 1. It
-// never returns; with no child there is a moment of rest.
+// never returns.
 func (n *node) reap() {
-	signals := make(chan struct{}, 1)
 	for {
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		if errors.Is(err, syscall.ECHILD) {
+			<-n.born
+		}
 		if err != nil {
-			timer := time.NewTimer(pollEvery)
-			select {
-			case <-timer.C:
-			case <-signals:
-			}
 			continue
 		}
 		n.mu.Lock()
@@ -395,7 +351,8 @@ func (n *node) daemon(s wire.BootStep) error {
 	go func() {
 		for starts := 1; ; starts++ {
 			status := <-ended
-			fmt.Fprintf(os.Stderr, "oomlab-agent: %s ended: status %d, signal %d\n", s.Name, status.ExitStatus(), status.Signal())
+			fmt.Fprintf(os.Stderr, "oomlab-agent: %s ended: status %d, signal %d\n",
+				s.Name, status.ExitStatus(), status.Signal())
 			if starts == mostStarts {
 				return
 			}
@@ -494,9 +451,9 @@ func await(within time.Duration, try func() error) error {
 
 // lastOfLogs is the end of every daemon's log: when a node does not come up, the
 // console is all that is left of it.
-func lastOfLogs() string {
+func lastOfLogs(dir string) string {
 	const tail = 1500
-	names, _ := filepath.Glob(filepath.Join(logDir, "*.log"))
+	names, _ := filepath.Glob(filepath.Join(dir, "*.log"))
 	var out strings.Builder
 	for _, name := range names {
 		text, err := os.ReadFile(name)

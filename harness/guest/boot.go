@@ -1,4 +1,9 @@
-package main
+// Package guest is PID 1 of a virtual machine.
+//
+// [Main] makes a kernel that has just started into a machine and serves the
+// agent on the device that the kernel command line names. On the node of a
+// cluster it also switches to the node's disk and starts the node's daemons.
+package guest
 
 import (
 	"context"
@@ -21,10 +26,9 @@ const (
 	guestScratch  = "/run/oomlab"
 )
 
-// bootAndServe is the life of PID 1. It never returns: without PID 1 the kernel
-// panics, so the machine is switched off instead, with the reason on its
-// console.
-func bootAndServe() {
+// Main is the life of PID 1. It never returns: without PID 1 the kernel panics,
+// so the machine is switched off instead, with the reason on its console.
+func Main() {
 	err := func() error {
 		options, err := boot()
 		if err != nil {
@@ -33,7 +37,7 @@ func bootAndServe() {
 		if options["oomlab.node"] != "" {
 			return bootNode(options["oomlab.channel"])
 		}
-		return serveChannel(options["oomlab.channel"], nil)
+		return serve(options["oomlab.channel"], nil)
 	}()
 	fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
 	unix.Sync()
@@ -41,12 +45,16 @@ func bootAndServe() {
 	select {} // the machine is going down
 }
 
-// serveChannel is the agent of a virtual machine. It returns when the channel is
-// closed or broken.
-func serveChannel(name string, n *agent.NodeOptions) error {
+// ServeNode is the agent of a cluster's node in a virtual machine, a process
+// beside PID 1. It returns when the channel is closed or broken.
+func ServeNode(channel string) error { return serve(channel, agent.ContainerdNode()) }
+
+// serve is the agent of a virtual machine. It returns when the channel is closed
+// or broken.
+func serve(channel string, n *agent.NodeOptions) error {
 	// Started as /proc/self/exe, it would be "exe" in the kernel's reports.
 	warn(os.WriteFile("/proc/self/comm", []byte("oomlab-agent"), 0))
-	line, err := openChannel(name)
+	line, err := openChannel(channel)
 	if err != nil {
 		return err
 	}
@@ -116,10 +124,11 @@ func boot() (map[string]string, error) {
 	if err := loadModules(); err != nil {
 		return nil, err
 	}
-	options, err := commandLine()
+	text, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return nil, err
 	}
+	options := commandLine(string(text))
 	switch {
 	case options["oomlab.node"] != "":
 		return options, nil // its own cgroups are mounted below the disk
@@ -152,17 +161,14 @@ func (m mount) mount() error {
 	return nil
 }
 
-func commandLine() (map[string]string, error) {
-	text, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return nil, err
-	}
+// commandLine reads the NAME=VALUE words of a kernel command line.
+func commandLine(text string) map[string]string {
 	options := map[string]string{}
-	for _, word := range strings.Fields(string(text)) {
+	for _, word := range strings.Fields(text) {
 		name, value, _ := strings.Cut(word, "=")
 		options[name] = value
 	}
-	return options, nil
+	return options
 }
 
 // loadModules loads what the initramfs brings, in the order of the names, in
