@@ -90,8 +90,8 @@ test-kernels-short: build ## a few scenarios on every kernel, for CI
 
 bench: build ## boot, restore, a whole scenario, the parser and cAdvisor's, the model; in one run
 	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./harness/target/vm ./harness/lab
-	$(GO) test -run '^$$' -bench . -timeout 30m ./harness/kernel ./harness/explain ./harness/predict ./stressor
-	cd harness/kernel/oomparser && $(GO) test -v -cpu 1 -bench . .
+	$(GO) test -run '^$$' -bench . -timeout 30m ./harness/oomlog ./harness/explain ./harness/predict ./stressor
+	cd harness/oomlog/cadvisor && $(GO) test -v -cpu 1 -bench . .
 
 screenshots: build ## pictures of the HTML reports, in artifacts/ (needs chromium)
 	.ci/screenshots

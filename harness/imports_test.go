@@ -16,7 +16,7 @@ const module = "github.com/oomlab/oomlab/"
 // pure packages take values and return values: what they say comes out the
 // same on every machine, from a recording.
 var pure = []string{
-	"harness/kernel", "harness/kubelet", "harness/scenario", "harness/plan", "harness/predict", "harness/evidence", "harness/verdict",
+	"harness/kernel", "harness/oomlog", "harness/kubelet", "harness/scenario", "harness/plan", "harness/predict", "harness/evidence", "harness/verdict",
 	"harness/report", "harness/compare", "harness/chaos", "harness/explain", "harness/reproduce", "harness/agent/wire", "stressor/profile",
 }
 
@@ -35,19 +35,20 @@ var impure = map[string]string{
 var arrows = map[string][]string{
 	"harness/allocs":              {},
 	"harness/kernel":              {},
+	"harness/oomlog":              {"harness/kernel"},
 	"stressor/profile":            {},
 	"harness/kubelet":             {"harness/kernel"},
 	"harness/evidence":            {"harness/kernel"},
 	"harness/scenario":            {"harness/kernel", "harness/kubelet"},
 	"harness/plan":                {"harness/scenario", "stressor/profile", "harness/kernel", "harness/kubelet"},
 	"harness/predict":             {"harness/plan", "stressor/profile", "harness/kernel", "harness/kubelet"},
-	"harness/verdict":             {"harness/kubelet", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
-	"harness/compare":             {"harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/verdict":             {"harness/kubelet", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/oomlog"},
+	"harness/compare":             {"harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/oomlog"},
 	"harness/report":              {"harness/chaos", "harness/compare", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/clustertest":         {"harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/kubelet"},
 	"harness/chaos":               {"harness/verdict", "harness/predict", "harness/scenario", "harness/kernel"},
-	"harness/explain":             {"harness/predict", "harness/scenario", "harness/plan", "harness/kernel"},
-	"harness/reproduce":           {"harness/explain", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel"},
+	"harness/explain":             {"harness/predict", "harness/scenario", "harness/plan", "harness/kernel", "harness/oomlog"},
+	"harness/reproduce":           {"harness/explain", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel", "harness/oomlog"},
 	"harness/agent/wire":          {"harness/kubelet", "harness/evidence", "harness/plan", "harness/kernel"},
 	"scenarios":                   {"harness/scenario"},
 	"kind-config":                 {},
@@ -73,7 +74,7 @@ var arrows = map[string][]string{
 	"harness/guest":               {"harness/agent", "harness/agent/wire"},
 	"cmd/oomlab-agent":            {"harness/agent", "harness/guest"},
 	"cmd/oomlab": {"harness", "harness/target/kube", "harness/target/kube/image", "harness/lab", "harness/chaos", "harness/report", "harness/compare", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
-		"harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/verdict", "harness/explain", "harness/reproduce", "harness/evidence", "harness/plan", "harness/scenario", "harness/kernel", "scenarios"},
+		"harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/verdict", "harness/explain", "harness/reproduce", "harness/evidence", "harness/plan", "harness/scenario", "harness/kernel", "harness/oomlog", "scenarios"},
 }
 
 // owners are the only packages that may import a dependency, and why.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/explain"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // explainFlags are the flags of oomlab explain.
@@ -153,7 +154,7 @@ type explained struct {
 }
 
 func (p *explained) all(in io.Reader, x explain.Explainer) error {
-	for r, err := range kernel.Reports(in) {
+	for r, err := range oomlog.Reports(in) {
 		if err != nil {
 			return errors.Join(err, p.bracket())
 		}
@@ -181,7 +182,7 @@ func (p *explained) all(in io.Reader, x explain.Explainer) error {
 // concerns reports whether the process was killed or asked for memory.
 func concerns(e explain.Explanation, pid int) bool {
 	return e.Trigger.PID != nil && *e.Trigger.PID == pid ||
-		slices.ContainsFunc(e.Kills, func(k kernel.KillLine) bool { return k.PID == pid })
+		slices.ContainsFunc(e.Kills, func(k oomlog.KillLine) bool { return k.PID == pid })
 }
 
 func (p *explained) print(n int, e explain.Explanation) error {

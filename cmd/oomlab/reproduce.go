@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/oomlab/oomlab/harness/evidence"
-	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/lab"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/report"
 	"github.com/oomlab/oomlab/harness/reproduce"
 	"github.com/oomlab/oomlab/harness/verdict"
@@ -144,10 +144,10 @@ func (a *app) reproduce(ctx context.Context, f reproduceFlags, args []string) er
 }
 
 // pickReport finds the report that is asked for, or the last one with a victim.
-func pickReport(log io.Reader, want int) (kernel.Report, int, error) {
-	var found kernel.Report
+func pickReport(log io.Reader, want int) (oomlog.Report, int, error) {
+	var found oomlog.Report
 	n, at := 0, 0
-	for r, err := range kernel.Reports(log) {
+	for r, err := range oomlog.Reports(log) {
 		if err != nil {
 			return found, 0, err
 		}

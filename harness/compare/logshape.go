@@ -8,13 +8,14 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // log says how the first report of the kernel log is written: its lines with
 // every number and name taken out.
 func (o *observer) log() {
-	var p kernel.Parser
-	var reports []kernel.Report
+	var p oomlog.Parser
+	var reports []oomlog.Report
 	var lines []string
 	for _, rec := range records(o.in.Events) {
 		reports = append(reports, p.Feed(kernel.Record{Priority: rec.Priority, Seq: rec.Seq, USec: rec.USec, Cont: rec.Cont, Text: rec.Text})...)
@@ -23,14 +24,14 @@ func (o *observer) log() {
 		}
 	}
 	reports = append(reports, p.Close()...)
-	if i := slices.IndexFunc(reports, func(r kernel.Report) bool { return r.Complete }); i >= 0 {
+	if i := slices.IndexFunc(reports, func(r oomlog.Report) bool { return r.Complete }); i >= 0 {
 		o.report(reports[i])
 	}
 	o.lines(lines)
 }
 
 // report says what the parsed report has room for.
-func (o *observer) report(r kernel.Report) {
+func (o *observer) report(r oomlog.Report) {
 	if r.TableFormat != "" {
 		o.say(LogTable, "", join(strings.Fields(r.TableFormat)))
 	}

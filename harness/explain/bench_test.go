@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/explain"
-	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // journal is a log of size bytes with a report at every so many of them, made
@@ -67,7 +67,7 @@ func BenchmarkLargeLog(b *testing.B) {
 	for b.Loop() {
 		var x explain.Explainer
 		n := 0
-		for r, err := range kernel.Reports(newJournal(size, reports)) {
+		for r, err := range oomlog.Reports(newJournal(size, reports)) {
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -89,8 +89,8 @@ func BenchmarkLargeLog(b *testing.B) {
 
 // BenchmarkExplain explains one report with 200 processes.
 func BenchmarkExplain(b *testing.B) {
-	var report kernel.Report
-	for r, err := range kernel.Reports(newJournal(1, 1)) {
+	var report oomlog.Report
+	for r, err := range oomlog.Reports(newJournal(1, 1)) {
 		if err != nil {
 			b.Fatal(err)
 		}

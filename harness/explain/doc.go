@@ -8,6 +8,6 @@
 // figures), scores are bounds, and the choice is checked against every size
 // that is possible.
 //
-// The package is pure: [kernel.Report] in, [Explanation] out. [Text], [Line] and
+// The package is pure: [oomlog.Report] in, [Explanation] out. [Text], [Line] and
 // [JSON] print the same values.
 package explain

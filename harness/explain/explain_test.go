@@ -14,6 +14,7 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/explain"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
@@ -24,7 +25,7 @@ func explained(t testing.TB, log string, o explain.Options) []explain.Explanatio
 	t.Helper()
 	x := explain.Explainer{Options: o}
 	var out []explain.Explanation
-	for r, err := range kernel.Reports(strings.NewReader(log)) {
+	for r, err := range oomlog.Reports(strings.NewReader(log)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +210,7 @@ func TestLogsSayWhatEBPFSaw(t *testing.T) {
 }
 
 // sameKill compares a "Killed process" line with the task that eBPF saw killed.
-func sameKill(t *testing.T, release string, k kernel.KillLine, saw *evidence.OOM) {
+func sameKill(t *testing.T, release string, k oomlog.KillLine, saw *evidence.OOM) {
 	t.Helper()
 	task := saw.Task
 	if k.Comm != task.Comm || k.UID == nil || int(*k.UID) != task.UID || k.Adj == nil || *k.Adj != task.Adj || k.Message != saw.Message {
@@ -257,7 +258,7 @@ func sameCircumstances(t *testing.T, e explain.Explanation, saw *evidence.OOM) {
 
 func TestGolden(t *testing.T) {
 	fixture := func(name string) string {
-		log, err := os.ReadFile(filepath.Join("../kernel/testdata/oom", name))
+		log, err := os.ReadFile(filepath.Join("../oomlog/testdata", name))
 		if err != nil {
 			t.Fatal(err)
 		}

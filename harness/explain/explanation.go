@@ -2,6 +2,7 @@ package explain
 
 import (
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // Explanation is one OOM report and what follows from it. The JSON keys are an
@@ -16,11 +17,11 @@ type Explanation struct {
 	Global     *bool          `json:"global,omitempty"`     // the machine, not a cgroup
 	OOMMemcg   string         `json:"oom_memcg,omitempty"`
 	TaskMemcg  string         `json:"task_memcg,omitempty"`
-	Trigger    kernel.Trigger `json:"trigger"`
+	Trigger    oomlog.Trigger `json:"trigger"`
 	// Victim is the first process that was killed; nil: nobody was.
-	Victim *kernel.KillLine `json:"victim,omitempty"`
+	Victim *oomlog.KillLine `json:"victim,omitempty"`
 	// Kills are all processes that were killed, the victim first.
-	Kills     []kernel.KillLine `json:"kills"`
+	Kills     []oomlog.KillLine `json:"kills"`
 	GroupPath string            `json:"group_path,omitempty"`
 	// Kubernetes is what the cgroup paths say of pod and container.
 	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
@@ -60,7 +61,7 @@ type Explanation struct {
 
 	WhatIf *WhatIf `json:"what_if,omitempty"`
 
-	report *kernel.Report
+	report *oomlog.Report
 	replay replay
 }
 
@@ -126,7 +127,7 @@ type death struct {
 const maxDead = 512
 
 // Explain explains the next report of the log.
-func (x *Explainer) Explain(r kernel.Report) Explanation {
+func (x *Explainer) Explain(r oomlog.Report) Explanation {
 	e := explain(r, x.Options, x.killedBefore)
 	for _, k := range r.Killed() {
 		d := death{k.PID, k.Comm, r.At}
@@ -151,11 +152,11 @@ func (x *Explainer) killedBefore(pid int, comm string) (at string, ok bool) {
 }
 
 // Explain explains one report by itself.
-func Explain(r kernel.Report, o Options) Explanation {
+func Explain(r oomlog.Report, o Options) Explanation {
 	return explain(r, o, func(int, string) (string, bool) { return "", false })
 }
 
-func explain(r kernel.Report, o Options, killedBefore func(int, string) (string, bool)) Explanation {
+func explain(r oomlog.Report, o Options, killedBefore func(int, string) (string, bool)) Explanation {
 	from := "told"
 	if o.PageSize <= 0 {
 		if o.PageSize, from = pageSize(r); from == "" {
@@ -173,7 +174,7 @@ func explain(r kernel.Report, o Options, killedBefore func(int, string) (string,
 		e.Victim = &e.Kills[0]
 	}
 	if e.Kills == nil {
-		e.Kills = []kernel.KillLine{}
+		e.Kills = []oomlog.KillLine{}
 	}
 	if e.Missing == nil {
 		e.Missing = []string{}

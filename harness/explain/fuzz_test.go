@@ -11,7 +11,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/allocs"
 	"github.com/oomlab/oomlab/harness/explain"
-	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // FuzzExplain: no log makes an explanation fail, print what a terminal obeys,
@@ -23,7 +23,7 @@ func FuzzExplain(f *testing.F) {
 	f.Add([]byte(strings.ReplaceAll(kubeLog, "262144kB", "18446744073709551615kB")), "limit=7Ei")
 	f.Add([]byte(strings.ReplaceAll(kubeLog, "sidecar worker", "a\x1b[2J,pid=1\xff")), "1260.oom_score_adj=1000")
 	f.Add([]byte(strings.Replace(kubeLog, "kubepods.slice", "kubepods-pod.slice:", 3)), "")
-	logs, err := filepath.Glob("../kernel/testdata/oom/*.log")
+	logs, err := filepath.Glob("../oomlog/testdata/*.log")
 	if err != nil || len(logs) == 0 {
 		f.Fatalf("%d logs, %v", len(logs), err)
 	}
@@ -47,7 +47,7 @@ func FuzzExplain(f *testing.F) {
 func readable(t *testing.T, x explain.Explainer, log []byte) {
 	t.Helper()
 	n := 0
-	for r, err := range kernel.Reports(bytes.NewReader(log)) {
+	for r, err := range oomlog.Reports(bytes.NewReader(log)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func readable(t *testing.T, x explain.Explainer, log []byte) {
 
 func consistent(t *testing.T, e explain.Explanation) {
 	t.Helper()
-	if len(e.Ranking) > kernel.MaxTasks {
+	if len(e.Ranking) > oomlog.MaxTasks {
 		t.Fatalf("%d rows", len(e.Ranking))
 	}
 	killed := 0

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // Scored is the size of the domain at which scores are shown and ordered: the
@@ -151,7 +152,7 @@ func (e *Explanation) disagreement(i int) string {
 	got, _ := p.points(p.chosen, at)
 	between := fmt.Sprintf("%s (pid %d) has %d points, %s (pid %d), whom the kernel chose, %d", row.Name, row.PID, best, victim.Name, victim.PID, got)
 	switch {
-	case slices.Contains(r.Missing, kernel.MissingOwner):
+	case slices.Contains(r.Missing, oomlog.MissingOwner):
 		return between + ". Two reports are interleaved in this log, and rows of the table may be of the other one"
 	case best-got <= near(best):
 		return between + ". The table is printed after the choice, and meanwhile counters move; scores this close say nothing about which was higher then"

@@ -3,7 +3,7 @@ package explain
 import (
 	"strings"
 
-	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // Kubernetes is what a cgroup path says of a pod and a container, as kubelet and
@@ -29,7 +29,7 @@ var runtimes = []struct{ prefix, name string }{
 }
 
 // kubernetesOf decodes the victim's path, and says what the other one limits.
-func kubernetesOf(r kernel.Report) *Kubernetes {
+func kubernetesOf(r oomlog.Report) *Kubernetes {
 	k := DecodeCgroup(r.TaskMemcg)
 	limit := DecodeCgroup(r.OOMMemcg)
 	if k == nil {

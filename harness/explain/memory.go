@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // Memory is where the domain's memory was when it ran out. A kill gives back
@@ -59,7 +60,7 @@ var uses = map[string]string{
 	"free_cma":           "free, but only for movable memory",
 }
 
-func memoryOf(r kernel.Report, pageSize kernel.Bytes) *Memory {
+func memoryOf(r oomlog.Report, pageSize kernel.Bytes) *Memory {
 	var m Memory
 	for _, t := range r.Tasks {
 		m.Resident = clampPages(m.Resident + max(0, clampPages(t.RSS)))
@@ -86,7 +87,7 @@ func (m *Memory) part(name string, pages kernel.Pages) {
 	}
 }
 
-func (m *Memory) ofCgroup(g *kernel.MemcgUsage, pageSize kernel.Bytes) {
+func (m *Memory) ofCgroup(g *oomlog.MemcgUsage, pageSize kernel.Bytes) {
 	if u := g.Memory; u != nil {
 		usage := kbPages(u.UsageKB, pageSize)
 		m.Usage = &usage
@@ -127,7 +128,7 @@ func (m *Memory) ofCgroup(g *kernel.MemcgUsage, pageSize kernel.Bytes) {
 	}
 }
 
-func (m *Memory) ofMachine(i *kernel.MemInfo, pageSize kernel.Bytes) {
+func (m *Memory) ofMachine(i *oomlog.MemInfo, pageSize kernel.Bytes) {
 	get := func(names ...string) (sum kernel.Pages, all bool) {
 		all = true
 		for _, name := range names {

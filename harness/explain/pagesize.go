@@ -2,12 +2,13 @@ package explain
 
 import (
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // pageSize finds the size of a page where the report prints one amount twice,
 // in pages and in kB: in the victim's row and its kill line, and in the memory
 // of a machine. from says how it is known; empty: the report does not tell.
-func pageSize(r kernel.Report) (size kernel.Bytes, from string) {
+func pageSize(r oomlog.Report) (size kernel.Bytes, from string) {
 	for _, k := range r.Killed() {
 		for _, t := range r.Tasks {
 			// a cut or damaged row has few digits and fits by chance

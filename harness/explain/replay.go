@@ -6,12 +6,13 @@ import (
 	"slices"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
 // replay is the kernel's task table as oom_badness() looks at it.
 type replay struct {
-	rows  []kernel.TaskRow
+	rows  []oomlog.TaskRow
 	tasks []predict.Task
 	never []string // by row: why the kernel passes over it; empty: it does not
 	rules predict.Rules
@@ -28,7 +29,7 @@ const (
 	goneBy = "was killed before"
 )
 
-func newReplay(r kernel.Report, pageSize kernel.Bytes, killedBefore func(int, string) (string, bool)) replay {
+func newReplay(r oomlog.Report, pageSize kernel.Bytes, killedBefore func(int, string) (string, bool)) replay {
 	p := replay{rows: r.Tasks, rules: rulesOf(r, pageSize), chosen: -1, chosenPID: chosenBy(r)}
 	for i, c := range r.Candidates(pageSize) {
 		row := r.Tasks[i]
@@ -57,7 +58,7 @@ func newReplay(r kernel.Report, pageSize kernel.Bytes, killedBefore func(int, st
 
 // rulesOf takes the rules of the kernel that the report names; where it names
 // none, those of the newest kernel with its layout.
-func rulesOf(r kernel.Report, pageSize kernel.Bytes) predict.Rules {
+func rulesOf(r oomlog.Report, pageSize kernel.Bytes) predict.Rules {
 	v, err := kernel.ParseVersion(r.KernelRelease)
 	if err != nil {
 		v = map[string]kernel.Version{
@@ -70,7 +71,7 @@ func rulesOf(r kernel.Report, pageSize kernel.Bytes) predict.Rules {
 
 // chosenBy is whom select_bad_process() chose: who was killed, unless a child
 // had to die in its place (up to 5.0).
-func chosenBy(r kernel.Report) *int {
+func chosenBy(r oomlog.Report) *int {
 	for i := range r.Kills {
 		k := &r.Kills[i]
 		switch {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
@@ -87,36 +88,36 @@ func TestTotal(t *testing.T) {
 	yes, no := true, false
 	const unlimited = 9007199254740988
 	pages := func(n kernel.Pages) *kernel.Pages { return &n }
-	cgroup := func(m kernel.MemcgUsage) kernel.Report { return kernel.Report{Global: &no, Memcg: &m} }
-	limit := &kernel.Usage{LimitKB: 4096}
-	zones := []kernel.ZoneInfo{{Node: 0, Name: "Normal", Present: kb(4000)}, {Node: 1, Name: "Normal", Present: kb(8000)}, {Node: 3, Name: "Normal", Present: kb(400)}}
-	machine := func(m kernel.MemInfo, constraint, nodes string) kernel.Report {
-		return kernel.Report{Global: &yes, Mem: &m, Constraint: constraint, NodeMask: nodes, MemsAllowed: nodes}
+	cgroup := func(m oomlog.MemcgUsage) oomlog.Report { return oomlog.Report{Global: &no, Memcg: &m} }
+	limit := &oomlog.Usage{LimitKB: 4096}
+	zones := []oomlog.ZoneInfo{{Node: 0, Name: "Normal", Present: kb(4000)}, {Node: 1, Name: "Normal", Present: kb(8000)}, {Node: 3, Name: "Normal", Present: kb(400)}}
+	machine := func(m oomlog.MemInfo, constraint, nodes string) oomlog.Report {
+		return oomlog.Report{Global: &yes, Mem: &m, Constraint: constraint, NodeMask: nodes, MemsAllowed: nodes}
 	}
 	for _, tt := range []struct {
 		name string
-		r    kernel.Report
+		r    oomlog.Report
 		want kernel.Pages // -1: not known
 		min  kernel.Pages
 		max  kernel.Pages // -1: none
 	}{
-		{"v2, no swap allowed", cgroup(kernel.MemcgUsage{Memory: limit, Swap: &kernel.Usage{}}), 1024, 1024, 1024},
-		{"v2, some swap allowed", cgroup(kernel.MemcgUsage{Memory: limit, Swap: &kernel.Usage{LimitKB: 400}}), -1, 1024, 1124},
-		{"v2, all swap allowed", cgroup(kernel.MemcgUsage{Memory: limit, Swap: &kernel.Usage{LimitKB: unlimited}}), -1, 1024, -1},
-		{"v1, as much with swap as without", cgroup(kernel.MemcgUsage{Memory: limit, MemorySwap: &kernel.Usage{LimitKB: 4096}}), 1024, 1024, 1024},
-		{"v1, more with swap", cgroup(kernel.MemcgUsage{Memory: limit, MemorySwap: &kernel.Usage{LimitKB: 8192}}), -1, 1024, 2048},
-		{"no line of swap", cgroup(kernel.MemcgUsage{Memory: limit}), -1, 1024, -1},
-		{"no limit printed", cgroup(kernel.MemcgUsage{}), -1, 0, -1},
-		{"a limit of nothing is one page", cgroup(kernel.MemcgUsage{Memory: &kernel.Usage{}, Swap: &kernel.Usage{}}), 1, 1, 1},
-		{"scope not known", kernel.Report{}, -1, 0, -1},
-		{"machine", machine(kernel.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500), TotalSwapKB: kb(4000)}, "CONSTRAINT_NONE", ""), 5500, 5500, 5500},
-		{"machine without CONFIG_SWAP", machine(kernel.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500)}, "", ""), 4500, 4500, 4500},
-		{"machine, the swap line lost", machine(kernel.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500), FreeSwapKB: kb(0)}, "", ""), -1, 4500, -1},
-		{"machine, the reserved line lost", machine(kernel.MemInfo{PagesRAM: pages(5000), TotalSwapKB: kb(4000)}, "", ""), -1, 1000, 6000},
-		{"machine, nothing", machine(kernel.MemInfo{}, "", ""), -1, 0, -1},
-		{"cpuset counts present pages", machine(kernel.MemInfo{Zones: zones, TotalSwapKB: kb(40)}, "CONSTRAINT_CPUSET", "0,2-3"), 1110, 1110, 1110},
-		{"memory policy", machine(kernel.MemInfo{Zones: zones, TotalSwapKB: kb(0)}, "CONSTRAINT_MEMORY_POLICY", "1"), 2000, 2000, 2000},
-		{"no nodes", machine(kernel.MemInfo{Zones: zones, TotalSwapKB: kb(0)}, "CONSTRAINT_MEMORY_POLICY", "(null)"), -1, 0, -1},
+		{"v2, no swap allowed", cgroup(oomlog.MemcgUsage{Memory: limit, Swap: &oomlog.Usage{}}), 1024, 1024, 1024},
+		{"v2, some swap allowed", cgroup(oomlog.MemcgUsage{Memory: limit, Swap: &oomlog.Usage{LimitKB: 400}}), -1, 1024, 1124},
+		{"v2, all swap allowed", cgroup(oomlog.MemcgUsage{Memory: limit, Swap: &oomlog.Usage{LimitKB: unlimited}}), -1, 1024, -1},
+		{"v1, as much with swap as without", cgroup(oomlog.MemcgUsage{Memory: limit, MemorySwap: &oomlog.Usage{LimitKB: 4096}}), 1024, 1024, 1024},
+		{"v1, more with swap", cgroup(oomlog.MemcgUsage{Memory: limit, MemorySwap: &oomlog.Usage{LimitKB: 8192}}), -1, 1024, 2048},
+		{"no line of swap", cgroup(oomlog.MemcgUsage{Memory: limit}), -1, 1024, -1},
+		{"no limit printed", cgroup(oomlog.MemcgUsage{}), -1, 0, -1},
+		{"a limit of nothing is one page", cgroup(oomlog.MemcgUsage{Memory: &oomlog.Usage{}, Swap: &oomlog.Usage{}}), 1, 1, 1},
+		{"scope not known", oomlog.Report{}, -1, 0, -1},
+		{"machine", machine(oomlog.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500), TotalSwapKB: kb(4000)}, "CONSTRAINT_NONE", ""), 5500, 5500, 5500},
+		{"machine without CONFIG_SWAP", machine(oomlog.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500)}, "", ""), 4500, 4500, 4500},
+		{"machine, the swap line lost", machine(oomlog.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500), FreeSwapKB: kb(0)}, "", ""), -1, 4500, -1},
+		{"machine, the reserved line lost", machine(oomlog.MemInfo{PagesRAM: pages(5000), TotalSwapKB: kb(4000)}, "", ""), -1, 1000, 6000},
+		{"machine, nothing", machine(oomlog.MemInfo{}, "", ""), -1, 0, -1},
+		{"cpuset counts present pages", machine(oomlog.MemInfo{Zones: zones, TotalSwapKB: kb(40)}, "CONSTRAINT_CPUSET", "0,2-3"), 1110, 1110, 1110},
+		{"memory policy", machine(oomlog.MemInfo{Zones: zones, TotalSwapKB: kb(0)}, "CONSTRAINT_MEMORY_POLICY", "1"), 2000, 2000, 2000},
+		{"no nodes", machine(oomlog.MemInfo{Zones: zones, TotalSwapKB: kb(0)}, "CONSTRAINT_MEMORY_POLICY", "(null)"), -1, 0, -1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := totalOf(tt.r, 4096)

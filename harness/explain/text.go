@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // TextOptions say how a text is laid out.
@@ -138,7 +139,7 @@ func (p *page) head(n int) {
 	p.out = append(p.out, wrap(e.Why, p.o.Width)...)
 }
 
-func sizes(k kernel.KillLine) string {
+func sizes(k oomlog.KillLine) string {
 	var parts []string
 	add := func(kb *uint64, what string) {
 		if kb != nil {
@@ -155,7 +156,7 @@ func sizes(k kernel.KillLine) string {
 	return strings.Join(parts, ", ")
 }
 
-func trigger(t kernel.Trigger) string {
+func trigger(t oomlog.Trigger) string {
 	if t.Comm == "" {
 		return ""
 	}

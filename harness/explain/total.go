@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // total is oc->totalpages, as constrained_alloc() in mm/oom_kill.c sets it, as
@@ -30,7 +31,7 @@ func kbPages(kb uint64, pageSize kernel.Bytes) kernel.Pages {
 	return kernel.Pages(min(kb, 1<<52) * 1024 / uint64(pageSize))
 }
 
-func totalOf(r kernel.Report, pageSize kernel.Bytes) total {
+func totalOf(r oomlog.Report, pageSize kernel.Bytes) total {
 	switch {
 	case r.Global == nil:
 		return total{from: "not known: nothing tells whether a cgroup or the machine ran out"}
@@ -49,7 +50,7 @@ func totalOf(r kernel.Report, pageSize kernel.Bytes) total {
 // memcgTotal follows mem_cgroup_get_max(): the limit and, unless swappiness is
 // 0, the swap that the cgroup may use and the machine has. A report prints
 // neither swappiness nor the machine's swap.
-func memcgTotal(m *kernel.MemcgUsage, pageSize kernel.Bytes) total {
+func memcgTotal(m *oomlog.MemcgUsage, pageSize kernel.Bytes) total {
 	if m == nil || m.Memory == nil {
 		return total{from: "not known: the log lacks the cgroup's limit"}
 	}
@@ -84,14 +85,14 @@ func memcgTotal(m *kernel.MemcgUsage, pageSize kernel.Bytes) total {
 
 // swapPages is the machine's swap. A kernel without CONFIG_SWAP prints no line
 // about swap at all.
-func swapPages(m *kernel.MemInfo, pageSize kernel.Bytes) (kernel.Pages, bool) {
+func swapPages(m *oomlog.MemInfo, pageSize kernel.Bytes) (kernel.Pages, bool) {
 	if m.TotalSwapKB != nil {
 		return kbPages(*m.TotalSwapKB, pageSize), true
 	}
 	return 0, m.PagesRAM != nil && m.FreeSwapKB == nil && m.SwapCachePages == nil
 }
 
-func machineTotal(m *kernel.MemInfo, pageSize kernel.Bytes) total {
+func machineTotal(m *oomlog.MemInfo, pageSize kernel.Bytes) total {
 	if m.PagesRAM == nil {
 		return total{from: `not known: the log lacks the line "pages RAM"`}
 	}
@@ -113,7 +114,7 @@ func machineTotal(m *kernel.MemInfo, pageSize kernel.Bytes) total {
 
 // nodesTotal is that of a cpuset or a memory policy: the pages present on its
 // nodes, managed or not, and all swap.
-func nodesTotal(m *kernel.MemInfo, list, name string, pageSize kernel.Bytes) total {
+func nodesTotal(m *oomlog.MemInfo, list, name string, pageSize kernel.Bytes) total {
 	nodes, ok := parseNodes(list)
 	if !ok {
 		return total{from: fmt.Sprintf("not known: %s=%s names no nodes", name, list)}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
@@ -170,7 +171,7 @@ func (e *Explanation) rowOf(c Change) int {
 	if c.victim {
 		return e.replay.chosen
 	}
-	return slices.IndexFunc(e.replay.rows, func(t kernel.TaskRow) bool { return t.PID == c.pid || t.TGID == c.pid })
+	return slices.IndexFunc(e.replay.rows, func(t oomlog.TaskRow) bool { return t.PID == c.pid || t.TGID == c.pid })
 }
 
 // resized is the domain with another limit, or the machine with other memory;

@@ -63,12 +63,12 @@ func ParseKmsgRecord(b []byte) (Record, error) {
 		}
 	}
 	text, _, _ = bytes.Cut(text, []byte{'\n'})
-	r.Text = string(unescapeHex(text))
+	r.Text = string(UnescapeHex(text))
 	return r, nil
 }
 
-// unescapeHex takes back the \xNN escapes; a backslash that is not one stays.
-func unescapeHex(b []byte) []byte {
+// UnescapeHex takes back the \xNN escapes; a backslash that is not one stays.
+func UnescapeHex(b []byte) []byte {
 	if bytes.IndexByte(b, '\\') < 0 {
 		return b
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/explain"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
 )
@@ -33,7 +34,7 @@ type Result struct {
 	Text []byte
 	// Victim is the process that stands for the reported victim, and of whom.
 	Victim string
-	Of     kernel.KillLine
+	Of     oomlog.KillLine
 	// Names say which reported process each of the scenario's stands for.
 	Names map[string]explain.Ranked
 	// Notes say what is not as it was.
@@ -56,7 +57,7 @@ const attempts = 5
 
 // Scenario makes a scenario of a report. The error says what the report lacks;
 // it wraps [ErrImpossible].
-func Scenario(r kernel.Report, o Options) (Result, error) {
+func Scenario(r oomlog.Report, o Options) (Result, error) {
 	if o.Name == "" {
 		o.Name = "reproduced"
 	}
@@ -105,7 +106,7 @@ func (r Result) certain() bool {
 // input is what a report says, as far as a scenario needs it.
 type input struct {
 	o      Options
-	r      kernel.Report
+	r      oomlog.Report
 	e      explain.Explanation
 	victim explain.Ranked
 	others []explain.Ranked // by score
@@ -116,7 +117,7 @@ type input struct {
 	notes       []string
 }
 
-func read(r kernel.Report, o Options) (*input, error) {
+func read(r oomlog.Report, o Options) (*input, error) {
 	e := explain.Explain(r, explain.Options{PageSize: o.PageSize})
 	o.PageSize = e.PageSize
 	in := &input{o: o, r: r, e: e, cgroup: r.Global != nil && !*r.Global}
@@ -209,7 +210,7 @@ func (in *input) filePages() kernel.Pages {
 }
 
 // fromKillLine is a row of the table made of the "Killed process" line.
-func fromKillLine(v kernel.KillLine, pageSize kernel.Bytes) explain.Ranked {
+func fromKillLine(v oomlog.KillLine, pageSize kernel.Bytes) explain.Ranked {
 	pages := func(kb *uint64) kernel.Pages {
 		if kb == nil {
 			return 0

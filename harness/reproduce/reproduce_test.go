@@ -13,14 +13,15 @@ import (
 
 	"github.com/oomlab/oomlab/harness/allocs"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/reproduce"
 	"github.com/oomlab/oomlab/harness/scenario"
 )
 
-func reports(t testing.TB, log string) []kernel.Report {
+func reports(t testing.TB, log string) []oomlog.Report {
 	t.Helper()
-	var all []kernel.Report
-	for r, err := range kernel.Reports(strings.NewReader(log)) {
+	var all []oomlog.Report
+	for r, err := range oomlog.Reports(strings.NewReader(log)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,9 +30,9 @@ func reports(t testing.TB, log string) []kernel.Report {
 	return all
 }
 
-func fixture(t testing.TB, name string) kernel.Report {
+func fixture(t testing.TB, name string) oomlog.Report {
 	t.Helper()
-	log, err := os.ReadFile(filepath.Join("../kernel/testdata/oom", name))
+	log, err := os.ReadFile(filepath.Join("../oomlog/testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +203,7 @@ func TestShapes(t *testing.T) {
 	sysrq := strings.NewReplacer("order=0", "order=-1", "db invoked", "kworker/0:0 invoked", "Comm: db", "Comm: kworker/0:0", "PID: 10", "PID: 5").Replace(machine(900_000, 0, rows[0], rows[0], rows))
 	for _, tt := range []struct {
 		name string
-		r    kernel.Report
+		r    oomlog.Report
 		has  []string
 	}{
 		{"the victim asked", reports(t, cgroup(510_000*4, rows[0], rows[0], rows))[0], []string{"trigger: db", "memory.swap.max: 0", "constraint: memcg", "killed: [db]"}},
@@ -318,7 +319,7 @@ func FuzzScenario(f *testing.F) {
 	f.Add([]byte(strings.ReplaceAll(cgroup(510_000*4, rows[0], rows[0], rows), "300000", "9223372036854775807")), 1.0)
 	f.Add([]byte(strings.ReplaceAll(machine(400_000, 0, rows[0], rows[0], rows), "400000 pages RAM", "1 pages RAM")), 0.0)
 	f.Add([]byte(strings.ReplaceAll(machine(400_000, 0, rows[0], rows[0], rows), "400000 pages RAM", "4611686018427387904 pages RAM")), 0.0)
-	logs, err := filepath.Glob("../kernel/testdata/oom/*.log")
+	logs, err := filepath.Glob("../oomlog/testdata/*.log")
 	if err != nil || len(logs) == 0 {
 		f.Fatalf("%d logs, %v", len(logs), err)
 	}
@@ -333,7 +334,7 @@ func FuzzScenario(f *testing.F) {
 		if !(scale >= 1 && scale <= 1e6) {
 			scale = 0
 		}
-		for r, err := range kernel.Reports(bytes.NewReader(log)) {
+		for r, err := range oomlog.Reports(bytes.NewReader(log)) {
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/explain"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -187,7 +188,7 @@ func (d *design) groups(s *scenario.Scenario) string {
 // inGroup reports whether the log shows the process to have died with the group.
 func (d *design) inGroup(pid int) bool {
 	return d.in.r.GroupPath == d.in.r.OOMMemcg && d.in.cgroup ||
-		slices.ContainsFunc(d.in.e.Kills, func(k kernel.KillLine) bool { return k.PID == pid })
+		slices.ContainsFunc(d.in.e.Kills, func(k oomlog.KillLine) bool { return k.PID == pid })
 }
 
 func (d *design) expect(s scenario.Scenario, group string) scenario.Expect {

@@ -6,12 +6,13 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // logFacts are what the kernel log says of the run.
 type logFacts struct {
 	records int
-	reports []kernel.Report
+	reports []oomlog.Report
 	kills   []logKill // "Killed process" lines, repetitions included
 	// exiting counts the lines "is already exiting. Skip killing the task", by
 	// pid: attempts that found nothing left to kill.
@@ -25,7 +26,7 @@ type logKill struct {
 	tgid   int
 	comm   string
 	atNS   int64
-	report *kernel.Report // nil: the rate limit swallowed the rest of it
+	report *oomlog.Report // nil: the rate limit swallowed the rest of it
 }
 
 // names reports whether a line names one of the pids.
@@ -50,7 +51,7 @@ func readLog(events []evidence.Event) logFacts {
 		}
 	}
 	l := logFacts{exiting: map[int]int{}}
-	var p kernel.Parser
+	var p oomlog.Parser
 	for _, e := range events {
 		if e.Kind != evidence.Record || e.Log == nil || e.Source != source || e.Log.Facility != 0 {
 			continue
@@ -100,7 +101,7 @@ var constraints = map[string]string{
 
 // fillFrom completes a kill with what only the log says, which is all there is
 // below tier 2.
-func (k *Kill) fillFrom(r *kernel.Report, j *joined) {
+func (k *Kill) fillFrom(r *oomlog.Report, j *joined) {
 	if k.Constraint == "" {
 		k.Constraint = constraints[r.Constraint]
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
@@ -255,7 +256,7 @@ func (j *joined) replayedLog() Claim {
 
 // logTotal is the size of a report's domain by what the log prints: the limit
 // that was hit and the swap that comes on top, or the whole machine.
-func (j *joined) logTotal(r kernel.Report) kernel.Pages {
+func (j *joined) logTotal(r oomlog.Report) kernel.Pages {
 	m := j.in.Machine
 	swap := m.SwapTotal
 	if j.in.Plan.Swap != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/predict"
 )
@@ -225,7 +226,7 @@ func (j *joined) checkGroups() {
 
 // bornBefore reports whether a process existed when a group was killed: one
 // that was started again afterwards is no survivor.
-func (j *joined) bornBefore(l *life, r kernel.Report) bool {
+func (j *joined) bornBefore(l *life, r oomlog.Report) bool {
 	for _, k := range r.Kills {
 		if at := nanoseconds(k.At); at > 0 {
 			return l.born < at
@@ -276,7 +277,7 @@ func (j *joined) checkDecisions() {
 // printed after the scores were computed, and meanwhile others may run: a
 // process that has not done its steps may have grown, and one that was killed
 // may have shrunk or gone.
-func (j *joined) checkTable(r *kernel.Report, d *decision) {
+func (j *joined) checkTable(r *oomlog.Report, d *decision) {
 	if len(d.rows) == 0 || len(r.Tasks) == 0 || !r.Complete {
 		return
 	}

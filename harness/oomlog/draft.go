@@ -1,8 +1,10 @@
-package kernel
+package oomlog
 
 import (
 	"slices"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // section says which unlabelled lines a draft is waiting for.
@@ -227,18 +229,18 @@ func (d *draft) weakPages(line string) bool {
 	if len(fields) == 0 {
 		return false
 	}
-	values := make(map[string]Pages, len(fields))
+	values := make(map[string]kernel.Pages, len(fields))
 	for _, f := range fields {
 		name, value, ok := strings.Cut(f, ":")
 		if !ok || !isStatName(name) || !isNumber(value) {
 			return false
 		}
 		n, _, _ := number(value)
-		values[name] = Pages(n)
+		values[name] = kernel.Pages(n)
 	}
 	m := d.mem()
 	if m.Pages == nil {
-		m.Pages = make(map[string]Pages)
+		m.Pages = make(map[string]kernel.Pages)
 	}
 	for name, n := range values {
 		if _, twice := m.Pages[name]; twice {
@@ -383,7 +385,7 @@ func (d *draft) addPages(s string) {
 	if !ok {
 		return
 	}
-	p := Pages(n)
+	p := kernel.Pages(n)
 	m := d.mem()
 	switch strings.TrimSpace(rest) {
 	case "pages RAM":

@@ -1,8 +1,10 @@
-package kernel
+package oomlog
 
 import (
 	"slices"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // Limits on what a parser holds besides its reports.
@@ -41,8 +43,8 @@ type Parser struct {
 }
 
 // Feed takes one record of the kernel log.
-func (p *Parser) Feed(r Record) []Report {
-	l := r.logLine()
+func (p *Parser) Feed(r kernel.Record) []Report {
+	l := recordLine(r)
 	if r.Cont && l.kind == kindNone && p.continues(l) {
 		return p.take()
 	}

@@ -1,4 +1,4 @@
-package kernel
+package oomlog
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // journalEntry is what matters of one entry of the systemd journal.
@@ -53,7 +55,7 @@ func (s *scanner) give(e *journalEntry) {
 	if !e.has {
 		return
 	}
-	l := Record{Text: string(e.message)}.logLine()
+	l := recordLine(kernel.Record{Text: string(e.message)})
 	l.at, l.host, l.foreign = e.at, e.host, !e.kernel()
 	s.parser.accept(l)
 }

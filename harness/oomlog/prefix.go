@@ -1,9 +1,11 @@
-package kernel
+package oomlog
 
 import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // logLine is one line of a kernel log with its prefix taken off.
@@ -47,8 +49,8 @@ func parseLogLine(s string) logLine {
 		return logLine{}
 	}
 	if s[0] >= '0' && s[0] <= '9' && isKmsg(s) {
-		if r, err := ParseKmsgRecord([]byte(s)); err == nil {
-			return r.logLine()
+		if r, err := kernel.ParseKmsgRecord([]byte(s)); err == nil {
+			return recordLine(r)
 		}
 	}
 	s = strings.TrimPrefix(stripQuotes(s), bom)
@@ -324,8 +326,8 @@ func cutShape(s, shape string) (string, bool) {
 	return s, true
 }
 
-// logLine makes a record a line; it needs no looking for the text.
-func (r Record) logLine() logLine {
+// recordLine makes a record a line; it needs no looking for the text.
+func recordLine(r kernel.Record) logLine {
 	l := logLine{
 		at:     strconv.FormatInt(r.USec/1e6, 10) + "." + zeroPad(r.USec%1e6),
 		caller: r.Caller, text: r.Text, prefixed: true, record: true,

@@ -1,6 +1,10 @@
-package kernel
+package oomlog
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+)
 
 // Report is what the kernel log says of one invocation of the OOM killer: from
 // the line "X invoked oom-killer" to the kills that followed.
@@ -123,20 +127,20 @@ type Trigger struct {
 // TaskRow is one line of the task table. Memory is in pages unless the name
 // says bytes.
 type TaskRow struct {
-	PID      int    `json:"pid"` // of a thread that has the memory
-	UID      int64  `json:"uid"`
-	TGID     int    `json:"tgid"`
-	TotalVM  Pages  `json:"total_vm"`
-	RSS      Pages  `json:"rss"`
-	RSSAnon  *Pages `json:"rss_anon,omitempty"` // 6.8 and newer
-	RSSFile  *Pages `json:"rss_file,omitempty"`
-	RSSShmem *Pages `json:"rss_shmem,omitempty"`
-	PgTables *Bytes `json:"pgtables_bytes,omitempty"` // 4.15 and newer
-	NrPtes   *int64 `json:"nr_ptes,omitempty"`        // before: pages of the lowest level
-	NrPmds   *int64 `json:"nr_pmds,omitempty"`        // 4.0 to 4.14
-	Swapents Pages  `json:"swapents"`
-	Adj      int    `json:"oom_score_adj"`
-	Name     string `json:"name"`
+	PID      int           `json:"pid"` // of a thread that has the memory
+	UID      int64         `json:"uid"`
+	TGID     int           `json:"tgid"`
+	TotalVM  kernel.Pages  `json:"total_vm"`
+	RSS      kernel.Pages  `json:"rss"`
+	RSSAnon  *kernel.Pages `json:"rss_anon,omitempty"` // 6.8 and newer
+	RSSFile  *kernel.Pages `json:"rss_file,omitempty"`
+	RSSShmem *kernel.Pages `json:"rss_shmem,omitempty"`
+	PgTables *kernel.Bytes `json:"pgtables_bytes,omitempty"` // 4.15 and newer
+	NrPtes   *int64        `json:"nr_ptes,omitempty"`        // before: pages of the lowest level
+	NrPmds   *int64        `json:"nr_pmds,omitempty"`        // 4.0 to 4.14
+	Swapents kernel.Pages  `json:"swapents"`
+	Adj      int           `json:"oom_score_adj"`
+	Name     string        `json:"name"`
 }
 
 // KillLine is one line about a victim. The amounts are kB, as printed.
@@ -209,16 +213,16 @@ type MemcgStats struct {
 // MemInfo is the machine's memory when it ran out: the block under "Mem-Info:".
 type MemInfo struct {
 	// Pages is the first block, by the kernel's names: active_anon, free, ...
-	Pages map[string]Pages `json:"pages,omitempty"`
-	Nodes []NodeInfo       `json:"nodes,omitempty"`
-	Zones []ZoneInfo       `json:"zones,omitempty"`
+	Pages map[string]kernel.Pages `json:"pages,omitempty"`
+	Nodes []NodeInfo              `json:"nodes,omitempty"`
+	Zones []ZoneInfo              `json:"zones,omitempty"`
 	// PagesRAM less PagesReserved is about MemTotal.
-	PagesRAM       *Pages  `json:"pages_ram,omitempty"`
-	PagesReserved  *Pages  `json:"pages_reserved,omitempty"`
-	PageCachePages *Pages  `json:"page_cache_pages,omitempty"`
-	SwapCachePages *Pages  `json:"swap_cache_pages,omitempty"`
-	FreeSwapKB     *uint64 `json:"free_swap_kb,omitempty"`
-	TotalSwapKB    *uint64 `json:"total_swap_kb,omitempty"`
+	PagesRAM       *kernel.Pages `json:"pages_ram,omitempty"`
+	PagesReserved  *kernel.Pages `json:"pages_reserved,omitempty"`
+	PageCachePages *kernel.Pages `json:"page_cache_pages,omitempty"`
+	SwapCachePages *kernel.Pages `json:"swap_cache_pages,omitempty"`
+	FreeSwapKB     *uint64       `json:"free_swap_kb,omitempty"`
+	TotalSwapKB    *uint64       `json:"total_swap_kb,omitempty"`
 	// HugePagesKB is what hugetlb holds, over all sizes: memory that no score
 	// counts and nothing can reclaim.
 	HugePagesKB *uint64 `json:"hugepages_kb,omitempty"`
@@ -274,16 +278,16 @@ func (r Report) Killed() []KillLine {
 // Candidates is the task table as oom_badness() would look at it, in the order
 // of the scan. Page tables that old kernels print as a number of pages are made
 // bytes of pageSize.
-func (r Report) Candidates(pageSize Bytes) []Candidate {
-	all := make([]Candidate, 0, len(r.Tasks))
+func (r Report) Candidates(pageSize kernel.Bytes) []kernel.Candidate {
+	all := make([]kernel.Candidate, 0, len(r.Tasks))
 	for _, t := range r.Tasks {
-		c := Candidate{PID: t.PID, Comm: t.Name, RSS: t.RSS, Swap: t.Swapents, Adj: t.Adj}
+		c := kernel.Candidate{PID: t.PID, Comm: t.Name, RSS: t.RSS, Swap: t.Swapents, Adj: t.Adj}
 		if t.PgTables != nil {
 			c.PgTables = *t.PgTables
 		}
 		for _, n := range []*int64{t.NrPtes, t.NrPmds} {
 			if n != nil {
-				c.PgTables += Pages(*n).Bytes(pageSize)
+				c.PgTables += kernel.Pages(*n).Bytes(pageSize)
 			}
 		}
 		all = append(all, c)

@@ -1,8 +1,10 @@
-package kernel
+package oomlog
 
 import (
 	"strconv"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // kind says what a line of the kernel log is to an OOM report.
@@ -181,7 +183,7 @@ func isHead(s string) bool {
 	if i < 0 {
 		return strings.HasPrefix(s, invoked[1:])
 	}
-	return i <= maxComm || i <= maxName && len(unescapeHex([]byte(s[:i]))) <= maxComm
+	return i <= maxComm || i <= maxName && len(kernel.UnescapeHex([]byte(s[:i]))) <= maxComm
 }
 
 // classifyKill tells the lines about victims apart, and gives the message

@@ -1,8 +1,10 @@
-package kernel
+package oomlog
 
 import (
 	"strconv"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // parseHead reads what is behind "invoked oom-killer:".
@@ -231,7 +233,7 @@ func parseSummary(s string, name func(pid int) (string, bool)) summary {
 	at := -1
 	for i := strings.Index(s, task); i >= 0; {
 		comm := s[i+len(task):]
-		if len(comm) <= maxComm || len(comm) <= maxName && len(unescapeHex([]byte(comm))) <= maxComm {
+		if len(comm) <= maxComm || len(comm) <= maxName && len(kernel.UnescapeHex([]byte(comm))) <= maxComm {
 			if at < 0 {
 				at = i
 			}
@@ -299,15 +301,15 @@ func splitMemcgs(s string) (oom, task string) {
 var columnSet = map[string]func(*TaskRow, int64){
 	"uid":            func(t *TaskRow, n int64) { t.UID = n },
 	"tgid":           func(t *TaskRow, n int64) { t.TGID = int(n) },
-	"total_vm":       func(t *TaskRow, n int64) { t.TotalVM = Pages(n) },
-	"rss":            func(t *TaskRow, n int64) { t.RSS = Pages(n) },
-	"rss_anon":       func(t *TaskRow, n int64) { p := Pages(n); t.RSSAnon = &p },
-	"rss_file":       func(t *TaskRow, n int64) { p := Pages(n); t.RSSFile = &p },
-	"rss_shmem":      func(t *TaskRow, n int64) { p := Pages(n); t.RSSShmem = &p },
-	"pgtables_bytes": func(t *TaskRow, n int64) { b := Bytes(n); t.PgTables = &b },
+	"total_vm":       func(t *TaskRow, n int64) { t.TotalVM = kernel.Pages(n) },
+	"rss":            func(t *TaskRow, n int64) { t.RSS = kernel.Pages(n) },
+	"rss_anon":       func(t *TaskRow, n int64) { p := kernel.Pages(n); t.RSSAnon = &p },
+	"rss_file":       func(t *TaskRow, n int64) { p := kernel.Pages(n); t.RSSFile = &p },
+	"rss_shmem":      func(t *TaskRow, n int64) { p := kernel.Pages(n); t.RSSShmem = &p },
+	"pgtables_bytes": func(t *TaskRow, n int64) { b := kernel.Bytes(n); t.PgTables = &b },
 	"nr_ptes":        func(t *TaskRow, n int64) { t.NrPtes = &n },
 	"nr_pmds":        func(t *TaskRow, n int64) { t.NrPmds = &n },
-	"swapents":       func(t *TaskRow, n int64) { t.Swapents = Pages(n) },
+	"swapents":       func(t *TaskRow, n int64) { t.Swapents = kernel.Pages(n) },
 	"oom_score_adj":  func(t *TaskRow, n int64) { t.Adj = int(n) },
 	"cpu":            func(*TaskRow, int64) {},
 	"oom_adj":        func(*TaskRow, int64) {},

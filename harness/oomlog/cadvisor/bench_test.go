@@ -1,7 +1,7 @@
-// Package oomparser holds oomlab's parser of kernel logs against the one that
+// Package cadvisor holds oomlab's parser of kernel logs against the one that
 // cAdvisor and the kubelet use, in speed and on logs that a person has read. It
 // is a module of its own, so that nobody but its reader needs cAdvisor.
-package oomparser
+package cadvisor
 
 import (
 	"bufio"
@@ -17,7 +17,7 @@ import (
 	"github.com/euank/go-kmsg-parser/kmsgparser"
 	"github.com/google/cadvisor/utils/oomparser"
 
-	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 // report is one report of a 6.18 as it prints it, with 40 of its processes.
@@ -83,7 +83,7 @@ func BenchmarkJournal(b *testing.B) {
 		read func() (reports int)
 	}{
 		{"oomlab", func() (n int) {
-			for _, err := range kernel.Reports(bytes.NewReader(log)) {
+			for _, err := range oomlog.Reports(bytes.NewReader(log)) {
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -1,4 +1,4 @@
-package kernel
+package oomlog
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package oomparser
+package cadvisor
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 
 	"k8s.io/klog/v2"
 
-	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
 func TestMain(m *testing.M) {
@@ -37,7 +37,7 @@ type answer struct {
 }
 
 func ours(t *testing.T, log []byte) (a answer) {
-	for r, err := range kernel.Reports(bytes.NewReader(log)) {
+	for r, err := range oomlog.Reports(bytes.NewReader(log)) {
 		if err != nil {
 			t.Fatal(err)
 		}

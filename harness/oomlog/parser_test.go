@@ -1,4 +1,4 @@
-package kernel
+package oomlog
 
 import (
 	"bytes"
@@ -15,16 +15,18 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
-var update = flag.Bool("update", false, "write the .json files of testdata/oom anew; read the difference before you commit it")
+var update = flag.Bool("update", false, "write the .json files of testdata anew; read the difference before you commit it")
 
 // fixtures are one report each, as the kernel prints it: no prefix.
 func fixtures(t testing.TB) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata", "oom", "*.log"))
+	files, err := filepath.Glob(filepath.Join("testdata", "*.log"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("testdata/oom: %d files, %v", len(files), err)
+		t.Fatalf("testdata: %d files, %v", len(files), err)
 	}
 	all := make(map[string]string)
 	for _, file := range files {
@@ -54,7 +56,7 @@ func TestReports(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, '\n')
-			golden := filepath.Join("testdata", "oom", name+".json")
+			golden := filepath.Join("testdata", name+".json")
 			if *update {
 				if err := os.WriteFile(golden, got, 0o644); err != nil {
 					t.Fatal(err)
@@ -231,7 +233,7 @@ func TestRecords(t *testing.T) {
 			seq := uint64(0)
 			for line := range strings.Lines(log) {
 				seq++
-				if early := p.Feed(Record{Seq: seq, USec: int64(seq), Text: strings.TrimSuffix(line, "\n")}); len(early) > 0 {
+				if early := p.Feed(kernel.Record{Seq: seq, USec: int64(seq), Text: strings.TrimSuffix(line, "\n")}); len(early) > 0 {
 					t.Fatalf("report after %d records of one report", seq)
 				}
 			}
@@ -306,7 +308,7 @@ func TestHostileNames(t *testing.T) {
 		t.Run("records/"+comm, func(t *testing.T) {
 			var p Parser
 			for _, line := range reportOf(comm) {
-				p.Feed(Record{Text: line})
+				p.Feed(kernel.Record{Text: line})
 			}
 			got := p.Close()
 			if len(got) != 1 {
@@ -470,13 +472,13 @@ func TestSplitSummary(t *testing.T) {
 		line = strings.TrimSuffix(line, "\n")
 		before, after, ok := strings.Cut(line, ",task_memcg=")
 		if !ok {
-			p.Feed(Record{Text: line})
+			p.Feed(kernel.Record{Text: line})
 			continue
 		}
-		p.Feed(Record{Text: before})
-		p.Feed(Record{Text: "e1000: eth0 NIC Link is Up"})
-		p.Feed(Record{Text: ",task_memcg=" + after[:2], Cont: true})
-		p.Feed(Record{Text: after[2:], Cont: true})
+		p.Feed(kernel.Record{Text: before})
+		p.Feed(kernel.Record{Text: "e1000: eth0 NIC Link is Up"})
+		p.Feed(kernel.Record{Text: ",task_memcg=" + after[:2], Cont: true})
+		p.Feed(kernel.Record{Text: after[2:], Cont: true})
 	}
 	got := p.Close()
 	if len(got) != 1 || !reflect.DeepEqual(plain(got[0]), plain(oneReport(t, report618))) {
@@ -628,7 +630,7 @@ type smallReader struct {
 func (s *smallReader) Read(p []byte) (int, error) { return s.r.Read(p[:min(len(p), s.n)]) }
 
 func TestCandidates(t *testing.T) {
-	for name, want := range map[string]Candidate{
+	for name, want := range map[string]kernel.Candidate{
 		"linux-4.8-memcg":  {PID: 1381, Comm: "gunpowder", RSS: 5191, Swap: 5489, PgTables: 38 * 4096},
 		"linux-6.18-memcg": {PID: 105, Comm: "sh", RSS: 170, PgTables: 45056},
 	} {

@@ -1,0 +1,67 @@
+package oomlog
+
+import (
+	"bytes"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/oomlab/oomlab/harness/allocs"
+	"github.com/oomlab/oomlab/harness/kernel"
+)
+
+// FuzzReport: no log makes the parser fail, exceed its limits or see a kill
+// where no line speaks of one; and how the log is cut into reads is no matter.
+func FuzzReport(f *testing.F) {
+	for _, log := range fixtures(f) {
+		f.Add([]byte(log))
+	}
+	for _, name := range slices.Sorted(maps.Keys(transports)) {
+		var b strings.Builder
+		n := 0
+		for line := range strings.Lines(report618) {
+			n++
+			b.WriteString(transports[name](n, strings.TrimSuffix(line, "\n")))
+		}
+		f.Add([]byte(b.String()))
+	}
+	f.Fuzz(func(t *testing.T, log []byte) {
+		var all []Report
+		allocs.Within(t, 400, len(log), func() { all = reportsOf(t, log) })
+		kills := bytes.Count(log, []byte("process")) + bytes.Count(log, []byte("OOM victim")) +
+			bytes.Count(log, []byte(`\u`)) + bytes.Count(log, []byte(`"MESSAGE":[`)) + bytes.Count(log, []byte("\x1b")) +
+			bytes.Count(log, []byte(`\x`)) + bytes.Count(log, []byte("pro"))
+		for _, r := range all {
+			kills -= len(r.Kills)
+			if len(r.Tasks) > MaxTasks || len(r.Kills) > MaxKills || len(r.Slab) > MaxSlab || len(r.Reaped) > MaxReaped {
+				t.Fatalf("beyond the limits: %d tasks, %d kills", len(r.Tasks), len(r.Kills))
+			}
+			if r.Complete && (len(r.Missing) > 0 || r.Trigger.Adj == nil || r.Global == nil) {
+				t.Fatalf("complete, but %s", jsonOf(r))
+			}
+			if len(r.Killed()) > len(r.Kills) {
+				t.Fatalf("%d killed of %d lines", len(r.Killed()), len(r.Kills))
+			}
+			for _, c := range r.Candidates(kernel.DefaultPageSize) {
+				if c.PID < 0 {
+					t.Fatalf("pid %d", c.PID)
+				}
+			}
+		}
+		if kills < 0 {
+			t.Fatalf("%d more kills than lines that speak of one", -kills)
+		}
+		var again []Report
+		for r, err := range Reports(&smallReader{bytes.NewReader(log), 61}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			again = append(again, r)
+		}
+		if !reflect.DeepEqual(all, again) {
+			t.Fatalf("cut into small reads:\n%s\nwant\n%s", jsonOf(again), jsonOf(all))
+		}
+	})
+}
