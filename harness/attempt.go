@@ -44,7 +44,7 @@ func Attempt(ctx context.Context, t target.Target, s scenario.Scenario, o Attemp
 	}
 	started := time.Now()
 	in.Meta = verdict.Meta{
-		Scenario: s.Name, Target: t.Name(), Run: o.Run, Seed: o.Seed, Started: started.UTC().Format(time.RFC3339),
+		Scenario: s.Name, Target: string(t.Name()), Run: o.Run, Seed: o.Seed, Started: started.UTC().Format(time.RFC3339),
 		Timings: map[string]int64{}, Machine: hello.Machine, Tier: hello.Tier,
 	}
 	if unmet := plan.Unmet(s, hello.Machine, t.Name()); len(unmet) > 0 {

@@ -57,7 +57,7 @@ func Run(ctx context.Context, t target.Target, s scenario.Scenario, source []byt
 	}
 	r := run{dir: dir, target: t, scenario: s, o: o}
 	r.meta = verdict.Meta{
-		Scenario: s.Name, Target: t.Name(), Because: o.Because, Run: filepath.Base(o.Dir), Seed: o.Seed,
+		Scenario: s.Name, Target: string(t.Name()), Because: o.Because, Run: filepath.Base(o.Dir), Seed: o.Seed,
 		Started: o.Started.UTC().Format(time.RFC3339), Command: o.Command, Timings: map[string]int64{},
 	}
 	err = r.do(ctx)
@@ -166,18 +166,18 @@ func (r *run) do(ctx context.Context) error {
 }
 
 // lacks lists what a target lacks for a scenario.
-func lacks(s scenario.Scenario, hello wire.Hello, target string, manifests map[string]scenario.Manifest) ([]plan.Need, error) {
-	if len(s.Pods) > 0 && target == "kube" {
+func lacks(s scenario.Scenario, hello wire.Hello, target scenario.Target, manifests map[string]scenario.Manifest) ([]plan.Need, error) {
+	if len(s.Pods) > 0 && target.Traits().Kubelet {
 		return plan.UnmetPods(s, hello.Machine, hello.Node, manifests)
 	}
 	return plan.Unmet(s, hello.Machine, target), nil
 }
 
-// cgroupName names the run's cgroups. A virtual machine has no others; on this
-// machine there may be those of runs in other directories, whose numbers are the
+// cgroupName names the run's cgroups. A machine made for the run has no others; on
+// any other there may be those of runs in other directories, whose numbers are the
 // same.
 func (r *run) cgroupName() string {
-	if r.target.Name() == "vm" {
+	if r.target.Name().Traits().Throwaway {
 		return r.meta.Run
 	}
 	var own [4]byte

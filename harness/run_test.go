@@ -25,7 +25,7 @@ import (
 // player is a target that plays a recording back: what it says and what happens
 // on it happened on a real kernel.
 type player struct {
-	name     string // empty: vm
+	name     scenario.Target // empty: vm
 	hello    wire.Hello
 	events   []evidence.Event
 	err      error // of Do, after the events
@@ -33,7 +33,7 @@ type player struct {
 	rehearse []evidence.Event // answers a plan of commands alone
 }
 
-func (p *player) Name() string { return cmp.Or(p.name, "vm") }
+func (p *player) Name() scenario.Target { return cmp.Or(p.name, scenario.VM) }
 
 func (p *player) Hello(context.Context) (wire.Hello, error) { return p.hello, nil }
 
@@ -131,7 +131,7 @@ func TestCgroupsAreOneRunsAlone(t *testing.T) {
 	bases := map[string]bool{}
 	for range 2 {
 		p, s, source := recorded(t, adjOutweighsSize)
-		p.name = "local"
+		p.name = scenario.Local
 		if _, err := harness.Run(t.Context(), p, s, source, harness.Options{Dir: filepath.Join(t.TempDir(), "0001-run")}); err != nil {
 			t.Fatal(err)
 		}

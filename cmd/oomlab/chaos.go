@@ -12,6 +12,7 @@ import (
 	"github.com/oomlab/oomlab/harness/chaos"
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/report"
+	"github.com/oomlab/oomlab/harness/scenario"
 )
 
 // chaosFlags are the flags of oomlab chaos.
@@ -162,7 +163,7 @@ func (a *app) chaosOn(ctx context.Context, f *chaosFlags, kernel string) (lab.Ch
 	if f.quiet {
 		log = func(string) {}
 	}
-	l, err := lab.Open(lab.Options{Target: "vm", Kernel: kernel, RunsDir: f.runsDir, Parallel: f.parallel, Log: log})
+	l, err := lab.Open(lab.Options{Target: scenario.VM, Kernel: kernel, RunsDir: f.runsDir, Parallel: f.parallel, Log: log})
 	if err != nil {
 		return lab.ChaosSummary{}, err
 	}

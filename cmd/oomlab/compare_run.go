@@ -14,6 +14,7 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/report"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -127,9 +128,9 @@ func (c *comparison) between(from, to kernel.Version) ([]kernel.Version, error) 
 
 // open opens the lab of one kernel.
 func (c *comparison) open(ctx context.Context, spec string) error {
-	o := lab.Options{Target: "vm", Kernel: spec, CgroupVersion: c.f.cgroup, AllowHostOOM: c.f.hostOOM, RunsDir: c.f.runsDir, Parallel: c.f.parallel}
+	o := lab.Options{Target: scenario.VM, Kernel: spec, CgroupVersion: c.f.cgroup, AllowHostOOM: c.f.hostOOM, RunsDir: c.f.runsDir, Parallel: c.f.parallel}
 	if spec == hostKernel {
-		o.Target, o.Kernel, o.CgroupVersion = "local", "", 0
+		o.Target, o.Kernel, o.CgroupVersion = scenario.Local, "", 0
 	}
 	if c.f.modules != "" && isImage(spec) {
 		o.Kernel = kernels.WithModules(spec, c.f.modules)
@@ -263,9 +264,9 @@ func (c *comparison) observe(r verdict.Result) (compare.Run, error) {
 func (c *comparison) again(x cell) []string {
 	out := []string{"oomlab", "run"}
 	if x.column.name == hostKernel {
-		out = append(out, "--target", "local")
+		out = append(out, "--target", string(scenario.Local))
 	} else {
-		out = append(out, "--target", "vm", "--kernel", x.column.spec)
+		out = append(out, "--target", string(scenario.VM), "--kernel", x.column.spec)
 		if c.f.modules != "" && isImage(x.column.spec) {
 			out = append(out, "--modules", c.f.modules)
 		}

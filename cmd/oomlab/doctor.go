@@ -20,6 +20,7 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/probe"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 )
@@ -117,7 +118,7 @@ func (c *checkup) here(ctx context.Context) error {
 		c.Machine, c.Local = m, found("no", err.Error(), "")
 		return nil
 	}
-	l, err := lab.Open(lab.Options{Target: "local"})
+	l, err := lab.Open(lab.Options{Target: scenario.Local})
 	if err != nil {
 		return why(err)
 	}

@@ -36,7 +36,7 @@ func (a *app) listCommand() *cobra.Command {
 		return table(a.out, func(row func(...string)) {
 			row("NAME", "TARGETS", "SUMMARY")
 			for _, s := range all {
-				row(s.Name, strings.Join(s.Targets, ","), s.Summary)
+				row(s.Name, strings.Join(scenario.TargetNames(s.Targets...), ","), s.Summary)
 			}
 		})
 	}
@@ -48,11 +48,11 @@ func listJSON(w io.Writer, all []scenario.Scenario) error {
 	enc.SetEscapeHTML(false)
 	for _, s := range all {
 		err := enc.Encode(struct {
-			Name    string   `json:"name"`
-			Targets []string `json:"targets"`
-			Summary string   `json:"summary"`
-			Because string   `json:"because"`
-			Refs    []string `json:"refs"`
+			Name    string            `json:"name"`
+			Targets []scenario.Target `json:"targets"`
+			Summary string            `json:"summary"`
+			Because string            `json:"because"`
+			Refs    []string          `json:"refs"`
 		}{s.Name, s.Targets, s.Summary, s.Because, append([]string{}, s.Refs...)})
 		if err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/report"
 	"github.com/oomlab/oomlab/harness/reproduce"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -32,7 +33,7 @@ type reproduceFlags struct {
 }
 
 func (a *app) reproduceCommand() *cobra.Command {
-	f := reproduceFlags{target: &choice{of: []string{"local", "vm"}}}
+	f := reproduceFlags{target: &choice{of: scenario.TargetNames(scenario.Local, scenario.VM)}}
 	cmd := &cobra.Command{
 		Use:   "reproduce [flags] FILE|-",
 		Short: "turn a report of a kernel log into a scenario",
@@ -90,7 +91,7 @@ func (f reproduceFlags) options() (reproduce.Options, error) {
 		return o, &mistake{"--kernel is for --run", "oomlab run takes it too"}
 	case !f.run && f.target.value != "":
 		return o, &mistake{"--target is for --run", "oomlab run takes it too"}
-	case f.target.value == "local" && f.kernel != "":
+	case scenario.Target(f.target.value).Traits().Here && f.kernel != "":
 		return o, &mistake{"--kernel is for VMs; the local target runs on this machine's kernel", "leave out --target local"}
 	}
 	return o, checkKernel(f.kernel)
@@ -172,7 +173,7 @@ func pickReport(log io.Reader, want int) (oomlog.Report, int, error) {
 
 // runReproduced runs the scenario and compares its victim with the reported one.
 func (a *app) runReproduced(ctx context.Context, f reproduceFlags, log string, n int, got reproduce.Result) error {
-	l, err := lab.Open(lab.Options{Target: f.target.value, Kernel: f.kernel, RunsDir: f.runsDir, Log: a.say})
+	l, err := lab.Open(lab.Options{Target: scenario.Target(f.target.value), Kernel: f.kernel, RunsDir: f.runsDir, Log: a.say})
 	if err != nil {
 		return err
 	}

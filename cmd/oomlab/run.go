@@ -17,6 +17,7 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/report"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target/kube"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 	"github.com/oomlab/oomlab/harness/verdict"
@@ -44,7 +45,7 @@ var repeatable = []string{"target", "kernel", "modules", "cgroup", "allow-host-o
 const defaultRunsDir = "runs"
 
 func (a *app) runCommand() *cobra.Command {
-	f := runFlags{target: &choice{of: []string{"local", "vm", "kube"}}, cluster: &choice{of: []string{"vm"}}}
+	f := runFlags{target: &choice{of: scenario.TargetNames(scenario.Targets...)}, cluster: &choice{of: []string{"vm"}}}
 	cmd := &cobra.Command{
 		Use:   "run [flags] SCENARIO|FILE.yaml|PATTERN...",
 		Short: "run scenarios and judge what happened",
@@ -114,7 +115,7 @@ func repeats(flags *pflag.FlagSet) []string {
 
 // check finds flags that contradict each other.
 func (f runFlags) check() error {
-	switch {
+	switch on := scenario.Target(f.target.value).Traits(); {
 	case f.cgroup < 0 || f.cgroup > 2:
 		return &mistake{fmt.Sprintf("--cgroup %d: there are versions 1 and 2", f.cgroup), ""}
 	case f.repeat < 1:
@@ -123,13 +124,13 @@ func (f runFlags) check() error {
 		return &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", f.parallel), "leave it out for as many as there is room for"}
 	case f.quiet && f.verbose:
 		return &mistake{"-q and -v contradict each other", ""}
-	case f.target.value == "local" && f.kernel != "":
+	case on.Here && f.kernel != "":
 		return &mistake{"--kernel is for VMs; the local target runs on this machine's kernel", "leave out --target local"}
-	case f.target.value == "local" && f.cgroup != 0:
+	case on.Here && f.cgroup != 0:
 		return &mistake{"--cgroup is for VMs; the local target has this machine's version", "leave out --target local"}
 	case f.modules != "" && !isImage(f.kernel):
 		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own", "name one with --kernel PATH"}
-	case f.target.value == "vm" && f.hostOOM:
+	case on.Throwaway && f.hostOOM:
 		return &mistake{"--allow-host-oom is for the local target; a VM may always run out of memory", ""}
 	case f.cluster.value != "" && !f.where.VM():
 		return &mistake{"--cluster vm is oomlab's own cluster; --kubeconfig and --context name another", ""}
@@ -175,7 +176,7 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 		return err
 	}
 	if f.cgroup != 0 && f.target.value == "" {
-		f.target.value = "vm" // only there can it be chosen
+		f.target.value = string(scenario.VM) // only there can it be chosen
 	}
 	var watching *live
 	progress := func(text string) {
@@ -192,7 +193,7 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 		image = kernels.WithModules(f.kernel, f.modules)
 	}
 	laboratory, err := lab.Open(lab.Options{
-		Target: f.target.value, Kernel: image, CgroupVersion: f.cgroup, AllowHostOOM: f.hostOOM,
+		Target: scenario.Target(f.target.value), Kernel: image, CgroupVersion: f.cgroup, AllowHostOOM: f.hostOOM,
 		RunsDir: f.runsDir, Parallel: f.parallel, Log: progress, Cluster: f.where,
 	})
 	if err != nil {

@@ -46,7 +46,7 @@ func Generate(seed uint64, index int, domain Domain) scenario.Scenario {
 		APIVersion: scenario.APIVersion, Kind: scenario.Kind,
 		Summary: fmt.Sprintf("Random scenario %d of seed %d, domain %s.", index, seed, domain),
 		Because: "The claim holds of whatever is drawn; the prediction is what is put to the test.\n",
-		Targets: []string{"vm"},
+		Targets: []scenario.Target{scenario.VM},
 		Needs:   scenario.Needs{Memory: Memory},
 		Expect:  scenario.Expect{Within: within},
 	}

@@ -28,7 +28,7 @@ func Run(s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (verd
 	tier := evidence.Tier{Tier: 3, Hooks: map[string]string{"kubelet": "attached: paper"}}
 	in := verdict.Input{
 		Scenario: s, Machine: m, Tier: tier,
-		Meta: verdict.Meta{Scenario: s.Name, Target: "kube", Run: "0001-" + strings.ReplaceAll(s.Name, "/", "-"), Started: "2026-11-25T12:00:00Z",
+		Meta: verdict.Meta{Scenario: s.Name, Target: string(scenario.Kube), Run: "0001-" + strings.ReplaceAll(s.Name, "/", "-"), Started: "2026-11-25T12:00:00Z",
 			Timings: map[string]int64{"machine": 5000, "total": 30000}, DurationMS: 30000, Machine: m, Tier: tier, Node: &n},
 	}
 	var err error

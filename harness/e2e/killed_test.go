@@ -16,6 +16,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -25,16 +26,16 @@ const binary = "../../bin/oomlab"
 // A run that is killed with SIGKILL, at whatever moment, leaves no process, and
 // no file that `oomlab clean` does not remove. One at a time: a run on this machine
 // waits for those of others, and is to be killed at a certain moment.
-var _ = Describe("a run that is killed", Serial, Label("local", "vm", "killed"), func() {
-	for _, target := range []string{"vm", "local"} {
+var _ = Describe("a run that is killed", Serial, Label(string(scenario.Local), string(scenario.VM), "killed"), func() {
+	for _, target := range []scenario.Target{scenario.VM, scenario.Local} {
 		for _, after := range []time.Duration{0, 400 * time.Millisecond, 1200 * time.Millisecond} {
 			It(fmt.Sprintf("on target %s, %s after its first process started", target, after), SpecTimeout(2*time.Minute), func(ctx SpecContext) {
-				if target == "local" && os.Geteuid() != 0 {
+				if target == scenario.Local && os.Geteuid() != 0 {
 					Skip("local scenarios need root")
 				}
 				runs := GinkgoT().TempDir()
 				// it holds what it has for several seconds
-				oomlab := exec.Command(binary, "run", "--target", target, "--runs-dir", runs, "memcg/two-kills-in-a-row")
+				oomlab := exec.Command(binary, "run", "--target", string(target), "--runs-dir", runs, "memcg/two-kills-in-a-row")
 				Expect(oomlab.Start()).To(Succeed())
 				ended := make(chan error, 1)
 				go func() { ended <- oomlab.Wait() }()

@@ -20,6 +20,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/report"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 	"github.com/oomlab/oomlab/scenarios"
 )
@@ -56,7 +57,7 @@ var _ = BeforeSuite(func() {
 	runs, err := filepath.Abs(*runsFlag)
 	Expect(err).NotTo(HaveOccurred())
 	o := lab.Options{
-		Target: *targetFlag, Kernel: *kernelFlag, RunsDir: runs,
+		Target: scenario.Target(*targetFlag), Kernel: *kernelFlag, RunsDir: runs,
 		Log: func(line string) { GinkgoWriter.Println(line) },
 	}
 	o.Cluster.Kubeconfig = *kubeFlag
@@ -79,7 +80,7 @@ var _ = Describe("scenario", func() {
 		panic(err) // a test of package scenarios says more
 	}
 	for _, s := range all {
-		labels := Label(append(s.Targets, path.Dir(s.Name))...)
+		labels := Label(append(scenario.TargetNames(s.Targets...), path.Dir(s.Name))...)
 		timeout := specTimeout
 		if len(s.Pods) > 0 {
 			timeout = kubeTimeout

@@ -5,12 +5,17 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/scenario"
 )
 
-// Name, Hello, Do, Artifacts and Close make the reason why a target could not
-// be opened the result of a run, instead of no result.
+// absent is a target that could not be opened. It makes the reason the result of
+// a run, instead of no result.
+type absent struct {
+	name scenario.Target
+	err  error
+}
 
-func (a absent) Name() string { return a.name }
+func (a absent) Name() scenario.Target { return a.name }
 
 func (a absent) Hello(context.Context) (wire.Hello, error) { return wire.Hello{}, a.err }
 

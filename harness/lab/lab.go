@@ -28,8 +28,8 @@ import (
 
 // Options say where scenarios run and what is kept.
 type Options struct {
-	Target string // local, vm or kube; empty: chosen for each scenario
-	Kernel string // for VMs, as kernels.Resolve takes it
+	Target scenario.Target // empty: chosen for each scenario
+	Kernel string          // for VMs, as kernels.Resolve takes it
 	// CgroupVersion of VMs where a scenario does not ask for one; 0: 2.
 	CgroupVersion int
 	AllowHostOOM  bool
@@ -83,10 +83,8 @@ func Open(o Options) (*Lab, error) {
 	if o.Log == nil {
 		o.Log = func(string) {}
 	}
-	switch o.Target {
-	case "", "local", "vm", "kube":
-	default:
-		return nil, fmt.Errorf("target %q: there are local, vm and kube", o.Target)
+	if o.Target != "" && openers[o.Target] == nil {
+		return nil, fmt.Errorf("target %q: there are %s", o.Target, strings.Join(scenario.TargetNames(scenario.Targets...), ", "))
 	}
 	l := &Lab{o: o}
 	var err error
@@ -116,33 +114,33 @@ func (l *Lab) Kernel(ctx context.Context) (kernels.Kernel, error) {
 }
 
 // choose says where a scenario runs, and why.
-func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name, because string) {
+func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name scenario.Target, because string) {
 	if len(s.Pods) > 0 {
-		return "kube", "it has pods; " + l.o.Cluster.String()
+		return scenario.Kube, "it has pods; " + l.o.Cluster.String()
 	}
 	if l.o.Target != "" {
 		return l.o.Target, "asked for"
 	}
 	if l.o.Kernel != "" {
-		return "vm", "a kernel was asked for"
+		return scenario.VM, "a kernel was asked for"
 	}
-	if !slices.Contains(s.Targets, "local") {
-		return "vm", "the scenario is for VMs only"
+	if !slices.Contains(s.Targets, scenario.Local) {
+		return scenario.VM, "the scenario is for VMs only"
 	}
 	l.localMu.Lock()
 	defer l.localMu.Unlock()
 	t, err := l.openLocal(ctx)
 	if err != nil {
-		return "vm", "not local: " + err.Error()
+		return scenario.VM, "not local: " + err.Error()
 	}
 	hello, err := t.Hello(ctx)
 	if err != nil {
-		return "vm", "not local: " + err.Error()
+		return scenario.VM, "not local: " + err.Error()
 	}
-	if unmet := plan.Unmet(s, hello.Machine, "local"); len(unmet) > 0 {
-		return "vm", "not local: " + unmet[0].String()
+	if unmet := plan.Unmet(s, hello.Machine, scenario.Local); len(unmet) > 0 {
+		return scenario.VM, "not local: " + unmet[0].String()
 	}
-	return "local", "this machine meets its needs"
+	return scenario.Local, "this machine meets its needs"
 }
 
 // openLocal expects localMu to be held.
@@ -187,6 +185,14 @@ func (l *Lab) vmOptions(ctx context.Context, s scenario.Scenario, dir string) (v
 	return o, nil
 }
 
+// openers open a target for one job, whose run directory is dir. Close of that
+// target gives back whatever was taken for it.
+var openers = map[scenario.Target]func(l *Lab, ctx context.Context, j Job, dir string) (target.Target, error){
+	scenario.Local: (*Lab).takeLocal,
+	scenario.VM:    (*Lab).openVM,
+	scenario.Kube:  (*Lab).openKube,
+}
+
 // RunOne makes one run and returns its result. An error means that there is
 // no result.
 func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (verdict.Result, error) {
@@ -195,49 +201,58 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 	if err != nil {
 		return verdict.Result{}, err
 	}
-	o := harness.Options{Dir: dir, Because: because, Command: j.Command, OnEvent: onEvent, Manifests: j.Manifests}
-	if name == "local" {
-		l.localMu.Lock()
-		defer l.localMu.Unlock()
-		t, err := l.openLocal(ctx)
-		if err != nil {
-			return harness.Run(ctx, absent{"local", err}, j.Scenario, j.Source, o)
-		}
-		turn, err := local.Turn(ctx, "", func() { l.o.Log("waiting for another oomlab's run on this machine") })
-		if err != nil {
-			return verdict.Result{}, err
-		}
-		result, err := harness.Run(ctx, t, j.Scenario, j.Source, o)
-		return result, errors.Join(err, turn.Close())
-	}
-	if name == "kube" {
-		defer l.node(j)()
-		t, err := l.openKube(ctx, j, dir)
-		if err != nil {
-			return harness.Run(ctx, absent{"kube", err}, j.Scenario, j.Source, o)
-		}
-		result, err := harness.Run(ctx, t, j.Scenario, j.Source, o)
-		return result, errors.Join(err, t.Close())
-	}
-	vo, err := l.vmOptions(ctx, j.Scenario, dir)
+	t, err := openers[name](l, ctx, j, dir)
 	if err != nil {
-		return harness.Run(ctx, absent{"vm", err}, j.Scenario, j.Source, o)
+		t = absent{name, err}
 	}
-	t, err := vm.Open(ctx, vo)
-	if err != nil {
-		return harness.Run(ctx, absent{"vm", err}, j.Scenario, j.Source, o)
-	}
-	result, err := harness.Run(ctx, t, j.Scenario, j.Source, o)
+	result, err := harness.Run(ctx, t, j.Scenario, j.Source, harness.Options{
+		Dir: dir, Because: because, Command: j.Command, OnEvent: onEvent, Manifests: j.Manifests,
+	})
 	return result, errors.Join(err, t.Close())
 }
 
-// node waits until the node that a job runs on is free, and keeps it until
-// release is called. A VM cluster is the job's own.
-func (l *Lab) node(j Job) (release func()) {
-	if l.o.Cluster.VM() {
-		return func() {}
+// lent is a target that is not the job's own: Close gives it back.
+type lent struct {
+	target.Target
+	giveBack func() error
+}
+
+func (t lent) Close() error { return t.giveBack() }
+
+// takeLocal waits until this machine is free, and keeps it.
+func (l *Lab) takeLocal(ctx context.Context, _ Job, _ string) (target.Target, error) {
+	l.localMu.Lock()
+	t, err := l.openLocal(ctx)
+	if err != nil {
+		l.localMu.Unlock()
+		return nil, err
 	}
-	name := cmp.Or(j.Node, l.o.Cluster.Node)
+	turn, err := local.Turn(ctx, "", func() { l.o.Log("waiting for another oomlab's run on this machine") })
+	if err != nil {
+		l.localMu.Unlock()
+		return nil, err
+	}
+	return lent{t, func() error {
+		defer l.localMu.Unlock()
+		return turn.Close()
+	}}, nil
+}
+
+func (l *Lab) openVM(ctx context.Context, j Job, dir string) (target.Target, error) {
+	o, err := l.vmOptions(ctx, j.Scenario, dir)
+	if err != nil {
+		return nil, err
+	}
+	t, err := vm.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// node waits until a node of a cluster is free, and keeps it until release is
+// called.
+func (l *Lab) node(name string) (release func()) {
 	l.nodesMu.Lock()
 	mu := l.nodes[name]
 	if mu == nil {
@@ -257,23 +272,27 @@ func (l *Lab) node(j Job) (release func()) {
 const NodeKernel = "6.12"
 
 // openKube opens the cluster for a scenario: a VM cluster with the node that the
-// scenario describes, or somebody else's.
-func (l *Lab) openKube(ctx context.Context, j Job, dir string) (*kube.Target, error) {
+// scenario describes, or a node of an existing one once it is free.
+func (l *Lab) openKube(ctx context.Context, j Job, dir string) (target.Target, error) {
 	if where := l.o.Cluster; !where.VM() {
 		where.Node = cmp.Or(j.Node, where.Node)
-		return kube.Connect(ctx, where, l.agent, l.stressor)
+		release := l.node(where.Node)
+		t, err := kube.Connect(ctx, where, l.agent, l.stressor)
+		if err != nil {
+			release()
+			return nil, err
+		}
+		return lent{t, func() error {
+			defer release()
+			return t.Close()
+		}}, nil
 	}
-	s := j.Scenario
-	spec := l.o.Kernel
-	if spec == "" {
-		spec = NodeKernel
-	}
-	k, err := kernels.Resolve(ctx, spec, kernels.Options{Progress: l.o.Log})
+	k, err := kernels.Resolve(ctx, cmp.Or(l.o.Kernel, NodeKernel), kernels.Options{Progress: l.o.Log})
 	if err != nil {
 		return nil, err
 	}
 	c, err := kube.OpenVM(ctx, kube.VMOptions{
-		Kernel: k, Memory: s.Needs.Memory, Node: s.Node, Agent: l.agent, Stressor: l.stressor, RunDir: dir, Log: l.o.Log,
+		Kernel: k, Memory: j.Scenario.Needs.Memory, Node: j.Scenario.Node, Agent: l.agent, Stressor: l.stressor, RunDir: dir, Log: l.o.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -308,11 +327,3 @@ func (l *Lab) newRun(scenario string) (string, error) {
 		}
 	}
 }
-
-// absent is a target that could not be opened.
-type absent struct {
-	name string
-	err  error
-}
-
-var _ target.Target = absent{}

@@ -12,8 +12,8 @@ import (
 
 	"github.com/oomlab/oomlab/harness"
 	"github.com/oomlab/oomlab/harness/payload"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
-	"github.com/oomlab/oomlab/harness/target/kube"
 	"github.com/oomlab/oomlab/harness/verdict"
 	"github.com/oomlab/oomlab/scenarios"
 )
@@ -21,18 +21,14 @@ import (
 // TestANodeHasOneRunAtATime: runs on two nodes of a fleet go on side by side, and
 // two on the same node do not: each would see the other's kills.
 func TestANodeHasOneRunAtATime(t *testing.T) {
-	l := &Lab{o: Options{Cluster: kube.Where{Context: "prod"}}}
-	release := l.node(Job{Node: "worker-1"})
-	l.node(Job{Node: "worker-2"})()
+	l := &Lab{}
+	release := l.node("worker-1")
+	l.node("worker-2")()
 	if l.nodes["worker-1"].TryLock() {
 		t.Error("worker-1 is free while a run is on it")
 	}
 	release()
-	l.node(Job{Node: "worker-1"})()
-	// Every run on a VM cluster has a node of its own.
-	l.o.Cluster = kube.Where{}
-	l.node(Job{})
-	l.node(Job{})
+	l.node("worker-1")()
 }
 
 func TestRunsSideBySideGetDirectoriesOfTheirOwn(t *testing.T) {
@@ -67,8 +63,24 @@ func TestRunsSideBySideGetDirectoriesOfTheirOwn(t *testing.T) {
 
 func TestUnknownTargetIsRefused(t *testing.T) {
 	_, err := Open(Options{Target: "kvm"})
-	if want := `target "kvm": there are local, vm and kube`; err == nil || err.Error() != want {
+	if want := `target "kvm": there are local, vm, kube`; err == nil || err.Error() != want {
 		t.Errorf("%v; want %s", err, want)
+	}
+}
+
+// TestEveryTargetCanBeOpened: a target of scenarios without an opener, or the
+// reverse, is one that somebody forgot to register.
+func TestEveryTargetCanBeOpened(t *testing.T) {
+	for _, name := range scenario.Targets {
+		if openers[name] == nil {
+			t.Errorf("there is no opener for target %s", name)
+		}
+		if name.Traits() == (scenario.Traits{}) {
+			t.Errorf("nothing is known of target %s", name)
+		}
+	}
+	if len(openers) != len(scenario.Targets) {
+		t.Errorf("%d openers for %d targets", len(openers), len(scenario.Targets))
 	}
 }
 
@@ -91,7 +103,7 @@ func TestATargetThatCannotBeOpenedIsAResult(t *testing.T) {
 		{&target.Missing{What: "QEMU", Hint: "install it"}, verdict.Skip, "needs QEMU; install it"},
 		{errors.New("the disk is full"), verdict.Broken, "the disk is full"},
 	} {
-		r, err := harness.Run(t.Context(), absent{"vm", tt.err}, s, source, harness.Options{Dir: filepath.Join(t.TempDir(), "run")})
+		r, err := harness.Run(t.Context(), absent{scenario.VM, tt.err}, s, source, harness.Options{Dir: filepath.Join(t.TempDir(), "run")})
 		if err != nil || r.Verdict != tt.word || r.Reason != tt.reason || len(r.Claims) != 0 {
 			t.Errorf("%v, %s, %q, %d claims; want %s, %q and no claims", err, r.Verdict, r.Reason, len(r.Claims), tt.word, tt.reason)
 		}
@@ -107,7 +119,7 @@ func BenchmarkScenario(b *testing.B) {
 	if _, err := payload.Agent(); err != nil {
 		b.Skip(err)
 	}
-	l, err := Open(Options{Target: "vm", RunsDir: filepath.Join(b.TempDir(), "runs"), Log: func(s string) { b.Log(s) }})
+	l, err := Open(Options{Target: scenario.VM, RunsDir: filepath.Join(b.TempDir(), "runs"), Log: func(s string) { b.Log(s) }})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -306,7 +306,7 @@ func orNone(s string) string {
 // UnmetPods is Unmet for the pods of a cluster: what the node lacks for them,
 // and whether it may be exhausted.
 func UnmetPods(s scenario.Scenario, m kernel.Machine, node *kubelet.Node, manifests map[string]scenario.Manifest) ([]Need, error) {
-	out := Unmet(s, m, "kube")
+	out := Unmet(s, m, scenario.Kube)
 	if node == nil {
 		return out, errNoNode
 	}

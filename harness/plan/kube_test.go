@@ -25,7 +25,7 @@ func TestAPodThatNoNodeHasRoomFor(t *testing.T) {
 		{requests: 3 * kernel.GiB}, // unknown
 	} {
 		n.Allocatable = test.allocatable
-		s := scenario.Scenario{Targets: []string{"kube"}, Pods: []scenario.KubePod{{
+		s := scenario.Scenario{Targets: []scenario.Target{scenario.Kube}, Pods: []scenario.KubePod{{
 			Name: "web", Requests: scenario.Resources{Memory: test.ofPod},
 			Containers: []scenario.KubeContainer{{
 				Name: "main", Requests: scenario.Resources{Memory: test.requests}, Limits: scenario.Resources{Memory: test.limits},

@@ -105,7 +105,7 @@ func TestMakeNamesCopiesAndTheirChildren(t *testing.T) {
 
 func TestUnmetNamesWhatIsMissing(t *testing.T) {
 	caged := scenario.Scenario{
-		Targets:   []string{"local", "vm"},
+		Targets:   []scenario.Target{scenario.Local, scenario.VM},
 		Cgroups:   scenario.Cgroups{{Path: "/lab", MemoryMax: size(64 * kernel.MiB)}},
 		Processes: scenario.Processes{{Name: "a", Cgroup: "/lab", Do: []scenario.Step{step("touch", kernel.GiB)}}},
 	}
@@ -121,7 +121,7 @@ func TestUnmetNamesWhatIsMissing(t *testing.T) {
 	}{
 		{"all is there", func(*kernel.Machine, *scenario.Scenario) {}, ""},
 		{"root", no(kernel.AbilityRoot), "root for cgroups (because)"},
-		{"another target", func(_ *kernel.Machine, s *scenario.Scenario) { s.Targets = []string{"vm"} }, "target vm"},
+		{"another target", func(_ *kernel.Machine, s *scenario.Scenario) { s.Targets = []scenario.Target{scenario.VM} }, "target vm"},
 		{"kernel", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Kernel = ">= 7.0" }, "kernel >= 7.0; this is 6.12.107"},
 		{"memory", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Memory = 16 * kernel.GiB }, "16Gi of memory; there are 4Gi"},
 		{"cgroup version", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Cgroup = 1 }, "cgroup v1; the memory controller is v2 here"},
@@ -148,7 +148,7 @@ func TestUnmetNamesWhatIsMissing(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m, s := machine(), caged
 			tt.change(&m, &s)
-			got := plan.Unmet(s, m, "local")
+			got := plan.Unmet(s, m, scenario.Local)
 			switch {
 			case tt.want == "" && len(got) > 0:
 				t.Errorf("unmet: %v", got)

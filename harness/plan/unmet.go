@@ -22,7 +22,7 @@ func (n Need) String() string {
 // Unmet lists what the machine lacks for the scenario, worst first; empty means
 // that it can run there. Nothing was tried: the machine's abilities were probed
 // before, and an ability that the probe was unsure of counts as lacking.
-func Unmet(s scenario.Scenario, m kernel.Machine, target string) []Need {
+func Unmet(s scenario.Scenario, m kernel.Machine, target scenario.Target) []Need {
 	var out []Need
 	lack := func(what, hint string, args ...any) {
 		out = append(out, Need{fmt.Sprintf(what, args...), hint})
@@ -37,7 +37,7 @@ func Unmet(s scenario.Scenario, m kernel.Machine, target string) []Need {
 		}
 	}
 	if !slices.Contains(s.Targets, target) {
-		lack("target %s", "", strings.Join(s.Targets, " or "))
+		lack("target %s", "", strings.Join(scenario.TargetNames(s.Targets...), " or "))
 		return out
 	}
 	if len(s.Pods) == 0 {

@@ -9,6 +9,7 @@ import (
 	"github.com/oomlab/oomlab/harness/chaos"
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/harness/scenario"
 )
 
 var chaosKernel = flag.String("oomlab.kernel", "", "kernel of the VMs; empty: the newest cached")
@@ -18,7 +19,7 @@ var chaosKernel = flag.String("oomlab.kernel", "", "kernel of the VMs; empty: th
 func TestChaosFindsEveryMistakeOnAKernel(t *testing.T) {
 	for name, mistake := range predict.Mistakes {
 		t.Run(name, func(t *testing.T) {
-			l, err := lab.Open(lab.Options{Target: "vm", Kernel: *chaosKernel, RunsDir: t.TempDir(), Log: func(s string) { t.Log(s) }})
+			l, err := lab.Open(lab.Options{Target: scenario.VM, Kernel: *chaosKernel, RunsDir: t.TempDir(), Log: func(s string) { t.Log(s) }})
 			if err != nil {
 				t.Fatal(err)
 			}

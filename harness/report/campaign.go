@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/chaos"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -38,7 +39,7 @@ func (c Campaign) total() chaos.Tally {
 func (c Campaign) results() []verdict.Result {
 	var out []verdict.Result
 	for _, s := range c.Summaries {
-		r := verdict.Result{Scenario: fmt.Sprintf("chaos/%d-%s", s.Seed, s.Domain), Target: "vm", Verdict: s.Tally.Verdict(),
+		r := verdict.Result{Scenario: fmt.Sprintf("chaos/%d-%s", s.Seed, s.Domain), Target: string(scenario.VM), Verdict: s.Tally.Verdict(),
 			Started: s.Started, DurationMS: int64(s.Seconds * 1000)}
 		r.Kernel.Release = s.Kernel
 		if r.Verdict != verdict.Pass {
@@ -103,7 +104,7 @@ func (c Campaign) findingAgain(s chaos.Summary, f chaos.Finding) string {
 	if strings.ContainsRune(s.Asked, '/') {
 		k = s.Asked
 	}
-	return shell([]string{"oomlab", "run", "--target", "vm", "--kernel", k, path.Join(c.findingDir(f), path.Base(f.Scenario))})
+	return shell([]string{"oomlab", "run", "--target", string(scenario.VM), "--kernel", k, path.Join(c.findingDir(f), path.Base(f.Scenario))})
 }
 
 // figure is one line of what kernels have shown, with a value for each.

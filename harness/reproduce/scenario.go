@@ -62,21 +62,21 @@ func (d *design) header() string {
 func (d *design) scenario() scenario.Scenario {
 	s := scenario.Scenario{
 		Name: d.in.o.Name, APIVersion: scenario.APIVersion, Kind: scenario.Kind,
-		Summary: d.summary(), Because: d.because(), Targets: []string{"vm"},
+		Summary: d.summary(), Because: d.because(), Targets: []scenario.Target{scenario.VM},
 		Refs:  []string{"linux mm/oom_kill.c oom_badness"},
 		Needs: scenario.Needs{Memory: d.memory},
 	}
 	if d.in.cgroup {
-		s.Targets = []string{"local", "vm"}
+		s.Targets = []scenario.Target{scenario.Local, scenario.VM}
 	}
 	if d.swap > 0 {
 		size := (d.swap.Bytes(guestPage) + kernel.MiB - 1) / kernel.MiB * kernel.MiB
 		s.System.Swap = &scenario.Swap{Size: size}
-		s.Targets = []string{"vm"}
+		s.Targets = []scenario.Target{scenario.VM}
 	}
 	if d.in.r.AllocatingTask {
 		s.System.Sysctls = map[string]string{"vm.oom_kill_allocating_task": "1"}
-		s.Targets = []string{"vm"}
+		s.Targets = []scenario.Target{scenario.VM}
 	}
 	group := d.groups(&s)
 	home := func(pid int) string {

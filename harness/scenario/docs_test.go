@@ -88,7 +88,7 @@ func TestDocsMistakes(t *testing.T) {
 // and counter that there is.
 func TestDocsAreComplete(t *testing.T) {
 	text, _ := readDocs(t)
-	words := slices.Concat(Targets, abilities, swapKinds, Constraints, MemoryEvents, opNames(), kubelet.Domains, restartPolicies, containerStates, swapBehaviors, cgroupDrivers)
+	words := slices.Concat(TargetNames(Targets...), abilities, swapKinds, Constraints, MemoryEvents, opNames(), kubelet.Domains, restartPolicies, containerStates, swapBehaviors, cgroupDrivers)
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Scenario](), reflect.TypeFor[Needs](), reflect.TypeFor[System](), reflect.TypeFor[Swap](), reflect.TypeFor[Cgroup](),
 		reflect.TypeFor[Process](), reflect.TypeFor[During](), reflect.TypeFor[QoS](), reflect.TypeFor[Pod](), reflect.TypeFor[Container](),

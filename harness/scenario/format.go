@@ -61,7 +61,7 @@ func listNode[S ~[]string](list S) *yaml.Node {
 var onOneLine = []reflect.Type{
 	reflect.TypeFor[Needs](), reflect.TypeFor[Cgroup](), reflect.TypeFor[Swap](), reflect.TypeFor[Resources](), reflect.TypeFor[During](),
 	reflect.TypeFor[map[string]Num](), reflect.TypeFor[map[string]Exit](), reflect.TypeFor[map[string]string](), reflect.TypeFor[map[string]int](),
-	reflect.TypeFor[[]Step](), reflect.TypeFor[[]string](), reflect.TypeFor[[]kernel.Ability](),
+	reflect.TypeFor[[]Step](), reflect.TypeFor[[]string](), reflect.TypeFor[[]kernel.Ability](), reflect.TypeFor[[]Target](),
 	reflect.TypeFor[ContainerClaim](), reflect.TypeFor[LastState](), reflect.TypeFor[PodClaim](), reflect.TypeFor[map[string]bool](), reflect.TypeFor[map[string]Threshold](),
 }
 

@@ -40,7 +40,7 @@ func TestFormat(t *testing.T) {
 		APIVersion: APIVersion, Kind: Kind,
 		Summary: "Small dies.",
 		Because: "It is\nsmall.\n",
-		Targets: []string{"vm"},
+		Targets: []Target{VM},
 		Cgroups: Cgroups{{Path: "/lab", MemoryMax: ptr(256 * kernel.MiB), MemorySwapMax: ptr(kernel.Bytes(0))}},
 		Processes: Processes{
 			{Name: "small", Cgroup: "/lab", Do: []Step{{Op: "touch", Size: 64 * kernel.MiB, Rate: 32 * kernel.MiB}, {Op: "hold"}}},

@@ -26,7 +26,7 @@ const (
 
 // Defaults of a scenario file.
 var (
-	DefaultTargets = []string{"local", "vm"}
+	DefaultTargets = []Target{Local, VM}
 	DefaultWithin  = 30 * time.Second
 	// DefaultWithinKube allows for what a cluster does before and after.
 	DefaultWithinKube = 2 * time.Minute
@@ -75,10 +75,10 @@ func Name(path string) string {
 func fillIn(s *Scenario, d *decoder) {
 	targets, within := DefaultTargets, DefaultWithin
 	if len(s.Pods) > 0 {
-		targets, within = []string{"kube"}, DefaultWithinKube
+		targets, within = []Target{Kube}, DefaultWithinKube
 	}
 	if s.Targets == nil && !d.said("targets") {
-		s.Targets = append([]string(nil), targets...)
+		s.Targets = slices.Clone(targets)
 	}
 	if !d.said("expect", "within") {
 		s.Expect.Within = within

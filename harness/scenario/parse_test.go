@@ -54,7 +54,7 @@ func TestParseReadsTheExample(t *testing.T) {
 		Because: "oom_badness() adds oom_score_adj * (limit pages / 1000). In 256Mi that is 65\n" +
 			"per point, so at -600 big is forgiven 39000 pages and ranks below small.\n",
 		Refs:    []string{"linux mm/oom_kill.c oom_badness"},
-		Targets: []string{"local", "vm"},
+		Targets: []Target{Local, VM},
 		Needs:   Needs{Memory: 512 * kernel.MiB},
 		Cgroups: Cgroups{{
 			Path: "/lab", MemoryMax: ptr(256 * kernel.MiB), MemorySwapMax: ptr(kernel.Bytes(0)), MemoryOOMGroup: ptr(0),

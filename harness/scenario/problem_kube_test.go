@@ -53,7 +53,7 @@ func TestKubeBaseIsValid(t *testing.T) {
 	if web.RestartPolicy != "Always" || web.Restarts != 1 || own.Restarts != 0 {
 		t.Errorf("web restarts %s %d, own %d; want Always 1, and 0", web.RestartPolicy, web.Restarts, own.Restarts)
 	}
-	if !reflect.DeepEqual(s.Targets, []string{"kube"}) || s.Expect.Within != DefaultWithinKube {
+	if !reflect.DeepEqual(s.Targets, []Target{Kube}) || s.Expect.Within != DefaultWithinKube {
 		t.Errorf("targets %v within %v; want kube, %v", s.Targets, s.Expect.Within, DefaultWithinKube)
 	}
 	if e := s.Expect.Evicted; e == nil || len(*e) != 0 {

@@ -86,6 +86,7 @@ func mapped(t reflect.Type) *jsonschema.Schema {
 		reflect.TypeFor[MilliCPU]():      "cpu",
 		reflect.TypeFor[Threshold]():     "threshold",
 		reflect.TypeFor[string]():        "text",
+		reflect.TypeFor[Target]():        "text",
 	}[t]
 	if def != "" {
 		return ref(def)
@@ -216,7 +217,7 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 	}
 	edit(root, "apiVersion", words(APIVersion))
 	edit(root, "kind", words(Kind))
-	edit(root, "targets", words(Targets...))
+	edit(root, "targets", words(TargetNames(Targets...)...))
 	edit(root, "targets", func(s *jsonschema.Schema) { s.Default = DefaultTargets })
 	edit(defs["Needs"], "abilities", words(abilities...))
 	edit(defs["Swap"], "kind", words(swapKinds...))

@@ -29,7 +29,7 @@ type Scenario struct {
 	Summary    string   `yaml:"summary" json:"summary"`       // One sentence: what happens.
 	Because    string   `yaml:"because" json:"because"`       // Why it happens, with the arithmetic.
 	Refs       []string `yaml:"refs" json:"refs,omitempty"`   // Kernel file and function, public issues.
-	Targets    []string `yaml:"targets" json:"targets"`       // Where it can run.
+	Targets    []Target `yaml:"targets" json:"targets"`       // Where it can run.
 	Needs      Needs    `yaml:"needs" json:"needs,omitzero"`  // What the machine must offer.
 
 	System    System    `yaml:"system" json:"system,omitzero"`        // What the whole machine is set to.

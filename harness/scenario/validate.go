@@ -13,9 +13,6 @@ import (
 	"github.com/oomlab/oomlab/harness/kubelet"
 )
 
-// Targets are the places where a scenario can run.
-var Targets = []string{"local", "vm", "kube"}
-
 // maxWithin keeps a typing error from making a run that lasts all night.
 const maxWithin = 10 * time.Minute
 
@@ -105,20 +102,22 @@ func (v *validator) scenario() {
 
 func (v *validator) targets() {
 	if len(v.s.Targets) == 0 {
-		v.problem(at("targets"), "write some of "+strings.Join(Targets, ", "), "there is none")
+		v.problem(at("targets"), "write some of "+strings.Join(TargetNames(Targets...), ", "), "there is none")
 	}
 	for i, t := range v.s.Targets {
 		if !slices.Contains(Targets, t) {
-			v.problem(at("targets", strconv.Itoa(i)), meant(t, Targets), "no target is called %q", t)
+			v.problem(at("targets", strconv.Itoa(i)), meant(string(t), TargetNames(Targets...)), "no target is called %q", t)
 		} else if slices.Contains(v.s.Targets[:i], t) {
 			v.problem(at("targets", strconv.Itoa(i)), "", "%q is named twice", t)
 		}
 	}
-	if slices.Contains(v.s.Targets, "kube") && len(v.s.Pods) == 0 && !v.unread("pods") {
-		v.problem(at("targets"), "write pods, or leave kube out", "kube runs pods, and there are none")
-	}
-	if v.s.Expect.Panic != "" && slices.Contains(v.s.Targets, "local") {
-		v.problem(at("targets"), "write targets: [vm]", "a scenario that expects a panic would take this machine down")
+	for _, t := range v.s.Targets {
+		if t.Traits().Kubelet && len(v.s.Pods) == 0 && !v.unread("pods") {
+			v.problem(at("targets"), fmt.Sprintf("write pods, or leave %s out", t), "%s runs pods, and there are none", t)
+		}
+		if t.Traits().Here && v.s.Expect.Panic != "" {
+			v.problem(at("targets"), "write targets: [vm]", "a scenario that expects a panic would take this machine down")
+		}
 	}
 }
 

@@ -98,7 +98,7 @@ func (v *validator) kube() {
 		}
 	}
 	for _, t := range s.Targets {
-		if t != "kube" && slices.Contains(Targets, t) {
+		if !t.Traits().Kubelet && slices.Contains(Targets, t) {
 			v.problem(at("targets"), "write targets: [kube], or lay pods out without a kubelet with qos", "pods run on a cluster, not on %s", t)
 		}
 	}

@@ -118,7 +118,7 @@ func TestParseReadsEverything(t *testing.T) {
 	const mi = kernel.MiB
 	want := Scenario{
 		Name: "x/everything", APIVersion: APIVersion, Kind: Kind,
-		Summary: "Everything at once.", Because: "It is a test.", Refs: []string{"linux mm/oom_kill.c", "#1"}, Targets: []string{"vm"},
+		Summary: "Everything at once.", Because: "It is a test.", Refs: []string{"linux mm/oom_kill.c", "#1"}, Targets: []Target{VM},
 		Needs: Needs{
 			Memory: 1536 * mi, CPUs: 2, Kernel: ">= 5.17, < 8.0", Cgroup: 2,
 			Abilities: []kernel.Ability{kernel.AbilitySwap, kernel.AbilityKprobes},
@@ -241,7 +241,7 @@ expect: {killed: []}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"local", "vm"}; !reflect.DeepEqual(got.Targets, want) {
+	if want := []Target{Local, VM}; !reflect.DeepEqual(got.Targets, want) {
 		t.Errorf("targets: got %v, want %v", got.Targets, want)
 	}
 	if got.Expect.Within != 30*time.Second {

@@ -8,13 +8,13 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/scenario"
 )
 
 // Target is a machine that carries out plans. Open targets are not safe for
 // concurrent use; open as many as should run side by side.
 type Target interface {
-	// Name is "local", "vm" or "kube".
-	Name() string
+	Name() scenario.Target
 	// Hello says what the machine is and how much of it can be watched. It
 	// returns an error that wraps ErrUnsupported when the machine cannot run
 	// anything at all.

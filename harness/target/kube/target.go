@@ -26,6 +26,7 @@ import (
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/target/kube/image"
 )
@@ -85,7 +86,7 @@ func NewVM(c *VMCluster) *Target {
 }
 
 // Name implements target.Target.
-func (t *Target) Name() string { return "kube" }
+func (t *Target) Name() scenario.Target { return scenario.Kube }
 
 // Artifacts implements target.Target.
 func (t *Target) Artifacts() map[string]string { return t.files() }

@@ -14,6 +14,7 @@ import (
 	"github.com/oomlab/oomlab/harness/agent"
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
 )
 
@@ -63,8 +64,8 @@ func Usable() error {
 	return nil
 }
 
-// Name is "local".
-func (l *Local) Name() string { return "local" }
+// Name implements target.Target.
+func (l *Local) Name() scenario.Target { return scenario.Local }
 
 // Hello measures the machine the first time it is called.
 func (l *Local) Hello(ctx context.Context) (wire.Hello, error) {

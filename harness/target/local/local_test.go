@@ -14,6 +14,7 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
@@ -65,7 +66,7 @@ func TestLocal(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if l.Name() != "local" || len(l.Artifacts()) != 0 {
+	if l.Name() != scenario.Local || len(l.Artifacts()) != 0 {
 		t.Errorf("name %q, artifacts %v", l.Name(), l.Artifacts())
 	}
 	h, err := l.Hello(t.Context())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
 )
 
@@ -45,7 +46,7 @@ func (v *VM) Session(ctx context.Context) (*Session, error) {
 }
 
 // Name implements target.Target.
-func (s *Session) Name() string { return s.v.Name() }
+func (s *Session) Name() scenario.Target { return s.v.Name() }
 
 // Hello implements target.Target.
 func (s *Session) Hello(context.Context) (wire.Hello, error) { return s.hello, nil }

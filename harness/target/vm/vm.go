@@ -25,6 +25,7 @@ import (
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
 	"github.com/oomlab/oomlab/harness/target/vm/initramfs"
@@ -286,7 +287,7 @@ func (v *VM) config(accel string) config {
 func (v *VM) swapFile() string { return filepath.Join(v.runDir, "swap.img") }
 
 // Name implements target.Target.
-func (v *VM) Name() string { return "vm" }
+func (v *VM) Name() scenario.Target { return scenario.VM }
 
 // Accel says which accelerator the guest runs with, and why; both are empty
 // before the first Hello or Do.
