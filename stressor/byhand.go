@@ -71,7 +71,7 @@ func parseStep(arg string) (profile.Step, error) {
 		s.DurationMS, err = milliseconds(amount)
 	case s.Op == profile.Exit:
 		s.Code, err = strconv.Atoi(amount)
-	case s.Op.Takes() || s.Op == profile.Free || s.Op == profile.SwapOut:
+	case s.Op.Row().Takes() || s.Op == profile.Free || s.Op == profile.SwapOut:
 		s.Bytes, err = parseQuantity(amount)
 	}
 	for err == nil && more {
@@ -79,7 +79,7 @@ func parseStep(arg string) (profile.Step, error) {
 		word, rest, more = strings.Cut(rest, ",")
 		key, value, _ = strings.Cut(word, "=")
 		switch {
-		case key == "rate" && s.Op.Takes():
+		case key == "rate" && s.Op.Row().Takes():
 			s.Rate, err = parseQuantity(strings.TrimSuffix(value, "/s"))
 		case key == "path" && (s.Op == profile.File || s.Op == profile.Write):
 			s.Path = value

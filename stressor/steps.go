@@ -18,48 +18,76 @@ type worker struct {
 	kids *family
 }
 
-// do carries out one step. It returns when the step is done, which for Leak
-// and Sawtooth is never.
+// do carries out one step. It returns when the step is done, which for an
+// endless one is never.
 func (w *worker) do(s profile.Step) error {
-	if takes(s.Op) {
+	carryOut := action(s.Op)
+	if carryOut == nil {
+		return errors.New("no step is called " + strconv.Quote(string(s.Op)))
+	}
+	// Page cache is charged, too, and a charge that finds nothing to reclaim
+	// invokes the OOM killer, whatever it is for.
+	if s.Op.Row().Takes() {
 		back, err := standBack()
 		if err != nil {
 			return err
 		}
 		defer back()
 	}
-	switch s.Op {
-	case profile.Touch, profile.Shmem, profile.Mlock, profile.HugePages, profile.HugeTLB:
-		return w.take(s)
-	case profile.File:
-		return w.file(s)
-	case profile.Write:
-		return w.write(s)
-	case profile.SwapOut:
-		return w.swapOut(s.Bytes)
-	case profile.Free:
-		return w.mem.free(s.Bytes)
-	case profile.Leak:
-		return w.take(profile.Step{Op: profile.Touch, Bytes: math.MaxInt64 - pageSize, Rate: s.Rate})
-	case profile.Sawtooth:
-		for {
-			if err := w.take(profile.Step{Op: profile.Touch, Bytes: s.Bytes, Rate: s.Rate}); err != nil {
-				return err
-			}
-			if err := w.mem.free(s.Bytes); err != nil {
-				return err
-			}
-		}
-	case profile.Sleep:
-		sleepUntil(now() + s.DurationMS*1e6)
-		return nil
-	case profile.Fork:
-		return w.kids.fork(s.Name)
-	case profile.Wait:
-		return w.kids.wait(s.Name)
-	}
-	return errors.New("no step is called " + strconv.Quote(string(s.Op)))
+	return carryOut(w, s)
 }
+
+// action is what a step does; nil for those that end a profile.
+func action(op profile.Op) func(*worker, profile.Step) error {
+	switch op {
+	case profile.Touch, profile.Shmem, profile.Mlock, profile.HugePages, profile.HugeTLB:
+		return (*worker).take
+	case profile.File:
+		return (*worker).file
+	case profile.Write:
+		return (*worker).write
+	case profile.SwapOut:
+		return (*worker).swapOut
+	case profile.Free:
+		return (*worker).free
+	case profile.Leak:
+		return (*worker).leak
+	case profile.Sawtooth:
+		return (*worker).sawtooth
+	case profile.Sleep:
+		return (*worker).sleep
+	case profile.Fork:
+		return (*worker).fork
+	case profile.Wait:
+		return (*worker).wait
+	}
+	return nil
+}
+
+func (w *worker) free(s profile.Step) error { return w.mem.free(s.Bytes) }
+
+func (w *worker) leak(s profile.Step) error {
+	return w.take(profile.Step{Op: profile.Touch, Bytes: math.MaxInt64 - pageSize, Rate: s.Rate})
+}
+
+func (w *worker) sawtooth(s profile.Step) error {
+	for {
+		if err := w.take(profile.Step{Op: profile.Touch, Bytes: s.Bytes, Rate: s.Rate}); err != nil {
+			return err
+		}
+		if err := w.mem.free(s.Bytes); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *worker) sleep(s profile.Step) error {
+	sleepUntil(now() + s.DurationMS*1e6)
+	return nil
+}
+
+func (w *worker) fork(s profile.Step) error { return w.kids.fork(s.Name) }
+func (w *worker) wait(s profile.Step) error { return w.kids.wait(s.Name) }
 
 // take maps and writes memory.
 func (w *worker) take(s profile.Step) error {
@@ -168,17 +196,17 @@ func (w *worker) writePage(fd int) error {
 	return nil
 }
 
-// swapOut asks the kernel to reclaim what is held, first taken first, until n
-// more bytes of it are in swap. The kernel leaves out pages that wait in
+// swapOut asks the kernel to reclaim what is held, first taken first, until that
+// much more of it is in swap. The kernel leaves out pages that wait in
 // another CPU's batch for the LRU (mm/swap.c), so each round runs on the next
 // CPU, whose batch madvise drains; it gives up when a round on each of them
 // brought nothing.
-func (w *worker) swapOut(n int64) error {
+func (w *worker) swapOut(s profile.Step) error {
 	before, err := w.mem.swapped()
 	if err != nil {
 		return err
 	}
-	want := roundUp(n, pageSize)
+	want := roundUp(s.Bytes, pageSize)
 	var all unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &all); err != nil {
 		return fail("sched_getaffinity", err)

@@ -122,6 +122,16 @@ func TestLinksLittle(t *testing.T) {
 	}
 }
 
+// TestEveryStepIsCarriedOut: a row of the table without code would fail the run.
+func TestEveryStepIsCarriedOut(t *testing.T) {
+	for _, row := range profile.Steps {
+		ends := row.Last && !row.Endless // which the profile does
+		if carriedOut := action(row.Op) != nil; carriedOut == ends {
+			t.Errorf("%s: carried out: %v, ends the profile: %v", row.Op, carriedOut, ends)
+		}
+	}
+}
+
 func TestHugePagesAreHugeAndGoIsNot(t *testing.T) {
 	const path = "/sys/kernel/mm/transparent_hugepage/enabled"
 	if enabled, err := os.ReadFile(path); err != nil || strings.Contains(string(enabled), "[never]") {
@@ -239,7 +249,7 @@ func TestRefuses(t *testing.T) {
 		{"unknown key of a launch", `{"deadline":1}` + "\n", "exit 64", `launch: deadline: is not a field`},
 		{"unknown key", launch + `{"name":"a","step":[]}` + "\n", "exit 64", `profile: step: is not a field`},
 		{"unknown step", launch + `{"name":"a","steps":[{"op":"tuoch"}]}` + "\n", "exit 64", `no step is called "tuoch"`},
-		{"leak without a rate", launch + `{"name":"a","steps":[{"op":"leak"}]}` + "\n", "exit 64", `steps[0]: leak: rate: a leak has one`},
+		{"leak without a rate", launch + `{"name":"a","steps":[{"op":"leak"}]}` + "\n", "exit 64", `steps[0]: leak: rate: how fast?`},
 		{"step after hold", launch + `{"name":"a","steps":[{"op":"hold"},{"op":"touch"}]}` + "\n", "exit 64", `steps[0]: hold never ends`},
 		{"fork of nobody", launch + `{"name":"a","steps":[{"op":"fork","name":"b"}]}` + "\n", "exit 64", `no child is called "b"`},
 		{"free of what is not held", launch + `{"name":"a","steps":[{"op":"free","bytes":1}]}` + "\n", "exit 71", `step 1 (free): cannot give back 4Ki of 0`},

@@ -7,8 +7,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // Who goes first.
@@ -37,15 +35,6 @@ const (
 	anyNice    = 40
 	fifoLowest = 1
 )
-
-// takes reports whether a step asks for memory that may not be there.
-func takes(op profile.Op) bool {
-	switch op {
-	case profile.Touch, profile.Shmem, profile.Mlock, profile.HugePages, profile.HugeTLB, profile.Leak, profile.Sawtooth:
-		return true
-	}
-	return false
-}
 
 // inPodEnv marks the stressors of a container. They share a machine with a
 // cluster's daemons, which are never idle: standing back for those would take

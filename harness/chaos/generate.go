@@ -10,6 +10,7 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // Domain is what a random scenario is about.
@@ -174,7 +175,7 @@ func (g *generator) hold(cgroup string, n int) {
 		}
 		g.holders = append(g.holders, name)
 		child := g.child(&p)
-		p.Do = append(p.Do, scenario.Step{Op: "hold"})
+		p.Do = append(p.Do, scenario.Step{Op: profile.Hold})
 		g.s.Processes = append(g.s.Processes, p)
 		if child != nil {
 			g.s.Processes = append(g.s.Processes, *child)
@@ -184,12 +185,13 @@ func (g *generator) hold(cgroup string, n int) {
 
 // take is how a process comes to hold an amount.
 func (g *generator) take(size kernel.Bytes) []scenario.Step {
-	op := of(g.draw, "touch", "touch", "touch", "touch", "touch", "touch", "touch", "shmem")
+	op := of(g.draw, profile.Touch, profile.Touch, profile.Touch, profile.Touch, profile.Touch, profile.Touch,
+		profile.Touch, profile.Shmem)
 	if g.chance(4) {
-		op = "mlock"
+		op = profile.Mlock
 	}
-	if g.swaps && op == "shmem" && g.chance(80) {
-		op = "touch" // what is swapped out of shared memory is nobody's score
+	if g.swaps && op == profile.Shmem && g.chance(80) {
+		op = profile.Touch // what is swapped out of shared memory is nobody's score
 	}
 	step := scenario.Step{Op: op, Size: size}
 	if g.chance(15) {
@@ -200,7 +202,7 @@ func (g *generator) take(size kernel.Bytes) []scenario.Step {
 		back := g.size(0, 4)
 		if back > 0 && back < size {
 			steps[0].Size = size + back
-			steps = append(steps, scenario.Step{Op: "free", Size: back})
+			steps = append(steps, scenario.Step{Op: profile.Free, Size: back})
 		}
 	}
 	return steps
@@ -213,17 +215,17 @@ func (g *generator) child(p *scenario.Process) *scenario.Process {
 	}
 	g.kids++
 	c := &scenario.Process{Name: "k" + strconv.Itoa(g.kids), Cgroup: p.Cgroup, Parent: p.Name, OOMScoreAdj: g.adj()}
-	fork := scenario.Step{Op: "fork", Name: c.Name}
+	fork := scenario.Step{Op: profile.Fork, Name: c.Name}
 	p.Do = append(p.Do, fork)
 	if g.chance(40) {
 		c.SharesMemoryWith = p.Name
 		c.OOMScoreAdj = p.OOMScoreAdj // the kernel keeps them equal
-		c.Do = []scenario.Step{{Op: "hold"}}
+		c.Do = []scenario.Step{{Op: profile.Hold}}
 		return c
 	}
 	steps := g.take(g.size(1, 6))
 	g.held[c.Name] = steps[0].Size
-	c.Do = append(steps, scenario.Step{Op: "hold"})
+	c.Do = append(steps, scenario.Step{Op: profile.Hold})
 	g.holders = append(g.holders, c.Name)
 	return c
 }
@@ -295,7 +297,7 @@ func (g *generator) growers(path string, holds, room kernel.Bytes) {
 		}
 		want := wholePages(room + kernel.Bytes(g.between(10, 100))*holds/100)
 		p.Do = g.take(want)
-		p.Do = append(p.Do, scenario.Step{Op: "hold"})
+		p.Do = append(p.Do, scenario.Step{Op: profile.Hold})
 		if i > 0 && g.chance(92) { // which of two that grow at once is faster is for the scheduler to say
 			p.After = append(p.After, "g1")
 		}
@@ -332,7 +334,7 @@ func (g *generator) meddle(more bool) {
 		if p.OOMScoreAdj != -1000 {
 			adjustable = append(adjustable, p.Name)
 		}
-		if !slices.ContainsFunc(p.Do, func(st scenario.Step) bool { return st.Op == "fork" }) {
+		if !slices.ContainsFunc(p.Do, func(st scenario.Step) bool { return st.Op == profile.Fork }) {
 			alone = append(alone, p.Name)
 		} else {
 			family = true
@@ -449,12 +451,12 @@ func (g *generator) fill(place func() string) {
 		g.holders = append(g.holders, name)
 		g.s.Processes = append(g.s.Processes, scenario.Process{
 			Name: name, Cgroup: place(), OOMScoreAdj: g.between(0, 1000),
-			Do: []scenario.Step{{Op: "touch", Size: g.size(24, 96)}, {Op: "hold"}},
+			Do: []scenario.Step{{Op: profile.Touch, Size: g.size(24, 96)}, {Op: profile.Hold}},
 		})
 	}
 	g.s.Processes = append(g.s.Processes, scenario.Process{
 		Name: "g1", Cgroup: place(), OOMScoreAdj: g.between(-900, 1000), After: slices.Clone(scenario.Names(g.holders)),
-		Do: []scenario.Step{{Op: "touch", Size: kernel.Bytes(g.between(420, 600)) * kernel.MiB}, {Op: "hold"}},
+		Do: []scenario.Step{{Op: profile.Touch, Size: kernel.Bytes(g.between(420, 600)) * kernel.MiB}, {Op: profile.Hold}},
 	})
 }
 
@@ -471,7 +473,7 @@ func (g *generator) qos() {
 			c := scenario.Container{Name: "c" + strconv.Itoa(j+1)}
 			size := g.size(1, 16)
 			held += size + about
-			c.Do = []scenario.Step{{Op: "touch", Size: size}, {Op: "hold"}}
+			c.Do = []scenario.Step{{Op: profile.Touch, Size: size}, {Op: profile.Hold}}
 			limit := roundUp(size + kernel.Bytes(g.between(2, 8))*kernel.MiB)
 			switch class {
 			case 0: // Guaranteed

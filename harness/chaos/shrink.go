@@ -6,6 +6,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // maxAttempts bounds the runs that making one scenario smaller takes.
@@ -236,14 +237,14 @@ func (x *shrinker) attributes() {
 			}
 		}
 		for j, st := range p.Do {
-			if st.Op == "free" {
+			if st.Op == profile.Free {
 				x.try(func(s *scenario.Scenario) { s.Processes[i].Do = slices.Delete(s.Processes[i].Do, j, j+1) })
 			}
 			if st.Rate != 0 {
 				x.try(func(s *scenario.Scenario) { s.Processes[i].Do[j].Rate = 0 })
 			}
-			if st.Op == "shmem" || st.Op == "mlock" {
-				x.try(func(s *scenario.Scenario) { s.Processes[i].Do[j].Op = "touch" })
+			if st.Op == profile.Shmem || st.Op == profile.Mlock {
+				x.try(func(s *scenario.Scenario) { s.Processes[i].Do[j].Op = profile.Touch })
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // Run is what there would be to judge of a scenario on that node, if all goes as
@@ -157,7 +158,7 @@ func (p *player) create(pod *plan.Pod) {
 
 // exits says with which code a process ends, if it does.
 func exits(q plan.Process) (int, bool) {
-	if n := len(q.Profile.Steps); n > 0 && q.Profile.Steps[n-1].Op == "exit" {
+	if n := len(q.Profile.Steps); n > 0 && q.Profile.Steps[n-1].Op == profile.Exit {
 		return q.Profile.Steps[n-1].Code, true
 	}
 	return 0, false
@@ -172,7 +173,7 @@ func (p *player) start(c plan.Container, last *evidence.ContainerState) {
 	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: c.Process, PID: p.pid})
 	q, _ := p.in.Plan.Process(c.Process)
 	for _, s := range q.Profile.Steps {
-		if s.Op == "fork" {
+		if s.Op == profile.Fork {
 			p.pid++
 			p.pids[s.Name] = p.pid
 			p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: s.Name, PID: p.pid})

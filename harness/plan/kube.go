@@ -9,6 +9,7 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // What is charged to a pod and to a container beside its processes: the
@@ -192,7 +193,7 @@ func (l *pods) container(pod *Pod, r kubelet.Pod, c scenario.KubeContainer, k ku
 	parents := map[string]string{}
 	note := func(parent string, do []scenario.Step) {
 		for _, s := range do {
-			if s.Op == "fork" {
+			if s.Op == profile.Fork {
 				parents[s.Name] = parent
 			}
 		}

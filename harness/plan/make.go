@@ -308,7 +308,7 @@ func planProfile(s scenario.Process, name string, i int, o shared) (profile.Prof
 	p := profile.Profile{Name: name, Threads: s.Threads, DeadlineMS: o.deadlineMS}
 	for _, step := range s.Do {
 		out := profile.Step{
-			Op: profile.Op(step.Op), Bytes: int64(step.Size), Rate: int64(step.Rate),
+			Op: step.Op, Bytes: int64(step.Size), Rate: int64(step.Rate),
 			DurationMS: step.Duration.Milliseconds(), Code: step.Code,
 		}
 		if step.Name != "" {

@@ -32,7 +32,7 @@ func machine() kernel.Machine {
 
 func size(b kernel.Bytes) *kernel.Bytes { return &b }
 
-func step(op string, b kernel.Bytes) scenario.Step { return scenario.Step{Op: op, Size: b} }
+func step(op profile.Op, b kernel.Bytes) scenario.Step { return scenario.Step{Op: op, Size: b} }
 
 func TestMakeTranslatesKnobsToTheMachinesCgroupVersion(t *testing.T) {
 	one := 1

@@ -6,6 +6,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -120,6 +122,11 @@ const (
 
 // IsCommand reports whether the process is a program of the user's own.
 func (p Process) IsCommand() bool { return len(p.Launch.Argv) > 0 }
+
+// Endless reports whether the process has a step that never ends.
+func (p Process) Endless() bool {
+	return slices.ContainsFunc(p.Profile.Steps, func(s profile.Step) bool { return s.Op.Row().Endless })
+}
 
 // During is something done while the processes run. Exactly one action is set.
 type During struct {

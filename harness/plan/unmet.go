@@ -7,6 +7,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // Need is something that a scenario needs and a machine lacks.
@@ -204,18 +205,5 @@ func Demand(p scenario.Process) (peak kernel.Bytes, bounded bool) {
 	if len(p.Command) > 0 {
 		return 0, false
 	}
-	var now kernel.Bytes
-	for _, step := range p.Do {
-		switch step.Op {
-		case "leak":
-			return peak, false
-		case "free":
-			now = max(0, now-step.Size)
-		case "sleep", "hold", "exit", "fork", "wait", "swapout":
-		default:
-			now += step.Size
-		}
-		peak = max(peak, now)
-	}
-	return peak, true
+	return scenario.Peak(p.Do, profile.Row.Takes)
 }

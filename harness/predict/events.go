@@ -79,9 +79,6 @@ func (w *world) instant() bool {
 				w.revive(p, false)
 			}
 			return true
-		case profile.File, profile.Write:
-			// page cache: it fills what room there is and makes room when asked
-			p.cache.Hi += amount.Hi
 		case profile.Free:
 			p.release(amount)
 		case profile.Fork:
@@ -96,9 +93,15 @@ func (w *world) instant() bool {
 			if !w.gone(s.Name) {
 				continue
 			}
-		case profile.SwapOut, profile.HugeTLB:
+		case profile.SwapOut:
 		default:
-			continue // grows, or sleeps
+			switch s.Op.Row().Memory {
+			case profile.PageCache: // it fills what room there is and makes room when asked
+				p.cache.Hi += amount.Hi
+			case profile.HugePool:
+			default:
+				continue // grows, or sleeps
+			}
 		}
 		p.pc++
 		return true
@@ -111,10 +114,12 @@ func (w *world) instant() bool {
 func (p *proc) release(amount Range) {
 	p.freed = true
 	for i := p.pc - 1; i >= 0; i-- {
-		if op := p.p.Profile.Steps[i].Op; op == profile.Shmem {
+		row := p.p.Profile.Steps[i].Op.Row()
+		if row.Memory == profile.SharedMemory {
 			p.shm = p.shm.minus(amount).floor(0)
 			return
-		} else if grows(op) {
+		}
+		if row.Charged() {
 			break
 		}
 	}
@@ -167,10 +172,14 @@ func (w *world) next(p *proc) (segment, bool) {
 		s.wakeLate += 1.5*d + 1
 	}
 	page := float64(w.m.PageSize)
-	s.shm = s.until < len(steps) && steps[s.until].Op == profile.Shmem
-	for ; s.until < len(steps) && grows(steps[s.until].Op); s.until++ {
+	var kind profile.Memory
+	if s.until < len(steps) {
+		kind = steps[s.until].Op.Row().Memory
+	}
+	s.shm = kind == profile.SharedMemory
+	for ; s.until < len(steps); s.until++ {
 		step := steps[s.until]
-		if (step.Op == profile.Shmem) != s.shm {
+		if row := step.Op.Row(); !row.Charged() || row.Memory != kind {
 			break
 		}
 		want := w.want(p, step)
@@ -189,7 +198,7 @@ func (w *world) next(p *proc) (segment, bool) {
 }
 
 func (w *world) want(p *proc, s profile.Step) Range {
-	if s.Op == profile.Leak {
+	if s.Op.Row().Unbounded() {
 		return exactly(endless)
 	}
 	want := exactly(kernel.Bytes(s.Bytes).Pages(w.m.PageSize))

@@ -8,7 +8,6 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
-	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // phase is where a process is in its life.
@@ -291,12 +290,3 @@ const (
 
 // endless is what `leak` wants: more than any machine has.
 const endless = kernel.Pages(1 << 40)
-
-// grows reports whether a step takes memory that a limit can stop.
-func grows(op profile.Op) bool {
-	switch op {
-	case profile.Touch, profile.Shmem, profile.Mlock, profile.HugePages, profile.Leak, profile.Sawtooth:
-		return true
-	}
-	return false
-}

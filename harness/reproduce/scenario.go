@@ -12,6 +12,7 @@ import (
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // The cgroups of a scenario.
@@ -118,10 +119,10 @@ func (d *design) scenario() scenario.Scenario {
 		s.Processes = append(s.Processes, scenario.Process{Name: t.name, Cgroup: home(t.of.PID), OOMScoreAdj: t.adj,
 			After: slices.Clone(before), Do: steps(t.held+3*d.slack, t.shmem())})
 	case fillerFills:
-		v.Do = slices.Insert(v.Do, len(v.Do)-1, scenario.Step{Op: "fork", Name: "filler"})
+		v.Do = slices.Insert(v.Do, len(v.Do)-1, scenario.Step{Op: profile.Fork, Name: "filler"})
 		s.Processes = append(s.Processes, v, scenario.Process{Name: "filler", Cgroup: v.Cgroup, OOMScoreAdj: predict.AdjMin, Parent: v.Name,
-			Do: []scenario.Step{{Op: "touch", Size: (d.gap - 2*d.slack).Bytes(guestPage)},
-				{Op: "touch", Size: (5 * d.slack).Bytes(guestPage), Rate: fillRate}, {Op: "hold"}}})
+			Do: []scenario.Step{{Op: profile.Touch, Size: (d.gap - 2*d.slack).Bytes(guestPage)},
+				{Op: profile.Touch, Size: (5 * d.slack).Bytes(guestPage), Rate: fillRate}, {Op: profile.Hold}}})
 	case nobodyFills:
 		add(v)
 		s.During = []scenario.During{{After: slices.Clone(before), Sysrq: "f"}}
@@ -136,12 +137,12 @@ func steps(held, shmem kernel.Pages) []scenario.Step {
 	var out []scenario.Step
 	shmem = min(shmem, held)
 	if shmem > 0 {
-		out = append(out, scenario.Step{Op: "shmem", Size: shmem.Bytes(guestPage)})
+		out = append(out, scenario.Step{Op: profile.Shmem, Size: shmem.Bytes(guestPage)})
 	}
 	if held > shmem {
-		out = append(out, scenario.Step{Op: "touch", Size: (held - shmem).Bytes(guestPage)})
+		out = append(out, scenario.Step{Op: profile.Touch, Size: (held - shmem).Bytes(guestPage)})
 	}
-	return append(out, scenario.Step{Op: "hold"})
+	return append(out, scenario.Step{Op: profile.Hold})
 }
 
 // shmem is the part of what an actor holds that is shared memory, where the log

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/oomlab/oomlab/harness/kubelet"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 var fence = regexp.MustCompile("(?ms)^```([a-z-]+)\n(.*?)^```$")
@@ -81,6 +82,36 @@ func TestDocsMistakes(t *testing.T) {
 	_, err := Parse("mistakes.yaml", []byte(blocks["yaml-with-mistakes"][0]))
 	if want := strings.TrimSpace(blocks["text"][0]); err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+// TestDocsListTheSteps: the guide's list of steps is the table of steps, in its
+// order and its words.
+func TestDocsListTheSteps(t *testing.T) {
+	var list strings.Builder
+	list.WriteString("| step | does | may be given |\n|---|---|---|\n")
+	var last []string
+	for _, row := range profile.Steps {
+		word := string(row.Op)
+		if row.Amount != profile.None {
+			word += ": " + stepExample[row.Amount]
+		}
+		given := ""
+		for _, k := range qualifiers(row) {
+			given += " `" + k + "`"
+			if row.Required {
+				given += ", required"
+			}
+		}
+		list.WriteString("| `" + word + "` | " + row.Help + " |" + given + " |\n")
+		if row.Last {
+			last = append(last, "`"+string(row.Op)+"`")
+		}
+	}
+	n := len(last) - 1
+	list.WriteString("\n" + strings.Join(last[:n], ", ") + " and " + last[n] + " come last.")
+	if text, _ := readDocs(t); !strings.Contains(text, list.String()) {
+		t.Errorf("the guide's list of steps should be\n%s", list.String())
 	}
 }
 

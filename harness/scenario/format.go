@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // Format writes a scenario as a file that [Parse] reads back as the same
@@ -185,28 +186,32 @@ func shortDuration(d time.Duration) string {
 }
 
 func stepNode(s Step) *yaml.Node {
-	i := slices.Index(opNames(), s.Op)
-	if i < 0 || ops[i].value == "" {
-		return textNode(s.Op)
+	row := s.Op.Row()
+	if row.Amount == profile.None {
+		return textNode(string(s.Op))
 	}
-	var value *yaml.Node
-	switch ops[i].value {
-	case "size":
-		value = bytesNode(s.Size)
-	case "rate":
-		value = rateNode(s.Rate)
-	case "name":
-		value = textNode(s.Name)
-	case "duration":
-		value = textNode(shortDuration(s.Duration))
-	case "code":
-		value = intNode(int64(s.Code))
-	}
-	n := flow(textNode(s.Op), value)
-	if ops[i].qualifier == "rate" && s.Rate != 0 {
-		n.Content = append(n.Content, textNode("rate"), rateNode(s.Rate))
+	n := flow(textNode(string(s.Op)), s.valueNode(row.Amount))
+	for _, k := range qualifiers(row) {
+		if k := profile.Kind(k); k == profile.Rate && s.Rate != 0 {
+			n.Content = append(n.Content, textNode(string(k)), s.valueNode(k))
+		}
 	}
 	return n
+}
+
+// valueNode is an amount or a qualifier of a step.
+func (s Step) valueNode(k profile.Kind) *yaml.Node {
+	switch k {
+	case profile.Size:
+		return bytesNode(s.Size)
+	case profile.Rate:
+		return rateNode(s.Rate)
+	case profile.Name:
+		return textNode(s.Name)
+	case profile.Duration:
+		return textNode(shortDuration(s.Duration))
+	}
+	return intNode(int64(s.Code))
 }
 
 func rateNode(b kernel.Bytes) *yaml.Node { return textNode(b.String() + "/s") }

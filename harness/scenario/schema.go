@@ -16,6 +16,7 @@ import (
 	"github.com/invopop/jsonschema"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // typesSource is where the descriptions come from: the comments of the types
@@ -141,52 +142,38 @@ func killedSchema(list *jsonschema.Schema) *jsonschema.Schema {
 	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{list, some}}
 }
 
-// stepHelp is what each step does, for editors.
-var stepHelp = map[string]string{
-	"touch":     "Take anonymous memory, written page by page, without huge pages.",
-	"file":      "Fill page cache: read a file of that size.",
-	"write":     "Fill dirty page cache: write a file of that size.",
-	"shmem":     "Take shared memory (a memfd).",
-	"mlock":     "Take anonymous memory and lock it.",
-	"hugepages": "Take anonymous memory with transparent huge pages.",
-	"hugetlb":   "Take memory from the pool of explicit huge pages.",
-	"swapout":   "Push that much of what is held out to swap.",
-	"free":      "Give that much back, last taken first.",
-	"leak":      "Take memory at that rate, for ever.",
-	"sawtooth":  "Take that much and give it back, for ever.",
-	"fork":      "Start the process of that name, whose parent this is.",
-	"wait":      "Wait until the forked process of that name has ended.",
-	"sleep":     "Do nothing for that long.",
-	"exit":      "End with that code.",
-	"hold":      "Keep everything and be ready, until the run is over.",
-}
-
 func stepSchema() *jsonschema.Schema {
 	out := &jsonschema.Schema{Description: "A word, or a map whose first key names the step."}
-	kinds := map[string]string{"size": "size", "rate": "rate", "name": "text", "duration": "duration"}
-	for _, op := range ops {
-		if op.value == "" {
-			out.AnyOf = append(out.AnyOf, &jsonschema.Schema{Const: op.name, Description: stepHelp[op.name]})
+	for _, row := range profile.Steps {
+		help := strings.ToUpper(row.Help[:1]) + row.Help[1:] + "."
+		if row.Amount == profile.None {
+			out.AnyOf = append(out.AnyOf, &jsonschema.Schema{Const: row.Op, Description: help})
 			continue
 		}
 		s := &jsonschema.Schema{
-			Type: "object", Properties: jsonschema.NewProperties(), Required: []string{op.name},
-			AdditionalProperties: jsonschema.FalseSchema, Description: stepHelp[op.name],
+			Type: "object", Properties: jsonschema.NewProperties(), Required: []string{string(row.Op)},
+			AdditionalProperties: jsonschema.FalseSchema, Description: help,
 		}
-		value := &jsonschema.Schema{Type: "integer", Minimum: "0", Maximum: "255"}
-		if def := kinds[op.value]; def != "" {
-			value = ref(def)
-		}
-		s.Properties.Set(op.name, value)
-		if op.qualifier != "" {
-			s.Properties.Set(op.qualifier, ref(kinds[op.qualifier]))
-		}
-		if op.name == "sawtooth" {
-			s.Required = append(s.Required, "rate")
+		s.Properties.Set(string(row.Op), kindSchema(row.Amount))
+		for _, k := range qualifiers(row) {
+			s.Properties.Set(k, kindSchema(profile.Kind(k)))
+			if row.Required {
+				s.Required = append(s.Required, k)
+			}
 		}
 		out.AnyOf = append(out.AnyOf, s)
 	}
 	return out
+}
+
+func kindSchema(k profile.Kind) *jsonschema.Schema {
+	switch k {
+	case profile.Name:
+		return ref("text")
+	case profile.Code:
+		return &jsonschema.Schema{Type: "integer", Minimum: "0", Maximum: "255"}
+	}
+	return ref(string(k))
 }
 
 // refine adds what the Go types do not say: what is required, and what the

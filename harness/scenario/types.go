@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // APIVersion and Kind open every scenario file.
@@ -121,7 +122,7 @@ const RespawnForever Respawn = -1
 // Step is one entry of `do:`: a word (`hold`), or a map whose first key names
 // the step and whose others qualify it (`{touch: 64Mi, rate: 32Mi/s}`).
 type Step struct {
-	Op       string        `json:"op"`
+	Op       profile.Op    `json:"op"`
 	Size     kernel.Bytes  `json:"size,omitempty"`
 	Rate     kernel.Bytes  `json:"rate,omitempty"` // a second; 0: as fast as it goes
 	Duration time.Duration `json:"duration,omitempty"`

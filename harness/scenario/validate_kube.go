@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kubelet"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // Words that the API and the kubelet know.
@@ -268,7 +269,7 @@ func (v *validator) kubeContainer(c KubeContainer, init bool, path []string) {
 	}
 	v.steps(c.Do, with(path, "do"))
 	v.forks(c, path)
-	if last := c.Do[len(c.Do)-1].Op; init && c.RestartPolicy == "" && last != "exit" {
+	if last := c.Do[len(c.Do)-1].Op; init && c.RestartPolicy == "" && last != profile.Exit {
 		v.problem(with(path, "do"), "end with {exit: 0}, or write restartPolicy: Always for a sidecar", "an init container that never ends keeps its pod waiting")
 	}
 }
@@ -282,14 +283,14 @@ func (v *validator) forks(c KubeContainer, path []string) {
 	}
 	look := func(do []Step, path []string) {
 		for i, s := range do {
-			if s.Op != "fork" || s.Name == "" {
+			if s.Op != profile.Fork || s.Name == "" {
 				continue // what is waited for must have been forked: see steps
 			}
 			where := with(path, strconv.Itoa(i))
 			if !slices.Contains(known, s.Name) {
 				v.problem(where, fmt.Sprintf("write processes: {%s: {do: [...]}} in the container", s.Name), "%q is not among the container's processes", s.Name)
 			}
-			if forked[s.Name] && slices.IndexFunc(do, func(o Step) bool { return o.Op == "fork" && o.Name == s.Name }) == i {
+			if forked[s.Name] && slices.IndexFunc(do, func(o Step) bool { return o.Op == profile.Fork && o.Name == s.Name }) == i {
 				v.problem(where, "give a second child a name of its own", "%q is forked by another process too", s.Name)
 			}
 			forked[s.Name] = true

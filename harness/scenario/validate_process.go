@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // commLen is the kernel's TASK_COMM_LEN without the final NUL: what is left of
@@ -180,25 +181,19 @@ func (v *validator) steps(do []Step, path []string) {
 	for i, s := range do {
 		where := with(path, strconv.Itoa(i))
 		v.step(s, where)
-		last := i == len(do)-1
-		switch s.Op {
-		case "hold", "leak", "sawtooth", "exit":
-			if !last {
-				v.problem(where, "make it the last step", "nothing after %s is ever done", s.Op)
-			}
-		case "free", "swapout":
-			if s.Size > held {
-				v.problem(where, "", "%s: %s are more than the %s that are held by then", s.Op, s.Size, held)
-			}
-		case "fork":
-			if forked[s.Name] {
-				v.problem(where, "give a second child a name of its own", "%q is forked twice", s.Name)
-			}
+		row := s.Op.Row()
+		switch {
+		case row.Last && i < len(do)-1:
+			v.problem(where, "make it the last step", "nothing after %s is ever done", s.Op)
+		case row.Memory == profile.HeldMemory && s.Size > held:
+			v.problem(where, "", "%s: %s are more than the %s that are held by then", s.Op, s.Size, held)
+		case s.Op == profile.Fork && forked[s.Name]:
+			v.problem(where, "give a second child a name of its own", "%q is forked twice", s.Name)
+		case s.Op == profile.Fork:
 			forked[s.Name] = true
-		case "wait":
-			if !forked[s.Name] && !v.wrong(path...) {
-				v.problem(where, fmt.Sprintf("write {fork: %s} before it", s.Name), "%q was not forked before it is waited for", s.Name)
-			}
+		case s.Op == profile.Wait && !forked[s.Name] && !v.wrong(path...):
+			v.problem(where, fmt.Sprintf("write {fork: %s} before it", s.Name),
+				"%q was not forked before it is waited for", s.Name)
 		}
 		held = s.hold(held)
 	}
@@ -207,20 +202,20 @@ func (v *validator) steps(do []Step, path []string) {
 // step checks the values of one step, which a generated scenario may have got
 // wrong; [Parse] has reported what it could not read.
 func (v *validator) step(s Step, path []string) {
-	i := slices.Index(opNames(), s.Op)
-	if i < 0 {
-		v.problem(path, meant(s.Op, opNames()), "no step is called %q", s.Op)
+	row := s.Op.Row()
+	if row.Op == "" {
+		v.problem(path, meant(string(s.Op), opNames()), "no step is called %q", s.Op)
 		return
 	}
-	needs := ops[i].value
-	missing := needs == "size" && s.Size <= 0 || needs == "rate" && s.Rate <= 0 || needs == "name" && s.Name == "" ||
-		needs == "duration" && s.Duration <= 0
+	needs := row.Amount
+	missing := needs == profile.Size && s.Size <= 0 || needs == profile.Rate && s.Rate <= 0 ||
+		needs == profile.Name && s.Name == "" || needs == profile.Duration && s.Duration <= 0
 	switch {
 	case missing:
 		v.problem(path, fmt.Sprintf("write {%s: %s}", s.Op, stepExample[needs]), "%s needs a %s", s.Op, needs)
-	case s.Op == "sawtooth" && s.Rate <= 0:
-		v.problem(path, "write {sawtooth: 64Mi, rate: 32Mi/s}", "sawtooth needs a rate")
-	case s.Op == "sleep" && s.Duration > maxWithin:
+	case row.Required && s.Rate <= 0:
+		v.problem(path, fmt.Sprintf("write {%s: 64Mi, rate: 32Mi/s}", s.Op), "%s needs a rate", s.Op)
+	case needs == profile.Duration && s.Duration > maxWithin:
 		v.problem(path, "", "%v is longer than a run may last (%v)", s.Duration, maxWithin)
 	case s.Code < 0 || s.Code > 255:
 		v.problem(path, "it goes from 0 to 255", "%d is not an exit code", s.Code)
@@ -229,13 +224,31 @@ func (v *validator) step(s Step, path []string) {
 
 // hold is what a stressor holds after the step, when it held that much before.
 func (s Step) hold(held kernel.Bytes) kernel.Bytes {
-	switch s.Op {
-	case "touch", "file", "write", "shmem", "mlock", "hugepages", "hugetlb", "sawtooth":
-		return held + s.Size
-	case "free":
+	if s.Op == profile.Free {
 		return max(0, held-s.Size)
 	}
+	if s.Op.Row().Takes() {
+		return held + s.Size
+	}
 	return held
+}
+
+// Peak is the most that a stressor holds at once of the memory that counts;
+// bounded is false if it takes more and more.
+func Peak(do []Step, counts func(profile.Row) bool) (peak kernel.Bytes, bounded bool) {
+	var held kernel.Bytes
+	for _, s := range do {
+		row := s.Op.Row()
+		switch {
+		case row.Unbounded():
+			return peak, false
+		case row.Takes() && !counts(row):
+			continue
+		}
+		held = s.hold(held)
+		peak = max(peak, held)
+	}
+	return peak, true
 }
 
 // order refuses processes that wait for each other.
@@ -311,7 +324,7 @@ func (v *validator) family() {
 		p := &v.s.Processes[i]
 		path := at("processes", p.Name)
 		for j, s := range p.Do {
-			if s.Op != "fork" && s.Op != "wait" || s.Name == "" {
+			if s.Op != profile.Fork && s.Op != profile.Wait || s.Name == "" {
 				continue
 			}
 			where := with(with(path, "do"), strconv.Itoa(j))
@@ -322,7 +335,7 @@ func (v *validator) family() {
 				if v.stands[s.Name] != nil {
 					v.problem(where, "name the process, not its copy", "%q is one of several copies", s.Name)
 				}
-			case s.Op == "fork" && child.Parent != p.Name && !v.wrong("processes", child.Name, "parent"):
+			case s.Op == profile.Fork && child.Parent != p.Name && !v.wrong("processes", child.Name, "parent"):
 				v.problem(where, fmt.Sprintf("write parent: %s at %s", p.Name, child.Name), "%q does not name %q as its parent", child.Name, p.Name)
 			}
 		}
@@ -344,14 +357,14 @@ func (v *validator) child(p *Process, path []string) {
 		v.refer(Names{p.Parent}, where)
 		return
 	}
-	if !slices.ContainsFunc(parent.Do, func(s Step) bool { return s.Op == "fork" && s.Name == p.Name }) && !v.wrong("processes", parent.Name, "do") {
+	if !slices.ContainsFunc(parent.Do, func(s Step) bool { return s.Op == profile.Fork && s.Name == p.Name }) && !v.wrong("processes", parent.Name, "do") {
 		hint := fmt.Sprintf("write {fork: %s} among the steps of %s", p.Name, parent.Name)
 		if len(parent.Command) > 0 {
 			hint = "only a stressor forks on demand"
 		}
 		v.problem(where, hint, "%q never forks %q", parent.Name, p.Name)
 	}
-	if p.SharesMemoryWith != "" && (len(p.Do) != 1 || p.Do[0].Op != "hold" || p.Threads > 0) {
+	if p.SharesMemoryWith != "" && (len(p.Do) != 1 || p.Do[0].Op != profile.Hold || p.Threads > 0) {
 		v.problem(with(path, "do"), "write do: [hold]; its memory is its parent's, and is taken there", "a process that shares its parent's memory only holds")
 	}
 	if p.SharesMemoryWith != "" && p.SharesMemoryWith != p.Parent {
@@ -414,28 +427,11 @@ func (v *validator) pod(p *Pod) {
 		}
 		v.program(c.Command, c.Do, path)
 		for i, s := range c.Do {
-			if s.Op == "fork" || s.Op == "wait" {
+			if s.Op == profile.Fork || s.Op == profile.Wait {
 				v.problem(with(with(path, "do"), strconv.Itoa(i)), "", "a container has one process; %s is for processes", s.Op)
 			}
 		}
 	}
-}
-
-// appetite is the most that a stressor takes at once of memory that reclaim
-// cannot get back without swap; endless for one that never stops.
-func appetite(do []Step) (peak kernel.Bytes, endless bool) {
-	var held kernel.Bytes
-	for _, s := range do {
-		switch s.Op {
-		case "leak":
-			return peak, true
-		case "file", "write", "hugetlb":
-			continue // dropped, written back, or not charged
-		}
-		held = s.hold(held)
-		peak = max(peak, held)
-	}
-	return peak, false
 }
 
 // livelock refuses a cgroup that is over its limit with nobody to kill: the
@@ -467,9 +463,10 @@ func (v *validator) unkillable(c Cgroup) *Process {
 		if p.OOMScoreAdj != -1000 || len(p.Command) > 0 || v.readjusted(p.Name) || v.wrong("processes", p.Name) {
 			return nil
 		}
-		peak, endless := appetite(p.Do)
+		// Page cache is dropped or written back, and huge pages are not charged.
+		peak, bounded := Peak(p.Do, profile.Row.Charged)
 		total += peak * kernel.Bytes(max(1, p.Copies))
-		if over == nil && (endless || total > *c.MemoryMax) {
+		if over == nil && (!bounded || total > *c.MemoryMax) {
 			over = p
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // text is any scalar, as it was written. The caller has refused null.
@@ -228,34 +229,26 @@ func (d *decoder) respawn(n *yaml.Node, out *Respawn, path []string) {
 	}
 }
 
-// ops says what a step's own value is; qualifier is the other key that it
-// knows.
-var ops = []struct{ name, value, qualifier string }{
-	{"touch", "size", "rate"},
-	{"file", "size", "rate"},
-	{"write", "size", "rate"},
-	{"shmem", "size", "rate"},
-	{"mlock", "size", "rate"},
-	{"hugepages", "size", "rate"},
-	{"hugetlb", "size", "rate"},
-	{"swapout", "size", ""},
-	{"free", "size", ""},
-	{"leak", "rate", ""},
-	{"sawtooth", "size", "rate"},
-	{"fork", "name", ""},
-	{"wait", "name", ""},
-	{"sleep", "duration", ""},
-	{"exit", "code", ""},
-	{"hold", "", ""},
-}
-
 // examples of each kind of value, for hints.
-var stepExample = map[string]string{"size": "64Mi", "rate": "32Mi/s", "name": "worker", "duration": "1s", "code": "1"}
+var stepExample = map[profile.Kind]string{
+	profile.Size: "64Mi", profile.Rate: "32Mi/s", profile.Name: "worker", profile.Duration: "1s", profile.Code: "1",
+}
 
 func opNames() []string {
 	var out []string
-	for _, o := range ops {
-		out = append(out, o.name)
+	for _, r := range profile.Steps {
+		out = append(out, string(r.Op))
+	}
+	return out
+}
+
+// qualifiers are what a scenario may give a step beside its amount.
+func qualifiers(r profile.Row) []string {
+	var out []string
+	for _, k := range r.Qualifiers {
+		if k != profile.Path {
+			out = append(out, string(k))
+		}
 	}
 	return out
 }
@@ -270,8 +263,8 @@ func (d *decoder) step(n *yaml.Node, out *Step, path []string) {
 		d.problem(here(n), path, "write a word such as hold or a map such as {touch: 64Mi}", "%s is not a step", describe(n))
 		return
 	}
-	i := slices.Index(opNames(), key.Value)
-	if i < 0 {
+	row := profile.Op(key.Value).Row()
+	if row.Op == "" {
 		hint := meant(key.Value, opNames())
 		if key.Value == "rate" {
 			hint = "the first key names the step: {touch: 64Mi, rate: 32Mi/s}"
@@ -279,52 +272,55 @@ func (d *decoder) step(n *yaml.Node, out *Step, path []string) {
 		d.problem(here(key), path, hint, "no step is called %q", key.Value)
 		return
 	}
-	op := ops[i]
-	out.Op = op.name
+	out.Op = row.Op
 	if n.Kind == yaml.ScalarNode {
-		if op.value != "" {
-			d.problem(here(n), path, fmt.Sprintf("write {%s: %s}", op.name, stepExample[op.value]), "%s needs a %s", op.name, op.value)
+		if row.Amount != profile.None {
+			hint := fmt.Sprintf("write {%s: %s}", row.Op, stepExample[row.Amount])
+			d.problem(here(n), path, hint, "%s needs a %s", row.Op, row.Amount)
 		}
 		return
 	}
-	if op.value == "" {
-		d.problem(here(n), path, "write just "+op.name, "%s takes no value", op.name)
+	if row.Amount == profile.None {
+		d.problem(here(n), path, "write just "+string(row.Op), "%s takes no value", row.Op)
 		return
 	}
+	may := qualifiers(row)
 	d.pairs(n, path, func(key, value *yaml.Node, below []string) {
-		kind := op.qualifier
-		if key.Value == op.name {
-			kind = op.value
-		} else if kind == "" || key.Value != kind {
-			hint := ""
-			if op.qualifier != "" {
-				hint = meant(key.Value, []string{op.qualifier})
-			}
-			d.problem(here(key), path, hint, "%s does not take %q", op.name, key.Value)
+		kind := profile.Kind(key.Value)
+		if key.Value == string(row.Op) {
+			kind = row.Amount
+		} else if !slices.Contains(may, key.Value) {
+			d.problem(here(key), path, meant(key.Value, may), "%s does not take %q", row.Op, key.Value)
 			return
 		}
 		if value.Tag == "!!null" {
-			d.problem(here(key), path, fmt.Sprintf("write {%s: %s}", key.Value, stepExample[kind]), "%s has no value", key.Value)
+			hint := fmt.Sprintf("write {%s: %s}", key.Value, stepExample[kind])
+			d.problem(here(key), path, hint, "%s has no value", key.Value)
 			return
 		}
-		switch kind {
-		case "size":
-			d.bytes(value, &out.Size, below, false)
-			if out.Size == 0 && !d.wrong(below...) {
-				d.problem(here(value), below, "", "%q is no memory", value.Value)
-			}
-		case "rate":
-			d.rate(value, &out.Rate, below)
-		case "name":
-			out.Name, _ = d.text(value, below)
-		case "duration":
-			d.duration(value, &out.Duration, below)
-		case "code":
-			if i, ok := d.int(value, below); ok {
-				out.Code = int(i)
-			}
-		}
+		d.stepValue(value, kind, out, below)
 	})
+}
+
+// stepValue reads an amount or a qualifier of a step.
+func (d *decoder) stepValue(n *yaml.Node, kind profile.Kind, out *Step, path []string) {
+	switch kind {
+	case profile.Size:
+		d.bytes(n, &out.Size, path, false)
+		if out.Size == 0 && !d.wrong(path...) {
+			d.problem(here(n), path, "", "%q is no memory", n.Value)
+		}
+	case profile.Rate:
+		d.rate(n, &out.Rate, path)
+	case profile.Name:
+		out.Name, _ = d.text(n, path)
+	case profile.Duration:
+		d.duration(n, &out.Duration, path)
+	case profile.Code:
+		if i, ok := d.int(n, path); ok {
+			out.Code = int(i)
+		}
+	}
 }
 
 // killed is a list, or a map of from and count.

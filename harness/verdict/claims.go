@@ -321,7 +321,7 @@ func (j *joined) waitsForTheEnd() bool {
 	}
 	for _, p := range j.in.Plan.Processes {
 		l := byName(j.lives, p.Name)
-		if p.Respawn < 0 || endless(p) && l != nil && l.exit == nil {
+		if p.Respawn < 0 || p.Endless() && l != nil && l.exit == nil {
 			return true
 		}
 	}

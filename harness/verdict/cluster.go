@@ -10,6 +10,7 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // cluster is what the witnesses of a cluster tell of a run.
@@ -187,7 +188,7 @@ func settleLives(all []*life, in Input) {
 // exitsWith reports whether a process is told to exit with that code.
 func exitsWith(p plan.Process, code int) bool {
 	for _, s := range p.Profile.Steps {
-		if s.Op == "exit" && s.Code == code {
+		if s.Op == profile.Exit && s.Code == code {
 			return true
 		}
 	}

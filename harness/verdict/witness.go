@@ -311,7 +311,7 @@ func (j *joined) checkTable(r *oomlog.Report, d *decision) {
 // some moment: until it has done its steps, and once it was killed.
 func (j *joined) moving(tgid int, atNS int64) (grows, dies bool) {
 	l := byPID(j.lives, tgid)
-	if l == nil || l.plan.IsCommand() || endless(l.plan) {
+	if l == nil || l.plan.IsCommand() || l.plan.Endless() {
 		return true, true // nobody knows what it does
 	}
 	grows = !l.ready || l.readyNS > atNS
@@ -329,20 +329,10 @@ func (j *joined) checkReady() {
 		return
 	}
 	for _, l := range j.lives {
-		if l.exit != nil || l.ready || slices.Contains(j.in.Plan.Throttled, l.process) || l.plan.Respawn < 0 || endless(l.plan) ||
+		if l.exit != nil || l.ready || slices.Contains(j.in.Plan.Throttled, l.process) || l.plan.Respawn < 0 || l.plan.Endless() ||
 			j.cluster != nil && l.plan.IsCommand() {
 			continue
 		}
 		j.disagree(NeverReady, "%s (pid %d) had not finished its steps after %d ms", l.process, l.pid, j.in.Plan.WithinMS)
 	}
-}
-
-// endless reports whether a process has a step that never ends.
-func endless(p plan.Process) bool {
-	for _, s := range p.Profile.Steps {
-		if s.Op == "leak" || s.Op == "sawtooth" {
-			return true
-		}
-	}
-	return false
 }

@@ -86,30 +86,6 @@ type Profile struct {
 	DeadlineMS int64 `json:"deadline_ms"`
 }
 
-// Op is the kind of a step.
-type Op string
-
-// The steps a stressor knows. Steps that take memory keep it until the process
-// ends or frees it.
-const (
-	Touch     Op = "touch"     // anonymous memory, written page by page, no huge pages
-	File      Op = "file"      // page cache: a file mapped and read
-	Write     Op = "write"     // dirty page cache: a file written
-	Shmem     Op = "shmem"     // shared memory (memfd), written page by page
-	Mlock     Op = "mlock"     // anonymous memory, locked
-	HugePages Op = "hugepages" // anonymous memory with MADV_HUGEPAGE
-	HugeTLB   Op = "hugetlb"   // explicit huge pages
-	SwapOut   Op = "swapout"   // MADV_PAGEOUT on that much of what is held
-	Free      Op = "free"      // gives back that much, last taken first, whole pages
-	Leak      Op = "leak"      // touch at Rate, for ever
-	Sawtooth  Op = "sawtooth"  // take Bytes at Rate and give them back at once, for ever
-	Fork      Op = "fork"      // starts the child named Name
-	Wait      Op = "wait"      // waits until the child named Name has ended
-	Sleep     Op = "sleep"     // for DurationMS
-	Exit      Op = "exit"      // with Code
-	Hold      Op = "hold"      // keeps everything, says ready, until told to end
-)
-
 // Step is one thing a stressor does.
 type Step struct {
 	Op         Op     `json:"op"`

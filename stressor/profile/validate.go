@@ -48,7 +48,7 @@ func (p Profile) Validate() error {
 		if err := s.validate(p, forked); err != nil {
 			return errors.New(at + ": " + err.Error())
 		}
-		if s.Op.last() && i != len(p.Steps)-1 {
+		if s.Op.Row().Last && i != len(p.Steps)-1 {
 			return errors.New(at + " never ends, and a step comes after it")
 		}
 	}
@@ -82,62 +82,56 @@ func (p Profile) validateChild(name string) error {
 	return validateAdj(p.OOMScoreAdj)
 }
 
-// last reports whether no step can come after one of this kind.
-func (o Op) last() bool {
-	return o == Hold || o == Leak || o == Sawtooth || o == Exit
-}
-
 // validate checks one step of p. Forked holds the children that earlier steps
 // forked, and gets the one that this step forks.
 func (s Step) validate(p Profile, forked map[string]bool) error {
 	if s.Bytes < 0 || s.Rate < 0 || s.DurationMS < 0 {
 		return errors.New("bytes, rate and duration_ms: none of them can be negative")
 	}
-	switch s.Op {
-	case Touch, Mlock, HugePages, HugeTLB, Shmem, Hold:
-	case File, Write:
+	row := s.Op.Row()
+	switch row.Amount {
+	case Size:
 		if s.Op == Write && s.Path != "" && s.Bytes == 0 {
 			return errors.New("bytes: how much is written to " + strconv.Quote(s.Path) + "?")
 		}
-	case Free, SwapOut, Sawtooth:
-		if s.Bytes == 0 {
+		if s.Bytes == 0 && (row.Endless || !row.Takes()) { // a step may take nothing, or a whole file
 			return errors.New("bytes: how much?")
 		}
-	case Leak:
+	case Rate:
 		if s.Rate == 0 {
-			return errors.New("rate: a leak has one")
+			return errors.New("rate: how fast?")
 		}
-	case Sleep:
+	case Duration:
 		if s.DurationMS == 0 {
 			return errors.New("duration_ms: how long?")
 		}
-	case Exit:
+	case Code:
 		if s.Code < 0 || s.Code > 255 {
 			return errors.New("code: " + strconv.Itoa(s.Code) + " is not between 0 and 255")
 		}
-	case Fork:
-		if _, ok := p.Children[s.Name]; !ok {
-			return errors.New("name: no child is called " + strconv.Quote(s.Name))
+	case Name:
+		return s.validateName(p, forked)
+	case None:
+		if row.Op == "" {
+			return errors.New("op: no step is called " + strconv.Quote(string(s.Op)))
 		}
-		if forked[s.Name] {
-			return errors.New("name: " + strconv.Quote(s.Name) + " is forked already")
-		}
-		forked[s.Name] = true
-	case Wait:
-		if !forked[s.Name] {
-			return errors.New("name: no earlier step forks " + strconv.Quote(s.Name))
-		}
-	default:
-		return errors.New("op: no step is called " + strconv.Quote(string(s.Op)))
 	}
 	return nil
 }
 
-// Takes reports whether a step of this kind takes memory.
-func (o Op) Takes() bool {
-	switch o {
-	case Touch, File, Write, Shmem, Mlock, HugePages, HugeTLB, Leak, Sawtooth:
-		return true
+func (s Step) validateName(p Profile, forked map[string]bool) error {
+	if s.Op == Wait {
+		if !forked[s.Name] {
+			return errors.New("name: no earlier step forks " + strconv.Quote(s.Name))
+		}
+		return nil
 	}
-	return false
+	if _, ok := p.Children[s.Name]; !ok {
+		return errors.New("name: no child is called " + strconv.Quote(s.Name))
+	}
+	if forked[s.Name] {
+		return errors.New("name: " + strconv.Quote(s.Name) + " is forked already")
+	}
+	forked[s.Name] = true
+	return nil
 }

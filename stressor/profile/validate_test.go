@@ -27,7 +27,7 @@ func TestValidate(t *testing.T) {
 		{"negative amount", with(Step{Op: Touch, Bytes: -1}), "steps[0]: touch: bytes, rate and duration_ms: none of them can be negative"},
 		{"free without an amount", with(Step{Op: Touch}, Step{Op: Free}), "steps[1]: free: bytes: how much?"},
 		{"sawtooth without an amount", with(Step{Op: Sawtooth}), "steps[0]: sawtooth: bytes: how much?"},
-		{"leak without a rate", with(Step{Op: Leak}), "steps[0]: leak: rate: a leak has one"},
+		{"leak without a rate", with(Step{Op: Leak}), "steps[0]: leak: rate: how fast?"},
 		{"sleep without a time", with(Step{Op: Sleep}), "steps[0]: sleep: duration_ms: how long?"},
 		{"exit with what no exit status can be", with(Step{Op: Exit, Code: 256}), "steps[0]: exit: code: 256 is not between 0 and 255"},
 		{"step that is never reached", with(Step{Op: Leak, Rate: 1}, Step{Op: Hold}), "steps[0]: leak never ends, and a step comes after it"},
