@@ -58,15 +58,3 @@ func (r *record) close() error {
 	}
 	return err
 }
-
-// writeEvents records events that have been collected already.
-func writeEvents(dir string, events []evidence.Event) error {
-	r, err := openRecord(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range events {
-		r.add(e)
-	}
-	return r.close()
-}

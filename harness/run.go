@@ -1,23 +1,18 @@
 // Package harness runs a scenario: it plans and predicts before anything is
-// started, lets a target carry the plan out, keeps what was seen in a run
-// directory, and has that judged.
+// started, lets a target carry the plan out, and has what was seen judged.
 package harness
 
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
-	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
@@ -28,53 +23,91 @@ import (
 type Options struct {
 	// Dir is the run directory. It is made, and must not hold a run already.
 	Dir string
+	// Name names the run and its cgroups; empty: after the run directory.
+	Name string
 	// Because says why this target was chosen.
 	Because string
 	// Command repeats the run.
 	Command []string
 	Seed    int64
-	// Started is when, for the record; zero: now.
-	Started time.Time
 	// Manifests are the user's own pods, by the name of their file.
 	Manifests map[string]scenario.Manifest
 	// OnEvent is told of every event as it arrives; it may be nil.
 	OnEvent func(evidence.Event)
+	// Rules are how the prediction scores; zero: as the machine's kernel does.
+	Rules predict.Rules
+	// Predicted is asked, once the prediction is made and before anything is
+	// started, whether to go on; nil: yes.
+	Predicted func(predict.Prediction) error
 }
 
-// Run is the whole flow: probe, plan, predict, do, judge. source is the
-// scenario's file, which the run directory keeps.
+// Run carries a scenario out on a target, keeps all of it in a run directory
+// and judges it from there. source is the scenario's file, which the run
+// directory keeps.
 //
 // The result is what the run directory says when it is read again. An error
 // means that there is no result: the directory could not be written, or the
 // context was cancelled before anything was started.
 func Run(ctx context.Context, t target.Target, s scenario.Scenario, source []byte, o Options) (verdict.Result, error) {
-	if o.Started.IsZero() {
-		o.Started = time.Now()
-	}
-	dir, err := create(o.Dir, source)
-	if err != nil {
+	if err := create(o.Dir, source); err != nil {
 		return verdict.Result{}, err
 	}
-	r := run{dir: dir, target: t, scenario: s, o: o}
-	r.meta = verdict.Meta{
-		Scenario: s.Name, Target: string(t.Name()), Because: o.Because, Run: filepath.Base(o.Dir), Seed: o.Seed,
-		Started: o.Started.UTC().Format(time.RFC3339), Command: o.Command, Timings: map[string]int64{},
+	if o.Name == "" {
+		o.Name = filepath.Base(o.Dir)
 	}
-	err = r.do(ctx)
-	if errors.Is(err, target.ErrUnsupported) {
-		r.meta.Skip = append(r.meta.Skip, err.Error())
-	} else if err != nil {
-		r.meta.Error = err.Error()
-		if down := (*target.Down)(nil); errors.As(err, &down) {
-			r.meta.Console = down.Console
-		}
+	f := newFlow(t, s, o)
+	err := f.follow(ctx)
+	if err != nil && ctx.Err() != nil {
+		return verdict.Result{}, err
 	}
-	r.meta.DurationMS = time.Since(o.Started).Milliseconds()
-	r.meta.Timings["total"] = r.meta.DurationMS
-	if err := writeJSON(filepath.Join(o.Dir, verdict.MetaFile), r.meta); err != nil {
+	f.note(err)
+	if err := f.write(verdict.MetaFile, f.in.Meta); err != nil {
 		return verdict.Result{}, err
 	}
 	return Judge(o.Dir)
+}
+
+// Attempt is Run without a run directory: it returns what there is to judge,
+// and writes nothing; see [Keep].
+//
+// What goes wrong on the target is part of the input, as it is of a run
+// directory. An error means that nothing was started, or that the context was
+// cancelled.
+func Attempt(ctx context.Context, t target.Target, s scenario.Scenario, o Options) (verdict.Input, error) {
+	o.Dir = ""
+	f := newFlow(t, s, o)
+	if err := f.follow(ctx); err != nil {
+		return f.in, err
+	}
+	return f.in, ctx.Err()
+}
+
+// Keep writes what an attempt was judged by as a run directory, for
+// `oomlab report`, and judges it from there.
+func Keep(dir string, in verdict.Input) (verdict.Result, error) {
+	source, err := scenario.Format(in.Scenario)
+	if err != nil {
+		return verdict.Result{}, err
+	}
+	if err := create(dir, source); err != nil {
+		return verdict.Result{}, err
+	}
+	for name, v := range map[string]any{verdict.PlanFile: in.Plan, verdict.PredictionFile: in.Prediction, verdict.MetaFile: in.Meta} {
+		if err := writeJSON(filepath.Join(dir, name), v); err != nil {
+			return verdict.Result{}, err
+		}
+	}
+	rec, err := openRecord(dir)
+	if err != nil {
+		return verdict.Result{}, err
+	}
+	for _, e := range in.Events {
+		rec.add(e)
+	}
+	if err := rec.close(); err != nil {
+		return verdict.Result{}, err
+	}
+	return Judge(dir)
 }
 
 // Judge reads a run directory, judges it and writes result.json beside the
@@ -88,14 +121,14 @@ func Judge(dir string) (verdict.Result, error) {
 	return result, writeJSON(filepath.Join(dir, verdict.ResultFile), result)
 }
 
-func create(dir string, source []byte) (string, error) {
+func create(dir string, source []byte) error {
 	if _, err := os.Stat(filepath.Join(dir, verdict.MetaFile)); err == nil {
-		return "", fmt.Errorf("%s holds a run already", dir)
+		return fmt.Errorf("%s holds a run already", dir)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
+		return err
 	}
-	return dir, os.WriteFile(filepath.Join(dir, verdict.ScenarioFile), source, 0o644)
+	return os.WriteFile(filepath.Join(dir, verdict.ScenarioFile), source, 0o644)
 }
 
 func writeJSON(path string, v any) error {
@@ -107,127 +140,6 @@ func writeJSON(path string, v any) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return os.WriteFile(path, b.Bytes(), 0o644)
-}
-
-// run is one execution on its way.
-type run struct {
-	dir      string
-	target   target.Target
-	scenario scenario.Scenario
-	o        Options
-	meta     verdict.Meta
-}
-
-func (r *run) do(ctx context.Context) error {
-	clock := time.Now()
-	lap := func(name string) {
-		r.meta.Timings[name] = time.Since(clock).Milliseconds()
-		clock = time.Now()
-	}
-	hello, err := r.target.Hello(ctx)
-	if err != nil {
-		return err
-	}
-	r.meta.Machine, r.meta.Tier = hello.Machine, hello.Tier
-	lap("machine")
-	r.meta.Node = hello.Node
-	unmet, err := lacks(r.scenario, hello, r.target.Name(), r.o.Manifests)
-	if err != nil {
-		return err
-	}
-	if len(unmet) > 0 {
-		for _, need := range unmet {
-			r.meta.Skip = append(r.meta.Skip, need.String())
-		}
-		return nil
-	}
-	p, err := plan.Make(r.scenario, hello.Machine, plan.Options{Run: r.cgroupName(), Node: hello.Node, Manifests: r.o.Manifests})
-	if err != nil {
-		return err
-	}
-	if err := writeJSON(filepath.Join(r.dir, verdict.PlanFile), p); err != nil {
-		return err
-	}
-	measured, err := r.rehearse(ctx, p)
-	if err != nil {
-		return err
-	}
-	prediction := predict.Outcome(p, hello.Machine, measured)
-	if err := writeJSON(filepath.Join(r.dir, verdict.PredictionFile), prediction); err != nil {
-		return err
-	}
-	lap("plan")
-	err = r.carryOut(ctx, p)
-	lap("run")
-	for name, path := range r.target.Artifacts() {
-		err = errors.Join(err, keep(path, filepath.Join(r.dir, name)))
-	}
-	return err
-}
-
-// lacks lists what a target lacks for a scenario.
-func lacks(s scenario.Scenario, hello wire.Hello, target scenario.Target, manifests map[string]scenario.Manifest) ([]plan.Need, error) {
-	if len(s.Pods) > 0 && target.Traits().Kubelet {
-		return plan.UnmetPods(s, hello.Machine, hello.Node, manifests)
-	}
-	return plan.Unmet(s, hello.Machine, target), nil
-}
-
-// cgroupName names the run's cgroups. A machine made for the run has no others; on
-// any other there may be those of runs in other directories, whose numbers are the
-// same.
-func (r *run) cgroupName() string {
-	if r.target.Name().Traits().Throwaway {
-		return r.meta.Run
-	}
-	var own [4]byte
-	rand.Read(own[:]) // never fails
-	return fmt.Sprintf("%s-%x", r.meta.Run, own)
-}
-
-// rehearse measures the programs of the user's own: each alone, in a cage,
-// until it is quiet.
-func (r *run) rehearse(ctx context.Context, p plan.Plan) (map[string]predict.Measured, error) {
-	rehearsal, needed := plan.Rehearsal(p, r.meta.Machine)
-	if !needed {
-		return nil, nil
-	}
-	var events []evidence.Event
-	err := r.target.Do(ctx, wire.Request{WallNS: time.Now().UnixNano(), Plan: rehearsal}, func(e evidence.Event) {
-		events = append(events, e)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("rehearsal: %w", err)
-	}
-	return measure(events, r.meta.Machine.PageSize), nil
-}
-
-// carryOut lets the target do it, and writes down every event as it arrives.
-func (r *run) carryOut(ctx context.Context, p plan.Plan) error {
-	rec, err := openRecord(r.dir)
-	if err != nil {
-		return err
-	}
-	sink := func(e evidence.Event) {
-		rec.add(e)
-		if r.o.OnEvent != nil {
-			r.o.OnEvent(e)
-		}
-	}
-	err = r.target.Do(ctx, wire.Request{WallNS: time.Now().UnixNano(), Plan: p}, sink)
-	var down *target.Down
-	if errors.As(err, &down) {
-		sink(downEvent(down))
-		if p.ExpectPanic && down.How == "panic" {
-			err = nil
-		}
-	}
-	return errors.Join(err, rec.close())
-}
-
-// downEvent is how a machine that went down is kept among the evidence.
-func downEvent(d *target.Down) evidence.Event {
-	return evidence.Event{Source: evidence.Console, Kind: evidence.Down, Text: d.How + ": " + d.Message}
 }
 
 // keep copies an artifact into the run directory unless it is there already.

@@ -28,6 +28,7 @@ type player struct {
 	name     scenario.Target // empty: vm
 	hello    wire.Hello
 	events   []evidence.Event
+	helloErr error
 	err      error // of Do, after the events
 	requests []wire.Request
 	rehearse []evidence.Event // answers a plan of commands alone
@@ -35,7 +36,7 @@ type player struct {
 
 func (p *player) Name() scenario.Target { return cmp.Or(p.name, scenario.VM) }
 
-func (p *player) Hello(context.Context) (wire.Hello, error) { return p.hello, nil }
+func (p *player) Hello(context.Context) (wire.Hello, error) { return p.hello, p.helloErr }
 
 func (p *player) Do(_ context.Context, req wire.Request, sink func(evidence.Event)) error {
 	p.requests = append(p.requests, req)
@@ -170,6 +171,62 @@ func TestRunOfAMachineThatGoesDown(t *testing.T) {
 		if !strings.Contains(told, tt.reason) {
 			t.Errorf("%v: told %q; want %q", tt.err, told, tt.reason)
 		}
+	}
+}
+
+// TestAPanicThatIsExpectedIsForgiven, with a run directory and without one: the
+// machine that goes down as the scenario says is evidence, not a failed run.
+func TestAPanicThatIsExpectedIsForgiven(t *testing.T) {
+	for _, tt := range []struct {
+		how  string
+		want verdict.Word
+	}{{"panic", verdict.Pass}, {"hang", verdict.Broken}} {
+		p, s, source := recorded(t, "7.3/system-panic-on-oom")
+		last := p.events[len(p.events)-1]
+		how, message, _ := strings.Cut(last.Text, ": ")
+		if last.Kind != evidence.Down || how != "panic" {
+			t.Fatalf("the recording ends with %+v", last)
+		}
+		p.events, p.err = p.events[:len(p.events)-1], &target.Down{How: tt.how, Message: message, Console: "its last lines"}
+		result, err := harness.Run(t.Context(), p, s, source, harness.Options{Dir: filepath.Join(t.TempDir(), "run")})
+		if err != nil || result.Verdict != tt.want {
+			t.Errorf("%s: Run: %v, %s (%s); want %s", tt.how, err, result.Verdict, result.Reason, tt.want)
+		}
+		in, err := harness.Attempt(t.Context(), p, s, harness.Options{Name: "run"})
+		if attempted := verdict.Judge(in); err != nil || attempted.Verdict != result.Verdict || attempted.Reason != result.Reason {
+			t.Errorf("%s: Attempt: %v, %s (%s); Run: %s (%s)", tt.how, err, attempted.Verdict, attempted.Reason, result.Verdict, result.Reason)
+		}
+		if got := in.Events[len(in.Events)-1]; got.Kind != evidence.Down || got.Text != tt.how+": "+message {
+			t.Errorf("%s: the last event of the attempt is %+v", tt.how, got)
+		}
+		if failed := in.Meta.Error != "" && in.Meta.Console != ""; failed != (tt.how != "panic") {
+			t.Errorf("%s: the attempt says error %q, console %q", tt.how, in.Meta.Error, in.Meta.Console)
+		}
+	}
+}
+
+// TestACancelledRunHasNoResult when it was cancelled before anything was started.
+func TestACancelledRunHasNoResult(t *testing.T) {
+	p, s, source := recorded(t, adjOutweighsSize)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p.helloErr = ctx.Err()
+	dir := filepath.Join(t.TempDir(), "run")
+	if r, err := harness.Run(ctx, p, s, source, harness.Options{Dir: dir}); !errors.Is(err, context.Canceled) || r.Verdict != "" {
+		t.Errorf("Run: %v, %q; want the context's error and no verdict", err, r.Verdict)
+	}
+	if _, err := harness.Attempt(ctx, p, s, harness.Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Attempt: %v; want the context's error", err)
+	}
+}
+
+// TestAnAttemptSaysWhatIsLacking, and starts nothing.
+func TestAnAttemptSaysWhatIsLacking(t *testing.T) {
+	p, s, _ := recorded(t, adjOutweighsSize)
+	p.hello.Machine.Abilities = map[kernel.Ability]kernel.Answer{}
+	_, err := harness.Attempt(t.Context(), p, s, harness.Options{})
+	if !errors.Is(err, target.ErrUnsupported) || !strings.Contains(err.Error(), "needs root") || len(p.requests) > 0 {
+		t.Errorf("%v, %d plans carried out; want unsupported, needs root", err, len(p.requests))
 	}
 }
 

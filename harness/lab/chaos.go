@@ -190,8 +190,8 @@ func (c *chaosRun) judge(ctx context.Context, g *guest, index int, s scenario.Sc
 		return run, nil
 	}
 	var err error
-	run.Input, err = harness.Attempt(ctx, g.session, s, harness.AttemptOptions{
-		Run: fmt.Sprintf("c%d", g.plans), Seed: int64(c.o.Seed), Rules: c.o.Rules,
+	run.Input, err = harness.Attempt(ctx, g.session, s, harness.Options{
+		Name: fmt.Sprintf("c%d", g.plans), Seed: int64(c.o.Seed), Rules: c.o.Rules,
 		Predicted: func(p predict.Prediction) error {
 			if p.NoVictim || p.Panic != "" {
 				return errRefused
