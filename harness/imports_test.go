@@ -17,7 +17,7 @@ const module = "github.com/oomlab/oomlab/"
 // same on every machine, from a recording.
 var pure = []string{
 	"harness/kernel", "harness/oomlog", "harness/kubelet", "harness/scenario", "harness/plan", "harness/predict", "harness/evidence", "harness/verdict",
-	"harness/report", "harness/compare", "harness/chaos", "harness/explain", "harness/reproduce", "harness/agent/wire", "stressor/profile",
+	"harness/selftest", "harness/report", "harness/compare", "harness/chaos", "harness/explain", "harness/reproduce", "harness/agent/wire", "stressor/profile",
 }
 
 // impure maps what a pure package must not import to the way out.
@@ -38,14 +38,15 @@ var arrows = map[string][]string{
 	"harness/oomlog":              {"harness/kernel"},
 	"stressor/profile":            {},
 	"harness/kubelet":             {"harness/kernel"},
-	"harness/evidence":            {"harness/kernel"},
+	"harness/evidence":            {"harness/kubelet", "harness/kernel"},
 	"harness/scenario":            {"stressor/profile", "harness/kernel", "harness/kubelet"},
 	"harness/plan":                {"harness/scenario", "stressor/profile", "harness/kernel", "harness/kubelet"},
 	"harness/predict":             {"harness/plan", "stressor/profile", "harness/kernel", "harness/kubelet"},
 	"harness/verdict":             {"stressor/profile", "harness/kubelet", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/oomlog"},
 	"harness/compare":             {"harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/oomlog"},
-	"harness/report":              {"harness/chaos", "harness/compare", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/report":              {"harness/kubelet", "harness/chaos", "harness/compare", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/clustertest":         {"stressor/profile", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/kubelet"},
+	"harness/selftest":            {"harness/verdict", "harness/verdict/testdata", "harness/predict", "harness/evidence", "harness/kubelet", "harness/kernel"},
 	"harness/chaos":               {"stressor/profile", "harness/verdict", "harness/predict", "harness/scenario", "harness/kernel"},
 	"harness/explain":             {"harness/predict", "harness/scenario", "harness/plan", "harness/kernel", "harness/oomlog"},
 	"harness/reproduce":           {"stressor/profile", "harness/explain", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel", "harness/oomlog"},
@@ -73,7 +74,7 @@ var arrows = map[string][]string{
 	"harness/target/kube/image":   {"harness/kernel", "harness/target/vm/cache", "harness/target/vm/debian"},
 	"harness/guest":               {"harness/agent", "harness/agent/wire"},
 	"cmd/oomlab-agent":            {"harness/agent", "harness/guest"},
-	"cmd/oomlab": {"harness", "harness/target/kube", "harness/target/kube/image", "harness/lab", "harness/chaos", "harness/report", "harness/compare", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
+	"cmd/oomlab": {"harness", "harness/selftest", "harness/target/kube", "harness/target/kube/image", "harness/lab", "harness/chaos", "harness/report", "harness/compare", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
 		"harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/verdict", "harness/explain", "harness/reproduce", "harness/evidence", "harness/plan", "harness/scenario", "harness/kernel", "harness/oomlog", "scenarios"},
 }
 

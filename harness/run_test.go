@@ -18,6 +18,7 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -59,7 +60,7 @@ func (p *player) Close() error { return nil }
 // recorded opens a recording as a target, and its scenario.
 func recorded(t *testing.T, name string) (*player, scenario.Scenario, []byte) {
 	t.Helper()
-	dir, err := fs.Sub(verdict.Recorded(), name)
+	dir, err := fs.Sub(selftest.Recorded(), name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/report"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -24,7 +25,7 @@ func TestReadmeShowsARealReport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := fs.Sub(verdict.Recorded(), recording)
+	dir, err := fs.Sub(selftest.Recorded(), recording)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,13 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
-	"path"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -34,26 +32,18 @@ if anything slipped through.`,
 		if err != nil {
 			return err
 		}
-		t := selftest{}
+		var trials []selftest.Trial
 		for _, r := range all {
-			if err := t.run(r); err != nil {
-				return err
-			}
+			trials = append(trials, selftest.Try(r)...)
 		}
-		return t.print(a, verbose)
+		return a.printTrials(trials, verbose)
 	}
 	return cmd
 }
 
-// recording is a recorded run under the name that the user knows it by.
-type recording struct {
-	name string
-	in   verdict.Input
-}
-
 // recordings loads the runs that were named, or those that oomlab carries.
-func recordings(runsDir string, args []string) ([]recording, error) {
-	var out []recording
+func recordings(runsDir string, args []string) ([]selftest.Recording, error) {
+	var out []selftest.Recording
 	for _, arg := range args {
 		dir, err := findRun(runsDir, arg)
 		if err != nil {
@@ -63,77 +53,37 @@ func recordings(runsDir string, args []string) ([]recording, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, recording{dir, in})
+		if got := verdict.Judge(in).Verdict; got != verdict.Pass {
+			return nil, &mistake{fmt.Sprintf("selftest: the verdict of %s is %s", dir, got),
+				"a lie is only told from the truth in a run that passed"}
+		}
+		out = append(out, selftest.Recording{Name: dir, Input: in})
 	}
 	if len(args) > 0 {
 		return out, nil
 	}
-	files := verdict.Recorded()
-	metas, err := fs.Glob(files, "*/*/"+verdict.MetaFile)
-	if err != nil {
-		return nil, err
+	out, err := selftest.Recordings()
+	if err == nil && len(out) == 0 {
+		err = &mistake{"selftest: this oomlab carries no recorded run", "name one: oomlab selftest runs/0142-..."}
 	}
-	for _, meta := range metas {
-		dir, err := fs.Sub(files, path.Dir(meta))
-		if err != nil {
-			return nil, err
-		}
-		in, err := verdict.Load(dir)
-		if err != nil {
-			return nil, fmt.Errorf("recording %s: %w", path.Dir(meta), err)
-		}
-		// a recording may be there because it did not pass
-		if verdict.Judge(in).Verdict == verdict.Pass {
-			out = append(out, recording{path.Dir(meta), in})
-		}
-	}
-	if len(out) == 0 {
-		return nil, &mistake{"selftest: this oomlab carries no recorded run", "name one: oomlab selftest runs/0142-..."}
-	}
-	return out, nil
+	return out, err
 }
 
-// trial is one lie, or one claim turned round, and what the judge said.
-type trial struct {
-	run, witness, what string
-	result             verdict.Result
-	caught             bool
-}
-
-type selftest struct{ trials []trial }
-
-func (t *selftest) run(r recording) error {
-	if got := verdict.Judge(r.in); got.Verdict != verdict.Pass {
-		return &mistake{fmt.Sprintf("selftest: the verdict of %s is %s", r.name, got.Verdict), "a lie is only told from the truth in a run that passed"}
-	}
-	for _, c := range verdict.Corrupt(r.in) {
-		got := verdict.Judge(c.Input)
-		t.trials = append(t.trials, trial{r.name, string(c.Witness), strings.TrimPrefix(c.Name, string(c.Witness)+": "), got, got.Verdict == verdict.Fail || got.Verdict == verdict.Broken})
-	}
-	for _, inv := range verdict.Invert(r.in) {
-		in := r.in
-		in.Scenario.Expect = inv.Expect
-		got := verdict.Judge(in)
-		t.trials = append(t.trials, trial{r.name, "(scenario)", "the opposite of " + inv.Claim, got, got.Verdict == verdict.Fail})
-	}
-	return nil
-}
-
-func (t *selftest) print(a *app, verbose bool) error {
-	slipped := slices.DeleteFunc(slices.Clone(t.trials), func(t trial) bool { return t.caught })
+func (a *app) printTrials(trials []selftest.Trial, verbose bool) error {
+	slipped := slices.DeleteFunc(slices.Clone(trials), func(t selftest.Trial) bool { return t.Caught })
 	err := table(a.out, func(row func(...string)) {
 		row("WITNESS", "CORRUPTION", "VERDICT")
 		run := ""
-		for _, t := range t.trials {
-			if t.run != run {
-				run = t.run
+		for _, t := range trials {
+			if t.Run != run {
+				run = t.Run
 				row("# " + run)
 			}
-			cells := []string{t.witness, t.what, string(t.result.Verdict)}
-			if !t.caught {
+			cells := []string{t.Witness, t.What, string(t.Result.Verdict)}
+			if !t.Caught {
 				cells = append(cells, "SLIPPED THROUGH")
 			} else if verbose {
-				cells = append(cells, t.result.Reason)
+				cells = append(cells, t.Result.Reason)
 			}
 			row(cells...)
 		}
@@ -141,11 +91,11 @@ func (t *selftest) print(a *app, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "\n%d of %d caught\n", len(t.trials)-len(slipped), len(t.trials))
+	fmt.Fprintf(a.out, "\n%d of %d caught\n", len(trials)-len(slipped), len(trials))
 	for _, t := range slipped {
-		fmt.Fprintf(a.err, "oomlab: %s: %s: the verdict is still %s\n", t.run, t.what, t.result.Verdict)
+		fmt.Fprintf(a.err, "oomlab: %s: %s: the verdict is still %s\n", t.Run, t.What, t.Result.Verdict)
 	}
-	if len(slipped) > 0 || len(t.trials) == 0 {
+	if len(slipped) > 0 || len(trials) == 0 {
 		return status(exitFail)
 	}
 	return nil

@@ -142,7 +142,7 @@ type container struct {
 }
 
 // sandbox reports whether it is a pod's own container, which only waits.
-func (c *container) sandbox() bool { return strings.HasSuffix(c.process, "/"+kubelet.Sandbox) }
+func (c *container) sandbox() bool { return kubelet.NameOf(c.process).Container == kubelet.Sandbox }
 
 // tracked is one file of counters whose last values are kept, for a cgroup may
 // be gone before anybody asks.
@@ -344,8 +344,8 @@ func (w *podWatch) call(c *container, pid int, comm string) string {
 		return c.process
 	}
 	for _, child := range w.req.Children {
-		name, ok := strings.CutPrefix(child, c.process+"/")
-		if ok && name[:min(len(name), commLen)] == comm {
+		name := kubelet.NameOf(child).Process
+		if kubelet.ContainerOf(child) == c.process && name[:min(len(name), commLen)] == comm {
 			return child
 		}
 	}
@@ -461,9 +461,9 @@ func (w *podWatch) meet(dir string, c *container) {
 	c.dir, c.path = dir, strings.TrimPrefix(dir, w.root)
 	c.listed, c.adj = map[int]string{}, map[int]int{}
 	w.paths.learn(dir)
-	names := []string{"memory.events", "memory.events.local"}
+	names := []string{evidence.FileMemoryEvents, evidence.FileMemoryEventsLocal}
 	if w.a.mount.Version == 1 {
-		names = []string{"memory.oom_control"}
+		names = []string{evidence.FileOOMControl}
 	}
 	for _, name := range names {
 		f, err := os.Open(filepath.Join(dir, name))

@@ -37,7 +37,7 @@ func Run(s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (verd
 		return in, err
 	}
 	in.Prediction = predict.Outcome(in.Plan, m, nil)
-	p := player{in: &in, pid: 1000, pids: map[string]int{}, lives: map[string]int{}, killed: map[string]int64{}, oom: map[string]bool{}, last: map[string]*evidence.ContainerState{}}
+	p := player{in: &in, pid: 1000, pids: map[string]int{}, lives: map[string]int{}, killed: map[string]int64{}, oom: map[string]bool{}, last: map[string]*kubelet.Status{}}
 	p.play()
 	in.Events = p.out
 	return in, nil
@@ -56,7 +56,7 @@ type player struct {
 	lives  map[string]int // of containers, ended ones included
 	killed map[string]int64
 	oom    map[string]bool // containers with a kill in this life
-	last   map[string]*evidence.ContainerState
+	last   map[string]*kubelet.Status
 }
 
 func (p *player) say(e evidence.Event) {
@@ -100,7 +100,7 @@ func (p *player) cgroup(process, path, id string, life int, pid int, adj *int) {
 
 func (p *player) reading(when, path string, kills int64, gone bool) {
 	p.say(evidence.Event{Source: evidence.Counters, Kind: evidence.Reading, Counter: &evidence.CounterFile{
-		When: when, Cgroup: path, File: "memory.events", Gone: gone, Values: map[string]int64{"oom": 0, "oom_kill": kills, "max": kills + boolean(when == "after")},
+		When: when, Cgroup: path, File: evidence.FileMemoryEvents, Gone: gone, Values: map[string]int64{"oom": 0, evidence.CounterOOMKill: kills, "max": kills + boolean(when == "after")},
 	}})
 }
 
@@ -113,7 +113,7 @@ func boolean(b bool) int64 {
 
 func (p *player) vmstat(when string, kills int64) {
 	p.say(evidence.Event{Source: evidence.Counters, Kind: evidence.Reading, Counter: &evidence.CounterFile{
-		When: when, File: "vmstat", Values: map[string]int64{"oom_kill": kills},
+		When: when, File: evidence.FileVmstat, Values: map[string]int64{evidence.CounterOOMKill: kills},
 	}})
 }
 
@@ -140,11 +140,11 @@ func (p *player) create(pod *plan.Pod) {
 	adj := kubelet.SandboxAdj
 	p.cgroup(pod.Name+"/"+kubelet.Sandbox, path+"/"+kubelet.Sandbox, id(pod.Name+"/sandbox", 0), 0, 999, &adj)
 	p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodStatus, Process: pod.Name,
-		Pod: &evidence.PodState{Phase: "Pending", QOSClass: string(pod.Class), UID: uid(pod.Name), Node: p.in.Plan.On.Name}})
+		Pod: &evidence.PodState{Phase: kubelet.PodPending, QOSClass: string(pod.Class), UID: uid(pod.Name), Node: p.in.Plan.On.Name}})
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
-		if p.in.Prediction.Kube.Containers[c.Process].Reason == "PodInitializing" {
+		if p.in.Prediction.Kube.Containers[c.Process].Reason == kubelet.PodInitializing {
 			p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process,
-				Container: &evidence.ContainerState{State: "waiting", Reason: "PodInitializing"}})
+				Container: &kubelet.Status{State: kubelet.Waiting, Reason: kubelet.PodInitializing}})
 			continue
 		}
 		p.start(c, nil)
@@ -164,7 +164,7 @@ func exits(q plan.Process) (int, bool) {
 	return 0, false
 }
 
-func (p *player) start(c plan.Container, last *evidence.ContainerState) {
+func (p *player) start(c plan.Container, last *kubelet.Status) {
 	life := p.lives[c.Process]
 	p.pid += 10
 	adj := c.OOMScoreAdj
@@ -180,13 +180,13 @@ func (p *player) start(c plan.Container, last *evidence.ContainerState) {
 		}
 	}
 	p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process,
-		Container: &evidence.ContainerState{State: "running", RestartCount: life, ID: "containerd://" + id(c.Process, life), Last: last}})
+		Container: &kubelet.Status{State: kubelet.Running, RestartCount: life, ID: "containerd://" + id(c.Process, life), Last: last}})
 }
 
 func (p *player) container(process string) plan.Container {
 	for _, pod := range p.in.Plan.Pods {
 		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
-			if process == c.Process || strings.HasPrefix(process, c.Process+"/") {
+			if kubelet.ContainerOf(process) == c.Process {
 				return c
 			}
 		}
@@ -281,7 +281,7 @@ func (p *player) step(s predict.Step) {
 	}
 	if s.Constraint == "none" {
 		p.kubelet(`oom_watcher_linux.go:84] "Got sys oom event" event={"Pid":%d,"ProcessName":%q,"ContainerName":"/"}`, victim.PID, victim.Comm)
-		p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeEvent, Happened: &evidence.Happened{Reason: "SystemOOM", Type: "Warning", Count: 1,
+		p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeEvent, Happened: &evidence.Happened{Reason: kubelet.SystemOOM, Type: "Warning", Count: 1,
 			UID: fmt.Sprint("oom-", p.kills), Message: fmt.Sprintf("System OOM encountered, victim process: %s, pid: %d", victim.Comm, victim.PID)}})
 	}
 	p.aftermath(s.Victims)
@@ -338,17 +338,17 @@ func (p *player) over(c plan.Container, code, signal int) {
 		Exit: &evidence.ExitStatus{Code: status}, Text: id(c.Process, life)})
 	path := p.real(c.Cgroup, life)
 	p.reading("after", path, p.killed[path], true)
-	end := evidence.ContainerState{State: "terminated", Reason: "Completed", ExitCode: &status, RestartCount: life, ID: "containerd://" + id(c.Process, life)}
+	end := kubelet.Status{State: kubelet.Terminated, Reason: kubelet.Completed, ExitCode: &status, RestartCount: life, ID: "containerd://" + id(c.Process, life)}
 	if status != 0 {
-		end.Reason = "Error"
+		end.Reason = kubelet.Error
 	}
 	if p.oom[c.Process] {
-		end.Reason = "OOMKilled"
+		end.Reason = kubelet.OOMKilled
 	}
 	end.Last = p.last[c.Process]
 	p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process, Container: &end})
 	for name := range p.pids {
-		if name == c.Process || strings.HasPrefix(name, c.Process+"/") {
+		if kubelet.ContainerOf(name) == c.Process {
 			delete(p.pids, name)
 		}
 	}
@@ -362,7 +362,7 @@ func (p *player) over(c plan.Container, code, signal int) {
 		p.lives[c.Process]++
 		p.start(c, &last)
 	case want.BackOff:
-		pod, _, _ := strings.Cut(c.Process, "/")
+		pod := kubelet.NameOf(c.Process).Pod
 		p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodEvent, Process: pod, Happened: &evidence.Happened{Reason: "BackOff", Type: "Warning", Count: 1,
 			UID: "backoff-" + pod, Message: "Back-off restarting failed container"}})
 	}
@@ -370,7 +370,7 @@ func (p *player) over(c plan.Container, code, signal int) {
 
 func (p *player) evict(pod string) {
 	p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeCondition, Condition: &evidence.ConditionState{Type: "MemoryPressure", Status: "True"}})
-	p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodEvent, Process: pod, Happened: &evidence.Happened{Reason: "Evicted", Type: "Warning", Count: 1,
+	p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodEvent, Process: pod, Happened: &evidence.Happened{Reason: kubelet.Evicted, Type: "Warning", Count: 1,
 		UID: "evicted-" + pod, Message: "The node was low on resource: memory."}})
 	p.kubelet(`eviction_manager.go:404] "Eviction manager: pods ranked for eviction" pods=["oomlab/%s-0123abcd"]`, pod)
 	for _, planned := range p.in.Plan.Pods {
@@ -383,7 +383,7 @@ func (p *player) evict(pod string) {
 			delete(p.pids, c.Process)
 		}
 		p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodStatus, Process: pod,
-			Pod: &evidence.PodState{Phase: "Failed", Reason: "Evicted", QOSClass: string(planned.Class), UID: uid(pod), Node: p.in.Plan.On.Name}})
+			Pod: &evidence.PodState{Phase: kubelet.PodFailed, Reason: kubelet.Evicted, QOSClass: string(planned.Class), UID: uid(pod), Node: p.in.Plan.On.Name}})
 	}
 }
 

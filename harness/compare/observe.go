@@ -174,7 +174,7 @@ func (o *observer) cluster() {
 		return
 	}
 	for _, c := range k.Containers {
-		o.say(Status, c.Container, c.Says())
+		o.say(Status, c.Container, c.Status.String())
 		if c.Adj != nil {
 			o.count(Adj, c.Container, float64(*c.Adj))
 		}
@@ -243,13 +243,14 @@ func (o *observer) counters() {
 			if !slices.Contains(names[base], name) {
 				names[base] = append(names[base], name)
 			}
-			if !o.copies && (file == "vmstat" || file == "memory.events /") && (name == "oom_kill" || name == "oom_group_kill") {
+			whole := file == evidence.FileVmstat || file == evidence.FileMemoryEvents+" /"
+			if !o.copies && whole && (name == evidence.CounterOOMKill || name == "oom_group_kill") {
 				o.count(Counter, file+" "+name, float64(values[name].Delta()))
 			}
 		}
 	}
 	for _, base := range slices.Sorted(maps.Keys(names)) {
-		if base == "memory.events.local" {
+		if base == evidence.FileMemoryEventsLocal {
 			continue // has what memory.events has
 		}
 		slices.Sort(names[base])

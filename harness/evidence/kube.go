@@ -49,21 +49,6 @@ type CgroupFacts struct {
 	OOMGroup    *bool         `json:"oom_group,omitempty"`
 }
 
-// ContainerState is one entry of containerStatuses.
-type ContainerState struct {
-	State        string `json:"state"`               // waiting, running, terminated
-	Reason       string `json:"reason,omitempty"`    // of that state
-	ExitCode     *int   `json:"exit_code,omitempty"` // terminated
-	Signal       int    `json:"signal,omitempty"`
-	Message      string `json:"message,omitempty"`
-	RestartCount int    `json:"restart_count"`
-	ID           string `json:"id,omitempty"`          // containerd://…
-	StartedAt    string `json:"started_at,omitempty"`  // RFC 3339, by the node's clock
-	FinishedAt   string `json:"finished_at,omitempty"` //
-	// Last is lastState.terminated.
-	Last *ContainerState `json:"last,omitempty"`
-}
-
 // PodState is a pod's status.
 type PodState struct {
 	Phase    string `json:"phase"`

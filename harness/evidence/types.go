@@ -5,7 +5,10 @@
 // stay two events; joining them is the judge's work.
 package evidence
 
-import "github.com/oomlab/oomlab/harness/kernel"
+import (
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
+)
 
 // Source is the witness that an event comes from.
 type Source string
@@ -83,7 +86,7 @@ type Event struct {
 
 	// Of a cluster.
 	Cgroup    *CgroupFacts    `json:"cgroup,omitempty"`
-	Container *ContainerState `json:"container,omitempty"`
+	Container *kubelet.Status `json:"container,omitempty"`
 	Pod       *PodState       `json:"pod,omitempty"`
 	Happened  *Happened       `json:"happened,omitempty"`
 	Condition *ConditionState `json:"condition,omitempty"`
@@ -132,11 +135,22 @@ type LogRecord struct {
 	Caller   string `json:"caller,omitempty"`   // "T123", "C0"; empty without CONFIG_PRINTK_CALLER
 }
 
+// The files of counters that are read, and the counter of kills in them.
+const (
+	FileMemoryEvents      = "memory.events"
+	FileMemoryEventsLocal = "memory.events.local"
+	FileOOMControl        = "memory.oom_control" // cgroup v1
+	FileFailcnt           = "memory.failcnt"     // cgroup v1
+	FileVmstat            = "vmstat"             // of the machine
+
+	CounterOOMKill = "oom_kill"
+)
+
 // CounterFile is one reading of one file of counters.
 type CounterFile struct {
 	When   string           `json:"when"`   // before, after
 	Cgroup string           `json:"cgroup"` // path below the run's base; "" for the machine
-	File   string           `json:"file"`   // memory.events, memory.events.local, memory.oom_control, vmstat
+	File   string           `json:"file"`   // one of File…
 	Values map[string]int64 `json:"values"`
 	// Gone: the cgroup was removed before the end, and these are the last values
 	// that were seen of it. More may have been counted.

@@ -59,17 +59,17 @@ func OpenCounters(o CountersOptions) (*Counters, error) {
 		c.files = append(c.files, counterFile{f, cgroup, name, parse})
 		return nil
 	}
-	err := open("", "vmstat", filepath.Join(o.Root, "proc/vmstat"), parseVmstat)
+	err := open("", evidence.FileVmstat, filepath.Join(o.Root, "proc/vmstat"), parseVmstat)
 	if err == nil && len(c.files) == 0 {
 		err = fmt.Errorf("counters: there is no %s; is /proc mounted?", filepath.Join(o.Root, "proc/vmstat"))
 	}
 	for _, cgroup := range append([]string{"/"}, o.Cgroups...) {
 		before := len(c.files)
 		dir := filepath.Join(o.Base, cgroup)
-		files := []string{"memory.events", "memory.events.local"}
+		files := []string{evidence.FileMemoryEvents, evidence.FileMemoryEventsLocal}
 		parsers := []func(io.Reader) (map[string]int64, error){parseEvents, parseEvents}
 		if o.Version == 1 {
-			files = []string{"memory.oom_control", "memory.failcnt"}
+			files = []string{evidence.FileOOMControl, evidence.FileFailcnt}
 			parsers = []func(io.Reader) (map[string]int64, error){parseOOMControl, parseFailcnt}
 		}
 		for i, name := range files {
@@ -94,12 +94,12 @@ func OpenVmstat(root string) (*Counters, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Counters{files: []counterFile{{f, "", "vmstat", parseVmstat}}}, nil
+	return &Counters{files: []counterFile{{f, "", evidence.FileVmstat, parseVmstat}}}, nil
 }
 
 // ParseEvents reads a file of a cgroup's counters, by its name.
 func ParseEvents(name string, r io.Reader) (map[string]int64, error) {
-	if name == "memory.oom_control" {
+	if name == evidence.FileOOMControl {
 		return parseOOMControl(r)
 	}
 	return parseEvents(r)

@@ -134,19 +134,6 @@ func (l *pods) pod(p scenario.KubePod, raw []byte) {
 	l.pods = append(l.pods, out)
 }
 
-// restartOn is which ends of a container its pod's policy starts it again after.
-func restartOn(policy string, init, sidecar bool) string {
-	switch {
-	case sidecar:
-		return RestartOnEnd
-	case policy == "Never":
-		return ""
-	case init || policy == "OnFailure":
-		return RestartOnFailure
-	}
-	return RestartOnEnd
-}
-
 func (l *pods) container(pod *Pod, r kubelet.Pod, c scenario.KubeContainer, k kubelet.Container, before []string, init bool) {
 	name := pod.Name + "/" + c.Name
 	extra := containerExtra
@@ -185,8 +172,8 @@ func (l *pods) container(pod *Pod, r kubelet.Pod, c scenario.KubeContainer, k ku
 		Name: name, Cgroup: cgroup.Path, OOMScoreAdj: out.OOMScoreAdj, After: pod.After, Respawn: scenario.Respawn(pod.Restarts),
 		Command: program, Do: whole(c.Do),
 	})
-	on := restartOn(pod.RestartPolicy, init && !k.Sidecar, k.Sidecar)
-	if on == "" {
+	on := kubelet.RestartOf(pod.RestartPolicy, init, k.Sidecar)
+	if on == kubelet.RestartNever {
 		l.processes[len(l.processes)-1].Respawn = 0
 	}
 	l.more[name] = Process{NeedsSuccess: before, RestartOn: on, Holds: c.Holds, Aside: init && !k.Sidecar}

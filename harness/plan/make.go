@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
@@ -144,8 +143,8 @@ func (n names) add(p scenario.Process, aside bool) {
 		}
 	}
 	n[p.Name] = all
-	if pod, _, ok := strings.Cut(p.Name, "/"); ok && !aside {
-		n[pod] = append(n[pod], all...)
+	if of := kubelet.NameOf(p.Name); of.Container != "" && !aside {
+		n[of.Pod] = append(n[of.Pod], all...)
 	}
 	for _, name := range all {
 		n[name] = []string{name}
@@ -176,8 +175,7 @@ func (n names) known(of scenario.Names) error {
 func (p Plan) Names(name string) []string {
 	var out []string
 	for _, proc := range p.Processes {
-		pod, _, _ := strings.Cut(proc.Of, "/")
-		if proc.Name == name || proc.Of == name || pod == name && !proc.Aside {
+		if proc.Name == name || proc.Of == name || kubelet.NameOf(proc.Of).Pod == name && !proc.Aside {
 			out = append(out, proc.Name)
 		}
 	}

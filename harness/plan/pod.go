@@ -27,6 +27,16 @@ type Pod struct {
 	Manifest json.RawMessage `json:"manifest,omitempty"`
 }
 
+// Restart is after which ends a container of the pod is started again.
+func (p Pod) Restart(process string) kubelet.Restart {
+	for _, c := range p.InitContainers {
+		if c.Process == process {
+			return kubelet.RestartOf(p.RestartPolicy, true, c.Sidecar)
+		}
+	}
+	return kubelet.RestartOf(p.RestartPolicy, false, false)
+}
+
 // Container is one container of a pod. What its stressor does is the profile of
 // the process that bears its name.
 type Container struct {

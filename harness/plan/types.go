@@ -105,7 +105,7 @@ type Process struct {
 	// NeedsSuccess: it is started when all of these have exited with 0.
 	NeedsSuccess []string `json:"needs_success,omitempty"`
 	// RestartOn is which ends Respawn starts it again after; "": kills only.
-	RestartOn string `json:"restart_on,omitempty"`
+	RestartOn kubelet.Restart `json:"restart_on,omitempty"`
 	// Aside: it is not meant by the name of its pod.
 	Aside bool `json:"aside,omitempty"`
 	// Holds is what a program of the user's own is said to hold; 0: unknown.
@@ -113,12 +113,6 @@ type Process struct {
 	Launch  profile.Launch  `json:"launch"`
 	Profile profile.Profile `json:"profile,omitzero"` // of a stressor
 }
-
-// Ends after which a container is started again.
-const (
-	RestartOnFailure = "failure" // all but exit code 0
-	RestartOnEnd     = "end"     // all
-)
 
 // IsCommand reports whether the process is a program of the user's own.
 func (p Process) IsCommand() bool { return len(p.Launch.Argv) > 0 }

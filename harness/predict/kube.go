@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
@@ -45,17 +44,12 @@ const (
 
 // ContainerEnd is a container's status at the end.
 type ContainerEnd struct {
-	State        string `json:"state"` // waiting, running, terminated
-	Reason       string `json:"reason,omitempty"`
-	ExitCode     *int   `json:"exit_code,omitempty"`
-	RestartCount int    `json:"restart_count"`
+	kubelet.Status
 	// BackOff: it will be started again, and waits for that: until the kubelet
 	// looks again, which is when the time has passed, the API says that it has
 	// terminated, and then for a moment that it is waiting.
 	BackOff bool `json:"back_off,omitempty"`
-	// Last is how it ended before it was started again.
-	Last *ContainerEnd `json:"last,omitempty"`
-	Sure bool          `json:"sure"` // on every course
+	Sure    bool `json:"sure"` // on every course
 }
 
 // PodEnd is a pod's status at the end.
@@ -95,13 +89,7 @@ func (w *world) over(p *proc) {
 
 // revive starts a process again where it is meant to be after such an end.
 func (w *world) revive(p *proc, killed bool) {
-	again := killed
-	switch p.p.RestartOn {
-	case plan.RestartOnEnd:
-		again = true
-	case plan.RestartOnFailure:
-		again = p.ends.Signal != 0 || p.ends.Code != 0
-	}
+	again := killed || p.p.RestartOn.After(p.ends.Signal != 0 || p.ends.Code != 0)
 	if again && (p.p.Respawn < 0 || p.lives < p.p.Respawn) {
 		p.lives++
 		w.launch(p)
@@ -244,7 +232,7 @@ func (w *world) evict() bool {
 	}
 	w.evicted = append(slices.Clip(w.evicted), first.pod.Name)
 	for i := range w.procs {
-		if p := &w.procs[i]; strings.HasPrefix(p.p.Name, first.pod.Name+"/") && p.phase != killed && p.phase != ended {
+		if p := &w.procs[i]; kubelet.NameOf(p.p.Name).Pod == first.pod.Name && p.phase != killed && p.phase != ended {
 			p.phase, p.ends = ended, Ends{Signal: kernel.SignalNumber("SIGKILL")}
 		}
 	}
@@ -273,7 +261,7 @@ func (x *explorer) kube(p *plan.Plan) *Kube {
 			may[name] = true
 		}
 		for name, c := range k.Containers {
-			c.Sure = c.Sure && !x.open && sameEnd(c, other.Containers[name])
+			c.Sure = c.Sure && !x.open && c.Same(other.Containers[name].Status)
 			k.Containers[name] = c
 		}
 		for name, c := range k.Pods {
@@ -287,14 +275,6 @@ func (x *explorer) kube(p *plan.Plan) *Kube {
 	}
 	k.MayMisreport = slices.Sorted(maps.Keys(may))
 	return k
-}
-
-func sameEnd(a, b ContainerEnd) bool {
-	code := func(p, q *int) bool { return p == q || p != nil && q != nil && *p == *q }
-	if a.State != b.State || a.Reason != b.Reason || a.RestartCount != b.RestartCount || !code(a.ExitCode, b.ExitCode) || (a.Last == nil) != (b.Last == nil) {
-		return false
-	}
-	return a.Last == nil || sameEnd(*a.Last, *b.Last)
 }
 
 // told is what the API says of this course when it is over.
@@ -329,7 +309,7 @@ func (w *world) tellPod(k *Kube, pod *plan.Pod, said map[string]bool) {
 		end := w.status(c.Process, said)
 		if evicted {
 			// it is told to end, and killed a second later
-			end = ContainerEnd{State: "terminated", RestartCount: end.RestartCount}
+			end = ContainerEnd{Status: kubelet.Status{State: kubelet.Terminated, RestartCount: end.RestartCount}}
 		}
 		k.Containers[c.Process] = end
 		if end.BackOff && !slices.Contains(k.BackOff, pod.Name) {
@@ -337,46 +317,43 @@ func (w *world) tellPod(k *Kube, pod *plan.Pod, said map[string]bool) {
 		}
 	}
 	if evicted {
-		k.Pods[pod.Name] = PodEnd{Phase: "Failed", Reason: "Evicted", Sure: true}
+		k.Pods[pod.Name] = PodEnd{Phase: kubelet.PodFailed, Reason: kubelet.Evicted, Sure: true}
 		return
 	}
 	k.Pods[pod.Name] = PodEnd{Phase: phaseOf(pod, k.Containers), Sure: true}
-	if k.Pods[pod.Name].Phase == "Failed" {
+	if k.Pods[pod.Name].Phase == kubelet.PodFailed {
 		for _, c := range pod.Containers { // what never started has a status of no meaning
-			if end := k.Containers[c.Process]; end.State == "waiting" {
+			if end := k.Containers[c.Process]; end.State == kubelet.Waiting {
 				end.Sure = false
 				k.Containers[c.Process] = end
 			}
 		}
 	}
-	over := !slices.ContainsFunc(pod.Containers, func(c plan.Container) bool { return k.Containers[c.Process].State != "terminated" })
+	over := !slices.ContainsFunc(pod.Containers, func(c plan.Container) bool { return k.Containers[c.Process].State != kubelet.Terminated })
 	for _, c := range pod.InitContainers {
-		if end := k.Containers[c.Process]; c.Sidecar && over && end.State == "running" {
+		if end := k.Containers[c.Process]; c.Sidecar && over && end.State == kubelet.Running {
 			end.Sure = false // the kubelet ends sidecars when there is nothing left to serve
 			k.Containers[c.Process] = end
 		}
 	}
 }
 
-// oomKilled is what the API says of containers.
-const oomKilled = "OOMKilled"
-
 // endOf is how the runtime tells of the end of a life: OOMKilled when any
 // process of the container was killed, whatever the first one did; the exit code
 // is the first one's.
-func endOf(l life) ContainerEnd {
+func endOf(l life) kubelet.Status {
 	code := l.ends.Code
 	if l.ends.Signal != 0 {
 		code = 128 + l.ends.Signal
 	}
-	end := ContainerEnd{State: "terminated", ExitCode: &code}
+	end := kubelet.Status{State: kubelet.Terminated, ExitCode: &code}
 	switch {
 	case l.oom:
-		end.Reason = oomKilled
+		end.Reason = kubelet.OOMKilled
 	case code == 0:
-		end.Reason = "Completed"
+		end.Reason = kubelet.Completed
 	default:
-		end.Reason = "Error"
+		end.Reason = kubelet.Error
 	}
 	return end
 }
@@ -393,31 +370,24 @@ func (w *world) status(container string, said map[string]bool) ContainerEnd {
 			}
 		}
 	}
-	out := ContainerEnd{RestartCount: p.lives, Sure: true}
+	out := ContainerEnd{Status: kubelet.Status{RestartCount: p.lives}, Sure: true}
+	n := len(past)
 	switch {
 	case p.alive():
-		out.State = "running"
+		out.State = kubelet.Running
 		if p.oom {
 			said[string(kubelet.KillUnseen)] = true
 		}
-	case len(past) == 0:
-		out.State, out.Reason = "waiting", "PodInitializing"
-		if p.phase != waiting {
-			out.Sure = false
-		}
-		return out
+	case n == 0:
+		out.State, out.Reason = kubelet.Waiting, kubelet.PodInitializing
+		out.Sure = p.phase == waiting
 	default:
-		last := endOf(past[len(past)-1])
-		last.BackOff = p.p.RestartOn == plan.RestartOnEnd || p.p.RestartOn == plan.RestartOnFailure && *last.ExitCode != 0
-		last.RestartCount, last.Sure = p.lives, true
-		if len(past) > 1 {
-			before := endOf(past[len(past)-2])
-			last.Last = &before
-		}
-		return last
+		n--
+		out.Status = endOf(past[n])
+		out.RestartCount, out.BackOff = p.lives, p.p.RestartOn.After(out.Failed())
 	}
-	if len(past) > 0 {
-		last := endOf(past[len(past)-1])
+	if n > 0 {
+		last := endOf(past[n-1])
 		out.Last = &last
 	}
 	return out
@@ -439,23 +409,23 @@ func ownExit(code int) kubelet.Misreport {
 func phaseOf(pod *plan.Pod, all map[string]ContainerEnd) string {
 	for _, c := range pod.InitContainers {
 		end := all[c.Process]
-		done := end.State == "terminated" && *end.ExitCode == 0 || c.Sidecar && end.State == "running"
+		done := end.State == kubelet.Terminated && !end.Failed() || c.Sidecar && end.State == kubelet.Running
 		switch {
 		case done:
-		case end.State == "terminated" && !end.BackOff:
-			return "Failed"
+		case end.State == kubelet.Terminated && !end.BackOff:
+			return kubelet.PodFailed
 		default:
-			return "Pending"
+			return kubelet.PodPending
 		}
 	}
 	running, stopped, succeeded, waits := 0, 0, 0, 0
 	for _, c := range pod.Containers {
 		switch end := all[c.Process]; {
-		case end.State == "running":
+		case end.State == kubelet.Running:
 			running++
-		case end.State == "terminated":
+		case end.State == kubelet.Terminated:
 			stopped++
-			if *end.ExitCode == 0 {
+			if !end.Failed() {
 				succeeded++
 			}
 		case end.Last != nil:
@@ -466,13 +436,13 @@ func phaseOf(pod *plan.Pod, all map[string]ContainerEnd) string {
 	}
 	switch {
 	case waits > 0:
-		return "Pending"
+		return kubelet.PodPending
 	case running > 0 || pod.RestartPolicy == "Always":
-		return "Running"
+		return kubelet.PodRunning
 	case stopped == succeeded:
-		return "Succeeded"
+		return kubelet.PodSucceeded
 	case pod.RestartPolicy == "Never":
-		return "Failed"
+		return kubelet.PodFailed
 	}
-	return "Running"
+	return kubelet.PodRunning
 }

@@ -84,12 +84,7 @@ func TestTheClusterLibraryIsPredicted(t *testing.T) {
 
 func container(t *testing.T, name string, got predict.ContainerEnd, want scenario.ContainerClaim) {
 	t.Helper()
-	if want.State != "" && got.State != want.State || want.Reason != "" && got.Reason != want.Reason || !got.Sure ||
-		want.ExitCode != nil && (got.ExitCode == nil || *got.ExitCode != *want.ExitCode) ||
-		want.RestartCount != nil && !want.RestartCount.Holds(int64(got.RestartCount)) {
-		t.Errorf("%s: %+v; want %+v, for sure", name, got, want)
-	}
-	if l := want.LastState; l != nil && (got.Last == nil || got.Last.Reason != l.Reason || l.ExitCode != nil && *got.Last.ExitCode != *l.ExitCode) {
-		t.Errorf("%s: before that %+v; want %+v", name, got.Last, *l)
+	if !got.Sure || !want.Holds(got.Status) {
+		t.Errorf("%s: %s, sure %t; want %s, for sure", name, got.Status, got.Sure, want)
 	}
 }

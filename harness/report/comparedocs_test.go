@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/compare"
+	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -22,7 +23,7 @@ func TestTheComparedSampleIsReal(t *testing.T) {
 	m := compare.New()
 	for _, kernel := range []string{"5.10", "7.3"} {
 		for _, name := range []string{"memcg-oom-group-takes-all", "system-small-adj-1000-dies-first"} {
-			dir, err := fs.Sub(verdict.Recorded(), kernel+"/"+name)
+			dir, err := fs.Sub(selftest.Recorded(), kernel+"/"+name)
 			if err != nil {
 				t.Fatal(err)
 			}

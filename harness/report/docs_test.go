@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -196,7 +197,7 @@ func TestTheClusterSampleIsReal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := fs.Sub(verdict.Recorded(), "kube-1.36/three-classes-in-order")
+	dir, err := fs.Sub(selftest.Recorded(), "kube-1.36/three-classes-in-order")
 	if err != nil {
 		t.Fatal(err)
 	}

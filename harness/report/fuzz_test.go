@@ -10,6 +10,7 @@ import (
 	"github.com/oomlab/oomlab/harness/allocs"
 	"github.com/oomlab/oomlab/harness/compare"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -22,7 +23,7 @@ func FuzzRun(f *testing.F) {
 	} {
 		var files [5][]byte
 		for i, name := range runFiles {
-			data, err := fs.ReadFile(verdict.Recorded(), run+"/"+name)
+			data, err := fs.ReadFile(selftest.Recorded(), run+"/"+name)
 			if err != nil {
 				f.Fatal(err)
 			}
@@ -79,7 +80,7 @@ func shown(t *testing.T, in verdict.Input, samples []evidence.Event) {
 func FuzzComparison(f *testing.F) {
 	m := compare.New()
 	for _, kernel := range []string{"5.10", "6.12", "7.3"} {
-		dir, err := fs.Sub(verdict.Recorded(), kernel+"/memcg-oom-group-takes-all")
+		dir, err := fs.Sub(selftest.Recorded(), kernel+"/memcg-oom-group-takes-all")
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -44,13 +45,13 @@ func subjectIn(t *testing.T, dir fs.FS) Subject {
 
 func recordedSubjects(t *testing.T, kernel string) []Subject {
 	t.Helper()
-	dirs, err := fs.Glob(verdict.Recorded(), kernel+"/*")
+	dirs, err := fs.Glob(selftest.Recorded(), kernel+"/*")
 	if err != nil || len(dirs) == 0 {
 		t.Fatalf("%v, %d recordings of %s", err, len(dirs), kernel)
 	}
 	var out []Subject
 	for _, name := range dirs {
-		dir, err := fs.Sub(verdict.Recorded(), name)
+		dir, err := fs.Sub(selftest.Recorded(), name)
 		if err != nil {
 			t.Fatal(err)
 		}

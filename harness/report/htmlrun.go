@@ -226,10 +226,10 @@ func risen(all map[string]map[string]verdict.BeforeAfter, cgroup string) []strin
 	nearest := ""
 	var out []string
 	for _, file := range slices.Sorted(maps.Keys(all)) {
-		c := all[file]["oom_kill"]
+		c := all[file][evidence.CounterOOMKill]
 		name, where, _ := strings.Cut(file, " ")
 		switch {
-		case c.Delta() == 0, name == "memory.events.local":
+		case c.Delta() == 0, name == evidence.FileMemoryEventsLocal:
 		case where == "":
 			out = append(out, fmt.Sprintf("%s oom_kill %d → %d", file, c.Before, c.After))
 		case where == "/" || cgroup == where || strings.HasPrefix(cgroup, where+"/"):

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -26,7 +27,7 @@ func (p *page) cluster() {
 		text := fmt.Sprintf("%s, %s", orNothing(pod.Class), phaseText(pod))
 		p.out = append(p.out, hang("  "+pod.Pod, text, podIndent(k), p.width())...)
 		for _, c := range k.Containers {
-			if strings.HasPrefix(c.Container, pod.Pod+"/") {
+			if kubelet.NameOf(c.Container).Pod == pod.Pod {
 				p.container(c, podIndent(k))
 			}
 		}
@@ -66,8 +67,7 @@ func phaseText(pod verdict.KubePod) string {
 }
 
 func (p *page) container(c verdict.KubeContainer, indent int) {
-	_, name, _ := strings.Cut(c.Container, "/")
-	text := name + ": " + adjText(c)
+	text := kubelet.NameOf(c.Container).Container + ": " + adjText(c)
 	if c.Max != nil {
 		text += ", memory.max " + c.Max.String()
 	}
@@ -89,7 +89,7 @@ func adjText(c verdict.KubeContainer) string {
 }
 
 func saysText(c verdict.KubeContainer) string {
-	got := c.Says()
+	got := c.Status.String()
 	switch {
 	case c.Predicted == "" || c.Predicted == got:
 		return got
@@ -107,8 +107,7 @@ func killsText(c verdict.KubeContainer) string {
 		any = any || len(names) > 0
 		var short []string
 		for _, name := range names {
-			name = strings.TrimPrefix(strings.TrimPrefix(name, c.Container), "/")
-			if name == "" {
+			if name = kubelet.NameOf(name).Process; name == "" {
 				name = "its first process"
 			}
 			short = append(short, name)
@@ -165,7 +164,7 @@ func clusterOf(r verdict.Result) *clusterView {
 	for _, pod := range k.Pods {
 		out := podView{Pod: pod.Pod, Class: orNothing(pod.Class), Phase: phaseText(pod)}
 		for _, c := range k.Containers {
-			if !strings.HasPrefix(c.Container, pod.Pod+"/") {
+			if kubelet.NameOf(c.Container).Pod != pod.Pod {
 				continue
 			}
 			limit := nothing
@@ -176,8 +175,8 @@ func clusterOf(r verdict.Result) *clusterView {
 			if c.Open {
 				predicted = "left open"
 			}
-			out.Containers = append(out.Containers, containerView{Name: strings.TrimPrefix(c.Container, pod.Pod+"/"), Adj: strings.TrimPrefix(adjText(c), "oom_score_adj "),
-				Max: limit, Says: c.Says(), Predicted: orNothing(predicted), Kills: orNothing(killsText(c))})
+			out.Containers = append(out.Containers, containerView{Name: kubelet.NameOf(c.Container).Container, Adj: strings.TrimPrefix(adjText(c), "oom_score_adj "),
+				Max: limit, Says: c.Status.String(), Predicted: orNothing(predicted), Kills: orNothing(killsText(c))})
 		}
 		v.Pods = append(v.Pods, out)
 	}

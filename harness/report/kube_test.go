@@ -29,7 +29,7 @@ func TestTextOfACluster(t *testing.T) {
 	golden(t, "kube.txt", []byte(text(t, r, Options{})))
 	// what was not predicted stands in brackets
 	adj := 999
-	r.Kube.Containers[0].Adj, r.Kube.Containers[0].Reason = &adj, "Completed"
+	r.Kube.Containers[0].Adj, r.Kube.Containers[0].Status.Reason = &adj, "Completed"
 	r.Kube.Pods[0].Phase = "Failed"
 	r.Kube.Misreports[0].Predicted = false
 	got := strings.Join(strings.Fields(text(t, r, Options{})), " ")

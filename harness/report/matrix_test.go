@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/compare"
+	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -18,7 +19,7 @@ func comparison(t *testing.T) Comparison {
 	m, old := compare.New(), compare.New()
 	for _, kernel := range []string{"5.10", "6.12", "7.3"} {
 		for _, name := range []string{"memcg-adj-outweighs-size", "memcg-oom-group-takes-all", "system-small-adj-1000-dies-first"} {
-			dir, err := fs.Sub(verdict.Recorded(), kernel+"/"+name)
+			dir, err := fs.Sub(selftest.Recorded(), kernel+"/"+name)
 			if err != nil {
 				t.Fatal(err)
 			}

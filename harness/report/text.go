@@ -309,7 +309,7 @@ func (p *page) counters() {
 	const most = 4
 	var lines []string
 	for _, file := range slices.Sorted(maps.Keys(p.r.Counters)) {
-		if !p.Verbose && strings.HasPrefix(file, "memory.events.local") {
+		if !p.Verbose && strings.HasPrefix(file, evidence.FileMemoryEventsLocal) {
 			continue
 		}
 		var changes []string

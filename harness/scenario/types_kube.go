@@ -1,6 +1,9 @@
 package scenario
 
-import "github.com/oomlab/oomlab/harness/kernel"
+import (
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
+)
 
 // KubePods are pods of a Kubernetes cluster, in the order they are created.
 type KubePods []KubePod
@@ -81,6 +84,28 @@ type ContainerClaim struct {
 	ExitCode     *int       `yaml:"exitCode" json:"exitCode,omitempty"`         // of a terminated container
 	RestartCount *Num       `yaml:"restartCount" json:"restartCount,omitempty"` // how often it was started again
 	LastState    *LastState `yaml:"lastState" json:"lastState,omitempty"`       // how it ended the time before
+}
+
+// Holds reports whether a container's status is as claimed.
+func (c ContainerClaim) Holds(s kubelet.Status) bool {
+	text := func(want, got string) bool { return want == "" || want == got }
+	code := func(want, got *int) bool { return want == nil || got != nil && *want == *got }
+	l := c.LastState
+	return text(c.State, s.State) && text(c.Reason, s.Reason) && code(c.ExitCode, s.ExitCode) &&
+		(c.RestartCount == nil || c.RestartCount.Holds(int64(s.RestartCount))) &&
+		(l == nil || s.Last != nil && text(l.Reason, s.Last.Reason) && code(l.ExitCode, s.Last.ExitCode))
+}
+
+// String is the claim as a status is written.
+func (c ContainerClaim) String() string {
+	s := kubelet.Status{State: c.State, Reason: c.Reason, ExitCode: c.ExitCode}
+	if l := c.LastState; l != nil {
+		s.Last = &kubelet.Status{Reason: l.Reason, ExitCode: l.ExitCode}
+	}
+	if c.RestartCount == nil {
+		return s.String()
+	}
+	return s.String() + ", restartCount " + c.RestartCount.Text
 }
 
 // LastState is how a container ended before it was started again.

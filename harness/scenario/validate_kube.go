@@ -56,13 +56,12 @@ func (p KubePod) all() KubeContainers { return slices.Concat(p.InitContainers, p
 // inManifest reports whether a name may be a container that only a manifest
 // knows.
 func (v *validator) inManifest(name string) bool {
-	pod, _, _ := strings.Cut(name, "/")
-	return v.manifests[pod]
+	return v.manifests[kubelet.NameOf(name).Pod]
 }
 
 // podOf finds the pod that a name of a process belongs to.
 func (v *validator) podOf(name string) *KubePod {
-	pod, _, _ := strings.Cut(name, "/")
+	pod := kubelet.NameOf(name).Pod
 	i := slices.IndexFunc(v.s.Pods, func(p KubePod) bool { return p.Name == pod })
 	if i < 0 {
 		return nil
@@ -317,7 +316,7 @@ func (v *validator) container(name string, path []string) {
 		return
 	}
 	v.refer(Names{name}, path)
-	if strings.Count(name, "/") != 1 && v.stands[name] != nil {
+	if !kubelet.NameOf(name).First() && v.stands[name] != nil {
 		v.problem(path, "write POD/CONTAINER", "%q is not a container", name)
 	}
 }

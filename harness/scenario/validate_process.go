@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
@@ -310,7 +311,7 @@ func (v *validator) roots(names []string) []string {
 			continue
 		}
 		if v.processes[name] == nil {
-			name, _, _ = strings.Cut(name, "/")
+			name = kubelet.NameOf(name).Pod
 		}
 		out = append(out, name)
 	}

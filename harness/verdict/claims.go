@@ -98,7 +98,7 @@ func (j *joined) expected(e scenario.Expect) []Claim {
 	for _, name := range slices.Sorted(maps.Keys(e.Exit)) {
 		out = append(out, j.exitClaim(name, e.Exit[name]))
 	}
-	for file, of := range map[string]map[string]map[string]scenario.Num{memoryEvents: e.MemoryEvents, memoryEventsLocal: e.MemoryEventsLocal} {
+	for file, of := range map[string]map[string]map[string]scenario.Num{evidence.FileMemoryEvents: e.MemoryEvents, evidence.FileMemoryEventsLocal: e.MemoryEventsLocal} {
 		for path, counters := range of {
 			for name, want := range counters {
 				out = append(out, j.counterClaim(file, path, name, want))
@@ -106,7 +106,7 @@ func (j *joined) expected(e scenario.Expect) []Claim {
 		}
 	}
 	for name, want := range e.Vmstat {
-		out = append(out, j.counterClaim(vmstat, "", name, want))
+		out = append(out, j.counterClaim(evidence.FileVmstat, "", name, want))
 	}
 	// maps have no order; a verdict is the same byte for byte
 	slices.SortStableFunc(out, func(a, b Claim) int { return strings.Compare(counterOrder(a.Name), counterOrder(b.Name)) })
@@ -259,8 +259,8 @@ func (j *joined) exitClaim(name string, want scenario.Exit) Claim {
 func (j *joined) counterClaim(file, path, name string, want scenario.Num) Claim {
 	title := strings.TrimSpace(file+" "+path) + " " + name
 	c, ok := j.counters[counterKey{path, file, name}]
-	if !ok && j.in.Plan.CgroupVersion == 1 && name == oomKill && path != "" {
-		c, ok = j.v1Kills(path, file == memoryEvents)
+	if !ok && j.in.Plan.CgroupVersion == 1 && name == evidence.CounterOOMKill && path != "" {
+		c, ok = j.v1Kills(path, file == evidence.FileMemoryEvents)
 	}
 	if !ok {
 		if j.in.Plan.CgroupVersion == 1 && path != "" {
@@ -281,7 +281,7 @@ func (j *joined) v1Kills(path string, below bool) (BeforeAfter, bool) {
 	var sum BeforeAfter
 	found := false
 	for key, c := range j.counters {
-		if key.file != oomControl || key.name != oomKill || key.cgroup == base {
+		if key.file != evidence.FileOOMControl || key.name != evidence.CounterOOMKill || key.cgroup == base {
 			continue
 		}
 		if key.cgroup == path || below && inside(key.cgroup, path) {

@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,9 +31,9 @@ type cluster struct {
 
 // told is what the API said of one container.
 type told struct {
-	last evidence.ContainerState
+	last kubelet.Status
 	// ends are how its lives ended, by restart count.
-	ends map[int]evidence.ContainerState
+	ends map[int]kubelet.Status
 }
 
 // ofCluster reports whether the run was one of pods on a cluster.
@@ -59,7 +58,7 @@ func (j *joined) readCluster() {
 			c.status(e.Process, *e.Container)
 		case e.Kind == evidence.PodStatus && e.Pod != nil:
 			c.pods[e.Process] = e.Pod
-			if e.Pod.Reason == evictedReason && !slices.Contains(c.evicted, e.Process) {
+			if e.Pod.Reason == kubelet.Evicted && !slices.Contains(c.evicted, e.Process) {
 				c.evicted = append(c.evicted, e.Process)
 			}
 		case e.Kind == evidence.PodEvent && e.Happened != nil:
@@ -77,8 +76,6 @@ func (j *joined) readCluster() {
 	}
 }
 
-const evictedReason = "Evicted"
-
 // key is what a later state of the same Event object replaces an earlier one by.
 func key(e evidence.Event) string {
 	if e.Happened.UID != "" {
@@ -88,20 +85,20 @@ func key(e evidence.Event) string {
 }
 
 // status files what the API says of a container under the life that it is about.
-func (c *cluster) status(name string, s evidence.ContainerState) {
+func (c *cluster) status(name string, s kubelet.Status) {
 	t := c.containers[name]
 	if t == nil {
-		t = &told{ends: map[int]evidence.ContainerState{}}
+		t = &told{ends: map[int]kubelet.Status{}}
 		c.containers[name] = t
 	}
 	t.last = s
 	switch {
-	case s.State == "terminated":
+	case s.State == kubelet.Terminated:
 		t.ends[s.RestartCount] = s
-	case s.Last != nil && s.State == "waiting": // not started again yet
+	case s.Last != nil && s.State == kubelet.Waiting: // not started again yet
 		t.ends[s.RestartCount] = *s.Last
 	}
-	if s.Last != nil && s.State != "waiting" && s.RestartCount > 0 {
+	if s.Last != nil && s.State != kubelet.Waiting && s.RestartCount > 0 {
 		t.ends[s.RestartCount-1] = *s.Last
 	}
 }
@@ -136,18 +133,6 @@ func (c *cluster) localize(o *evidence.OOM) *evidence.OOM {
 	return &out
 }
 
-// containerOf is the container that a process of the plan is in: POD/CONTAINER.
-func containerOf(process string) string {
-	parts := strings.SplitN(process, "/", 3)
-	if len(parts) < 2 {
-		return process
-	}
-	return parts[0] + "/" + parts[1]
-}
-
-// first reports whether a process is the first one of its container.
-func firstOf(process string) bool { return strings.Count(process, "/") == 1 }
-
 // settleLives works out how processes in containers ended from those who can
 // tell: a container's first process the runtime, which writes signals as codes
 // above 128; every victim eBPF; and whoever was in the container when its first
@@ -169,12 +154,12 @@ func settleLives(all []*life, in Input) {
 		}
 	}
 	for _, l := range all {
-		if l.exit != nil || l.alive || firstOf(l.process) {
+		if l.exit != nil || l.alive || kubelet.NameOf(l.process).First() {
 			continue
 		}
 		var leader *life
 		for _, o := range all {
-			if o.process == containerOf(l.process) && o.born <= l.born {
+			if o.process == kubelet.ContainerOf(l.process) && o.born <= l.born {
 				leader = o
 			}
 		}
@@ -201,7 +186,7 @@ func (j *joined) endedByKubelet(l *life) bool {
 	if !j.in.ofCluster() {
 		return false
 	}
-	pod, _, _ := strings.Cut(l.process, "/")
+	pod := kubelet.NameOf(l.process).Pod
 	if slices.Contains(j.cluster.evicted, pod) {
 		return true
 	}
@@ -209,7 +194,7 @@ func (j *joined) endedByKubelet(l *life) bool {
 		if p.Name != pod {
 			continue
 		}
-		sidecar := slices.ContainsFunc(p.InitContainers, func(c plan.Container) bool { return c.Sidecar && c.Process == containerOf(l.process) })
+		sidecar := slices.ContainsFunc(p.InitContainers, func(c plan.Container) bool { return c.Sidecar && c.Process == kubelet.ContainerOf(l.process) })
 		over := !slices.ContainsFunc(p.Containers, func(c plan.Container) bool {
 			o := byName(j.lives, c.Process)
 			return o == nil || o.exit == nil
@@ -236,7 +221,7 @@ func (j *joined) killedIn(container string, of int, lives []*life) []Kill {
 	var out []Kill
 	for _, k := range j.kills {
 		l := byPID(j.lives, k.Victim.PID)
-		if l == nil || containerOf(l.process) != container {
+		if l == nil || kubelet.ContainerOf(l.process) != container {
 			continue
 		}
 		n := 0
@@ -258,7 +243,7 @@ func (j *joined) clusterSources(k *Kill) {
 	if j.cluster == nil {
 		return
 	}
-	name := containerOf(k.Victim.Process)
+	name := kubelet.ContainerOf(k.Victim.Process)
 	for _, f := range j.cluster.cgroups[name] {
 		if j.cluster.oomEvents[f.ID] > 0 {
 			k.Sources = withSource(k.Sources, evidence.Runtime)
@@ -269,14 +254,12 @@ func (j *joined) clusterSources(k *Kill) {
 	}
 	if said := j.cluster.containers[name]; said != nil {
 		for _, end := range said.ends {
-			if end.Reason == "OOMKilled" {
+			if end.Reason == kubelet.OOMKilled {
 				k.Sources = withSource(k.Sources, evidence.API)
 			}
 		}
 	}
 }
-
-var systemOOM = regexp.MustCompile(`victim process: (.*), pid: ([0-9]+)`)
 
 // checkCluster holds what the cluster says against what the kernel did.
 func (j *joined) checkCluster() {
@@ -314,7 +297,7 @@ func (j *joined) checkContainer(name string) {
 		}
 		return
 	}
-	pod, _, _ := strings.Cut(name, "/")
+	pod := kubelet.NameOf(name).Pod
 	if slices.Contains(j.cluster.evicted, pod) {
 		return // what is said of an evicted pod's containers is made up
 	}
@@ -326,7 +309,7 @@ func (j *joined) checkContainer(name string) {
 		who := fmt.Sprintf("%s, life %d", name, i+1)
 		switch {
 		case l.exit == nil && l.alive:
-			if len(kills) > 0 && said.last.State == "running" && said.last.RestartCount == i {
+			if len(kills) > 0 && said.last.State == kubelet.Running && said.last.RestartCount == i {
 				j.misreport(kubelet.KillUnseen, "%s: %s was killed, and the container is running", who, victimsOf(kills))
 			}
 		case l.exit != nil && !ended:
@@ -361,7 +344,7 @@ func number(n *int) string {
 }
 
 // checkEnd names what is wrong with the API's account of one end.
-func (j *joined) checkEnd(who string, l life, end evidence.ContainerState, kills []Kill, leader bool, earlier int) {
+func (j *joined) checkEnd(who string, l life, end kubelet.Status, kills []Kill, leader bool, earlier int) {
 	code := l.exit.Code
 	if l.exit.Signal != 0 {
 		code = 128 + l.exit.Signal
@@ -370,7 +353,7 @@ func (j *joined) checkEnd(who string, l life, end evidence.ContainerState, kills
 		j.disagree(ExitDiffers, "%s ended with %s; the API says exit code %s", who, status(*l.exit), number(end.ExitCode))
 		return
 	}
-	oomKilled := end.Reason == "OOMKilled"
+	oomKilled := end.Reason == kubelet.OOMKilled
 	switch {
 	case oomKilled && leader, !oomKilled && len(kills) == 0:
 		// as it was
@@ -410,7 +393,7 @@ func (j *joined) checkRuntime() {
 			continue
 		}
 		killed := slices.ContainsFunc(j.kills, func(k Kill) bool {
-			return containerOf(k.Victim.Process) == process
+			return kubelet.ContainerOf(k.Victim.Process) == process
 		})
 		if !killed {
 			j.disagree(RuntimeWithoutKill, "the runtime told of %d OOM kills in %s; the kernel killed nobody there", n, process)
@@ -429,17 +412,12 @@ func (j *joined) checkNodeEvents() {
 	}
 	seen := false
 	for _, h := range j.cluster.nodeEvents {
-		if h.Reason != "SystemOOM" {
+		if h.Reason != kubelet.SystemOOM {
 			continue
 		}
 		seen = true
-		m := systemOOM.FindStringSubmatch(h.Message)
-		if m == nil {
-			continue
-		}
-		pid, err := strconv.Atoi(m[2])
-		if err != nil || !global[pid] {
-			j.disagree(EventWithoutKill, "SystemOOM names %s, pid %s, which no OOM of the whole node killed", m[1], m[2])
+		if comm, pid, ok := kubelet.SystemOOMVictim(h.Message); ok && !global[pid] {
+			j.disagree(EventWithoutKill, "SystemOOM names %s, pid %d, which no OOM of the whole node killed", comm, pid)
 		}
 	}
 	j.checkKubeletLog(global)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/clustertest"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/verdict"
 	"github.com/oomlab/oomlab/scenarios"
@@ -33,9 +34,9 @@ func played(t *testing.T) map[string]verdict.Input {
 // TestEveryUntruthOfAClusterHasAName: what is said and was not so is told apart.
 func TestEveryUntruthOfAClusterHasAName(t *testing.T) {
 	all := played(t)
-	status := func(change func(s *evidence.ContainerState)) func(*evidence.Event) {
+	status := func(change func(s *kubelet.Status)) func(*evidence.Event) {
 		return func(e *evidence.Event) {
-			for _, s := range []*evidence.ContainerState{e.Container, lastOf(e.Container)} {
+			for _, s := range []*kubelet.Status{e.Container, lastOf(e.Container)} {
 				if s != nil && s.ExitCode != nil {
 					change(s)
 				}
@@ -43,14 +44,14 @@ func TestEveryUntruthOfAClusterHasAName(t *testing.T) {
 		}
 	}
 	reason := func(r string) func(*evidence.Event) {
-		return status(func(s *evidence.ContainerState) { s.Reason = r })
+		return status(func(s *kubelet.Status) { s.Reason = r })
 	}
 	code := func(n int) func(*evidence.Event) {
 		return func(e *evidence.Event) {
 			if e.Kind == evidence.TaskEnded {
 				e.Exit.Code = n
 			}
-			status(func(s *evidence.ContainerState) { s.ExitCode = &n })(e)
+			status(func(s *kubelet.Status) { s.ExitCode = &n })(e)
 		}
 	}
 	drop := func(k evidence.Kind) func(*evidence.Event) {
@@ -78,7 +79,7 @@ func TestEveryUntruthOfAClusterHasAName(t *testing.T) {
 		{"it exited with 143", "exit-0-but-oomkilled", code(143), "oomkilled-but-143"},
 		{"it exited with 0", "exit-143-but-oomkilled", code(0), "oomkilled-but-exit-0"},
 		{"the node ran out without an event", "bigmem-2000m-does-not", drop(evidence.NodeEvent), "node-oom-without-event"},
-		{"the API has another exit code", "leak-until-the-limit", status(func(s *evidence.ContainerState) { n := 1; s.ExitCode = &n }), "exit-differs"},
+		{"the API has another exit code", "leak-until-the-limit", status(func(s *kubelet.Status) { n := 1; s.ExitCode = &n }), "exit-differs"},
 		{"the API never said that it ended", "leak-until-the-limit", func(e *evidence.Event) {
 			if e.Container != nil && e.Container.State == "terminated" {
 				drop(e.Kind)(e)
@@ -148,7 +149,7 @@ func TestEveryUntruthOfAClusterHasAName(t *testing.T) {
 	}
 }
 
-func lastOf(s *evidence.ContainerState) *evidence.ContainerState {
+func lastOf(s *kubelet.Status) *kubelet.Status {
 	if s == nil {
 		return nil
 	}

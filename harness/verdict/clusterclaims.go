@@ -151,44 +151,12 @@ func counted(name string, want scenario.Num, got int64, sources ...evidence.Sour
 	return claim(name, want.Text, strconv.FormatInt(got, 10), want.Holds(got), sources...)
 }
 
-// stateText writes a container's status for a reader.
-func stateText(s evidence.ContainerState) string {
-	out := words(s.State, s.Reason)
-	if s.ExitCode != nil {
-		out += fmt.Sprintf(" (%d)", *s.ExitCode)
-	}
-	if s.RestartCount > 0 {
-		out += fmt.Sprintf(", restartCount %d", s.RestartCount)
-	}
-	if s.Last != nil {
-		last := *s.Last
-		last.State, last.RestartCount, last.Last = "", 0, nil
-		out += ", before that " + stateText(last)
-	}
-	return out
-}
-
 func (c *cluster) containerClaim(name string, want scenario.ContainerClaim) Claim {
-	asked := evidence.ContainerState{State: want.State, Reason: want.Reason, ExitCode: want.ExitCode}
-	if want.LastState != nil {
-		asked.Last = &evidence.ContainerState{Reason: want.LastState.Reason, ExitCode: want.LastState.ExitCode}
-	}
-	expected := stateText(asked)
-	if want.RestartCount != nil {
-		expected += ", restartCount " + want.RestartCount.Text
-	}
 	said := c.containers[name]
 	if said == nil {
-		return claim("containers "+name, expected, "the API never said anything of it", false, evidence.API)
+		return claim("containers "+name, want.String(), "the API never said anything of it", false, evidence.API)
 	}
-	got := said.last
-	same := func(want, got *int) bool { return want == nil || got != nil && *want == *got }
-	ok := (want.State == "" || got.State == want.State) && (want.Reason == "" || got.Reason == want.Reason) && same(want.ExitCode, got.ExitCode) &&
-		(want.RestartCount == nil || want.RestartCount.Holds(int64(got.RestartCount)))
-	if l := want.LastState; l != nil {
-		ok = ok && got.Last != nil && (l.Reason == "" || got.Last.Reason == l.Reason) && same(l.ExitCode, got.Last.ExitCode)
-	}
-	return claim("containers "+name, expected, stateText(got), ok, evidence.API)
+	return claim("containers "+name, want.String(), said.last.String(), want.Holds(said.last), evidence.API)
 }
 
 // modelOfCluster are the claims of the prediction about a cluster.
@@ -340,35 +308,20 @@ func (j *joined) predictedContainers(p *predict.Kube) Claim {
 		if !want.Sure || said == nil {
 			continue
 		}
-		if n++; !sameState(want, said.last) {
-			wrong = append(wrong, fmt.Sprintf("%s is %s, not %s", name, stateText(said.last), stateText(asState(want))))
+		if n++; !showsEnd(want, said.last) {
+			wrong = append(wrong, fmt.Sprintf("%s is %s, not %s", name, said.last, want.Status))
 		}
 	}
 	return every("prediction.containers", "state, reason, exit code and restarts as predicted", n, wrong, evidence.API)
 }
 
-func asState(e predict.ContainerEnd) evidence.ContainerState {
-	out := evidence.ContainerState{State: e.State, Reason: e.Reason, ExitCode: e.ExitCode, RestartCount: e.RestartCount}
-	if e.Last != nil {
-		last := asState(*e.Last)
-		out.Last = &last
-	}
-	return out
-}
-
-func sameState(want predict.ContainerEnd, got evidence.ContainerState) bool {
-	code := func(a, b *int) bool { return a == b || a != nil && b != nil && *a == *b }
-	if want.BackOff && got.State == "waiting" && got.Reason == "CrashLoopBackOff" && got.Last != nil {
+// showsEnd reports whether the API says what was predicted of a container.
+func showsEnd(want predict.ContainerEnd, got kubelet.Status) bool {
+	if want.BackOff && got.State == kubelet.Waiting && got.Reason == kubelet.CrashLoopBackOff && got.Last != nil {
 		// the moment before it is started again
-		return want.RestartCount == got.RestartCount && want.Reason == got.Last.Reason && code(want.ExitCode, got.Last.ExitCode)
+		return want.RestartCount == got.RestartCount && want.SameEnd(*got.Last)
 	}
-	if want.State != got.State || want.Reason != got.Reason || !code(want.ExitCode, got.ExitCode) || want.RestartCount != got.RestartCount {
-		return false
-	}
-	if want.Last == nil {
-		return got.Last == nil
-	}
-	return got.Last != nil && want.Last.Reason == got.Last.Reason && code(want.Last.ExitCode, got.Last.ExitCode)
+	return want.Same(got)
 }
 
 func (j *joined) predictedPods(p *predict.Kube) Claim {

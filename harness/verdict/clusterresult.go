@@ -1,11 +1,13 @@
 package verdict
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
@@ -47,6 +49,21 @@ type KubePod struct {
 
 // KubeContainer is one container: what was predicted, and what was seen.
 type KubeContainer struct {
+	Container    string
+	Adj          *int
+	PredictedAdj int
+	Max          *kernel.Bytes
+	Status       kubelet.Status
+	// Predicted is the status in words; Open says that it depended on timing.
+	Predicted string
+	Open      bool
+	// OOMKills are the victims in the container, life by life.
+	OOMKills [][]string
+}
+
+// shownContainer is a KubeContainer in JSON, where its status has the API's own
+// keys.
+type shownContainer struct {
 	Container    string        `json:"container"`
 	Adj          *int          `json:"oom_score_adj"`
 	PredictedAdj int           `json:"predicted_oom_score_adj"`
@@ -55,18 +72,40 @@ type KubeContainer struct {
 	Reason       string        `json:"reason,omitempty"`
 	ExitCode     *int          `json:"exitCode,omitempty"`
 	RestartCount int           `json:"restartCount"`
-	LastState    *KubeEnd      `json:"lastState,omitempty"`
-	// Predicted is the same in words; Open says that it depended on timing.
-	Predicted string `json:"predicted,omitempty"`
-	Open      bool   `json:"open,omitempty"`
-	// OOMKills are the victims in the container, life by life.
-	OOMKills [][]string `json:"oom_kills"`
+	LastState    *shownEnd     `json:"lastState,omitempty"`
+	Predicted    string        `json:"predicted,omitempty"`
+	Open         bool          `json:"open,omitempty"`
+	OOMKills     [][]string    `json:"oom_kills"`
 }
 
-// KubeEnd is how a container ended before it was started again.
-type KubeEnd struct {
+type shownEnd struct {
 	Reason   string `json:"reason"`
 	ExitCode *int   `json:"exitCode"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (k KubeContainer) MarshalJSON() ([]byte, error) {
+	s := k.Status
+	out := shownContainer{k.Container, k.Adj, k.PredictedAdj, k.Max, s.State, s.Reason, s.ExitCode, s.RestartCount, nil,
+		k.Predicted, k.Open, k.OOMKills}
+	if s.Last != nil {
+		out.LastState = &shownEnd{s.Last.Reason, s.Last.ExitCode}
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (k *KubeContainer) UnmarshalJSON(data []byte) error {
+	var in shownContainer
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	s := kubelet.Status{State: in.State, Reason: in.Reason, ExitCode: in.ExitCode, RestartCount: in.RestartCount}
+	if in.LastState != nil {
+		s.Last = &kubelet.Status{Reason: in.LastState.Reason, ExitCode: in.LastState.ExitCode}
+	}
+	*k = KubeContainer{in.Container, in.Adj, in.PredictedAdj, in.Max, s, in.Predicted, in.Open, in.OOMKills}
+	return nil
 }
 
 // Misreport is something that Kubernetes said and the kernel did not do.
@@ -124,10 +163,10 @@ func (j *joined) clusterResult() *Kube {
 				k.Max = &limit
 			}
 			if said := c.containers[planned.Process]; said != nil {
-				k.fill(said.last)
+				k.Status = said.last
 			}
 			if end, ok := p.Containers[planned.Process]; ok {
-				k.Predicted, k.Open = stateText(asState(end)), !end.Sure
+				k.Predicted, k.Open = end.Status.String(), !end.Sure
 			}
 			lives := j.containerLives(planned.Process)
 			for i := range lives {
@@ -141,20 +180,4 @@ func (j *joined) clusterResult() *Kube {
 		}
 	}
 	return out
-}
-
-func (k *KubeContainer) fill(s evidence.ContainerState) {
-	k.State, k.Reason, k.ExitCode, k.RestartCount = s.State, s.Reason, s.ExitCode, s.RestartCount
-	if s.Last != nil {
-		k.LastState = &KubeEnd{s.Last.Reason, s.Last.ExitCode}
-	}
-}
-
-// Says is a container's status in words.
-func (k KubeContainer) Says() string {
-	s := evidence.ContainerState{State: k.State, Reason: k.Reason, ExitCode: k.ExitCode, RestartCount: k.RestartCount}
-	if k.LastState != nil {
-		s.Last = &evidence.ContainerState{Reason: k.LastState.Reason, ExitCode: k.LastState.ExitCode}
-	}
-	return stateText(s)
 }

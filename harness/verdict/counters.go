@@ -54,23 +54,14 @@ func (j *joined) readCounters() {
 	}
 }
 
-// killCounters are the counters of kills: of each process, with repetitions.
-const (
-	memoryEvents      = "memory.events"
-	memoryEventsLocal = "memory.events.local"
-	oomControl        = "memory.oom_control"
-	vmstat            = "vmstat"
-	oomKill           = "oom_kill"
-)
-
 // counted reports whether a counter above a process's cgroup rose by a kill.
 func (j *joined) counted(path string) bool {
 	for key, c := range j.counters {
-		if key.name != oomKill || c.Delta() == 0 {
+		if key.name != evidence.CounterOOMKill || c.Delta() == 0 {
 			continue
 		}
-		if key.file == vmstat && path == "" || key.file == memoryEvents && inside(path, key.cgroup) ||
-			(key.file == memoryEventsLocal || key.file == oomControl) && key.cgroup == path {
+		if key.file == evidence.FileVmstat && path == "" || key.file == evidence.FileMemoryEvents && inside(path, key.cgroup) ||
+			(key.file == evidence.FileMemoryEventsLocal || key.file == evidence.FileOOMControl) && key.cgroup == path {
 			return true
 		}
 	}
@@ -90,16 +81,16 @@ func (j *joined) checkCounters() {
 		return
 	}
 	for key, c := range j.counters {
-		if key.name != oomKill {
+		if key.name != evidence.CounterOOMKill {
 			continue
 		}
 		var want int64
 		for _, k := range j.kills {
 			hit := false
 			switch {
-			case key.file == vmstat:
+			case key.file == evidence.FileVmstat:
 				hit = true
-			case key.file == memoryEvents && !j.in.Machine.Cgroup.Local:
+			case key.file == evidence.FileMemoryEvents && !j.in.Machine.Cgroup.Local:
 				hit = inCgroups(k) && inside(k.Victim.Cgroup, key.cgroup)
 			default: // memory.events.local, v1 memory.oom_control: this cgroup only
 				hit = inCgroups(k) && (k.Victim.Cgroup == key.cgroup || k.Victim.Cgroup == "" && key.cgroup == base)

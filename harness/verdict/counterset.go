@@ -3,6 +3,8 @@ package verdict
 import (
 	"encoding/json"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/evidence"
 )
 
 // CounterSet holds counters by "FILE CGROUP", or FILE for the machine's, and
@@ -45,7 +47,7 @@ func (c *CounterSet) UnmarshalJSON(data []byte) error {
 	}
 	*c = CounterSet{}
 	for path, r := range in {
-		key := vmstat
+		key := evidence.FileVmstat
 		if path != vmstatPath {
 			i := strings.LastIndexByte(path, '/')
 			cgroup := path[:max(i, 0)]

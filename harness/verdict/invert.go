@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/scenario"
 )
@@ -64,12 +65,12 @@ func Invert(in Input) []Inversion {
 		name string
 		get  func(*scenario.Expect) *map[string]map[string]scenario.Num
 	}{
-		{memoryEvents, func(c *scenario.Expect) *map[string]map[string]scenario.Num { return &c.MemoryEvents }},
-		{memoryEventsLocal, func(c *scenario.Expect) *map[string]map[string]scenario.Num { return &c.MemoryEventsLocal }},
+		{evidence.FileMemoryEvents, func(c *scenario.Expect) *map[string]map[string]scenario.Num { return &c.MemoryEvents }},
+		{evidence.FileMemoryEventsLocal, func(c *scenario.Expect) *map[string]map[string]scenario.Num { return &c.MemoryEventsLocal }},
 	} {
 		for path, counters := range *f.get(&e) {
 			for name := range counters {
-				if in.Plan.CgroupVersion == 1 && name != oomKill {
+				if in.Plan.CgroupVersion == 1 && name != evidence.CounterOOMKill {
 					continue // cannot be told, so it cannot be contradicted either
 				}
 				with(f.name, func(c *scenario.Expect) {
@@ -82,7 +83,7 @@ func Invert(in Input) []Inversion {
 		}
 	}
 	for name := range e.Vmstat {
-		with(vmstat, func(c *scenario.Expect) {
+		with(evidence.FileVmstat, func(c *scenario.Expect) {
 			c.Vmstat = maps.Clone(e.Vmstat)
 			c.Vmstat[name] = opposite(e.Vmstat[name])
 		})

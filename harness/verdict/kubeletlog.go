@@ -1,12 +1,11 @@
 package verdict
 
 import (
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
@@ -22,13 +21,6 @@ type kubeletLog struct {
 	unable  string       // why it could not look whether somebody has to be evicted
 }
 
-var (
-	loggedOOM     = regexp.MustCompile(`"Got sys oom event" event=\{"Pid":([0-9]+),`)
-	loggedRanking = regexp.MustCompile(`"Eviction manager: pods ranked for eviction" pods=\["([^"]+)"`)
-	loggedUnable  = regexp.MustCompile(`"Eviction manager: failed to synchronize" err="(.*)"`)
-	loggedEvicted = regexp.MustCompile(`"Eviction manager: pod is evicted successfully" pod="([^"]+)"`)
-)
-
 func (j *joined) readKubeletLog() kubeletLog {
 	l := kubeletLog{
 		read: strings.HasPrefix(j.in.Tier.Hooks["kubelet"], "attached"), loud: j.in.Plan.On.Ours, ooms: map[int]bool{},
@@ -37,23 +29,18 @@ func (j *joined) readKubeletLog() kubeletLog {
 		if e.Kind != evidence.KubeletLine {
 			continue
 		}
-		if m := loggedOOM.FindStringSubmatch(e.Text); m != nil {
-			if pid, err := strconv.Atoi(m[1]); err == nil {
-				l.ooms[pid] = true
-			}
+		line := kubelet.ParseLine(e.Text)
+		if line.OOM != 0 {
+			l.ooms[line.OOM] = true
 		}
-		if m := loggedUnable.FindStringSubmatch(e.Text); m != nil {
-			l.unable = m[1]
+		if line.Unable != "" {
+			l.unable = line.Unable
 		}
-		for _, f := range []struct {
-			line *regexp.Regexp
-			to   *[]string
-		}{{loggedRanking, &l.ranked}, {loggedEvicted, &l.evicted}} {
-			if m := f.line.FindStringSubmatch(e.Text); m != nil {
-				if pod := j.podOfAPI(m[1]); pod != "" {
-					*f.to = append(*f.to, pod)
-				}
-			}
+		if pod := j.podOfAPI(line.Ranked); pod != "" {
+			l.ranked = append(l.ranked, pod)
+		}
+		if pod := j.podOfAPI(line.Evicted); pod != "" {
+			l.evicted = append(l.evicted, pod)
 		}
 	}
 	return l
@@ -96,11 +83,8 @@ func (j *joined) checkKubeletLog(global map[int]bool) {
 		return
 	}
 	for _, h := range j.cluster.nodeEvents {
-		m := systemOOM.FindStringSubmatch(h.Message)
-		if h.Reason != "SystemOOM" || m == nil || !l.loud {
-			continue
-		}
-		if pid, err := strconv.Atoi(m[2]); err == nil && global[pid] && !l.ooms[pid] {
+		_, pid, ok := kubelet.SystemOOMVictim(h.Message)
+		if h.Reason == kubelet.SystemOOM && ok && l.loud && global[pid] && !l.ooms[pid] {
 			j.disagree(LogSilent, "SystemOOM names pid %d; the kubelet's log does not", pid)
 		}
 	}

@@ -10,13 +10,14 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
 // FuzzLine: what is read of a line, whoever wrote it, reads the same when it is
 // written again, so that a run directory tells what was on the wire.
 func FuzzLine(f *testing.F) {
-	events, err := fs.ReadFile(verdict.Recorded(), "6.12/memcg-oom-group-takes-all/"+verdict.EventsFile)
+	events, err := fs.ReadFile(selftest.Recorded(), "6.12/memcg-oom-group-takes-all/"+verdict.EventsFile)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
@@ -24,15 +25,12 @@ type course struct {
 	toldOOM    bool      // the kubelet has said that the node had an OOM
 }
 
-// evicted is the reason of a pod that the kubelet evicted.
-const evicted = "Evicted"
-
 // life is what is known of a container or a process.
 type life struct {
 	ready  bool // in its present life
 	ended  bool // a child: it is gone
 	ends   int  // of the container, as the runtime told
-	status *evidence.ContainerState
+	status *kubelet.Status
 }
 
 type podState struct {
@@ -70,7 +68,7 @@ func (c *course) see(e evidence.Event, now time.Time) {
 		if l != nil {
 			l.ready = false
 			for name, p := range c.processes {
-				if strings.HasPrefix(name, e.Process+"/") {
+				if kubelet.ContainerOf(name) == e.Process {
 					*p = life{}
 				}
 			}
@@ -94,7 +92,7 @@ func (c *course) see(e evidence.Event, now time.Time) {
 		s := c.pods[e.Process]
 		s.phase, s.reason, s.message = e.Pod.Phase, e.Pod.Reason, e.Pod.Message
 		c.pods[e.Process] = s
-		if e.Pod.Reason == evicted {
+		if e.Pod.Reason == kubelet.Evicted {
 			c.evicted[e.Process] = true
 		}
 	case evidence.KillDecision:
@@ -102,7 +100,7 @@ func (c *course) see(e evidence.Event, now time.Time) {
 			c.nodeOOM = now
 		}
 	case evidence.NodeEvent:
-		c.toldOOM = c.toldOOM || e.Happened != nil && e.Happened.Reason == "SystemOOM"
+		c.toldOOM = c.toldOOM || e.Happened != nil && e.Happened.Reason == kubelet.SystemOOM
 	case evidence.OutOfMemory, evidence.OOMReturn, evidence.Kill, evidence.MarkVictim, evidence.TaskOOM,
 		evidence.PodEvent, evidence.NodeCondition:
 	default:
@@ -116,7 +114,7 @@ func (c *course) see(e evidence.Event, now time.Time) {
 // held reports whether a process is ready, or has ended and will not come back.
 func (c *course) held(name string) bool {
 	if l := c.containers[name]; l != nil {
-		pod, _, _ := strings.Cut(name, "/")
+		pod := kubelet.NameOf(name).Pod
 		i := slices.IndexFunc(c.plan.Pods, func(p plan.Pod) bool { return p.Name == pod })
 		return i >= 0 && c.settledContainer(c.plan.Pods[i], name)
 	}
@@ -137,38 +135,33 @@ func (c *course) mayCreate(p plan.Pod) bool {
 // settledContainer reports whether nothing more is awaited of a container.
 func (c *course) settledContainer(p plan.Pod, name string) bool {
 	l := c.containers[name]
-	if s := c.pods[p.Name]; s.phase == "Failed" && s.reason != "" {
+	if s := c.pods[p.Name]; s.phase == kubelet.PodFailed && s.reason != "" {
 		return true // as a whole: evicted, or refused by the kubelet
 	}
 	s := l.status
 	if s == nil {
 		return false
 	}
-	ends := s.RestartCount
-	switch {
-	case s.State == "terminated", s.State == "waiting" && s.Last != nil:
-		ends++
-	}
-	if c.runtime && ends < l.ends {
+	if c.runtime && s.Ends() < l.ends {
 		return false // the API has yet to hear of it
 	}
 	switch s.State {
-	case "running":
+	case kubelet.Running:
 		if !l.ready {
 			return false
 		}
 		for child, q := range c.processes {
-			if strings.HasPrefix(child, name+"/") && !q.ready && !q.ended {
+			if kubelet.ContainerOf(child) == name && !q.ready && !q.ended {
 				return false
 			}
 		}
 		return true
-	case "terminated":
+	case kubelet.Terminated:
 		// The kubelet (1.36) leaves it at that until the back-off has passed, and
 		// shows CrashLoopBackOff in the moment in which it starts the next life.
 		return !c.comesBack(p, name) || s.RestartCount >= p.Restarts
-	case "waiting":
-		return s.Reason == "CrashLoopBackOff" && s.RestartCount >= p.Restarts
+	case kubelet.Waiting:
+		return s.Reason == kubelet.CrashLoopBackOff && s.RestartCount >= p.Restarts
 	}
 	return false
 }
@@ -176,14 +169,7 @@ func (c *course) settledContainer(p plan.Pod, name string) bool {
 // comesBack reports whether the kubelet starts a container again that ended as
 // its status says.
 func (c *course) comesBack(p plan.Pod, name string) bool {
-	s := c.containers[name].status
-	failed := s.ExitCode == nil || *s.ExitCode != 0
-	for _, k := range p.InitContainers {
-		if k.Process == name {
-			return k.Sidecar || failed && p.RestartPolicy != "Never"
-		}
-	}
-	return p.RestartPolicy == "Always" || p.RestartPolicy == "OnFailure" && failed
+	return p.Restart(name).After(c.containers[name].status.Failed())
 }
 
 // quiet is for how long nothing may happen until a run counts as over: the
@@ -212,7 +198,7 @@ func (c *course) over(created int, now time.Time) bool {
 }
 
 func (c *course) settledPod(p plan.Pod) bool {
-	if s := c.pods[p.Name]; s.phase == "Failed" && (s.reason != "" || p.RestartPolicy == "Never") {
+	if s := c.pods[p.Name]; s.phase == kubelet.PodFailed && (s.reason != "" || p.RestartPolicy == "Never") {
 		return true
 	}
 	// A container whose pod fails before its turn comes never runs: an init
@@ -224,10 +210,10 @@ func (c *course) settledPod(p plan.Pod) bool {
 		}
 		switch s := l.status; {
 		case k.Sidecar:
-		case s.State == "waiting":
+		case s.State == kubelet.Waiting:
 			return true
-		case s.State == "terminated" && (s.ExitCode == nil || *s.ExitCode != 0):
-			return c.comesBack(p, k.Process) || c.pods[p.Name].phase == "Failed"
+		case s.State == kubelet.Terminated && s.Failed():
+			return c.comesBack(p, k.Process) || c.pods[p.Name].phase == kubelet.PodFailed
 		}
 	}
 	over := true
@@ -236,11 +222,11 @@ func (c *course) settledPod(p plan.Pod) bool {
 			return false
 		}
 		s := c.containers[k.Process].status
-		over = over && s.State == "terminated" && !c.comesBack(p, k.Process)
+		over = over && s.State == kubelet.Terminated && !c.comesBack(p, k.Process)
 	}
 	// The phase follows its containers' ends.
 	phase := c.pods[p.Name].phase
-	return !over || phase == "Failed" || phase == "Succeeded"
+	return !over || phase == kubelet.PodFailed || phase == kubelet.PodSucceeded
 }
 
 // rejected begins the message of a pod that the kubelet did not admit (rejectPod
@@ -252,12 +238,12 @@ const rejected = "Pod was rejected"
 // the kubelet's words as in ours.
 func (c *course) stuck() string {
 	for _, p := range c.plan.Pods {
-		if s := c.pods[p.Name]; s.phase == "Failed" && s.reason != evicted && strings.HasPrefix(s.message, rejected) {
+		if s := c.pods[p.Name]; s.phase == kubelet.PodFailed && s.reason != kubelet.Evicted && strings.HasPrefix(s.message, rejected) {
 			return p.Name + ": " + s.reason + ": " + s.message
 		}
 		for _, k := range slices.Concat(p.InitContainers, p.Containers) {
 			s := c.containers[k.Process].status
-			if s == nil || s.State != "waiting" {
+			if s == nil || s.State != kubelet.Waiting {
 				continue
 			}
 			switch s.Reason {

@@ -13,12 +13,12 @@ import (
 func at(seconds int) time.Time { return time.Unix(int64(seconds), 0) }
 
 func status(process, state, reason string, code, restarts int) evidence.Event {
-	s := &evidence.ContainerState{State: state, Reason: reason, RestartCount: restarts}
+	s := &kubelet.Status{State: state, Reason: reason, RestartCount: restarts}
 	if state == "terminated" {
 		s.ExitCode = &code
 	}
 	if restarts > 0 || reason == "CrashLoopBackOff" {
-		s.Last = &evidence.ContainerState{State: "terminated"}
+		s.Last = &kubelet.Status{State: "terminated"}
 	}
 	return evidence.Event{Kind: evidence.ContainerStatus, Process: process, Container: s}
 }

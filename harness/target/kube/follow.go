@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kubelet"
 )
 
 // follower asks the API what it shows of a run, over and over, and tells of what
@@ -27,7 +28,7 @@ type follower struct {
 	silent time.Time // since when the API has not answered; zero: it does
 	last   error
 
-	containers map[string]evidence.ContainerState
+	containers map[string]kubelet.Status
 	states     map[string]evidence.PodState
 	happened   map[string]evidence.Happened
 	conditions map[string]evidence.ConditionState
@@ -37,7 +38,7 @@ type follower struct {
 func newFollower(api, nodeAt *resources.Resources, at placing, pods map[string]string, nodes []string, emit func(evidence.Event)) *follower {
 	return &follower{
 		api: api, nodeAt: nodeAt, at: at, pods: pods, nodes: nodes, emit: emit,
-		containers: map[string]evidence.ContainerState{}, states: map[string]evidence.PodState{},
+		containers: map[string]kubelet.Status{}, states: map[string]evidence.PodState{},
 		happened: map[string]evidence.Happened{}, conditions: map[string]evidence.ConditionState{},
 	}
 }
@@ -137,7 +138,7 @@ func (f *follower) pod(name string, p corev1.Pod) {
 	}
 }
 
-func containerState(c corev1.ContainerStatus) evidence.ContainerState {
+func containerState(c corev1.ContainerStatus) kubelet.Status {
 	s := oneState(c.State)
 	s.RestartCount = int(c.RestartCount)
 	if s.ID == "" {
@@ -150,21 +151,21 @@ func containerState(c corev1.ContainerStatus) evidence.ContainerState {
 	return s
 }
 
-func oneState(c corev1.ContainerState) evidence.ContainerState {
+func oneState(c corev1.ContainerState) kubelet.Status {
 	switch {
 	case c.Running != nil:
-		return evidence.ContainerState{State: "running", StartedAt: stamp(c.Running.StartedAt)}
+		return kubelet.Status{State: kubelet.Running, StartedAt: stamp(c.Running.StartedAt)}
 	case c.Terminated != nil:
 		t := c.Terminated
 		code := int(t.ExitCode)
-		return evidence.ContainerState{
-			State: "terminated", Reason: t.Reason, ExitCode: &code, Signal: int(t.Signal), Message: t.Message,
+		return kubelet.Status{
+			State: kubelet.Terminated, Reason: t.Reason, ExitCode: &code, Signal: int(t.Signal), Message: t.Message,
 			ID: t.ContainerID, StartedAt: stamp(t.StartedAt), FinishedAt: stamp(t.FinishedAt),
 		}
 	case c.Waiting != nil:
-		return evidence.ContainerState{State: "waiting", Reason: c.Waiting.Reason, Message: c.Waiting.Message}
+		return kubelet.Status{State: kubelet.Waiting, Reason: c.Waiting.Reason, Message: c.Waiting.Message}
 	}
-	return evidence.ContainerState{State: "waiting"}
+	return kubelet.Status{State: kubelet.Waiting}
 }
 
 func stamp(t metav1.Time) string {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
@@ -309,7 +310,7 @@ func (r *kubeRun) carryOut(ctx context.Context) error {
 func (r *kubeRun) children() []string {
 	var out []string
 	for _, p := range r.plan.Processes {
-		if strings.Count(p.Name, "/") > 1 {
+		if kubelet.NameOf(p.Name).Process != "" {
 			out = append(out, p.Name)
 		}
 	}

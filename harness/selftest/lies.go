@@ -1,0 +1,157 @@
+// Package selftest shows that the judge can be trusted: it makes every witness of
+// a recorded run lie, one lie at a time, and turns every claim of the scenario
+// into its opposite. A judge that still says pass is worthless.
+package selftest
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// Lie is a recorded run in which one witness was made to lie.
+type Lie struct {
+	Witness evidence.Source // who was made to lie
+	Name    string          // what was done: "wrong pid in a kill line"
+	Input   verdict.Input
+}
+
+// Lies makes every witness of a run lie, in every way that the run has something
+// for. It returns nothing for a run that was skipped.
+func Lies(in verdict.Input) []Lie {
+	l := liar{in: in}
+	l.kmsg()
+	l.bpf()
+	l.counters()
+	l.wait()
+	l.agent()
+	if in.Plan.On != nil {
+		l.runtime()
+		l.api()
+		l.kubelet()
+	}
+	return l.lies
+}
+
+// liar collects the lies about one run.
+type liar struct {
+	in      verdict.Input
+	witness evidence.Source
+	lies    []Lie
+}
+
+// tell applies change to a copy of the events. A change that returns nil has
+// nothing to corrupt in this run.
+func (l *liar) tell(name string, change func([]evidence.Event) []evidence.Event) {
+	events := change(clone(l.in.Events))
+	if events == nil {
+		return
+	}
+	in := l.in
+	in.Events = events
+	l.lies = append(l.lies, Lie{l.witness, name, in})
+}
+
+// clone goes through JSON, which is what a record on disk is anyway.
+func clone(events []evidence.Event) []evidence.Event {
+	out := make([]evidence.Event, len(events))
+	for i, e := range events {
+		data, err := json.Marshal(e)
+		if err == nil {
+			err = json.Unmarshal(data, &out[i])
+		}
+		if err != nil {
+			panic(fmt.Sprintf("event %d is not JSON: %v", i, err)) // it came from JSON
+		}
+	}
+	return out
+}
+
+// wanted selects events.
+type wanted func(evidence.Event) bool
+
+func kind(k evidence.Kind) wanted {
+	return func(e evidence.Event) bool { return e.Kind == k }
+}
+
+// strangerPID is a pid that no recorded run has.
+const strangerPID = 4194301
+
+var sigkill = kernel.SignalNumber("SIGKILL")
+
+// first applies change to the first event that is wanted, last to the last.
+func first(events []evidence.Event, want wanted, change func(*evidence.Event)) []evidence.Event {
+	i := slices.IndexFunc(events, want)
+	if i < 0 {
+		return nil
+	}
+	change(&events[i])
+	return events
+}
+
+func last(events []evidence.Event, want wanted, change func(*evidence.Event)) []evidence.Event {
+	for i := len(events) - 1; i >= 0; i-- {
+		if want(events[i]) {
+			change(&events[i])
+			return events
+		}
+	}
+	return nil
+}
+
+// without drops the first event that is wanted, none all of them; twice repeats
+// the first.
+func without(events []evidence.Event, want wanted) []evidence.Event {
+	i := slices.IndexFunc(events, want)
+	if i < 0 {
+		return nil
+	}
+	return slices.Delete(events, i, i+1)
+}
+
+func none(events []evidence.Event, want wanted) []evidence.Event {
+	before := len(events)
+	if events = slices.DeleteFunc(events, want); len(events) == before {
+		return nil
+	}
+	return events
+}
+
+func twice(events []evidence.Event, want wanted) []evidence.Event {
+	i := slices.IndexFunc(events, want)
+	if i < 0 {
+		return nil
+	}
+	return slices.Insert(events, i, events[i])
+}
+
+// atEnd inserts an event just before the end of the run.
+func atEnd(events []evidence.Event, e evidence.Event) []evidence.Event {
+	i := slices.IndexFunc(events, kind(evidence.End))
+	if i < 0 {
+		return nil
+	}
+	e.AtNS = events[i].AtNS
+	return slices.Insert(events, i, e)
+}
+
+// lost says that the witness lost events.
+func (l *liar) lost(events []evidence.Event) []evidence.Event {
+	return atEnd(events, evidence.Event{Source: l.witness, Kind: evidence.Lost, N: 1, Text: "selftest"})
+}
+
+// rewrite replaces what stands between two marks in a log line.
+func rewrite(before, after, with string) func(*evidence.Event) {
+	return func(e *evidence.Event) {
+		head, rest, ok := strings.Cut(e.Log.Text, before)
+		i := strings.Index(rest, after)
+		if ok && i >= 0 {
+			e.Log.Text = head + before + with + rest[i:]
+		}
+	}
+}
