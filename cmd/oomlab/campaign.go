@@ -1,69 +1,23 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
-	"github.com/oomlab/oomlab/harness/chaos"
+	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/report"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
-// newCampaign makes the directory of a campaign. One of an earlier campaign with
-// the same seed is left as it is.
-func newCampaign(runsDir string, seed uint64) (string, error) {
-	if err := os.MkdirAll(runsDir, 0o755); err != nil {
-		return "", err
-	}
-	name := filepath.Join(runsDir, fmt.Sprintf("chaos-%d", seed))
-	dir := name
-	for n := 2; ; n++ {
-		err := os.Mkdir(dir, 0o755)
-		if !errors.Is(err, fs.ErrExist) {
-			return dir, err
-		}
-		dir = fmt.Sprintf("%s-%d", name, n)
-	}
-}
-
-// keepSummary writes what a kernel has shown beside the runs that were kept.
-func keepSummary(dir string, s chaos.Summary) error {
-	return writeWhole(filepath.Join(dir, s.FileName()), func(w io.Writer) error {
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", " ")
-		return enc.Encode(s)
-	})
-}
-
-// campaignIn reads the directory of a campaign. It reports whether it is one.
+// campaignIn reads the directory of a campaign and judges its runs. It reports
+// whether it is one.
 func campaignIn(dir string) (report.Campaign, bool, error) {
-	c := report.Campaign{Dir: dir}
-	// a wildcard in dir itself is one that os.DirFS does not see
-	names, err := fs.Glob(os.DirFS(dir), chaos.SummaryPattern)
-	if err != nil || len(names) == 0 {
-		return c, false, err
-	}
-	for _, name := range names {
-		path := filepath.Join(dir, name)
-		s, err := readSummary(path)
-		if err != nil {
-			return c, true, &mistake{fmt.Sprintf("%s: %v", path, err), "oomlab chaos writes it; the runs beside it can be named on their own"}
-		}
-		c.Summaries = append(c.Summaries, s)
-	}
-	runs, is, err := recordedIn(dir)
+	kept, is, err := lab.LoadCampaign(dir)
+	c := report.Campaign{Dir: dir, Summaries: kept.Summaries}
 	if err != nil || !is {
-		return c, true, err
+		return c, is, err
 	}
-	for _, run := range runs.dirs {
+	for _, run := range kept.Runs {
 		s, err := subject(run)
 		if err != nil {
 			return c, true, err
@@ -73,29 +27,13 @@ func campaignIn(dir string) (report.Campaign, bool, error) {
 	return c, true, nil
 }
 
-func readSummary(name string) (chaos.Summary, error) {
-	var s chaos.Summary
-	f, err := os.Open(name)
-	if err != nil {
-		return s, err
-	}
-	defer f.Close()
-	dec := json.NewDecoder(f)
-	dec.DisallowUnknownFields()
-	err = dec.Decode(&s)
-	if err != nil {
-		err = errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	return s, err
-}
-
 // subject reads and judges a run directory with all that it holds.
 func subject(dir string) (report.Subject, error) {
-	in, err := load(dir)
+	in, err := lab.Load(dir)
 	if err != nil {
 		return report.Subject{}, err
 	}
-	samples, err := loadSamples(dir)
+	samples, err := lab.Samples(dir)
 	return report.Subject{Dir: dir, Input: in, Result: verdict.Judge(in), Samples: samples}, err
 }
 
@@ -104,9 +42,9 @@ func subject(dir string) (report.Subject, error) {
 func campaigns(runsDir string, args []string) ([]report.Campaign, error) {
 	var out []report.Campaign
 	for _, arg := range args {
-		dir, err := findRun(runsDir, arg)
+		dir, err := lab.FindRun(runsDir, arg)
 		if err != nil {
-			continue // findRuns says what is wrong with it
+			continue // lab.FindRuns says what is wrong with it
 		}
 		c, is, err := campaignIn(dir)
 		if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/report"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 )
 
 // chaosFlags are the flags of oomlab chaos.
@@ -26,7 +26,6 @@ type chaosFlags struct {
 	keepAll        bool
 	runsDir        string
 	parallel       int
-	dir            string // of the campaign, once there is one
 }
 
 // progressEvery is how often progress is said while nothing else is.
@@ -96,7 +95,7 @@ func (f *chaosFlags) check() error {
 		f.count = 100
 	}
 	for _, k := range f.kernels {
-		if err := checkKernel(k); err != nil {
+		if err := kernels.Check(k); err != nil {
 			return err
 		}
 	}
@@ -107,26 +106,26 @@ func (a *app) chaos(ctx context.Context, f chaosFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	if len(f.kernels) == 0 {
-		f.kernels = []string{""}
+	log := a.say
+	if f.quiet {
+		log = func(string) {}
 	}
-	command := chaosCommandLine(f)
-	var total chaos.Tally
-	for _, k := range f.kernels {
-		summary, err := a.chaosOn(ctx, &f, k)
-		if summary.Kernel != "" {
-			total.Add(summary.Tally)
-			summary.Command = command
-			if err != nil {
-				summary.Cut = err.Error()
+	dir, total, err := lab.Campaign(ctx, lab.CampaignOptions{
+		Kernels: f.kernels, Command: chaosCommandLine(f),
+		Lab: lab.Options{Target: scenario.VM, RunsDir: f.runsDir, Parallel: f.parallel, Log: log},
+		Chaos: func() lab.ChaosOptions {
+			p := &chaosProgress{flags: f, say: log, began: time.Now(), last: time.Now()}
+			return lab.ChaosOptions{
+				Seed: f.seed, Domain: chaos.Domain(f.domain.value), Count: f.count, Kills: f.kills, Duration: f.duration,
+				Shrink: f.shrink, Record: f.keepAll, Ended: p.ended, Found: p.found,
 			}
-			err = errors.Join(err, keepSummary(f.dir, summary), a.chaosSummary(f, summary))
-		}
-		if err != nil {
-			return err
-		}
+		},
+		Shown: func(dir string, s lab.ChaosSummary) error { return a.chaosSummary(f, dir, s) },
+	})
+	if err != nil {
+		return err
 	}
-	if err := a.chaosPage(f); err != nil {
+	if err := a.chaosPage(f, dir); err != nil {
 		return err
 	}
 	return done(statusOfVerdict(total.Verdict()))
@@ -144,8 +143,8 @@ func chaosCommandLine(f chaosFlags) []string {
 	if f.duration > 0 {
 		out = append(out, "--duration", f.duration.String())
 	}
-	if kernels := strings.Join(f.kernels, ","); kernels != "" {
-		out = append(out, "--kernel", kernels)
+	if all := strings.Join(f.kernels, ","); all != "" {
+		out = append(out, "--kernel", all)
 	}
 	out = append(out, "--domain", f.domain.value)
 	if f.shrink {
@@ -155,32 +154,6 @@ func chaosCommandLine(f chaosFlags) []string {
 		out = append(out, "--keep-all")
 	}
 	return out
-}
-
-// chaosOn puts one kernel to the test.
-func (a *app) chaosOn(ctx context.Context, f *chaosFlags, kernel string) (lab.ChaosSummary, error) {
-	log := a.say
-	if f.quiet {
-		log = func(string) {}
-	}
-	l, err := lab.Open(lab.Options{Target: scenario.VM, Kernel: kernel, RunsDir: f.runsDir, Parallel: f.parallel, Log: log})
-	if err != nil {
-		return lab.ChaosSummary{}, err
-	}
-	if _, err := l.Kernel(ctx); err != nil {
-		return lab.ChaosSummary{}, errors.Join(err, l.Close())
-	}
-	if f.dir == "" {
-		if f.dir, err = newCampaign(f.runsDir, f.seed); err != nil {
-			return lab.ChaosSummary{}, errors.Join(err, l.Close())
-		}
-	}
-	p := &chaosProgress{flags: *f, say: log, began: time.Now(), last: time.Now()}
-	summary, err := l.Chaos(ctx, lab.ChaosOptions{
-		Seed: f.seed, Domain: chaos.Domain(f.domain.value), Count: f.count, Kills: f.kills, Duration: f.duration,
-		Shrink: f.shrink, Record: f.keepAll, Dir: f.dir, Ended: p.ended, Found: p.found,
-	})
-	return summary, errors.Join(err, l.Close())
 }
 
 // chaosProgress says how far it is. Its methods are called one at a time.
@@ -241,8 +214,8 @@ func plural(n int, of string) string {
 
 // chaosSummary prints what a kernel has shown, where that is done kernel by
 // kernel.
-func (a *app) chaosSummary(f chaosFlags, s lab.ChaosSummary) error {
-	c := report.Campaign{Dir: f.dir, Summaries: []chaos.Summary{s}}
+func (a *app) chaosSummary(f chaosFlags, dir string, s lab.ChaosSummary) error {
+	c := report.Campaign{Dir: dir, Summaries: []chaos.Summary{s}}
 	switch f.output.value {
 	case "text", "json":
 		return a.campaign(c, f.output.value)
@@ -251,17 +224,17 @@ func (a *app) chaosSummary(f chaosFlags, s lab.ChaosSummary) error {
 }
 
 // chaosPage prints the whole campaign, where that is done at its end.
-func (a *app) chaosPage(f chaosFlags) error {
+func (a *app) chaosPage(f chaosFlags, dir string) error {
 	switch f.output.value {
 	case "text":
 		if !f.quiet {
-			a.say(fmt.Sprintf("kept in %s; oomlab report -o html %s makes a page of it", f.dir, f.dir))
+			a.say(fmt.Sprintf("kept in %s; oomlab report -o html %s makes a page of it", dir, dir))
 		}
 		return nil
 	case "json":
 		return nil
 	}
-	c, _, err := campaignIn(f.dir)
+	c, _, err := campaignIn(dir)
 	if err != nil {
 		return err
 	}

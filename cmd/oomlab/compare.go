@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,6 +15,7 @@ import (
 	"github.com/oomlab/oomlab/harness/compare"
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/report"
+	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -107,7 +106,7 @@ func (f compareFlags) check() error {
 		return &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", f.parallel), "leave it out for as many as there is room for"}
 	case f.cgroup < 0 || f.cgroup > 2:
 		return &mistake{fmt.Sprintf("--cgroup %d: there are versions 1 and 2", f.cgroup), ""}
-	case f.modules != "" && !slices.ContainsFunc(f.kernels, isImage):
+	case f.modules != "" && !slices.ContainsFunc(f.kernels, kernels.IsImage):
 		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own", "name one among --kernels"}
 	case f.by != "" && !compare.KnownField(f.by):
 		return &mistake{fmt.Sprintf("--by %s: runs have no such field", f.by), "there are " + strings.Join(compare.Fields, ", ") + " and node.labels.KEY"}
@@ -121,81 +120,84 @@ func (f compareFlags) check() error {
 	return nil
 }
 
-// comparison is a compare under way.
-type comparison struct {
-	*app
-	f         compareFlags
-	columns   []column
-	scenarios []chosen
-	runs      []columnRun
-	broken    []string
-	command   []string // that makes the comparison again
-	places    []string // names of columns in the order in which they were named
-	named     bool     // and that order is kept
-	watching  atomic.Pointer[live]
-}
-
-// column is a kernel that runs are made on.
-type column struct {
-	name string
-	spec string // as it was asked for
-	lab  *lab.Lab
-}
-
-// columnRun is a run and the column that it belongs to.
-type columnRun struct {
-	column string
-	compare.Run
+// checkKernels refuses what can name neither kernels nor a range of them.
+func (f compareFlags) checkKernels() error {
+	for _, spec := range f.kernels {
+		if spec == "" {
+			return &mistake{"--kernels: a name between two commas is missing", ""}
+		}
+		ends, err := compare.Expand(spec, nil)
+		if errors.Is(err, compare.ErrBackwards) {
+			from, to, _ := strings.Cut(spec, "..")
+			return &mistake{fmt.Sprintf("--kernels %v", err), fmt.Sprintf("write %s..%s", to, from)}
+		}
+		if err != nil {
+			return err
+		}
+		if len(ends) == 1 && spec != lab.HostKernel {
+			if err := kernels.Check(spec); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (a *app) compareAll(ctx context.Context, f compareFlags, args []string) (err error) {
+	for i, spec := range f.kernels {
+		f.kernels[i] = strings.TrimSpace(spec)
+	}
 	if err := f.check(); err != nil {
 		return err
 	}
-	c := &comparison{app: a, f: f, command: compareCommand(f, args)}
 	var baseline *compare.Matrix
 	if f.baseline != "" && !f.update {
 		if baseline, err = readBaseline(f.baseline); err != nil {
 			return err
 		}
 	}
-	if err := c.arguments(args); err != nil {
+	c, err := a.comparison(f, args)
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
-	if err := c.kernels(ctx); err != nil {
+	if err := f.checkKernels(); err != nil {
 		return err
 	}
-	if err := c.carryOut(ctx, c.all()); err != nil {
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.Run(ctx); err != nil {
 		return err
 	}
 	if f.bisect {
-		if err := c.narrow(ctx); err != nil {
+		if err := c.Bisect(ctx); err != nil {
 			return err
 		}
 	}
-	show := report.Comparison{Matrix: c.matrix()}
+	show := report.Comparison{Matrix: c.Matrix()}
 	if baseline != nil {
-		checked, err := c.held(ctx, baseline)
+		checked, err := c.Check(ctx, baseline)
+		if errors.Is(err, compare.ErrNoColumn) {
+			return &mistake{fmt.Sprintf("%s: %v", f.baseline, err), "--update-baseline writes it anew"}
+		}
 		if err != nil {
 			return err
 		}
-		show.Matrix, show.Checked, show.Baseline = c.matrix(), &checked, f.baseline
+		show.Matrix, show.Checked, show.Baseline = c.Matrix(), &checked, f.baseline
 	}
-	if err := c.print(show); err != nil {
+	if err := a.printComparison(f, show, compareCommand(f, args)); err != nil {
 		return err
 	}
 	if baseline == nil && f.baseline != "" {
-		if len(c.broken) > 0 {
-			return fmt.Errorf("%s was not saved: %s has no verdict that could be compared", f.baseline, strings.Join(c.broken, ", "))
+		if len(c.Broken) > 0 {
+			return fmt.Errorf("%s was not saved: %s has no verdict that could be compared",
+				f.baseline, strings.Join(c.Broken, ", "))
 		}
-		if err := writeWhole(f.baseline, show.Matrix.Write); err != nil {
+		if err := lab.WriteWhole(f.baseline, show.Matrix.Write); err != nil {
 			return err
 		}
 		a.say(fmt.Sprintf("saved the baseline %s: %d runs", f.baseline, show.Matrix.Runs()))
 	}
 	switch {
-	case len(c.broken) > 0:
+	case len(c.Broken) > 0:
 		return status(exitBroken)
 	case show.Checked != nil && len(show.Checked.Drifts) > 0:
 		return status(exitFail)
@@ -241,180 +243,72 @@ func readBaseline(name string) (*compare.Matrix, error) {
 	return m, nil
 }
 
-// writeWhole makes a file that is complete or not there at all.
-func writeWhole(name string, write func(io.Writer) error) error {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".oomlab-*")
-	if err != nil {
-		return err
-	}
-	err = errors.Join(write(tmp), tmp.Chmod(0o644), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
-}
-
-// arguments sorts run directories from scenarios.
-func (c *comparison) arguments(args []string) error {
+// comparison sorts run directories from scenarios and makes a comparison of them.
+func (a *app) comparison(f compareFlags, args []string) (*lab.Comparison, error) {
 	var scenarios []string
-	var recorded []recordedRuns
+	var recorded []lab.Runs
 	for _, arg := range args {
-		runs, is, err := recordedIn(arg)
+		runs, is, err := lab.RunsIn(arg)
 		switch {
 		case err != nil:
-			return err
+			return nil, err
 		case is:
 			recorded = append(recorded, runs)
-			c.named = c.named || runs.name != ""
 		default:
 			scenarios = append(scenarios, arg)
 		}
 	}
-	all, err := c.choose(scenarios)
+	jobs, err := a.choose(scenarios)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.scenarios = all
 	switch {
-	case len(all) > 0 && len(c.f.kernels) == 0:
-		return &mistake{"oomlab compare: --kernels is missing", "such as --kernels 5.10,6.12,7.3; run directories need none"}
-	case len(all) == 0 && len(c.f.kernels) > 0:
-		return &mistake{"oomlab compare: no scenario to run on --kernels", "name one; ... is all of them"}
+	case len(jobs) > 0 && len(f.kernels) == 0:
+		return nil, &mistake{"oomlab compare: --kernels is missing", "such as --kernels 5.10,6.12,7.3; run directories need none"}
+	case len(jobs) == 0 && len(f.kernels) > 0:
+		return nil, &mistake{"oomlab compare: no scenario to run on --kernels", "name one; ... is all of them"}
 	}
-	return c.load(recorded)
-}
-
-// recordedRuns are run directories that were named together.
-type recordedRuns struct {
-	name string // of their column; empty: their kernel's
-	dirs []string
-}
-
-// recordedIn finds the run directories that an argument names: itself, or those
-// in it. It reports whether it is such an argument at all.
-func recordedIn(arg string) (recordedRuns, bool, error) {
-	name, dir, named := strings.Cut(arg, "=")
-	if !named || strings.ContainsRune(name, '/') {
-		name, dir, named = "", arg, false
+	var watching atomic.Pointer[live]
+	o := lab.CompareOptions{
+		Kernels: f.kernels, Modules: f.modules, CgroupVersion: f.cgroup, AllowHostOOM: f.hostOOM,
+		RunsDir: f.runsDir, Parallel: f.parallel, Repeat: f.repeat, By: f.by,
 	}
-	isRun := func(dir string) bool {
-		_, err := os.Stat(filepath.Join(dir, verdict.MetaFile))
-		return err == nil
-	}
-	if isRun(dir) {
-		return recordedRuns{name, []string{dir}}, true, nil
-	}
-	found, err := filepath.Glob(filepath.Join(dir, "*", verdict.MetaFile))
-	if err != nil {
-		return recordedRuns{}, false, nil // wildcards of a pattern that are none for a file
-	}
-	if len(found) == 0 {
-		if named {
-			return recordedRuns{}, false, &mistake{fmt.Sprintf("%s holds no run directories", dir), "oomlab run makes them, below runs/ by default"}
-		}
-		return recordedRuns{}, false, nil
-	}
-	runs := recordedRuns{name: name}
-	for _, f := range found {
-		runs.dirs = append(runs.dirs, filepath.Dir(f))
-	}
-	return runs, true, nil
-}
-
-// load judges recorded runs.
-func (c *comparison) load(all []recordedRuns) error {
-	var loaded []columnRun
-	for _, group := range all {
-		for _, dir := range group.dirs {
-			in, err := load(dir)
-			if err != nil {
-				return err
+	if !f.quiet {
+		o.Say = a.say
+		o.Log = func(text string) {
+			if l := watching.Load(); l != nil {
+				l.say(text) // above what is drawn again and again
+				return
 			}
-			r := verdict.Judge(in)
-			if r.Verdict == verdict.Broken {
-				c.broken = append(c.broken, dir)
+			a.say(text)
+		}
+	}
+	o.Watch = func(runs int) (lab.Watch, func()) {
+		l := a.show(runs, f.quiet)
+		watching.Store(l)
+		line := func(_ int, r verdict.Result) bool {
+			if !f.quiet {
+				report.Line(a.err, r, report.Options{RunsDir: f.runsDir}) // progress; the matrix has it all
 			}
-			column := group.name
-			if column == "" && c.f.by != "" {
-				if column, err = compare.By(in, c.f.by); err != nil {
-					return &mistake{fmt.Sprintf("--by: %v", err), "name its column: NAME=" + dir}
-				}
-			}
-			loaded = append(loaded, columnRun{column, compare.Observe(in, r)})
+			return true
 		}
-		if group.name != "" && !slices.Contains(c.places, group.name) {
-			c.places = append(c.places, group.name)
+		return l.watch(nil, line), func() {
+			watching.Store(nil)
+			l.close()
 		}
 	}
-	var releases []string
-	for _, r := range loaded {
-		if r.column == "" && !slices.Contains(releases, r.Release) {
-			releases = append(releases, r.Release)
-		}
-	}
-	names := columnNames(releases)
-	for i := range loaded {
-		if loaded[i].column == "" {
-			loaded[i].column = names[slices.Index(releases, loaded[i].Release)]
-		}
-	}
-	c.runs = append(c.runs, loaded...)
-	return nil
+	return lab.Compare(o, recorded, jobs)
 }
 
-// matrix puts all runs together.
-func (c *comparison) matrix() *compare.Matrix {
-	m := compare.New(c.places...)
-	for _, r := range c.runs {
-		m.Add(r.column, r.Run)
-	}
-	m.Sort(c.named)
-	return m
-}
-
-func (c *comparison) print(show report.Comparison) error {
-	switch c.f.output.value {
+func (a *app) printComparison(f compareFlags, show report.Comparison, command []string) error {
+	switch f.output.value {
 	case "json":
-		return report.CompareJSON(c.out, show)
+		return report.CompareJSON(a.out, show)
 	case "markdown":
-		return report.CompareMarkdown(c.out, show)
+		return report.CompareMarkdown(a.out, show)
 	case "html":
-		return report.CompareHTML(c.out, show, c.command)
+		return report.CompareHTML(a.out, show, command)
 	}
-	return report.CompareText(c.out, show, report.Options{Colour: c.terminal(), Verbose: c.f.verbose, Width: c.outWidth()})
-}
-
-// held is how the baseline held. What seems to have changed is run twice more,
-// so that chance is not taken for a change.
-func (c *comparison) held(ctx context.Context, baseline *compare.Matrix) (compare.Checked, error) {
-	const again = 2
-	checked, err := c.matrix().Check(baseline)
-	if err != nil {
-		return checked, &mistake{fmt.Sprintf("%s: %v", c.f.baseline, err), "--update-baseline writes it anew"}
-	}
-	var doubtful []cell
-	for _, d := range checked.Drifts {
-		for _, t := range c.all() {
-			if t.scenario.Scenario.Name == d.Scenario && t.column.name == d.Column && !slices.ContainsFunc(doubtful, t.same) {
-				doubtful = append(doubtful, t)
-			}
-		}
-	}
-	if len(doubtful) == 0 {
-		return checked, nil
-	}
-	if !c.f.quiet {
-		c.say(fmt.Sprintf("%d of %d cells seem to have changed; running them %d more times", len(doubtful), checked.Cells, again))
-	}
-	var more []cell
-	for range again {
-		more = append(more, doubtful...)
-	}
-	if err := c.carryOut(ctx, more); err != nil {
-		return checked, err
-	}
-	return c.matrix().Check(baseline)
+	o := report.Options{Colour: a.terminal(), Verbose: f.verbose, Width: a.outWidth()}
+	return report.CompareText(a.out, show, o)
 }

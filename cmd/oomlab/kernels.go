@@ -207,12 +207,12 @@ goes on where it stopped when it is asked for again.`,
 	}
 }
 
-// checkVersion is checkKernel for where a path means nothing.
+// checkVersion is kernels.Check for where a path means nothing.
 func checkVersion(spec string) error {
 	if strings.ContainsRune(spec, '/') {
 		return &mistake{fmt.Sprintf("%s is a path; only versions can be fetched", spec), "write one such as 6.12 or 6.12.107"}
 	}
-	return checkKernel(spec)
+	return kernels.Check(spec)
 }
 
 func (a *app) kernelsPath() *cobra.Command {
@@ -222,7 +222,7 @@ func (a *app) kernelsPath() *cobra.Command {
 		Short:             "print where a kernel's image is, fetching it first if need be",
 		Args:              wants(1, 1, "a kernel such as 6.12"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkKernel(args[0]); err != nil {
+			if err := kernels.Check(args[0]); err != nil {
 				return err
 			}
 			k, err := kernels.Resolve(cmd.Context(), args[0], a.kernelOptions())

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/lab"
+	"github.com/oomlab/oomlab/harness/verdict"
 )
 
 // live shows runs while they are in progress. On a terminal there is a line for
@@ -108,6 +110,25 @@ func (l *live) print(write func()) {
 	l.wipe()
 	write()
 	l.draw()
+}
+
+// watch lets runs be followed on the screen. event, which may be nil, and result
+// are told of them too; what result prints comes above the lines that are drawn
+// again.
+func (l *live) watch(event func(int, evidence.Event), result func(int, verdict.Result) bool) lab.Watch {
+	return lab.Watch{
+		Started: l.start, Over: l.end,
+		Event: func(i int, e evidence.Event) {
+			l.event(i, e)
+			if event != nil {
+				event(i, e)
+			}
+		},
+		Result: func(i int, r verdict.Result) (more bool) {
+			l.print(func() { more = result(i, r) })
+			return more
+		},
+	}
 }
 
 func (l *live) wipe() {

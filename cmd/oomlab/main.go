@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
@@ -132,12 +133,19 @@ func statusOf(err error) int {
 	var m *mistake
 	var p *scenario.Problems
 	switch {
-	case errors.As(err, &m), errors.As(err, &p), errors.Is(err, scenarios.ErrUnknown), errors.Is(err, kernels.ErrUnknown):
+	case errors.As(err, &m), errors.As(err, &p), misnamed(err):
 		return exitUsage
 	case errors.Is(err, target.ErrUnsupported):
 		return exitSkip
 	}
 	return exitBroken
+}
+
+// misnamed reports whether an error is about a name that the user gave. The way
+// out follows behind a semicolon.
+func misnamed(err error) bool {
+	var run *lab.BadRun
+	return errors.Is(err, scenarios.ErrUnknown) || errors.Is(err, kernels.ErrUnknown) || errors.As(err, &run)
 }
 
 // statusOfVerdict is the exit status for a verdict.
@@ -156,12 +164,12 @@ func statusOfVerdict(w verdict.Word) int {
 // complain prints an error, a line for each thing that is wrong and one for
 // each way out.
 func complain(w io.Writer, err error) {
-	unknown := errors.Is(err, scenarios.ErrUnknown) || errors.Is(err, kernels.ErrUnknown)
+	unknown := misnamed(err)
 	for line := range strings.Lines(err.Error()) {
 		line = strings.TrimRight(line, "\n")
 		text, named := strings.CutPrefix(line, program)
 		hint := ""
-		if unknown && !named { // the errors about names have the way out behind a semicolon
+		if unknown && !named {
 			text, hint, _ = strings.Cut(text, "; ")
 		}
 		fmt.Fprintln(w, program+text)

@@ -19,6 +19,7 @@ import (
 	"github.com/oomlab/oomlab/harness/report"
 	"github.com/oomlab/oomlab/harness/reproduce"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -94,7 +95,7 @@ func (f reproduceFlags) options() (reproduce.Options, error) {
 	case scenario.Target(f.target.value).Traits().Here && f.kernel != "":
 		return o, &mistake{"--kernel is for VMs; the local target runs on this machine's kernel", "leave out --target local"}
 	}
-	return o, checkKernel(f.kernel)
+	return o, kernels.Check(f.kernel)
 }
 
 func (a *app) reproduce(ctx context.Context, f reproduceFlags, args []string) error {

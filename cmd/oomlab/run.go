@@ -8,13 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/oomlab/oomlab/harness/evidence"
-	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/report"
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -128,7 +126,7 @@ func (f runFlags) check() error {
 		return &mistake{"--kernel is for VMs; the local target runs on this machine's kernel", "leave out --target local"}
 	case on.Here && f.cgroup != 0:
 		return &mistake{"--cgroup is for VMs; the local target has this machine's version", "leave out --target local"}
-	case f.modules != "" && !isImage(f.kernel):
+	case f.modules != "" && !kernels.IsImage(f.kernel):
 		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own", "name one with --kernel PATH"}
 	case on.Throwaway && f.hostOOM:
 		return &mistake{"--allow-host-oom is for the local target; a VM may always run out of memory", ""}
@@ -147,24 +145,7 @@ func (f runFlags) check() error {
 			return &mistake{err.Error(), "kubectl config get-contexts shows the contexts"}
 		}
 	}
-	return checkKernel(f.kernel)
-}
-
-// isImage reports whether a kernel is a file.
-func isImage(spec string) bool { return strings.ContainsRune(spec, '/') || isRegular(spec) }
-
-// checkKernel refuses what cannot name a kernel, before anything is downloaded.
-func checkKernel(spec string) error {
-	if spec == "" {
-		return nil
-	}
-	if info, err := os.Stat(spec); err == nil && info.Mode().IsRegular() || strings.ContainsRune(spec, '/') {
-		return kernels.CheckImage(spec)
-	}
-	if _, err := kernel.ParseVersion(spec); err != nil {
-		return &mistake{fmt.Sprintf("%q is not a kernel", spec), "write a version such as 6.12 or 6.12.107, or a path to a bzImage"}
-	}
-	return nil
+	return kernels.Check(f.kernel)
 }
 
 func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error {
@@ -210,16 +191,16 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 			return errors.Join(err, laboratory.Close())
 		}
 	}
-	var jobs []lab.Job
-	for range f.repeat {
-		for _, c := range all {
-			c.Command = slices.Concat([]string{"oomlab", "run"}, repeat, []string{c.arg})
-			jobs = append(jobs, c.Job)
-		}
+	for i, j := range all {
+		all[i].Command = slices.Concat([]string{"oomlab", "run"}, repeat, []string{j.Arg})
 	}
-	watching = a.show(len(jobs), f.quiet || f.verbose)
-	p := &printer{app: a, flags: f, rounds: f.repeat, each: len(all), live: watching}
-	err = errors.Join(p.carryOut(ctx, laboratory, jobs), laboratory.Close())
+	var tasks []lab.Task
+	for _, j := range slices.Repeat(all, f.repeat) {
+		tasks = append(tasks, lab.Task{Lab: laboratory, Job: j, Label: j.Scenario.Name})
+	}
+	watching = a.show(len(tasks), f.quiet || f.verbose)
+	p := &printer{app: a, flags: f, rounds: f.repeat, each: len(all), results: make([]verdict.Result, len(tasks))}
+	err = errors.Join(lab.RunAll(ctx, tasks, f.parallel, watching.watch(p.event, p.ended)), laboratory.Close())
 	watching.close()
 	verdicts := p.end()
 	if err != nil {
@@ -229,7 +210,7 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 }
 
 // onNodes is every scenario on every node that is selected.
-func onNodes(ctx context.Context, f runFlags, all []chosen) ([]chosen, error) {
+func onNodes(ctx context.Context, f runFlags, all []lab.Job) ([]lab.Job, error) {
 	nodes, err := f.where.Nodes(ctx, f.nodes)
 	if err != nil {
 		return nil, err
@@ -237,11 +218,11 @@ func onNodes(ctx context.Context, f runFlags, all []chosen) ([]chosen, error) {
 	if len(nodes) == 0 {
 		return nil, &mistake{fmt.Sprintf("--nodes %s: no node of %s has such labels", f.nodes, f.where), "kubectl get nodes --show-labels shows them"}
 	}
-	var out []chosen
-	for _, c := range all {
+	var out []lab.Job
+	for _, j := range all {
 		for _, n := range nodes {
-			c.Node = n
-			out = append(out, c)
+			j.Node = n
+			out = append(out, j)
 		}
 	}
 	return out, nil
@@ -252,40 +233,12 @@ type printer struct {
 	*app
 	flags        runFlags
 	rounds, each int // jobs are rounds of each scenarios
-
-	live    *live
-	results []verdict.Result
-	stopped bool // by --fail-fast
-	failed  error
+	results      []verdict.Result
+	failed       error
 }
 
 func (p *printer) options() report.Options {
 	return report.Options{Colour: p.terminal(), Verbose: p.flags.verbose, RunsDir: p.flags.runsDir}
-}
-
-// carryOut makes the runs. Its error is why some have no result.
-func (p *printer) carryOut(ctx context.Context, l *lab.Lab, jobs []lab.Job) error {
-	p.results = make([]verdict.Result, len(jobs))
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	tasks := make([]task, len(jobs))
-	for i, j := range jobs {
-		tasks[i] = task{lab: l, job: j, label: j.Scenario.Name}
-	}
-	err := carryOut(ctx, tasks, p.flags.parallel, p.live, p.event, func(i int, r verdict.Result) {
-		if p.stopped {
-			return // it was cut short, and shows nothing
-		}
-		p.ended(i, r)
-		if p.flags.failFast && p.status(r.Verdict) != exitPass {
-			p.stopped = true
-			cancel()
-		}
-	})
-	if p.stopped {
-		return nil
-	}
-	return err
 }
 
 // status is the exit status for one verdict.
@@ -296,8 +249,9 @@ func (p *printer) status(w verdict.Word) int {
 	return statusOfVerdict(w)
 }
 
-// ended shows one run that has ended. Calls do not overlap.
-func (p *printer) ended(i int, r verdict.Result) {
+// ended shows one run that has ended, and reports whether others are to follow.
+// Calls do not overlap.
+func (p *printer) ended(i int, r verdict.Result) (more bool) {
 	p.results[i] = r
 	var err error
 	switch single := len(p.results) == 1; {
@@ -313,6 +267,7 @@ func (p *printer) ended(i int, r verdict.Result) {
 		err = report.Line(p.out, r, p.options())
 	}
 	p.failed = errors.Join(p.failed, err)
+	return !p.flags.failFast || p.status(r.Verdict) == exitPass
 }
 
 // end shows all runs together and turns their verdicts into an exit status.
@@ -360,16 +315,12 @@ func (p *printer) end() error {
 func (p *printer) page(w io.Writer, finished []verdict.Result) error {
 	var all []report.Subject
 	for _, r := range finished {
-		dir := filepath.Join(p.flags.runsDir, r.Run)
-		in, err := load(dir)
+		s, err := subject(filepath.Join(p.flags.runsDir, r.Run))
 		if err != nil {
 			return err
 		}
-		samples, err := loadSamples(dir)
-		if err != nil {
-			return err
-		}
-		all = append(all, report.Subject{Input: in, Result: r, Samples: samples})
+		s.Dir, s.Result = "", r
+		all = append(all, s)
 	}
 	return report.HTML(w, fmt.Sprintf("oomlab: %d runs", len(all)), all)
 }

@@ -18,16 +18,10 @@ import (
 // stdinName is how standard input is called among files.
 const stdinName = "-"
 
-// chosen is a scenario with its file's text and the argument that named it.
-type chosen struct {
-	lab.Job
-	arg string
-}
-
 // choose finds the scenarios that the arguments name: files, names and patterns
 // of the library. Everything that is wrong is reported at once.
-func (a *app) choose(args []string) ([]chosen, error) {
-	var out []chosen
+func (a *app) choose(args []string) ([]lab.Job, error) {
+	var out []lab.Job
 	var errs []error
 	for _, arg := range args {
 		found, err := a.find(arg)
@@ -35,7 +29,7 @@ func (a *app) choose(args []string) ([]chosen, error) {
 			errs = append(errs, err)
 		}
 		for _, c := range found {
-			if !slices.ContainsFunc(out, func(o chosen) bool { return o.Scenario.Name == c.Scenario.Name }) {
+			if !slices.ContainsFunc(out, func(o lab.Job) bool { return o.Scenario.Name == c.Scenario.Name }) {
 				out = append(out, c)
 			}
 		}
@@ -43,7 +37,7 @@ func (a *app) choose(args []string) ([]chosen, error) {
 	return out, errors.Join(errs...)
 }
 
-func (a *app) find(arg string) ([]chosen, error) {
+func (a *app) find(arg string) ([]lab.Job, error) {
 	if arg == stdinName || isFile(arg) {
 		s, source, err := a.read(arg)
 		if err != nil {
@@ -53,19 +47,19 @@ func (a *app) find(arg string) ([]chosen, error) {
 		if err != nil {
 			return nil, err
 		}
-		return []chosen{{lab.Job{Scenario: s, Source: source, Manifests: manifests}, arg}}, nil
+		return []lab.Job{{Scenario: s, Source: source, Manifests: manifests, Arg: arg}}, nil
 	}
 	all, err := scenarios.Match(arg)
 	if err != nil {
 		return nil, notFound(arg, err)
 	}
-	var out []chosen
+	var out []lab.Job
 	for _, s := range all {
 		source, err := scenarios.Source(s.Name)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, chosen{lab.Job{Scenario: s, Source: source}, s.Name})
+		out = append(out, lab.Job{Scenario: s, Source: source, Arg: s.Name})
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -45,11 +46,11 @@ if anything slipped through.`,
 func recordings(runsDir string, args []string) ([]selftest.Recording, error) {
 	var out []selftest.Recording
 	for _, arg := range args {
-		dir, err := findRun(runsDir, arg)
+		dir, err := lab.FindRun(runsDir, arg)
 		if err != nil {
 			return nil, err
 		}
-		in, err := load(dir)
+		in, err := lab.Load(dir)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,13 @@
 package chaos
 
-import "github.com/oomlab/oomlab/harness/verdict"
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/verdict"
+)
 
 // SummaryPattern matches the names of the files in a campaign's directory that
 // hold its summaries, one for each kernel.
@@ -35,6 +42,26 @@ type Finding struct {
 // FileName is the summary's own in the directory of its campaign.
 func (s Summary) FileName() string {
 	return "summary-" + s.Kernel + "-" + string(s.Domain) + ".json"
+}
+
+// Write writes the summary as JSON that [ReadSummary] reads.
+func (s Summary) Write(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	return enc.Encode(s)
+}
+
+// ReadSummary reads a summary that was written, and nothing else.
+func ReadSummary(r io.Reader) (Summary, error) {
+	var s Summary
+	dec := json.NewDecoder(r)
+	dec.DisallowUnknownFields()
+	err := dec.Decode(&s)
+	if err != nil {
+		err = errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return s, err
 }
 
 // Verdict is that of all scenarios together.

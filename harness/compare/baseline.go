@@ -3,6 +3,7 @@ package compare
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -59,6 +60,9 @@ type Checked struct {
 	Missing []string `json:"missing,omitempty"`
 }
 
+// ErrNoColumn is wrapped by the error for a baseline that lacks a column.
+var ErrNoColumn = errors.New("the baseline has no column")
+
 // Check holds new runs against a baseline. A column is held against the one of
 // the same name, or against the only one that the baseline has. Times are not
 // checked. The error says what cannot be compared at all.
@@ -75,7 +79,7 @@ func (m *Matrix) Check(baseline *Matrix) (Checked, error) {
 			for _, b := range baseline.Columns {
 				names = append(names, b.Name)
 			}
-			return out, fmt.Errorf("the baseline has no column %s; it has %s", c.Name, strings.Join(names, ", "))
+			return out, fmt.Errorf("%w %s; it has %s", ErrNoColumn, c.Name, strings.Join(names, ", "))
 		}
 		against[j] = at
 	}

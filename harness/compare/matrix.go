@@ -224,8 +224,8 @@ func keys(row []Cell) []Key {
 	})
 }
 
-// Version is that of a column's kernel, if it has one that is known.
-func (m *Matrix) Version(column string) (kernel.Version, bool) {
+// version is that of a column's kernel, if it has one that is known.
+func (m *Matrix) version(column string) (kernel.Version, bool) {
 	i := m.index(column)
 	if i < 0 {
 		return kernel.Version{}, false

@@ -48,6 +48,7 @@ type Options struct {
 type Job struct {
 	Scenario scenario.Scenario
 	Source   []byte
+	Arg      string   // what named the scenario on a command line
 	Command  []string // that repeats it
 	// Manifests are the user's own pods, by the name of their file.
 	Manifests map[string]scenario.Manifest

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // Offsets in a bzImage, from Documentation/arch/x86/boot.rst, "The Real-Mode
@@ -18,6 +20,28 @@ const (
 	offVersionPtr = 0x20e // of the version string, less 0x200
 	headerEnd     = 0x210
 )
+
+// IsImage reports whether spec means a file, as [Resolve] takes it.
+func IsImage(spec string) bool {
+	info, err := os.Stat(spec)
+	return strings.ContainsRune(spec, '/') || err == nil && info.Mode().IsRegular()
+}
+
+// Check says why spec cannot mean a kernel, before anything is fetched for it.
+// nil: it may, or is empty.
+func Check(spec string) error {
+	if spec == "" {
+		return nil
+	}
+	if IsImage(spec) {
+		return CheckImage(spec)
+	}
+	if _, err := kernel.ParseVersion(spec); err != nil {
+		return unknownError{fmt.Errorf(
+			"%q is not a kernel; write a version such as 6.12 or 6.12.107, or a path to a bzImage", spec)}
+	}
+	return nil
+}
 
 // CheckImage says why file is not a kernel that QEMU can boot, or nil. A file
 // that is there and can be read, but is no kernel, is an ErrUnknown.
