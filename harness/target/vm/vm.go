@@ -168,7 +168,7 @@ func Open(ctx context.Context, o Options) (*VM, error) {
 	sum := sha256.Sum256(v.initrd)
 	v.initrdSum = hex.EncodeToString(sum[:])
 	if v.runDir == "" {
-		if v.runDir, err = os.MkdirTemp("", "oomlab-vm-"); err != nil {
+		if v.runDir, err = os.MkdirTemp("", runDirPrefix); err != nil {
 			return nil, err
 		}
 		v.ownDir = true

@@ -114,16 +114,18 @@ func Remove(dir string) error {
 }
 
 // Sweep deletes what makers left behind in parent that were killed longer ago
-// than age. It is best effort: what cannot be deleted is left to the next one.
-func Sweep(parent string, age time.Duration) {
+// than age, and returns how many there were. It is best effort: what cannot be
+// deleted is left to the next one.
+func Sweep(parent string, age time.Duration) (n int) {
 	for _, pattern := range []string{".new-*", ".old-*"} {
 		names, _ := filepath.Glob(filepath.Join(parent, pattern))
 		for _, name := range names {
-			if st, err := os.Stat(name); err == nil && time.Since(st.ModTime()) > age {
-				os.RemoveAll(name)
+			if st, err := os.Stat(name); err == nil && time.Since(st.ModTime()) > age && os.RemoveAll(name) == nil {
+				n++
 			}
 		}
 	}
+	return n
 }
 
 // Hint adds the way out to an error that says that the disk is full or that the
