@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload node-image have-node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots check-formats fuzz lint generate check-generate deps tidy clean
+.PHONY: help build payload node-image have-node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots check-formats fuzz lint update-goldens generate check-generate deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -112,11 +112,19 @@ lint: ## gofmt, vet, staticcheck; the import rules are tests in harness
 	$(GO) vet -tags e2e ./harness/e2e ./harness/target/kube ./harness/predict
 	$(GO) tool staticcheck ./...
 
-generate: ## the eBPF object and its Go side (needs clang-14 and libbpf-dev), the JSON schema
+# The packages whose tests compare with committed files. Modules of their own are
+# not among them. The scripts of cmd/oomlab read what the other packages write.
+GOLDENS = $(addprefix ./,$(sort $(dir $(shell git grep -l '"github.com/oomlab/oomlab/harness/golden"' -- 'harness/*_test.go' ':!harness/kubelet/upstream'))))
+
+update-goldens: ## write the files that tests compare with anew; read what git diff then shows
+	OOMLAB_UPDATE=1 $(GO) test -count 1 -short $(GOLDENS)
+	OOMLAB_UPDATE=1 $(GO) test -count 1 ./cmd/oomlab
+
+generate: ## the eBPF object and its Go side (needs clang-14 and libbpf-dev)
 	$(GO) generate ./...
 
 check-generate: generate ## fails if what is committed is not what is generated
-	git diff --exit-code -- bpf scenarios/schema.json
+	git diff --exit-code -- bpf
 
 tidy:
 	$(GO) mod tidy

@@ -34,6 +34,7 @@ var impure = map[string]string{
 // is not listed here may import nothing of ours.
 var arrows = map[string][]string{
 	"harness/allocs":              {},
+	"harness/golden":              {},
 	"harness/kernel":              {},
 	"harness/oomlog":              {"harness/kernel"},
 	"stressor/profile":            {},

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/payload"
 )
 
@@ -23,7 +24,6 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/script. None of them needs QEMU, a network or root.
-// UPDATE_SCRIPTS=1 writes what cmp compares with anew.
 func TestScripts(t *testing.T) {
 	recordings, err := filepath.Abs("../../harness/verdict/testdata")
 	if err != nil {
@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
-		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+		UpdateScripts: golden.Update(),
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("RECORDINGS", recordings)
 			env.Setenv("CAMPAIGN", campaign)

@@ -11,20 +11,22 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oomlab/oomlab/harness/golden"
 )
 
 // TestKernels runs the TestGuest tests on other kernels, under emulation, with
 // this test binary as the only program of the machine.
 //
-//	OOMLAB_TEST_KERNELS='/somewhere/*/vmlinuz' CGO_ENABLED=0 go test -run TestKernels ./harness/observe
+//	OOMLAB_TEST_IMAGES='/somewhere/*/vmlinuz' CGO_ENABLED=0 go test -run TestKernels ./harness/observe
 //
 // OOMLAB_TEST_GUEST is a pattern of tests, if not all are wanted. With
-// OOMLAB_TEST_RECORD=1 the samples in testdata are recorded anew; a second
+// OOMLAB_UPDATE=recordings the samples in testdata are recorded anew; a second
 // "go test" with it then writes what they mean.
 func TestKernels(t *testing.T) {
-	pattern := os.Getenv("OOMLAB_TEST_KERNELS")
+	pattern := os.Getenv("OOMLAB_TEST_IMAGES")
 	if pattern == "" {
-		t.Skip("needs OOMLAB_TEST_KERNELS, a pattern of kernel images")
+		t.Skip("needs OOMLAB_TEST_IMAGES, a pattern of kernel images")
 	}
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
@@ -39,7 +41,7 @@ func TestKernels(t *testing.T) {
 	}
 	images, err := filepath.Glob(pattern)
 	if err != nil || len(images) == 0 {
-		t.Fatalf("OOMLAB_TEST_KERNELS=%s names no file (%v)", pattern, err)
+		t.Fatalf("OOMLAB_TEST_IMAGES=%s names no file (%v)", pattern, err)
 	}
 	initramfs := filepath.Join(t.TempDir(), "initramfs")
 	program, err := os.ReadFile(self)
@@ -53,9 +55,9 @@ func TestKernels(t *testing.T) {
 	if only == "" {
 		only = "^TestGuest"
 	}
-	recording := os.Getenv("OOMLAB_TEST_RECORD") != ""
+	recording := golden.Record()
 	if recording {
-		only, env = "^TestGuestRecord$", env+" OOMLAB_TEST_RECORD=1"
+		only, env = "^TestGuestRecord$", env+" "+golden.Variable+"=recordings"
 	}
 	for _, image := range images {
 		t.Run(filepath.Base(filepath.Dir(image)), func(t *testing.T) {

@@ -16,13 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomlab/oomlab/bpf"
+	"github.com/oomlab/oomlab/harness/golden"
 )
 
 // TestGuestRecord prints the samples of a group kill and of a member that is
 // not killed, as they were in the ring buffer.
 func TestGuestRecord(t *testing.T) {
-	if os.Getenv("OOMLAB_TEST_RECORD") == "" || os.Getpid() != 1 {
-		t.Skip("needs OOMLAB_TEST_RECORD and a virtual machine")
+	if !golden.Record() || os.Getpid() != 1 {
+		t.Skip("needs " + golden.Variable + " and a virtual machine")
 	}
 	dir, _ := memcg(t, 64<<20)
 	if err := os.WriteFile(dir+"/memory.oom.group", []byte("1"), 0); err != nil {
@@ -78,9 +79,7 @@ func writeSamples(t *testing.T, console string) {
 		t.Fatal("nothing was recorded")
 	}
 	path := filepath.Join("testdata", "linux-"+release+".samples")
-	if err := os.WriteFile(path, []byte(samples.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	golden.Write(t, path, []byte(samples.String()))
 }
 
 // TestSamples translates samples that were recorded on real kernels.
@@ -114,19 +113,7 @@ func TestSamples(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			golden := strings.TrimSuffix(file, ".samples") + ".jsonl"
-			if os.Getenv("OOMLAB_TEST_RECORD") != "" {
-				if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got.Bytes(), want) {
-				t.Errorf("%s says something else; got\n%s", golden, got.Bytes())
-			}
+			golden.File(t, strings.TrimSuffix(file, ".samples")+".jsonl", got.Bytes())
 		})
 	}
 }

@@ -1,10 +1,8 @@
 package oomlog
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,10 +14,9 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/kernel"
 )
-
-var update = flag.Bool("update", false, "write the .json files of testdata anew; read the difference before you commit it")
 
 // fixtures are one report each, as the kernel prints it: no prefix.
 func fixtures(t testing.TB) map[string]string {
@@ -56,19 +53,7 @@ func TestReports(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, '\n')
-			golden := filepath.Join("testdata", name+".json")
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("differs from %s:\n%s", golden, got)
-			}
+			golden.File(t, filepath.Join("testdata", name+".json"), got)
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"compress/gzip"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/chaos"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/predict"
@@ -25,7 +25,9 @@ import (
 // recordedRuns holds runs of oomlab chaos --keep-all, as they were judged.
 const recordedRuns = "testdata/chaos.jsonl.gz"
 
-var record = flag.String("record", "", "write "+recordedRuns+" anew from the run directories that these patterns match, joined by commas")
+// runsVariable has the run directories that TestRecord writes recordedRuns from,
+// as patterns joined by commas.
+const runsVariable = "OOMLAB_TEST_RUNS"
 
 // recorded is one run of chaos, without what a verdict can be made again from.
 type recorded struct {
@@ -72,13 +74,14 @@ func recordings(t *testing.T) []recorded {
 	return out
 }
 
-// TestRecord is not a test: with -record it makes the recordings.
+// TestRecord is not a test: it makes the recordings.
 func TestRecord(t *testing.T) {
-	if *record == "" {
-		t.Skip("records only with -record PATTERN")
+	patterns := os.Getenv(runsVariable)
+	if patterns == "" || !golden.Record() {
+		t.Skipf("records only with %s=recordings and %s=PATTERN,...", golden.Variable, runsVariable)
 	}
 	var dirs []string
-	for pattern := range strings.SplitSeq(*record, ",") {
+	for pattern := range strings.SplitSeq(patterns, ",") {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s: %d directories, %v", pattern, len(found), err)

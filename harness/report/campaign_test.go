@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/chaos"
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -46,7 +47,7 @@ func TestCampaignText(t *testing.T) {
 	if err := CampaignText(&b, campaign(t), Options{}); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "campaign.txt", b.Bytes())
+	golden.File(t, "testdata/campaign.txt", b.Bytes())
 	for line := range strings.Lines(b.String()) {
 		if n := runes(strings.TrimSuffix(line, "\n")); n > 80 && !strings.Contains(line, "/scenario.yaml") {
 			t.Errorf("%d columns: %s", n, line)
@@ -59,7 +60,7 @@ func TestCampaignMarkdown(t *testing.T) {
 	if err := CampaignMarkdown(&b, campaign(t)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "campaign.md", b.Bytes())
+	golden.File(t, "testdata/campaign.md", b.Bytes())
 }
 
 // TestCampaignHTML: what each kernel has shown, the findings with their

@@ -6,11 +6,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/compare"
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -39,21 +38,7 @@ func TestTheComparedSampleIsReal(t *testing.T) {
 	if err := CompareText(&want, Comparison{Matrix: m}, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(compareGuide)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, sample, ok := strings.Cut(string(data), "```text\n")
-	sample, after, closed := strings.Cut(sample, "```\n")
-	if *update {
-		if err := os.WriteFile(compareGuide, []byte(before+"```text\n"+want.String()+"```\n"+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if !ok || !closed || sample != want.String() {
-		t.Errorf("the guide shows\n%swant\n%s(-update writes it anew)", sample, want.String())
-	}
+	golden.Section(t, compareGuide, "```text\n", "```\n", want.String())
 }
 
 // TestEveryAspectIsExplained, and nothing is explained that is not there.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -193,10 +194,6 @@ func compareNames(t *testing.T, want, got []string) {
 // TestTheClusterSampleIsReal: so is that in the guide to clusters, of a run on a
 // real kubelet.
 func TestTheClusterSampleIsReal(t *testing.T) {
-	data, err := os.ReadFile("../../docs/kubernetes.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir, err := fs.Sub(selftest.Recorded(), "kube-1.36/three-classes-in-order")
 	if err != nil {
 		t.Fatal(err)
@@ -205,18 +202,10 @@ func TestTheClusterSampleIsReal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, sample, _ := strings.Cut(string(data), "```text\n")
-	sample, _, ok := strings.Cut(sample, "```")
-	if want := text(t, verdict.Judge(in), Options{RunsDir: "runs"}); !ok || sample != want {
-		t.Errorf("the guide shows\n%swant\n%s", sample, want)
-	}
+	golden.Section(t, "../../docs/kubernetes.md", "```text\n", "```", text(t, verdict.Judge(in), Options{RunsDir: "runs"}))
 }
 
 // TestTheSampleIsReal: the report in the guide is what is printed.
 func TestTheSampleIsReal(t *testing.T) {
-	_, sample, _ := strings.Cut(readGuide(t), "```text\n")
-	sample, _, ok := strings.Cut(sample, "```")
-	if want := text(t, read(t, "pass"), Options{RunsDir: "runs"}); !ok || sample != want {
-		t.Errorf("the guide shows\n%swant\n%s", sample, want)
-	}
+	golden.Section(t, guide, "```text\n", "```", text(t, read(t, "pass"), Options{RunsDir: "runs"}))
 }

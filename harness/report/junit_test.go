@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -107,7 +108,7 @@ func TestJUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkJUnit(t, b.Bytes())
-	golden(t, "junit.xml", b.Bytes())
+	golden.File(t, "testdata/junit.xml", b.Bytes())
 }
 
 // TestJUnitCounts: a fail is a failure, broken an error, a skip skipped; the

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -133,5 +134,5 @@ func TestKTAP(t *testing.T) {
 			t.Errorf("%q is not among %q", want, got)
 		}
 	}
-	golden(t, "report.ktap", b.Bytes())
+	golden.File(t, "testdata/report.ktap", b.Bytes())
 }

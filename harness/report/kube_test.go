@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/clustertest"
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/verdict"
 	"github.com/oomlab/oomlab/scenarios"
 )
@@ -26,7 +27,7 @@ func ofCluster(t *testing.T, name string) verdict.Result {
 
 func TestTextOfACluster(t *testing.T) {
 	r := ofCluster(t, "kube/stress-worker-dies-alone")
-	golden(t, "kube.txt", []byte(text(t, r, Options{})))
+	golden.File(t, "testdata/kube.txt", []byte(text(t, r, Options{})))
 	// what was not predicted stands in brackets
 	adj := 999
 	r.Kube.Containers[0].Adj, r.Kube.Containers[0].Status.Reason = &adj, "Completed"

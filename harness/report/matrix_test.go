@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/compare"
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -62,7 +63,7 @@ func TestCompareText(t *testing.T) {
 		if err := CompareText(&b, comparison(t), o); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name, b.Bytes())
+		golden.File(t, "testdata/"+name, b.Bytes())
 		for i, line := range strings.Split(b.String(), "\n") {
 			if runes(line) > o.width() || line != strings.TrimRight(line, " ") {
 				t.Errorf("%s:%d: %d columns of %d, or spaces at the end: %q", name, i+1, runes(line), o.width(), line)
@@ -76,7 +77,7 @@ func TestCompareMarkdown(t *testing.T) {
 	if err := CompareMarkdown(&b, comparison(t)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "compare.md", b.Bytes())
+	golden.File(t, "testdata/compare.md", b.Bytes())
 	checkTables(t, b.String())
 }
 
@@ -135,7 +136,7 @@ func TestMarkdown(t *testing.T) {
 	if err := Markdown(&b, results); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "summary.md", b.Bytes())
+	golden.File(t, "testdata/summary.md", b.Bytes())
 	checkTables(t, b.String())
 	if want := "killed: expected \\`a\\|b\\`; observed &lt;b>\\*c\\*&lt;/b>"; !strings.Contains(b.String(), want) {
 		t.Errorf("markup in a reason is not escaped: %s is not there", want)

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,10 +9,9 @@ import (
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // names of the results in testdata: real runs of a 6.12 in a VM and of a 6.18
 // whose eBPF only reaches tier 1, and the first of them with a lie in its log,
@@ -42,32 +40,6 @@ func all(t *testing.T) []verdict.Result {
 	return out
 }
 
-// golden compares with a file of testdata, and names the first line that differs.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if bytes.Equal(got, want) {
-		return
-	}
-	a, b := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(a), len(b)) {
-		if a[i] != b[i] {
-			t.Fatalf("%s:%d:\ngot  %s\nwant %s\n(-update writes it anew)", file, i+1, a[i], b[i])
-		}
-	}
-	t.Fatalf("%s: got %d lines, want %d (-update writes it anew)", file, len(a), len(b))
-}
-
 func text(t *testing.T, r verdict.Result, o Options) string {
 	t.Helper()
 	var b strings.Builder
@@ -80,8 +52,8 @@ func text(t *testing.T, r verdict.Result, o Options) string {
 func TestText(t *testing.T) {
 	for _, name := range names {
 		r := read(t, name)
-		golden(t, name+".txt", []byte(text(t, r, Options{RunsDir: "runs"})))
-		golden(t, name+".verbose.txt", []byte(text(t, r, Options{RunsDir: "runs", Verbose: true})))
+		golden.File(t, "testdata/"+name+".txt", []byte(text(t, r, Options{RunsDir: "runs"})))
+		golden.File(t, "testdata/"+name+".verbose.txt", []byte(text(t, r, Options{RunsDir: "runs", Verbose: true})))
 	}
 }
 
@@ -157,7 +129,7 @@ func TestTable(t *testing.T) {
 	if err := Table(&b, all(t)); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "table.txt", b.Bytes())
+	golden.File(t, "testdata/table.txt", b.Bytes())
 }
 
 func TestLine(t *testing.T) {
@@ -167,7 +139,7 @@ func TestLine(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	golden(t, "lines.txt", b.Bytes())
+	golden.File(t, "testdata/lines.txt", b.Bytes())
 }
 
 // TestDocument: JSON that is read and written again is the same, byte for byte.

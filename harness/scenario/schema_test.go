@@ -3,35 +3,25 @@ package scenario
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 
 	check "github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/oomlab/oomlab/harness/golden"
 )
 
 const schemaFile = "../../scenarios/schema.json"
 
 // TestSchemaFile keeps the committed schema, which the first line of every
-// scenario names, equal to the types. OOMLAB_UPDATE=1 rewrites it.
+// scenario names, equal to the types.
 func TestSchemaFile(t *testing.T) {
 	got, err := Schema()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if os.Getenv("OOMLAB_UPDATE") != "" {
-		if err := os.WriteFile(schemaFile, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(schemaFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what Schema says; run OOMLAB_UPDATE=1 go test -run TestSchemaFile ./harness/scenario", schemaFile)
-	}
+	golden.File(t, schemaFile, got)
 }
 
 // schema compiles what Schema says.

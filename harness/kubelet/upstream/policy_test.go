@@ -1,10 +1,9 @@
 package upstream
 
 import (
+	"bytes"
 	"encoding/json"
-	"flag"
 	"math/rand/v2"
-	"os"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
@@ -17,11 +16,10 @@ import (
 	"k8s.io/kubernetes/pkg/features"
 	"k8s.io/kubernetes/pkg/kubelet/qos"
 
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
 )
-
-var record = flag.String("record", "", "write vectors to this file")
 
 // vector is one pod, and what the kubelet makes of it.
 type vector struct {
@@ -80,25 +78,14 @@ func TestTheRulesAreTheKubelets(t *testing.T) {
 			}
 		}
 	}
-	if *record != "" {
-		write(t, vectors)
-	}
-}
-
-func write(t *testing.T, vectors []vector) {
-	f, err := os.Create(*record)
-	if err != nil {
-		t.Fatal(err)
-	}
-	enc := json.NewEncoder(f)
+	var recorded bytes.Buffer
+	enc := json.NewEncoder(&recorded)
 	for _, v := range vectors {
 		if err := enc.Encode(v); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	golden.File(t, "../testdata/v1.36.3.jsonl", recorded.Bytes())
 }
 
 // draw makes a pod that the API server would accept.

@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,10 +8,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/kernel"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestArgv(t *testing.T) {
 	base := config{
@@ -50,19 +48,7 @@ func TestArgv(t *testing.T) {
 			}
 			c.Cmdline = cmdline(test.o)
 			got := strings.Join(argv(c), "\n") + "\n"
-			file := filepath.Join("testdata", "argv", test.name+".txt")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("argv differs from %s (go test -update writes it):\n%s", file, got)
-			}
+			golden.File(t, filepath.Join("testdata", "argv", test.name+".txt"), []byte(got))
 		})
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/target"
@@ -193,14 +194,12 @@ func TestTheConsoleTellsOfAnOOMPanic(t *testing.T) {
 	if !table {
 		t.Errorf("%d events without the kernel's task table", len(events))
 	}
-	if *update {
+	if golden.Record() {
 		console, err := os.ReadFile(v.Artifacts()["console.txt"])
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile("testdata/console-panic.txt", console, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		golden.Write(t, "testdata/console-panic.txt", console)
 	}
 }
 
