@@ -31,15 +31,11 @@ func (f *family) fork(name string) error {
 	if err != nil {
 		return err
 	}
-	lifeline := profile.ControlFD
-	if f.options.forked {
-		lifeline = lifelineFD
-	}
 	// Fork and exec happen as one, like vfork: a copy of the page tables, were
 	// there one for a moment, would be charged to the cgroup.
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{"oomlab-stressor", "launch", "forked"}, &syscall.ProcAttr{
 		Files: []uintptr{0, 1, 2, profile.ControlFD: uintptr(pipes.controlR), profile.ReportFD: profile.ReportFD,
-			statusFD: uintptr(pipes.statusW), lifelineFD: uintptr(lifeline)},
+			statusFD: uintptr(pipes.statusW)},
 	})
 	if err != nil {
 		return fail("forking "+name, err)
@@ -53,8 +49,8 @@ func (f *family) fork(name string) error {
 	}
 	// The end for writing stays open as long as this process lives: closing it
 	// tells the child that nobody cares for it any more.
-	lines := profile.AppendProfile(profile.AppendLaunch(nil, f.launch(p)), p)
-	if err := writeAll(pipes.controlW, lines); err != nil && err != unix.EPIPE {
+	lines := f.launch(p).Line() + "\n" + p.Line() + "\n"
+	if err := writeAll(pipes.controlW, []byte(lines)); err != nil && err != unix.EPIPE {
 		return fail("telling "+name+" what to do", err)
 	}
 	var b [1]byte
@@ -75,14 +71,12 @@ func (f *family) fork(name string) error {
 // launch is what a child is told to become.
 func (f *family) launch(p profile.Profile) profile.Launch {
 	l := profile.Launch{
-		Nice: p.Nice, UID: p.UID, OutlivesParent: p.OutlivesParent,
 		OOMScoreAdj: p.OOMScoreAdj, CgroupProcs: p.CgroupProcs,
 		DeadlineMS: max((f.options.deadline-now())/1e6, 1),
 	}
 	for _, s := range f.options.ignore {
 		l.Ignore = append(l.Ignore, unix.SignalName(s))
 	}
-	l.Ignore = append(l.Ignore, p.Ignore...)
 	return l
 }
 

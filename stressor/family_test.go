@@ -47,7 +47,7 @@ func (s *stressor) until(event, name string) profile.Report {
 func TestChildIsKilledAndParentExits1(t *testing.T) {
 	adj := 400
 	parent, pid := startFamily(t,
-		profile.Profile{OOMScoreAdj: &adj, Ignore: []string{"SIGTERM"}, Nice: 4, Steps: []profile.Step{{Op: profile.Touch, Bytes: 2 * mib}}},
+		profile.Profile{OOMScoreAdj: &adj, Steps: []profile.Step{{Op: profile.Touch, Bytes: 2 * mib}}},
 		profile.Step{Op: profile.Wait, Name: "child"}, profile.Step{Op: profile.Exit, Code: 1})
 	if r := parent.until(profile.Ready, "child"); r.PID != pid || r.Resident != 2*mib {
 		t.Errorf("ready: %+v, want process %d with 2Mi", r, pid)
@@ -65,7 +65,7 @@ func TestChildIsKilledAndParentExits1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = 1<<(15-1) | 1<<(10-1) // its own SIGTERM and its parent's SIGUSR1
+	const want = 1 << (10 - 1) // its parent's SIGUSR1
 	if mask&want != want {
 		t.Errorf("ignored signals %#x, want %#x among them", mask, want)
 	}
@@ -127,33 +127,17 @@ func TestChildThatCannotStartFailsTheFork(t *testing.T) {
 	}
 }
 
-func TestChildAfterItsParent(t *testing.T) {
-	t.Run("dies with it", func(t *testing.T) {
-		parent, pid := startFamily(t, profile.Profile{}, profile.Step{Op: profile.Hold})
-		parent.until(profile.Ready, "child")
-		if err := parent.cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		parent.end()
-		// The end of its control file may reach it before the death signal.
-		if got := endOf(t, pid); got != "SIGKILL" && got != "exit 72" {
-			t.Errorf("%s, want SIGKILL or exit 72", got)
-		}
-	})
-	t.Run("outlives it, but not the agent", func(t *testing.T) {
-		parent, pid := startFamily(t, profile.Profile{
-			OutlivesParent: true, Steps: []profile.Step{{Op: profile.Sleep, DurationMS: 300}},
-		}, profile.Step{Op: profile.Hold})
-		if err := parent.cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		parent.end()
-		parent.until(profile.Ready, "child") // 300 ms later
-		parent.hangUp()
-		if got := endOf(t, pid); got != "exit 72" {
-			t.Errorf("%s, want exit 72", got)
-		}
-	})
+func TestChildDiesWithItsParent(t *testing.T) {
+	parent, pid := startFamily(t, profile.Profile{}, profile.Step{Op: profile.Hold})
+	parent.until(profile.Ready, "child")
+	if err := parent.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	parent.end()
+	// The end of its control file may reach it before the death signal.
+	if got := endOf(t, pid); got != "SIGKILL" && got != "exit 72" {
+		t.Errorf("%s, want SIGKILL or exit 72", got)
+	}
 }
 
 func TestSharedMemory(t *testing.T) {

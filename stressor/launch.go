@@ -13,12 +13,9 @@ import (
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
-// File descriptors of a child that another stressor forks, beside those of
-// package profile.
-const (
-	statusFD   = 5 // gets one byte when the child has said "started"
-	lifelineFD = 6 // the agent's end of it closes when the agent is gone
-)
+// statusFD is a descriptor of a child that another stressor forks, beside those
+// of package profile. It gets one byte when the child has said "started".
+const statusFD = 5
 
 // options is what a launcher tells the stressor that it becomes. They travel
 // as arguments, so that ps shows them.
@@ -26,8 +23,8 @@ type options struct {
 	comm     string
 	deadline int64 // CLOCK_MONOTONIC in nanoseconds; 0: none yet
 	ignore   []syscall.Signal
-	forked   bool // by another stressor, with statusFD and lifelineFD open
-	outlives bool // its parent
+	forked   bool // by another stressor, with statusFD open
+	outlives bool // its parent: the first process of a container does
 }
 
 func (o options) args() []string {
@@ -91,7 +88,7 @@ func launch(args []string) int {
 	if err != nil {
 		return out.fatal(profile.ExitOrphaned, fail("waiting for a launch on descriptor 3", err))
 	}
-	l, err := profile.ParseLaunch(line)
+	l, err := profile.ParseLaunch(string(line))
 	if err == nil {
 		err = l.Validate()
 	}
@@ -106,12 +103,13 @@ func launch(args []string) int {
 	} else if len(l.Argv) > 0 {
 		out.name = l.Argv[0]
 	}
-	o.comm, o.outlives = l.Comm, l.OutlivesParent
+	o.comm = l.Comm
 	o.deadline = now() + l.DeadlineMS*1e6
 	if err := prepare(l, o); err != nil {
 		return out.fatal(profile.ExitFailed, fail("launch", err))
 	}
-	if o.orphaned(parent) {
+	// A parent that is gone already armed no death signal.
+	if unix.Getppid() != parent || hungUp(profile.ControlFD) {
 		return out.fatal(profile.ExitOrphaned, errors.New("launch: the parent died before its child was launched"))
 	}
 	if len(l.Argv) > 0 {
@@ -120,18 +118,6 @@ func launch(args []string) int {
 		err = execSelf(o.args())
 	}
 	return out.fatal(profile.ExitFailed, fail("launch", err))
-}
-
-// orphaned reports whether whoever this process must not outlive is gone
-// already, so that the death signal was armed too late.
-func (o options) orphaned(parent int) bool {
-	switch {
-	case !o.outlives:
-		return unix.Getppid() != parent || hungUp(profile.ControlFD)
-	case o.forked:
-		return hungUp(lifelineFD)
-	}
-	return hungUp(profile.ControlFD)
 }
 
 // prepare does to this process what survives execve. Giving up the user comes
@@ -156,11 +142,6 @@ func prepare(l profile.Launch, o options) error {
 	for _, s := range o.ignore {
 		if err := ignore(s); err != nil {
 			return err
-		}
-	}
-	if l.Dir != "" {
-		if err := unix.Chdir(l.Dir); err != nil {
-			return fail("changing to directory "+l.Dir, err)
 		}
 	}
 	if len(l.Argv) == 0 {
@@ -253,12 +234,9 @@ func ignore(s syscall.Signal) error {
 func execProgram(l profile.Launch) error {
 	unix.CloseOnExec(profile.ControlFD)
 	unix.CloseOnExec(profile.ReportFD)
-	env := l.Env
-	if env == nil {
-		env = os.Environ()
-	}
+	env := os.Environ()
 	var last error = unix.ENOENT
-	for _, path := range candidates(l.Argv[0], env) {
+	for _, path := range candidates(l.Argv[0]) {
 		err := unix.Exec(path, l.Argv, env)
 		if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.EACCES && last == unix.ENOENT {
 			last = err
@@ -271,15 +249,13 @@ func execProgram(l profile.Launch) error {
 }
 
 // candidates are the files that a program's name can mean.
-func candidates(name string, env []string) []string {
+func candidates(name string) []string {
 	if strings.Contains(name, "/") {
 		return []string{name}
 	}
-	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	for _, e := range env {
-		if value, ok := strings.CutPrefix(e, "PATH="); ok {
-			path = value
-		}
+	path, set := os.LookupEnv("PATH")
+	if !set {
+		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	}
 	var out []string
 	for dir := range strings.SplitSeq(path, ":") {

@@ -21,29 +21,46 @@ import (
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
-const usage = `usage: oomlab-stressor [deadline=1h] STEP...
+// usage lists the steps that a person may type.
+func usage() string {
+	var list strings.Builder
+	for _, row := range profile.Steps {
+		if row.Amount == profile.Name {
+			continue // only the agent can watch a family
+		}
+		word := "  " + string(row.Op)
+		if row.Amount != profile.None {
+			word += "=<" + string(row.Amount) + ">"
+		}
+		for len(word) < 20 {
+			word += " "
+		}
+		word += row.Help
+		for i, k := range row.Qualifiers {
+			word += []string{" (", ", "}[min(i, 1)] + string(k)
+		}
+		if len(row.Qualifiers) > 0 {
+			word += ")"
+		}
+		list.WriteString(word + "\n")
+	}
+	return `usage: oomlab-stressor [deadline=<duration>] [threads=<number>] STEP...
        oomlab-stressor launch | run | pod LAUNCH PROFILE | version
 
-Takes memory step by step and says on standard error what it holds. Sizes are
-Kubernetes quantities (64Mi, 1.5Gi, 200M), times Go durations (500ms, 1h).
+Takes memory step by step and says on standard error what it holds. It holds
+until it is told to end.
 
-  touch=SIZE[,rate=SIZE/s]      anonymous memory, written page by page
-  mlock=SIZE[,rate=SIZE/s]      the same, locked
-  shmem=SIZE[,rate=SIZE/s]      shared memory (memfd)
-  file=SIZE[,path=FILE]         page cache, mapped and read; size 0: all of FILE
-  write=SIZE[,path=FILE]        page cache, written; FILE is replaced
-  hugepages=SIZE, hugetlb=SIZE  transparent, explicit huge pages
-  swapout=SIZE, free=SIZE       push out; give back, last taken first
-  leak,rate=SIZE/s              touch for ever
-  sawtooth=SIZE[,rate=SIZE/s]   take it and give it back, for ever
-  sleep=TIME   exit=CODE   hold (which is what the last step leads to)
+` + list.String() + `
+What stands in parentheses may follow the amount: touch=64Mi,rate=32Mi/s.
+A size is a Kubernetes quantity (64Mi, 1.5Gi, 200M), a rate one a second (32Mi/s),
+a duration as in Go (500ms, 1h). Files without a path are temporary and lie in
+$OOMLAB_TMP or /tmp; file=0,path=<path> reads all of a file, write replaces one.
+launch and run read such words from oomlab's agent on file descriptor 3, a line
+of settings and a line of steps; pod has the two as arguments, and reports on
+standard output.
 
-Files without a path are temporary and lie in $OOMLAB_TMP or /tmp.
-launch and run take lines of JSON on file descriptor 3 from oomlab's agent; pod
-takes the same two lines as arguments, and reports on standard output.
-
-exit status: 64 usage, 71 a step failed, 72 the agent is gone, 75 the deadline passed
-`
+exit status: 64 usage, 71 a step failed, 72 the agent is gone, 75 the deadline passed`
+}
 
 // The main goroutine keeps the main thread: its name and its death signal are
 // the process's, and its page faults are what invokes the OOM killer.
@@ -54,7 +71,7 @@ func main() { os.Exit(command()) }
 func command() int {
 	args := os.Args[1:]
 	if len(args) == 0 {
-		return complain(strings.TrimSuffix(usage, "\n"), profile.ExitUsage)
+		return complain(usage(), profile.ExitUsage)
 	}
 	switch args[0] {
 	case "launch":
@@ -66,7 +83,7 @@ func command() int {
 	case "version", "--version":
 		return say("oomlab-stressor " + version)
 	case "help", "-h", "--help":
-		return say(strings.TrimSuffix(usage, "\n"))
+		return say(usage())
 	}
 	return byHand(args)
 }

@@ -62,7 +62,7 @@ func (m *memory) grow(kind profile.Op, n int64) (*region, error) {
 		}
 		r.shrink = true
 		if err = unix.Ftruncate(r.fd, n); err != nil {
-			return nil, fail("sizing a memfd to "+quantity(n), err)
+			return nil, fail("sizing a memfd to "+profile.Quantity(n), err)
 		}
 		flags = unix.MAP_SHARED
 	case profile.HugeTLB:
@@ -78,7 +78,7 @@ func (m *memory) grow(kind profile.Op, n int64) (*region, error) {
 		err = advise(r)
 	}
 	if err != nil {
-		err = fail("mapping "+quantity(n)+" beside "+quantity(m.held())+" held", err)
+		err = fail("mapping "+profile.Quantity(n)+" beside "+profile.Quantity(m.held())+" held", err)
 		if kind == profile.HugeTLB {
 			err = errors.New(err.Error() + "; are there enough free pages in vm.nr_hugepages?")
 		}
@@ -147,7 +147,7 @@ func advise(r *region) error {
 func mlockOnFault(b []byte) error {
 	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MLOCK_ONFAULT)
 	if errno != 0 {
-		return fail("mlock2 of "+quantity(int64(len(b))), errno)
+		return fail("mlock2 of "+profile.Quantity(int64(len(b))), errno)
 	}
 	return nil
 }
@@ -203,7 +203,7 @@ func (p *pattern) fill(page []byte) {
 func (m *memory) free(n int64) error {
 	n = roundUp(n, pageSize)
 	if held := m.held(); n > held {
-		return errors.New("cannot give back " + quantity(n) + " of " + quantity(held))
+		return errors.New("cannot give back " + profile.Quantity(n) + " of " + profile.Quantity(held))
 	}
 	for n > 0 {
 		r := m.regions[len(m.regions)-1]
@@ -238,7 +238,7 @@ func (r *region) cut(n int64) error {
 	case r.fd < 0:
 	case r.shrink:
 		if err := unix.Ftruncate(r.fd, n); err != nil {
-			return fail("truncating to "+quantity(n), err)
+			return fail("truncating to "+profile.Quantity(n), err)
 		}
 	default:
 		// Clean pages of a file that is not ours leave the page cache.
@@ -277,7 +277,7 @@ func (m *memory) pageOut(n int64) error {
 		part := r.mem[:min(n, r.held)]
 		n -= int64(len(part))
 		if err := unix.Madvise(part, unix.MADV_PAGEOUT); err != nil {
-			return fail("madvise MADV_PAGEOUT of "+quantity(int64(len(part))), err)
+			return fail("madvise MADV_PAGEOUT of "+profile.Quantity(int64(len(part))), err)
 		}
 	}
 	return nil

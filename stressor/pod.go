@@ -18,9 +18,9 @@ const keptFD = 7
 // container's log, and the container's end is its own.
 func pod(args []string) int {
 	if len(args) != 2 {
-		return complain("oomlab-stressor pod: needs a launch and a profile, each as JSON", profile.ExitUsage)
+		return complain("oomlab-stressor pod: needs a launch and a profile, each as one argument", profile.ExitUsage)
 	}
-	l, err := profile.ParseLaunch([]byte(args[0]))
+	l, err := profile.ParseLaunch(args[0])
 	if err == nil {
 		err = l.Validate()
 	}
@@ -29,7 +29,7 @@ func pod(args []string) int {
 	}
 	var p profile.Profile
 	if err == nil {
-		if p, err = profile.ParseProfile([]byte(args[1])); err == nil {
+		if p, err = profile.ParseProfile(args[1]); err == nil {
 			err = p.Validate()
 		}
 	}
@@ -48,7 +48,7 @@ func pod(args []string) int {
 		err = prepare(l, o)
 	}
 	if err == nil {
-		err = talkToYourself(profile.AppendProfile(nil, p))
+		err = talkToYourself([]byte(p.Line() + "\n"))
 	}
 	if err == nil {
 		err = execSelf(o.args())

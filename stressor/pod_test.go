@@ -13,17 +13,8 @@ import (
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
-func inAPod(t *testing.T, launch, prof any) *exec.Cmd {
-	t.Helper()
-	var args []string
-	for _, v := range []any{launch, prof} {
-		line, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		args = append(args, string(line))
-	}
-	cmd := exec.Command(stressorBinary, append([]string{"pod"}, args...)...)
+func inAPod(launch profile.Launch, prof profile.Profile) *exec.Cmd {
+	cmd := exec.Command(stressorBinary, "pod", launch.Line(), prof.Line())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
@@ -31,7 +22,7 @@ func inAPod(t *testing.T, launch, prof any) *exec.Cmd {
 // TestPod: a container's stressor forks, says on standard output when it is
 // ready, and holds without anybody at the other end.
 func TestPod(t *testing.T) {
-	cmd := inAPod(t, profile.Launch{Comm: "main", DeadlineMS: patience.Milliseconds()}, profile.Profile{
+	cmd := inAPod(profile.Launch{Comm: "main", DeadlineMS: patience.Milliseconds()}, profile.Profile{
 		Name:     "web/main",
 		Steps:    []profile.Step{{Op: profile.Fork, Name: "worker"}, {Op: profile.Touch, Bytes: 1 << 20}, {Op: profile.Hold}},
 		Children: map[string]profile.Profile{"worker": {Steps: []profile.Step{{Op: profile.Touch, Bytes: 1 << 20}, {Op: profile.Hold}}}},
@@ -75,15 +66,16 @@ func TestPodRefuses(t *testing.T) {
 	launch := profile.Launch{DeadlineMS: 1000}
 	hold := profile.Profile{Name: "a", Steps: []profile.Step{{Op: profile.Hold}}}
 	for name, test := range map[string]struct {
-		launch, prof any
-		want         string
+		launch profile.Launch
+		prof   profile.Profile
+		want   string
 	}{
-		"no deadline":     {profile.Launch{}, hold, "deadline_ms"},
+		"no deadline":     {profile.Launch{}, hold, "deadline: 0s is not a time"},
 		"another program": {profile.Launch{Argv: []string{"sh"}, DeadlineMS: 1000}, hold, "are the kubelet's"},
-		"no step":         {launch, map[string]any{"name": "a", "steps": []any{map[string]any{"op": "dance"}}, "deadline_ms": 0}, "dance"},
+		"no step":         {launch, profile.Profile{Name: "a", Steps: []profile.Step{{Op: "dance"}}}, `no step is called "dance"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := inAPod(t, test.launch, test.prof).CombinedOutput()
+			out, err := inAPod(test.launch, test.prof).CombinedOutput()
 			if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != profile.ExitUsage || !strings.Contains(string(out), test.want) {
 				t.Errorf("%v: %s; want status 64 and %q", err, out, test.want)
 			}

@@ -55,10 +55,10 @@ func sentence(r profile.Report) []byte {
 	case profile.Started:
 		text = "started as process " + strconv.Itoa(r.PID)
 	case profile.Stepped:
-		text = "step " + strconv.Itoa(r.Step+1) + " is done, holding " + quantity(r.Held)
+		text = "step " + strconv.Itoa(r.Step+1) + " is done, holding " + profile.Quantity(r.Held)
 	case profile.Ready:
-		text = "ready, holding " + quantity(r.Held) + ", resident " + quantity(r.Resident) +
-			", and " + quantity(r.Overhead) + " of its own"
+		text = "ready, holding " + profile.Quantity(r.Held) + ", resident " + profile.Quantity(r.Resident) +
+			", and " + profile.Quantity(r.Overhead) + " of its own"
 	}
 	return []byte("oomlab-stressor: " + text + "\n")
 }

@@ -36,7 +36,7 @@ func run(args []string) int {
 	if err != nil {
 		return out.fatal(profile.ExitOrphaned, fail("waiting for a profile on descriptor 3", err))
 	}
-	p, err := profile.ParseProfile(line)
+	p, err := profile.ParseProfile(string(line))
 	if err == nil {
 		err = p.Validate()
 	}
@@ -49,7 +49,7 @@ func run(args []string) int {
 		}
 	}
 	if o.deadline == 0 {
-		return out.fatal(profile.ExitUsage, errors.New("profile: deadline_ms: nothing runs without a deadline, and the launch set none"))
+		return out.fatal(profile.ExitUsage, errors.New("profile: deadline: nothing runs without a deadline, and the launch set none"))
 	}
 	out.name = p.Name
 	return work(p, o, out)
@@ -73,7 +73,7 @@ func work(p profile.Profile, o options, out *reporter) int {
 	if err := errors.Join(setComm(o.comm), allowHugePages(p), killAt(o.deadline)); err != nil {
 		return out.fatal(profile.ExitFailed, err)
 	}
-	watch, err := newWatcher(o, out)
+	watch, err := newWatcher(o.deadline, out)
 	if err != nil {
 		return out.fatal(profile.ExitFailed, err)
 	}
@@ -145,7 +145,7 @@ func (w *worker) ready(out *reporter) int {
 	if res.resident != held {
 		must, err := w.mem.mustStay()
 		if err == nil && must {
-			err = errors.New("told to hold " + quantity(held) + ", but " + quantity(res.resident) + " is resident")
+			err = errors.New("told to hold " + profile.Quantity(held) + ", but " + profile.Quantity(res.resident) + " is resident")
 		}
 		if err != nil {
 			return out.fatal(profile.ExitFailed, err)

@@ -139,7 +139,7 @@ func (w *worker) file(s profile.Step) error {
 	}
 	r := &region{kind: profile.File, fd: fd, shrink: temporary}
 	if r.mem, err = mapMemory(fd, size, unix.PROT_READ, unix.MAP_SHARED); err != nil {
-		return fail("mapping "+quantity(size)+" of a file", err)
+		return fail("mapping "+profile.Quantity(size)+" of a file", err)
 	}
 	w.mem.regions = append(w.mem.regions, r)
 	return newPace(s.Rate).over(r, size, func() error {
@@ -161,7 +161,7 @@ func sizeOf(fd int, want int64) (int64, error) {
 	}
 	size := roundUp(st.Size, pageSize)
 	if want > size {
-		return 0, errors.New("it has " + quantity(st.Size) + ", not " + quantity(want))
+		return 0, errors.New("it has " + profile.Quantity(st.Size) + ", not " + profile.Quantity(want))
 	}
 	if want == 0 {
 		return size, nil
@@ -235,7 +235,7 @@ func (w *worker) swapOut(s profile.Step) error {
 		}
 	}
 	if done < want {
-		return errors.New("only " + quantity(done) + " of " + quantity(want) +
+		return errors.New("only " + profile.Quantity(done) + " of " + profile.Quantity(want) +
 			" went to swap; is there swap space, and does memory.swap.max allow it?")
 	}
 	return nil

@@ -241,22 +241,20 @@ func TestOrphanBeforeItsProfile(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
-	launch := `{"deadline_ms":60000}` + "\n"
+	const launch = "deadline=1m\n"
 	tests := []struct{ name, lines, exit, want string }{
-		{"no JSON", "hello\n", "exit 64", `launch: byte 0: expected '{', not 'h'`},
-		{"no deadline", "{}\n", "exit 64", `launch: deadline_ms: 0 is not a time`},
-		{"unknown signal", `{"deadline_ms":1,"ignore":["TERM"]}` + "\n", "exit 64", `ignore: "TERM" is not a signal that can be ignored; write SIGTERM`},
-		{"unknown key of a launch", `{"deadline":1}` + "\n", "exit 64", `launch: deadline: is not a field`},
-		{"unknown key", launch + `{"name":"a","step":[]}` + "\n", "exit 64", `profile: step: is not a field`},
-		{"unknown step", launch + `{"name":"a","steps":[{"op":"tuoch"}]}` + "\n", "exit 64", `no step is called "tuoch"`},
-		{"leak without a rate", launch + `{"name":"a","steps":[{"op":"leak"}]}` + "\n", "exit 64", `steps[0]: leak: rate: how fast?`},
-		{"step after hold", launch + `{"name":"a","steps":[{"op":"hold"},{"op":"touch"}]}` + "\n", "exit 64", `steps[0]: hold never ends`},
-		{"fork of nobody", launch + `{"name":"a","steps":[{"op":"fork","name":"b"}]}` + "\n", "exit 64", `no child is called "b"`},
-		{"free of what is not held", launch + `{"name":"a","steps":[{"op":"free","bytes":1}]}` + "\n", "exit 71", `step 1 (free): cannot give back 4Ki of 0`},
-		{"file that is too short", launch + `{"name":"a","steps":[{"op":"file","bytes":9,"path":"/dev/null"}]}` + "\n", "exit 71", `/dev/null: it has 0, not 4Ki`},
-		{"file that is not there", launch + `{"name":"a","steps":[{"op":"file","path":"/nonesuch"}]}` + "\n", "exit 71", `opening /nonesuch: no such file or directory`},
-		{"program that is not there", `{"deadline_ms":60000,"argv":["nonesuch-program"]}` + "\n", "exit 71", `launch: executing "nonesuch-program": no such file or directory`},
-		{"directory that is not there", `{"deadline_ms":60000,"dir":"/nonesuch"}` + "\n", "exit 71", `changing to directory /nonesuch: no such file or directory`},
+		{"another language", "{\"deadline_ms\":1}\n", "exit 64", `launch: byte 1: a word with quotes in it`},
+		{"no deadline", "\n", "exit 64", `launch: deadline: 0s is not a time`},
+		{"unknown signal", "deadline=1ms ignore=TERM\n", "exit 64", `ignore: "TERM" is not a signal that can be ignored; write SIGTERM`},
+		{"unknown setting", "deadlines=1m\n", "exit 64", `launch: deadlines=1m: this version of the stressor knows no such setting`},
+		{"unknown step", launch + "name=a tuoch=1Mi\n", "exit 64", `profile: tuoch=1Mi: no step is called "tuoch"`},
+		{"leak without a rate", launch + "name=a leak\n", "exit 64", `profile: leak: needs a rate`},
+		{"step after hold", launch + "name=a hold touch=0\n", "exit 64", `profile: hold: a step comes after it`},
+		{"fork of nobody", launch + "name=a fork=b\n", "exit 64", `fork=b: no child is called "b"`},
+		{"free of what is not held", launch + "name=a free=1\n", "exit 71", `step 1 (free): cannot give back 4Ki of 0`},
+		{"file that is too short", launch + "name=a file=9,path=/dev/null\n", "exit 71", `/dev/null: it has 0, not 4Ki`},
+		{"file that is not there", launch + "name=a file=0,path=/nonesuch\n", "exit 71", `opening /nonesuch: no such file or directory`},
+		{"program that is not there", "deadline=1m -- nonesuch-program\n", "exit 71", `launch: executing "nonesuch-program": no such file or directory`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

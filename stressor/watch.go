@@ -20,8 +20,7 @@ type watcher struct {
 	out      *reporter
 	deadline int64
 	step     atomic.Int64 // the step that is being done
-	control  int          // the agent's lines; -1: by hand
-	lifeline int          // its end means that the agent is gone
+	control  int          // the lines of the agent, or of the parent that forked it; -1: by hand
 	wake     int          // an eventfd: children has changed
 	line     []byte       // what was read of a line of control
 
@@ -40,17 +39,10 @@ type child struct {
 	sig   unix.Signal // 0: it exited
 }
 
-func newWatcher(o options, out *reporter) (*watcher, error) {
-	w := &watcher{out: out, deadline: o.deadline, control: profile.ControlFD, lifeline: -1}
+func newWatcher(deadline int64, out *reporter) (*watcher, error) {
+	w := &watcher{out: out, deadline: deadline, control: profile.ControlFD}
 	if out.forHumans {
 		w.control = -1
-	}
-	if o.forked {
-		w.lifeline = lifelineFD
-		unix.CloseOnExec(lifelineFD)
-		if o.outlives {
-			w.control = -1 // the other end is the parent's
-		}
 	}
 	for _, fd := range []int{profile.ControlFD, profile.ReportFD} {
 		unix.CloseOnExec(fd)
@@ -91,7 +83,6 @@ func (w *watcher) loop() int {
 		w.mu.Unlock()
 		fds := []unix.PollFd{
 			{Fd: int32(w.control), Events: unix.POLLIN},
-			{Fd: int32(w.lifeline)}, // POLLHUP is always told
 			{Fd: int32(w.wake), Events: unix.POLLIN},
 		}
 		for _, c := range children {
@@ -112,20 +103,17 @@ func (w *watcher) loop() int {
 			return w.out.fatal(profile.ExitDeadline, w.late())
 		}
 		for i, c := range children {
-			if fds[3+i].Revents != 0 {
+			if fds[2+i].Revents != 0 {
 				if err := w.reap(c); err != nil {
 					return w.out.fatal(profile.ExitFailed, err)
 				}
 			}
 		}
-		if fds[2].Revents != 0 {
+		if fds[1].Revents != 0 {
 			var count [8]byte
 			if _, err := unix.Read(w.wake, count[:]); err != nil && err != unix.EAGAIN && err != unix.EINTR {
 				return w.out.fatal(profile.ExitFailed, fail("reading an eventfd", err))
 			}
-		}
-		if fds[1].Revents != 0 {
-			return w.orphaned()
 		}
 		if fds[0].Revents != 0 {
 			if code, over := w.listen(); over {

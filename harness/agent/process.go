@@ -98,10 +98,6 @@ func (r *run) start(p *process) error {
 	if err := r.place(c.pid, p.plan); err != nil {
 		return fail(err)
 	}
-	orders, err := r.orders(p.plan)
-	if err != nil {
-		return fail(err)
-	}
 	// one descriptor for the reaper, which closes it, and one for signals
 	pidfd, err := unix.FcntlInt(uintptr(c.pidfd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -124,7 +120,7 @@ func (r *run) start(p *process) error {
 	go r.readOutput(p.plan.Name, c)
 	// The launcher may have been killed by now; then its end tells.
 	c.control.SetWriteDeadline(time.Now().Add(startDeadline))
-	c.control.Write(orders)
+	c.control.Write(r.orders(p.plan))
 	return nil
 }
 
@@ -150,20 +146,12 @@ func (r *run) place(pid int, p plan.Process) error {
 
 // orders are the lines that a launcher reads: what to become and, for a
 // stressor, what to do.
-func (r *run) orders(p plan.Process) ([]byte, error) {
-	lines, err := json.Marshal(p.Launch)
-	if err != nil {
-		return nil, err
+func (r *run) orders(p plan.Process) []byte {
+	lines := p.Launch.Line() + "\n"
+	if !p.IsCommand() {
+		lines += r.homes(p).Line() + "\n"
 	}
-	lines = append(lines, '\n')
-	if p.IsCommand() {
-		return lines, nil
-	}
-	prof, err := json.Marshal(r.homes(p))
-	if err != nil {
-		return nil, err
-	}
-	return append(append(lines, prof...), '\n'), nil
+	return []byte(lines)
 }
 
 // homes fills in where the children of a stressor go: the plan knows their

@@ -2,281 +2,430 @@ package profile
 
 import (
 	"errors"
+	"slices"
 	"strconv"
+	"strings"
 )
 
-// ParseLaunch reads one line of JSON. It refuses keys that it does not know:
-// a launcher that ignored one would start something else than it was told.
-func ParseLaunch(line []byte) (Launch, error) {
+// A line is words with spaces between them, such as
+//
+//	name=web threads=2 touch=64Mi,rate=32Mi/s fork=worker hold child=worker touch=8Mi hold
+//
+// A word with a space, a quote or a line feed in it stands in double quotes, in
+// which \", \\ and \n are escapes. Package strconv could do it, for two more
+// resident pages.
+
+// split cuts a line into its words.
+func split(line string) ([]string, error) {
+	var words []string
+	for at := 0; at < len(line); {
+		fail := func(what string) error { return errors.New("byte " + strconv.Itoa(at) + ": " + what) }
+		switch rest := line[at:]; rest[0] {
+		case ' ':
+			at++
+		case '"':
+			word, n := unquote(rest)
+			if n == 0 {
+				return nil, fail("the quotes do not end")
+			}
+			if at += n; at < len(line) && line[at] != ' ' {
+				return nil, fail("a space has to follow the quotes")
+			}
+			words = append(words, word)
+		default:
+			word, _, _ := strings.Cut(rest, " ")
+			if i := strings.IndexByte(word, '"'); i >= 0 {
+				at += i
+				return nil, fail("a word with quotes in it has to be quoted as a whole")
+			}
+			words, at = append(words, word), at+len(word)
+		}
+	}
+	return words, nil
+}
+
+// unquote reads the quoted word that s begins with, and says how long it is; 0:
+// it does not end.
+func unquote(s string) (word string, n int) {
+	var out []byte
+	for i := 1; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '"':
+			return string(out), i + 1
+		case c == '\\' && i+1 < len(s):
+			i++
+			if c = s[i]; c == 'n' {
+				c = '\n'
+			}
+		}
+		out = append(out, c)
+	}
+	return "", 0
+}
+
+// quote is how a line has a word.
+func quote(word string) string {
+	if word != "" && !strings.ContainsAny(word, " \"\n") {
+		return word
+	}
+	out := []byte{'"'}
+	for i := range len(word) {
+		c := word[i]
+		switch c {
+		case '\n':
+			out, c = append(out, '\\'), 'n'
+		case '"', '\\':
+			out = append(out, '\\')
+		}
+		out = append(out, c)
+	}
+	return string(append(out, '"'))
+}
+
+// place says which word is wrong.
+func place(word string, err error) error { return errors.New(quote(word) + ": " + err.Error()) }
+
+var errTwice = errors.New("is there twice")
+
+// ParseLaunch reads the line of a launch. It refuses words that it does not
+// know: a launcher that ignored one would start something else than it was told.
+func ParseLaunch(line string) (Launch, error) {
 	var l Launch
-	p := parser{in: line}
-	err := p.whole(func() error { return p.launch(&l) })
-	return l, err
-}
-
-// ParseProfile reads one line of JSON, as strictly as [ParseLaunch].
-func ParseProfile(line []byte) (Profile, error) {
-	var pr Profile
-	p := parser{in: line}
-	err := p.whole(func() error { return p.profile(&pr) })
-	return pr, err
-}
-
-func (p *parser) launch(l *Launch) error {
-	return p.object(func(key string) (err error) {
-		switch key {
-		case "argv":
-			l.Argv, err = p.strings()
-		case "comm":
-			l.Comm, err = p.string()
-		case "dir":
-			l.Dir, err = p.string()
-		case "env":
-			l.Env, err = p.strings()
-		case "nice":
-			l.Nice, err = p.int()
-		case "uid":
-			l.UID, err = p.int()
-		case "ignore":
-			l.Ignore, err = p.strings()
-		case "oom_score_adj":
-			l.OOMScoreAdj, err = p.intOrNull()
-		case "cgroup_procs":
-			l.CgroupProcs, err = p.string()
-		case "outlives_parent":
-			l.OutlivesParent, err = p.bool()
-		case "one_cpu":
-			l.OneCPU, err = p.bool()
-		case "deadline_ms":
-			l.DeadlineMS, err = p.int64()
-		default:
-			err = errUnknown
+	words, err := split(line)
+	if err != nil {
+		return l, err
+	}
+	var seen []string
+	for i, word := range words {
+		if word == "--" {
+			if l.Argv = words[i+1:]; len(l.Argv) == 0 {
+				return l, errors.New("--: no program follows")
+			}
+			break
 		}
-		return err
-	})
-}
-
-func (p *parser) profile(pr *Profile) error {
-	return p.object(func(key string) (err error) {
-		switch key {
-		case "name":
-			pr.Name, err = p.string()
-		case "steps":
-			err = p.array(func() error {
-				var s Step
-				err := p.step(&s)
-				pr.Steps = append(pr.Steps, s)
-				return err
-			})
-		case "threads":
-			pr.Threads, err = p.int()
-		case "children":
-			err = p.object(func(name string) error {
-				var child Profile
-				err := p.profile(&child)
-				if pr.Children == nil {
-					pr.Children = map[string]Profile{}
-				}
-				pr.Children[name] = child
-				return err
-			})
-		case "oom_score_adj":
-			pr.OOMScoreAdj, err = p.intOrNull()
-		case "nice":
-			pr.Nice, err = p.int()
-		case "uid":
-			pr.UID, err = p.int()
-		case "ignore":
-			pr.Ignore, err = p.strings()
-		case "cgroup_procs":
-			pr.CgroupProcs, err = p.string()
-		case "shares_memory":
-			pr.SharesMemory, err = p.bool()
-		case "outlives_parent":
-			pr.OutlivesParent, err = p.bool()
-		case "deadline_ms":
-			pr.DeadlineMS, err = p.int64()
-		default:
-			err = errUnknown
+		key, value, _ := strings.Cut(word, "=")
+		err := l.set(key, value)
+		if err == nil && slices.Contains(seen, key) && key != "ignore" {
+			err = errTwice
 		}
-		return err
-	})
-}
-
-func (p *parser) step(s *Step) error {
-	return p.object(func(key string) (err error) {
-		switch key {
-		case "op":
-			var op string
-			op, err = p.string()
-			s.Op = Op(op)
-		case "bytes":
-			s.Bytes, err = p.int64()
-		case "rate":
-			s.Rate, err = p.int64()
-		case "duration_ms":
-			s.DurationMS, err = p.int64()
-		case "code":
-			s.Code, err = p.int()
-		case "name":
-			s.Name, err = p.string()
-		case "path":
-			s.Path, err = p.string()
-		default:
-			err = errUnknown
+		if err != nil {
+			return l, place(word, err)
 		}
-		return err
-	})
-}
-
-var errUnknown = errors.New("is not a field of this version of the stressor")
-
-// writer builds one line of JSON. Fields with their zero value are left out.
-type writer []byte
-
-func (w *writer) open(c byte) { *w = append(*w, c) }
-
-func (w *writer) close(c byte) {
-	if n := len(*w); (*w)[n-1] == ',' {
-		*w = (*w)[:n-1]
+		seen = append(seen, key)
 	}
-	*w = append(*w, c, ',')
+	return l, nil
 }
 
-func (w *writer) key(k string) {
-	*w = append(appendString(*w, k), ':')
-}
-
-func (w *writer) str(k, v string) {
-	if v != "" {
-		w.key(k)
-		*w = append(appendString(*w, v), ',')
+func (l *Launch) set(key, value string) (err error) {
+	switch key {
+	case "comm":
+		l.Comm = value
+	case "nice":
+		l.Nice, err = whole(value)
+	case "uid":
+		l.UID, err = whole(value)
+	case "ignore":
+		l.Ignore = append(l.Ignore, value)
+	case "oom_score_adj":
+		l.OOMScoreAdj, err = pointer(value)
+	case "cgroup_procs":
+		l.CgroupProcs = value
+	case "one_cpu":
+		l.OneCPU, err = flag(value)
+	case "deadline":
+		l.DeadlineMS, err = parseDuration(value)
+	default:
+		err = errors.New("this version of the stressor knows no such setting of a launch")
 	}
+	return err
 }
 
-func (w *writer) int(k string, v int64) {
-	if v != 0 {
-		w.intp(k, &v)
+// Line is the launch as [ParseLaunch] reads it, without a line feed.
+func (l Launch) Line() string {
+	var w line
+	w.text("comm", l.Comm)
+	w.number("nice", l.Nice)
+	w.number("uid", l.UID)
+	for _, signal := range l.Ignore {
+		w.add("ignore=" + signal)
 	}
-}
-
-func (w *writer) intp(k string, v *int64) {
-	if v != nil {
-		w.key(k)
-		*w = append(strconv.AppendInt(*w, *v, 10), ',')
-	}
-}
-
-func (w *writer) adj(v *int) {
-	if v != nil {
-		n := int64(*v)
-		w.intp("oom_score_adj", &n)
-	}
-}
-
-func (w *writer) flag(k string, v bool) {
-	if v {
-		w.key(k)
-		*w = append(*w, "true,"...)
-	}
-}
-
-func (w *writer) strs(k string, v []string) {
-	if len(v) == 0 {
-		return
-	}
-	w.key(k)
-	w.open('[')
-	for _, s := range v {
-		*w = append(appendString(*w, s), ',')
-	}
-	w.close(']')
-}
-
-func (w writer) line() []byte { return append(w[:len(w)-1], '\n') }
-
-// AppendLaunch appends l as a line of JSON, its line feed included.
-func AppendLaunch(dst []byte, l Launch) []byte {
-	w := writer(dst)
-	w.open('{')
-	w.strs("argv", l.Argv)
-	w.str("comm", l.Comm)
-	w.str("dir", l.Dir)
-	w.strs("env", l.Env)
-	w.int("nice", int64(l.Nice))
-	w.int("uid", int64(l.UID))
-	w.strs("ignore", l.Ignore)
-	w.adj(l.OOMScoreAdj)
-	w.str("cgroup_procs", l.CgroupProcs)
-	w.flag("outlives_parent", l.OutlivesParent)
+	w.pointer("oom_score_adj", l.OOMScoreAdj)
+	w.text("cgroup_procs", l.CgroupProcs)
 	w.flag("one_cpu", l.OneCPU)
-	w.int("deadline_ms", l.DeadlineMS)
-	w.close('}')
-	return w.line()
+	w.duration("deadline", l.DeadlineMS)
+	if len(l.Argv) > 0 {
+		w.add("--")
+		for _, arg := range l.Argv {
+			w.add(arg)
+		}
+	}
+	return string(w)
 }
 
-// AppendProfile appends p as a line of JSON, its line feed included.
-func AppendProfile(dst []byte, p Profile) []byte {
-	w := writer(dst)
+// ParseProfile reads the line of a profile, as strictly as [ParseLaunch].
+func ParseProfile(line string) (Profile, error) {
+	words, err := split(line)
+	if err != nil {
+		return Profile{}, err
+	}
+	return ParseWords(words)
+}
+
+// ParseWords reads the words of a profile: its settings and steps, then, behind
+// child=NAME, those of each process that a step forks.
+func ParseWords(words []string) (Profile, error) {
+	all := []Profile{{}}
+	var seen []string
+	for _, word := range words {
+		p := &all[len(all)-1]
+		key, value, _ := strings.Cut(word, "=")
+		if key == "child" {
+			all, seen = append(all, Profile{Name: value}), nil
+			continue
+		}
+		known, err := p.set(key, value, len(all) > 1)
+		switch {
+		case !known:
+			var s Step
+			s, err = parseStep(word)
+			p.Steps = append(p.Steps, s)
+		case err == nil && slices.Contains(seen, key):
+			err = errTwice
+		default:
+			seen = append(seen, key)
+		}
+		if err != nil {
+			return Profile{}, place(word, err)
+		}
+	}
+	orphans := make(map[string]int, len(all)-1)
+	for i := 1; i < len(all); i++ {
+		if orphans[all[i].Name] != 0 {
+			return Profile{}, place("child="+all[i].Name, errTwice)
+		}
+		orphans[all[i].Name] = i
+	}
+	adopt(&all[0], all, orphans)
+	for i := 1; i < len(all); i++ {
+		if orphans[all[i].Name] != 0 {
+			return Profile{}, place("child="+all[i].Name, errNotForked)
+		}
+	}
+	return all[0], nil
+}
+
+var errNotForked = errors.New("no step forks it")
+
+// adopt makes children of the orphans, by their index in all, that the steps of
+// p fork; 0: it has a parent.
+func adopt(p *Profile, all []Profile, orphans map[string]int) {
+	for _, s := range p.Steps {
+		i := orphans[s.Name]
+		if s.Op != Fork || i == 0 {
+			continue
+		}
+		orphans[s.Name] = 0
+		adopt(&all[i], all, orphans)
+		if p.Children == nil {
+			p.Children = map[string]Profile{}
+		}
+		p.Children[s.Name] = all[i]
+	}
+}
+
+func (p *Profile) set(key, value string, child bool) (known bool, err error) {
+	switch {
+	case key == "name" && !child:
+		p.Name = value
+	case key == "threads":
+		p.Threads, err = whole(value)
+	case key == "deadline":
+		p.DeadlineMS, err = parseDuration(value)
+	case key == "oom_score_adj" && child:
+		p.OOMScoreAdj, err = pointer(value)
+	case key == "cgroup_procs" && child:
+		p.CgroupProcs = value
+	case key == "shares_memory" && child:
+		p.SharesMemory, err = flag(value)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+// Line is the profile as [ParseProfile] reads it, without a line feed. What a
+// process that is not forked has from its [Launch] is left out.
+func (p Profile) Line() string {
+	var w line
+	w.text("name", p.Name)
 	w.profile(p)
-	return w.line()
+	return string(w)
 }
 
-func (w *writer) profile(p Profile) {
-	w.open('{')
-	w.str("name", p.Name)
-	if len(p.Steps) > 0 {
-		w.key("steps")
-		w.open('[')
-		for _, s := range p.Steps {
-			w.open('{')
-			w.str("op", string(s.Op))
-			w.int("bytes", s.Bytes)
-			w.int("rate", s.Rate)
-			w.int("duration_ms", s.DurationMS)
-			w.int("code", int64(s.Code))
-			w.str("name", s.Name)
-			w.str("path", s.Path)
-			w.close('}')
-		}
-		w.close(']')
+func (w *line) profile(p Profile) {
+	w.number("threads", p.Threads)
+	w.duration("deadline", p.DeadlineMS)
+	for _, s := range p.Steps {
+		w.add(s.word())
 	}
-	w.int("threads", int64(p.Threads))
-	if len(p.Children) > 0 {
-		w.key("children")
-		w.open('{')
-		for name, child := range p.Children {
-			w.key(name)
-			w.profile(child)
+	for _, s := range p.Steps {
+		child, ok := p.Children[s.Name]
+		if s.Op != Fork || !ok {
+			continue
 		}
-		w.close('}')
+		w.add("child=" + s.Name)
+		w.pointer("oom_score_adj", child.OOMScoreAdj)
+		w.text("cgroup_procs", child.CgroupProcs)
+		w.flag("shares_memory", child.SharesMemory)
+		w.profile(child)
 	}
-	w.adj(p.OOMScoreAdj)
-	w.int("nice", int64(p.Nice))
-	w.int("uid", int64(p.UID))
-	w.strs("ignore", p.Ignore)
-	w.str("cgroup_procs", p.CgroupProcs)
-	w.flag("shares_memory", p.SharesMemory)
-	w.flag("outlives_parent", p.OutlivesParent)
-	w.int("deadline_ms", p.DeadlineMS)
-	w.close('}')
 }
 
-// AppendReport appends r as a line of JSON, its line feed included.
-func AppendReport(dst []byte, r Report) []byte {
-	w := writer(dst)
-	w.open('{')
-	w.str("event", r.Event)
-	w.str("name", r.Name)
-	w.int("pid", int64(r.PID))
-	w.int("mono_ns", r.MonoNS)
-	w.int("step", int64(r.Step))
-	w.int("held", r.Held)
-	w.int("resident", r.Resident)
-	w.int("overhead", r.Overhead)
-	w.int("code", int64(r.Code))
-	w.int("signal", int64(r.Signal))
-	w.str("error", r.Error)
-	w.close('}')
-	return w.line()
+// parseStep reads a step such as touch=64Mi,rate=32Mi/s: its name and amount,
+// and its qualifiers. The amount may be named as a qualifier is: leak,rate=1Mi/s.
+func parseStep(word string) (Step, error) {
+	first, rest, more := strings.Cut(word, ",")
+	name, value, given := strings.Cut(first, "=")
+	row := Op(name).Row()
+	if row.Op == "" {
+		return Step{}, errors.New("no step is called " + strconv.Quote(name))
+	}
+	s := Step{Op: row.Op}
+	var seen []Kind
+	var err error
+	if given {
+		if row.Amount == None {
+			return s, errors.New("takes no amount")
+		}
+		seen, err = append(seen, row.Amount), s.set(row.Amount, value)
+	}
+	for more && err == nil {
+		var part string
+		part, rest, more = strings.Cut(rest, ",")
+		key, value, _ := strings.Cut(part, "=")
+		k := Kind(key)
+		switch {
+		case k == None || k != row.Amount && !slices.Contains(row.Qualifiers, k):
+			err = errors.New(quote(part) + " does not go with " + name)
+		case slices.Contains(seen, k):
+			err = place(part, errTwice)
+		default:
+			seen, err = append(seen, k), s.set(k, value)
+		}
+	}
+	if err == nil && row.Amount != None && !slices.Contains(seen, row.Amount) {
+		err = errors.New("needs a " + string(row.Amount))
+	}
+	return s, err
+}
+
+func (s *Step) set(k Kind, value string) (err error) {
+	switch k {
+	case Size:
+		s.Bytes, err = parseQuantity(value)
+	case Rate:
+		s.Rate, err = parseQuantity(strings.TrimSuffix(value, "/s"))
+	case Duration:
+		s.DurationMS, err = parseDuration(value)
+	case Code:
+		s.Code, err = whole(value)
+	case Name:
+		s.Name = value
+	case Path:
+		s.Path = value
+	}
+	return err
+}
+
+// word is the step as parseStep reads it.
+func (s Step) word() string {
+	row := s.Op.Row()
+	w := string(s.Op)
+	if row.Amount != None {
+		w += "=" + s.value(row.Amount)
+	}
+	for _, k := range row.Qualifiers {
+		if k == Rate && s.Rate == 0 || k == Path && s.Path == "" {
+			continue
+		}
+		w += "," + string(k) + "=" + s.value(k)
+	}
+	return w
+}
+
+func (s Step) value(k Kind) string {
+	switch k {
+	case Size:
+		return Quantity(s.Bytes)
+	case Rate:
+		return Quantity(s.Rate) + "/s"
+	case Duration:
+		return duration(s.DurationMS)
+	case Code:
+		return strconv.Itoa(s.Code)
+	case Name:
+		return s.Name
+	}
+	return s.Path
+}
+
+func whole(value string) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		return 0, errors.New(strconv.Quote(value) + " is not a whole number")
+	}
+	return n, nil
+}
+
+func pointer(value string) (*int, error) {
+	n, err := whole(value)
+	return &n, err
+}
+
+func flag(value string) (bool, error) {
+	if value != "" {
+		return false, errors.New("takes no value")
+	}
+	return true, nil
+}
+
+// line is built word by word. What has its zero value is left out.
+type line []byte
+
+func (w *line) add(word string) {
+	if len(*w) > 0 {
+		*w = append(*w, ' ')
+	}
+	*w = append(*w, quote(word)...)
+}
+
+func (w *line) text(key, value string) {
+	if value != "" {
+		w.add(key + "=" + value)
+	}
+}
+
+func (w *line) number(key string, n int) {
+	if n != 0 {
+		w.add(key + "=" + strconv.Itoa(n))
+	}
+}
+
+func (w *line) duration(key string, ms int64) {
+	if ms != 0 {
+		w.add(key + "=" + duration(ms))
+	}
+}
+
+func (w *line) pointer(key string, n *int) {
+	if n != nil {
+		w.add(key + "=" + strconv.Itoa(*n))
+	}
+}
+
+func (w *line) flag(key string, on bool) {
+	if on {
+		w.add(key)
+	}
 }

@@ -1,14 +1,14 @@
 // Package profile is what one stressor is told to do, and what it answers.
 //
-// The agent writes a [Profile] as one line of JSON to the stressor's file
-// descriptor 3 and reads one [Report] per line from its descriptor 4. Amounts
-// are in bytes and become whole pages, rounded up.
+// The agent writes a [Launch] and a [Profile], a line each, to the stressor's file
+// descriptor 3 and reads one [Report] per line from its descriptor 4. The words of
+// these lines are those that a person types as arguments of the stressor. Reports
+// are JSON. Amounts are in bytes and become whole pages, rounded up.
 //
 // The package imports nothing but the standard library, and little of that: the
 // stressor links it, and everything the stressor links becomes part of the
-// experiment. That is why the lines are read and written by hand here:
-// encoding/json costs a process 400 KiB of resident file pages. Everyone else
-// may use encoding/json on the same types; the two agree, and a test keeps it so.
+// experiment. The JSON tags of Launch and Profile are for plan.json alone, which
+// the harness reads and writes.
 package profile
 
 // File descriptors that the agent opens for a stressor.
@@ -33,8 +33,6 @@ type Launch struct {
 	Argv []string `json:"argv,omitempty"`
 	// Comm names a stressor in the kernel's reports (at most 15 bytes).
 	Comm   string   `json:"comm,omitempty"`
-	Dir    string   `json:"dir,omitempty"`
-	Env    []string `json:"env,omitempty"`
 	Nice   int      `json:"nice,omitempty"`
 	UID    int      `json:"uid,omitempty"`    // 0 keeps the agent's user
 	Ignore []string `json:"ignore,omitempty"` // signals set to SIG_IGN, such as SIGTERM
@@ -43,8 +41,6 @@ type Launch struct {
 	// leaves them empty; a stressor that forks uses them for its child.
 	OOMScoreAdj *int   `json:"oom_score_adj,omitempty"`
 	CgroupProcs string `json:"cgroup_procs,omitempty"`
-	// OutlivesParent leaves PR_SET_PDEATHSIG unset.
-	OutlivesParent bool `json:"outlives_parent,omitempty"`
 	// OneCPU binds the process and its children to the first processor it may
 	// run on. Processes of one run that share a processor take turns, which is
 	// what makes the order of their allocations and of a victim's exit repeatable.
@@ -63,24 +59,16 @@ type Profile struct {
 	Threads int    `json:"threads,omitempty"` // extra threads that exist and do nothing
 	// Children are the processes that steps with Op Fork start, by name.
 	Children map[string]Profile `json:"children,omitempty"`
-	// OOMScoreAdj, CgroupProcs, Nice, UID and Ignore are set by a forked child
-	// for itself before it does its steps; the agent sets those of the
-	// processes it starts.
-	OOMScoreAdj *int     `json:"oom_score_adj,omitempty"`
-	Nice        int      `json:"nice,omitempty"`   // 0: its parent's
-	UID         int      `json:"uid,omitempty"`    // 0: its parent's
-	Ignore      []string `json:"ignore,omitempty"` // beside those that its parent ignores
+	// OOMScoreAdj and CgroupProcs are set by a forked child for itself before it
+	// does its steps; the agent sets those of the processes it starts. Everything
+	// else of a [Launch] is its parent's.
+	OOMScoreAdj *int `json:"oom_score_adj,omitempty"`
 	// CgroupProcs is the cgroup.procs file that a forked child joins; empty: its parent's.
 	CgroupProcs string `json:"cgroup_procs,omitempty"`
 	// SharesMemory makes a forked child share its parent's address space
 	// (CLONE_VM without CLONE_THREAD). Such a child runs no code of its own: it
 	// waits to be killed, so it has no steps but Hold and dies with its parent.
 	SharesMemory bool `json:"shares_memory,omitempty"`
-	// OutlivesParent lets a forked child live on when its parent dies, as
-	// processes do outside of experiments. It still dies with the agent.
-	// Without it the parent's death kills the child (PR_SET_PDEATHSIG), and no
-	// kernel record tells of that kill.
-	OutlivesParent bool `json:"outlives_parent,omitempty"`
 	// DeadlineMS is from the moment the profile was read; 0: the deadline of
 	// the launch, or of the parent, which holds in any case.
 	DeadlineMS int64 `json:"deadline_ms"`

@@ -66,13 +66,13 @@ type Row struct {
 // Steps is the table of all steps, in the order in which help shows them.
 var Steps = []Row{
 	{Op: Touch, Amount: Size, Qualifiers: []Kind{Rate}, Memory: AnonMemory,
-		Help: "takes anonymous memory, page by page, without huge pages"},
+		Help: "takes anonymous memory in small pages"},
 	{Op: File, Amount: Size, Qualifiers: []Kind{Rate, Path}, Memory: PageCache,
-		Help: "fills page cache: reads a file of that size"},
+		Help: "reads a file of that size into the page cache"},
 	{Op: Write, Amount: Size, Qualifiers: []Kind{Rate, Path}, Memory: PageCache,
-		Help: "fills dirty page cache: writes a file of that size"},
+		Help: "writes a file of that size: dirty page cache"},
 	{Op: Shmem, Amount: Size, Qualifiers: []Kind{Rate}, Memory: SharedMemory,
-		Help: "takes shared memory (a memfd)"},
+		Help: "takes shared memory: a memfd"},
 	{Op: Mlock, Amount: Size, Qualifiers: []Kind{Rate}, Memory: AnonMemory,
 		Help: "takes anonymous memory and locks it"},
 	{Op: HugePages, Amount: Size, Qualifiers: []Kind{Rate}, Memory: AnonMemory,

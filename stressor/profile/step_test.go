@@ -2,7 +2,7 @@ package profile
 
 import (
 	"go/ast"
-	goparser "go/parser"
+	"go/parser"
 	"go/token"
 	"io/fs"
 	"path/filepath"
@@ -99,7 +99,7 @@ func TestNoStepIsOutsideTheTable(t *testing.T) {
 			if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
 				return err
 			}
-			parsed, err := goparser.ParseFile(token.NewFileSet(), file, nil, goparser.SkipObjectResolution)
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
 			if err != nil {
 				return err
 			}

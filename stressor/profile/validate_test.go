@@ -5,9 +5,12 @@ import "testing"
 func TestValidate(t *testing.T) {
 	tooHigh := 1001
 	with := func(steps ...Step) Profile { return Profile{Name: "p", Steps: steps} }
+	forking := func(child Profile) Profile {
+		return Profile{Name: "p", Steps: []Step{{Op: Fork, Name: "c"}}, Children: map[string]Profile{"c": child}}
+	}
 	sharing := func(child Profile) Profile {
 		child.SharesMemory = true
-		return Profile{Name: "p", Children: map[string]Profile{"c": child}}
+		return forking(child)
 	}
 	tests := []struct {
 		name string
@@ -24,24 +27,25 @@ func TestValidate(t *testing.T) {
 		{"a child that shares memory and holds", sharing(Profile{Steps: []Step{{Op: Hold}}}), ""},
 		{"no name", Profile{}, "name: a stressor needs one"},
 		{"adj out of range", Profile{Name: "p", OOMScoreAdj: &tooHigh}, "oom_score_adj: 1001 is not between -1000 and 1000"},
-		{"negative amount", with(Step{Op: Touch, Bytes: -1}), "steps[0]: touch: bytes, rate and duration_ms: none of them can be negative"},
-		{"free without an amount", with(Step{Op: Touch}, Step{Op: Free}), "steps[1]: free: bytes: how much?"},
-		{"sawtooth without an amount", with(Step{Op: Sawtooth}), "steps[0]: sawtooth: bytes: how much?"},
-		{"leak without a rate", with(Step{Op: Leak}), "steps[0]: leak: rate: how fast?"},
-		{"sleep without a time", with(Step{Op: Sleep}), "steps[0]: sleep: duration_ms: how long?"},
-		{"exit with what no exit status can be", with(Step{Op: Exit, Code: 256}), "steps[0]: exit: code: 256 is not between 0 and 255"},
-		{"step that is never reached", with(Step{Op: Leak, Rate: 1}, Step{Op: Hold}), "steps[0]: leak never ends, and a step comes after it"},
-		{"wait for who was not forked", Profile{Name: "p", Steps: []Step{{Op: Wait, Name: "c"}}, Children: map[string]Profile{"c": {}}}, `steps[0]: wait: name: no earlier step forks "c"`},
+		{"negative amount", with(Step{Op: Touch, Bytes: -1}), "touch=-1: an amount cannot be negative"},
+		{"free without an amount", with(Step{Op: Touch}, Step{Op: Free}), "free=0: how much?"},
+		{"sawtooth without an amount", with(Step{Op: Sawtooth}), "sawtooth=0: how much?"},
+		{"leak without a rate", with(Step{Op: Leak}), "leak=0/s: how fast?"},
+		{"sleep without a time", with(Step{Op: Sleep}), "sleep=0s: how long?"},
+		{"exit with what no exit status can be", with(Step{Op: Exit, Code: 256}), "exit=256: 256 is not between 0 and 255"},
+		{"step that is never reached", with(Step{Op: Leak, Rate: 1}, Step{Op: Hold}), "leak=1/s: a step comes after it, and is never done"},
+		{"wait for who was not forked", Profile{Name: "p", Steps: []Step{{Op: Wait, Name: "c"}}, Children: map[string]Profile{"c": {}}}, "wait=c: no earlier step forks it"},
 		{
 			"a child that is forked twice",
 			Profile{Name: "p", Steps: []Step{{Op: Fork, Name: "c"}, {Op: Fork, Name: "c"}}, Children: map[string]Profile{"c": {}}},
-			`steps[1]: fork: name: "c" is forked already`,
+			"fork=c: it is forked already",
 		},
-		{"a child by another name", Profile{Name: "p", Children: map[string]Profile{"c": {Name: "d"}}}, `children["c"]: name: "d" is not the name it is forked by`},
-		{"a child's step", Profile{Name: "p", Children: map[string]Profile{"c": with(Step{Op: "jump"})}}, `children["c"]: name: "p" is not the name it is forked by`},
-		{"a step of a child without a name", Profile{Name: "p", Children: map[string]Profile{"c": {Steps: []Step{{Op: "jump"}}}}}, `children["c"]: steps[0]: jump: op: no step is called "jump"`},
-		{"a child that shares memory and works", sharing(Profile{Steps: []Step{{Op: Touch}}}), `children["c"]: steps[0]: touch: a process that shares its parent's memory can only hold`},
-		{"a child that shares memory and outlives", sharing(Profile{OutlivesParent: true}), `children["c"]: shares_memory: such a process has no threads, children, nice, uid or ignored signals, and dies with its parent`},
+		{"a child by another name", forking(Profile{Name: "d"}), `child=c: name: "d" is not the name it is forked by`},
+		{"a child that is never forked", Profile{Name: "p", Children: map[string]Profile{"c": {}}}, "child=c: no step forks it"},
+		{"a child's step", forking(Profile{Steps: []Step{{Op: "jump"}}}), `child=c: jump: no step is called "jump"`},
+		{"a path that no line can have", with(Step{Op: File, Path: "/a,b"}), "file=0,path=/a,b: a name or a path cannot have a comma in it"},
+		{"a child that shares memory and works", sharing(Profile{Steps: []Step{{Op: Touch}}}), "child=c: touch=0: a process that shares its parent's memory can only hold"},
+		{"a child that shares memory and has threads", sharing(Profile{Threads: 1}), "child=c: shares_memory: such a process has no threads and no children"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -63,9 +67,9 @@ func TestValidateLaunch(t *testing.T) {
 		want string
 	}{
 		{"a stressor", Launch{DeadlineMS: 1}, ""},
-		{"no deadline", Launch{}, "deadline_ms: 0 is not a time; nothing is launched without a deadline"},
+		{"no deadline", Launch{}, "deadline: 0s is not a time; nothing is launched without a deadline"},
 		{"long comm", Launch{Comm: "sixteen-bytes-ab", DeadlineMS: 1}, `comm: "sixteen-bytes-ab" is longer than 15 bytes, and the kernel would cut it`},
-		{"empty program", Launch{Argv: []string{""}, DeadlineMS: 1}, `argv[0]: "" is not a program`},
+		{"empty program", Launch{Argv: []string{""}, DeadlineMS: 1}, `--: "" is not a program`},
 		{"negative user", Launch{UID: -1, DeadlineMS: 1}, "uid: -1 is not a user"},
 	}
 	for _, tt := range tests {

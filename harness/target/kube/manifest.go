@@ -64,8 +64,8 @@ func (l placing) podObject(p plan.Pod, processes map[string]plan.Process) (*core
 		if err := json.Unmarshal(p.Manifest, out); err != nil {
 			return nil, fmt.Errorf("pod %s: its manifest: %w", p.Name, err)
 		}
-	} else if err := l.fill(out, p, processes); err != nil {
-		return nil, fmt.Errorf("pod %s: %w", p.Name, err)
+	} else {
+		l.fill(out, p, processes)
 	}
 	out.Name, out.GenerateName, out.Namespace = l.name(p.Name), "", l.namespace
 	labels := map[string]string{RunLabel: l.run, OwnLabel: Own}
@@ -82,7 +82,7 @@ func (l placing) podObject(p plan.Pod, processes map[string]plan.Process) (*core
 	return out, nil
 }
 
-func (l placing) fill(out *corev1.Pod, p plan.Pod, processes map[string]plan.Process) error {
+func (l placing) fill(out *corev1.Pod, p plan.Pod, processes map[string]plan.Process) {
 	no, grace := false, int64(1)
 	out.Spec = corev1.PodSpec{
 		RestartPolicy:                 corev1.RestartPolicy(p.RestartPolicy),
@@ -104,17 +104,12 @@ func (l placing) fill(out *corev1.Pod, p plan.Pod, processes map[string]plan.Pro
 		{p.Containers, p.Spec.Containers, &out.Spec.Containers},
 	} {
 		for i, c := range group.from {
-			made, err := l.container(c, group.rules[i], processes[c.Process])
-			if err != nil {
-				return fmt.Errorf("container %s: %w", c.Name, err)
-			}
-			*group.to = append(*group.to, made)
+			*group.to = append(*group.to, l.container(c, group.rules[i], processes[c.Process]))
 		}
 	}
-	return nil
 }
 
-func (l placing) container(c plan.Container, rules kubelet.Container, p plan.Process) (corev1.Container, error) {
+func (l placing) container(c plan.Container, rules kubelet.Container, p plan.Process) corev1.Container {
 	out := corev1.Container{
 		Name: c.Name, Image: c.Image, Command: c.Command, Args: c.Args,
 		Resources: amounts(rules.Requests, rules.Limits), ImagePullPolicy: corev1.PullIfNotPresent,
@@ -125,28 +120,22 @@ func (l placing) container(c plan.Container, rules kubelet.Container, p plan.Pro
 		out.RestartPolicy = &always
 	}
 	if c.Image != "" {
-		return out, nil
+		return out
 	}
 	out.Image = l.images.Stressor
-	args, err := stressorArgs(c.Name, p)
-	out.Args = args
+	out.Args = stressorArgs(c.Name, p)
 	// Who takes memory stands back for who holds it; see the stressor's turns.
 	out.SecurityContext = &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_NICE"}}}
-	return out, err
+	return out
 }
 
 // stressorArgs make a container's stressor of the image's program. On the node
 // processes are told apart by their cgroup and their name, so that of a child
 // need not hold its container's.
-func stressorArgs(container string, p plan.Process) ([]string, error) {
+func stressorArgs(container string, p plan.Process) []string {
 	launch := p.Launch
 	launch.Comm, launch.OOMScoreAdj = container[:min(len(container), profile.CommLen)], nil
-	l, err := json.Marshal(launch)
-	if err != nil {
-		return nil, err
-	}
-	prof, err := json.Marshal(shorten(p.Profile, p.Name+"/"))
-	return []string{"pod", string(l), string(prof)}, err
+	return []string{"pod", launch.Line(), shorten(p.Profile, p.Name+"/").Line()}
 }
 
 // shorten takes a prefix off the names of all children.
