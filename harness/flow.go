@@ -130,7 +130,7 @@ func (f *flow) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	in.Prediction = predict.OutcomeBy(in.Rules, in.Plan, in.Machine, measured)
+	in.Prediction = predict.OutcomeBy(ctx, in.Rules, in.Plan, in.Machine, measured)
 	if err := f.write(verdict.PredictionFile, in.Prediction); err != nil {
 		return err
 	}

@@ -517,22 +517,7 @@ func (w *world) still(segs []segment, dir string) []string {
 // named one had settled. Who forks counts as settled: the child is what it does
 // next.
 func (w *world) waitedFor(p *plan.Process, name string) bool {
-	before := []string{p.Name} // and those before them, each once: there may be many ways to one
-	for i := 0; i < len(before); i++ {
-		if before[i] == name {
-			return true
-		}
-		q := w.find(before[i])
-		if q == nil {
-			continue
-		}
-		for _, earlier := range append(slices.Clip(q.p.After), q.p.Parent) {
-			if !slices.Contains(before, earlier) {
-				before = append(before, earlier)
-			}
-		}
-	}
-	return false
+	return w.look.waits(w.procs, p.Name)[name]
 }
 
 // fit works out from the other end what the only process that grows in a full

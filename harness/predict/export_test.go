@@ -1,5 +1,12 @@
 package predict
 
+import (
+	"context"
+
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+)
+
 // Mistakes are the rules that tests break, by name.
 var Mistakes = map[string]mistake{
 	"sign of adj": adjSign, "division order": divisionLast, "missing page tables": noPageTables,
@@ -10,4 +17,10 @@ var Mistakes = map[string]mistake{
 func (r Rules) With(m mistake) Rules {
 	r.mistake = m
 	return r
+}
+
+// OutcomeByStates predicts as plans with too many courses are predicted.
+func OutcomeByStates(p plan.Plan, m kernel.Machine) Prediction {
+	b := &budget{ctx: context.Background(), left: stateWork}
+	return begin(b, RulesOf(m), &p, m, nil).inParts(b)
 }

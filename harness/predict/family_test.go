@@ -210,7 +210,7 @@ func TestVictimsLeaveStocks(t *testing.T) {
 				Processes: []plan.Process{hog("a", "/p/a", 600, 20), hog("b", "/p/b", 400, 20), hog("c", "/p/c", 200, 20), hog("d", "/p/d", 0, 20)},
 				During:    []plan.During{{After: []string{"a", "b", "c", "d"}, Writes: []plan.CgroupWrite{{Path: "/p", Max: &limit}}}},
 			}
-			if predict.OutcomeBy(predict.RulesFor(v, m.PageSize), p, m, nil).Unsure != "" {
+			if predict.OutcomeBy(t.Context(), predict.RulesFor(v, m.PageSize), p, m, nil).Unsure != "" {
 				n++
 			}
 		}

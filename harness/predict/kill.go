@@ -2,6 +2,7 @@ package predict
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -119,25 +120,8 @@ func (w *world) candidates(dir string) []candidate {
 	return out
 }
 
-// scan is the place of a cgroup in mem_cgroup_scan_tasks()'s walk: pre-order,
-// children in the order in which they were made.
-func (w *world) scan(path string) int {
-	place := func(p string) int {
-		return slices.IndexFunc(w.cgroups, func(c plan.Cgroup) bool { return c.Path == p })
-	}
-	paths := make([]string, len(w.cgroups))
-	for i, c := range w.cgroups {
-		paths[i] = c.Path
-	}
-	slices.SortStableFunc(paths, func(a, b string) int {
-		if inside(a, b) || inside(b, a) {
-			return cmp.Compare(len(a), len(b))
-		}
-		a, b = diverge(a, b), diverge(b, a)
-		return cmp.Compare(place(a), place(b))
-	})
-	return slices.Index(paths, path) + 1
-}
+// scan is the place of a cgroup in mem_cgroup_scan_tasks()'s walk.
+func (w *world) scan(path string) int { return w.look.scans[path] }
 
 // diverge is the shortest prefix of path, in whole names, that other is not in.
 func diverge(path, other string) string {
@@ -165,11 +149,15 @@ func (w *world) choose(step Step, candidates []candidate) []*world {
 		floor = max(floor, c.score.Lo)
 	}
 	var out []*world
+	forks, tried := 0, map[string]bool{}
 	for _, c := range candidates {
+		if w.triedAlike(c, tried) {
+			continue
+		}
 		if c.score.Hi < floor || slices.ContainsFunc(candidates, func(o candidate) bool { return c.equals(o) && w.preferred(o, c) }) {
 			continue
 		}
-		if len(out) == maxForks {
+		if forks++; forks > maxForks || w.budget.left <= 0 && forks > 1 {
 			w.doubts = "more than a few processes score alike"
 			break
 		}
@@ -178,12 +166,29 @@ func (w *world) choose(step Step, candidates []candidate) []*world {
 	return out
 }
 
+// triedAlike reports whether killing the candidate is killing one that was tried,
+// by another name: an equal process in the same state.
+func (w *world) triedAlike(c candidate, tried map[string]bool) bool {
+	if c.p == nil || w.setOf == nil {
+		return false
+	}
+	set := w.setOf[w.index(c.name)]
+	if set < 0 {
+		return false
+	}
+	state := string(c.p.appendState(binary.AppendVarint(nil, int64(set)), 0))
+	again := tried[state]
+	tried[state] = true
+	return again
+}
+
 // allocating is oom_kill_allocating_task: whoever asked dies, unless it may
 // not, and then the choice is as ever.
 func (w *world) allocating(step Step, candidates []candidate) []*world {
 	var out []*world
+	tried := map[string]bool{}
 	for _, c := range candidates {
-		if c.p != nil && slices.Contains(step.Trigger, c.name) {
+		if !w.triedAlike(c, tried) && c.p != nil && slices.Contains(step.Trigger, c.name) {
 			out = append(out, w.clone().kill(step, c)...)
 		}
 	}
@@ -322,9 +327,7 @@ func (w *world) bury(step Step, chosen int, rest ...int) *world {
 	return w
 }
 
-func (w *world) index(name string) int {
-	return slices.IndexFunc(w.procs, func(p proc) bool { return p.p.Name == name })
-}
+func (w *world) index(name string) int { return w.look.procs[name] }
 
 // group follows mem_cgroup_get_oom_group(): the highest cgroup between the
 // victim's and the domain's that has memory.oom.group set.

@@ -44,7 +44,7 @@ func (r recorded) input(t *testing.T, rules predict.Rules) verdict.Input {
 		t.Fatal(err)
 	}
 	return verdict.Input{Meta: r.Meta, Scenario: s, Machine: r.Meta.Machine, Tier: r.Meta.Tier, Plan: r.Plan, Events: r.Events,
-		Prediction: predict.OutcomeBy(rules, r.Plan, r.Meta.Machine, nil), Rules: rules}
+		Prediction: predict.OutcomeBy(t.Context(), rules, r.Plan, r.Meta.Machine, nil), Rules: rules}
 }
 
 func recordings(t *testing.T) []recorded {
@@ -190,7 +190,7 @@ func shrink(t *testing.T, s scenario.Scenario, m kernel.Machine, right, wrong pr
 		if err != nil {
 			return false, err
 		}
-		a, b := predict.OutcomeBy(right, p, m, nil), predict.OutcomeBy(wrong, p, m, nil)
+		a, b := predict.OutcomeBy(t.Context(), right, p, m, nil), predict.OutcomeBy(t.Context(), wrong, p, m, nil)
 		return !reflect.DeepEqual(a.Orders, b.Orders) || !reflect.DeepEqual(a.Ranges, b.Ranges), nil
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package predict
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,17 +31,35 @@ const (
 // The time it takes is bounded, whatever the plan: courses beyond the bound are
 // dropped, and the prediction says so (Open, Unsure).
 func Outcome(p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
-	return OutcomeBy(RulesOf(m), p, m, measured)
+	return OutcomeBy(context.Background(), RulesOf(m), p, m, measured)
 }
 
 // OutcomeBy is Outcome by rules that are given, whatever the machine's kernel
 // is. The page size is the machine's in any case.
-func OutcomeBy(r Rules, p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
+func OutcomeBy(ctx context.Context, r Rules, p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
+	b := &budget{ctx: ctx, left: courseWork}
+	w := begin(b, r, &p, m, measured)
+	x := explorer{left: maxCourses, budget: b}
+	x.follow(w.clone())
+	if p.On != nil {
+		out := x.prediction()
+		out.Kube = x.kube(&p)
+		return out
+	}
+	if !x.open {
+		return x.prediction()
+	}
+	b.left = stateWork
+	return w.inParts(b)
+}
+
+// begin is the world before anything has happened.
+func begin(b *budget, r Rules, p *plan.Plan, m kernel.Machine, measured map[string]Measured) *world {
 	if m.PageSize <= 0 {
 		m.PageSize = kernel.DefaultPageSize
 	}
 	r.PageSize = m.PageSize
-	w := &world{rules: r, m: &m, plan: &p, cgroups: slices.Clone(p.Cgroups), sysctls: maps.Clone(m.Sysctls),
+	w := &world{rules: r, m: &m, plan: p, budget: b, cgroups: slices.Clone(p.Cgroups), sysctls: maps.Clone(m.Sysctls),
 		during: make([]bool, len(p.During)), swapOn: m.SwapFree}
 	if w.sysctls == nil {
 		w.sysctls = map[string]string{}
@@ -58,15 +77,10 @@ func OutcomeBy(r Rules, p plan.Plan, m kernel.Machine, measured map[string]Measu
 		if q.IsCommand() {
 			base = imitate(q, said(*q, measured))
 		}
-		w.procs = append(w.procs, proc{p: q, base: base, adj: q.OOMScoreAdj, sharer: sharer(p, *q)})
+		w.procs = append(w.procs, proc{p: q, base: base, adj: q.OOMScoreAdj, sharer: sharer(*p, *q)})
 	}
-	x := explorer{left: maxCourses}
-	x.follow(w)
-	out := x.prediction()
-	if p.On != nil {
-		out.Kube = x.kube(&p)
-	}
-	return out
+	w.look = newLookup(w.procs, w.cgroups)
+	return w
 }
 
 // said is what is known of a program of the user's own: what was measured or,
@@ -102,17 +116,21 @@ func imitate(q *plan.Process, measured map[string]Measured) kernel.Footprint {
 	return f
 }
 
-// explorer follows every course that events may take.
+// explorer follows every course that events may take, one by one.
 type explorer struct {
+	budget  *budget
 	finals  []*world
 	pending []*world
 	left    int
 	open    bool
+	dropped []int // kills so far on courses that are not followed
 }
 
+// follow gives up as soon as there are too many courses, unless courses are all
+// that a prediction can be made of: those of pods.
 func (x *explorer) follow(w *world) {
 	x.pending = append(x.pending, w)
-	for len(x.pending) > 0 {
+	for len(x.pending) > 0 && (!x.open || w.contained() && !x.budget.spent()) {
 		w := x.pending[0]
 		x.pending = x.pending[1:]
 		x.course(w)
@@ -123,27 +141,19 @@ func (x *explorer) follow(w *world) {
 // likeliest branch and leaves the others for later.
 func (x *explorer) course(w *world) {
 	for range maxEvents {
-		if w.panic != "" || w.stuck {
+		if x.budget.spent() {
+			x.open = true
 			break
 		}
-		if w.start() || w.instant() {
-			continue
-		}
-		next, acted := w.act()
-		if !acted {
-			segs := w.segments()
-			if len(segs) == 0 {
-				if w.pressed() {
-					continue
-				}
-				break
-			}
-			next = w.grow(segs)
+		next := w.step()
+		if len(next) == 0 {
+			break
 		}
 		for _, other := range next[1:] {
-			if x.left == 0 {
+			if x.left == 0 || len(x.pending)*len(w.procs) > heldProcs {
 				x.open = true
-				break
+				x.dropped = append(x.dropped, len(other.killedNames()))
+				continue
 			}
 			x.left--
 			x.pending = append(x.pending, other)
@@ -151,6 +161,30 @@ func (x *explorer) course(w *world) {
 		w = next[0]
 	}
 	x.finals = append(x.finals, w)
+}
+
+// step lets the next thing happen. It returns the worlds that may follow, the
+// likeliest first; none if nothing happens any more, or the budget is spent.
+func (w *world) step() []*world {
+	if w.panic != "" || w.stuck {
+		return nil
+	}
+	if w.start() || w.instant() {
+		w.budget.spend(perEvent + len(w.procs)/16)
+		return []*world{w}
+	}
+	w.budget.spend(perEvent + len(w.procs))
+	if next, acted := w.act(); acted {
+		return next
+	}
+	if segs := w.segments(); len(segs) > 0 {
+		w.budget.spend(8 * len(segs))
+		return w.grow(segs)
+	}
+	if w.pressed() {
+		return []*world{w}
+	}
+	return nil
 }
 
 func (w *world) killedNames() []string {
@@ -165,13 +199,7 @@ func (x *explorer) prediction() Prediction {
 	best := x.finals[0]
 	p := Prediction{Killed: best.killedNames(), Steps: best.steps, Ends: map[string]Ends{}, Panic: best.panic, Open: x.open}
 	if len(best.steps) > 0 {
-		first := best.steps[0]
-		p.Constraint, p.OOMMemcg, p.Trigger = first.Constraint, first.OOMMemcg, first.Trigger
-		p.Ranges, p.TotalPages = first.Ranges, first.TotalPages
-		p.Scores = map[string]int64{}
-		for name, r := range first.Ranges {
-			p.Scores[name] = int64(r.Mid())
-		}
+		p.first(best.steps[0])
 	}
 	possible := map[string]bool{}
 	p.Firsts = firsts(x.finals)
@@ -203,18 +231,40 @@ func (x *explorer) prediction() Prediction {
 		p.Unsure = disagreement(p.Orders)
 	}
 	x.endings(&p)
+	if p.Open { // all courses begin with what has happened on one of these
+		p.AtLeast = slices.Min(append(x.dropped, len(p.Killed)))
+		for _, w := range slices.Concat(x.finals, x.pending) {
+			p.AtLeast = min(p.AtLeast, len(w.killedNames()))
+		}
+	}
 	return p
+}
+
+// first notes the first kill of the likeliest course.
+func (p *Prediction) first(k Step) {
+	p.Constraint, p.OOMMemcg, p.Trigger = k.Constraint, k.OOMMemcg, k.Trigger
+	p.Ranges, p.TotalPages = k.Ranges, k.TotalPages
+	p.Scores = map[string]int64{}
+	for name, r := range k.Ranges {
+		p.Scores[name] = int64(r.Mid())
+	}
 }
 
 // firsts are the first kills that courses have, without repetitions; none if all
 // have the same.
 func firsts(finals []*world) []Step {
-	var out []Step
+	var all []Step
 	for _, w := range finals {
-		if len(w.steps) == 0 {
-			continue
+		if len(w.steps) > 0 {
+			all = append(all, w.steps[0])
 		}
-		s := w.steps[0]
+	}
+	return distinct(all)
+}
+
+func distinct(all []Step) []Step {
+	var out []Step
+	for _, s := range all {
 		if !slices.ContainsFunc(out, func(o Step) bool {
 			return o.OOMMemcg == s.OOMMemcg && o.Victims[0] == s.Victims[0] && o.TotalPages == s.TotalPages && maps.Equal(o.Ranges, s.Ranges)
 		}) {

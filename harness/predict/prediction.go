@@ -2,6 +2,7 @@ package predict
 
 import (
 	"math"
+	"slices"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 )
@@ -36,6 +37,16 @@ type Prediction struct {
 	// than MaxOrders are cut, which Open says.
 	Orders [][]string `json:"orders"`
 	Open   bool       `json:"open,omitempty"`
+	// AtLeast and AtMost bound how many kills there are where Open; no AtMost: they
+	// may go on for as long as the run does.
+	AtLeast int `json:"at_least,omitempty"`
+	AtMost  int `json:"at_most,omitempty"`
+	// Alike are processes that differ by their names only. Where there are any,
+	// Killed, Steps and Orders have the label of such a set for each of them.
+	Alike []Equal `json:"alike,omitempty"`
+	// Parts are what happens in groups of processes that have nothing to do with
+	// each other, one for each group: kills of different groups come in any order.
+	Parts []Prediction `json:"parts,omitempty"`
 	// Possible is every process that is killed on some course.
 	Possible []string `json:"possible,omitempty"`
 
@@ -46,6 +57,85 @@ type Prediction struct {
 	NoVictim bool `json:"no_victim,omitempty"`
 	// Kube is what a cluster makes of it; nil where there is none.
 	Kube *Kube `json:"kube,omitempty"`
+}
+
+// Equal is a set of equal processes.
+type Equal struct {
+	Label string   `json:"label"`
+	Names []string `json:"names"`
+	Again bool     `json:"again,omitempty"` // they are started again, and may be killed more than once
+}
+
+// Admits reports whether the prediction allows for these kills, in this order.
+func (p Prediction) Admits(kills []string) bool {
+	if len(p.Parts) > 0 {
+		n := 0
+		for _, part := range p.Parts {
+			own := part.own(kills)
+			if n += len(own); !part.Admits(own) {
+				return false
+			}
+		}
+		return n == len(kills)
+	}
+	if p.repeats(kills) {
+		return false
+	}
+	named := p.Labelled(kills)
+	if slices.ContainsFunc(p.Orders, func(o []string) bool { return slices.Equal(o, named) }) {
+		return true
+	}
+	return p.Open && len(kills) >= p.AtLeast && (p.AtMost == 0 || len(kills) <= p.AtMost) &&
+		!slices.ContainsFunc(kills, func(name string) bool { return !slices.Contains(p.Possible, name) })
+}
+
+// own are the kills of processes that the prediction is about.
+func (p Prediction) own(kills []string) []string {
+	out := []string{}
+	for _, name := range kills {
+		if _, ok := p.Ends[name]; ok {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// About is the part of the prediction that a process belongs to.
+func (p Prediction) About(process string) Prediction {
+	for _, part := range p.Parts {
+		if _, ok := part.Ends[process]; ok {
+			return part
+		}
+	}
+	return p
+}
+
+// Labelled names equal processes as Orders does.
+func (p Prediction) Labelled(names []string) []string {
+	out := slices.Clone(names)
+	for _, e := range p.Alike {
+		for i, name := range names {
+			if slices.Contains(e.Names, name) {
+				out[i] = e.Label
+			}
+		}
+	}
+	return out
+}
+
+// repeats reports whether one of the equal processes is killed twice though it is
+// not started again.
+func (p Prediction) repeats(kills []string) bool {
+	for _, e := range p.Alike {
+		seen := map[string]bool{}
+		for _, name := range kills {
+			if !e.Again && slices.Contains(e.Names, name) && seen[name] {
+				return true
+			}
+			seen[name] = true
+		}
+	}
+	return false
 }
 
 // MaxOrders bounds Prediction.Orders.

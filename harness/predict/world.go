@@ -3,7 +3,6 @@ package predict
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
@@ -58,6 +57,9 @@ type world struct {
 	rules    Rules
 	m        *kernel.Machine
 	plan     *plan.Plan
+	look     *lookup
+	budget   *budget
+	setOf    []int // of equal processes, see alike; nil: each is followed by itself
 	procs    []proc
 	cgroups  []plan.Cgroup // with limits as they are now
 	sysctls  map[string]string
@@ -81,6 +83,7 @@ type world struct {
 }
 
 func (w *world) clone() *world {
+	w.budget.spend(perEvent + 2*len(w.procs) + len(w.cgroups) + len(w.steps))
 	c := *w
 	c.procs = slices.Clone(w.procs)
 	c.cgroups = slices.Clone(w.cgroups)
@@ -91,17 +94,16 @@ func (w *world) clone() *world {
 }
 
 func (w *world) find(name string) *proc {
-	for i := range w.procs {
-		if w.procs[i].p.Name == name {
-			return &w.procs[i]
-		}
+	if i, ok := w.look.procs[name]; ok {
+		return &w.procs[i]
 	}
 	return nil
 }
 
 // inside reports whether the cgroup path is dir or below it.
 func inside(path, dir string) bool {
-	return dir == "" || dir == kubelet.NodeRoot || path == dir || strings.HasPrefix(path, dir+"/")
+	return dir == "" || dir == kubelet.NodeRoot || path == dir ||
+		len(path) > len(dir) && path[len(dir)] == '/' && path[:len(dir)] == dir
 }
 
 // charges are what the processes in a cgroup and below it are charged, and what
@@ -201,6 +203,13 @@ func (w *world) limit(dir string) kernel.Pages {
 // swapFor is the swap that memory charged to a cgroup can go to: the least of
 // its own limit, its ancestors' and the machine's.
 func (w *world) swapFor(dir string) kernel.Pages {
+	if w.swapOn == 0 {
+		return 0
+	}
+	key := swapKey{dir, w.swapOn}
+	if free, ok := w.look.swaps[key]; ok {
+		return free.Pages(w.m.PageSize)
+	}
 	free := w.swapOn
 	for i := range w.cgroups {
 		if c := &w.cgroups[i]; c.SwapMax != nil && inside(dir, c.Path) {
@@ -210,6 +219,7 @@ func (w *world) swapFor(dir string) kernel.Pages {
 	if below, limited := w.swapBelow(dir); limited {
 		free = min(free, below)
 	}
+	w.look.swaps[key] = free
 	return free.Pages(w.m.PageSize)
 }
 
@@ -233,10 +243,8 @@ func (w *world) swapBelow(dir string) (sum kernel.Bytes, limited bool) {
 }
 
 func (w *world) cgroup(path string) *plan.Cgroup {
-	for i := range w.cgroups {
-		if w.cgroups[i].Path == path {
-			return &w.cgroups[i]
-		}
+	if i, ok := w.look.cgroups[path]; ok {
+		return &w.cgroups[i]
 	}
 	return nil
 }
