@@ -16,6 +16,7 @@ func TestEveryStepHasARule(t *testing.T) {
 		p := plan.Process{Name: "p", Profile: profile.Profile{Name: "p", Steps: []profile.Step{step}}}
 		w := &world{m: &kernel.Machine{PageSize: kernel.DefaultPageSize}, plan: &plan.Plan{},
 			procs: []proc{{p: &p, phase: running}}}
+		w.look = newLookup(w.procs, nil)
 		if w.instant() {
 			continue
 		}
