@@ -46,7 +46,7 @@ func (r *run) startActions() {
 				time.AfterFunc(wait, func() { r.post(func() {}) }) // comes back here
 			}
 		}
-		if a.state != actionDelayed || a.due.After(now) || r.leaving(now) {
+		if a.state != actionDelayed || a.due.After(now) || r.victimExiting(now) {
 			continue
 		}
 		a.state = actionRunning
@@ -61,17 +61,17 @@ func (r *run) startActions() {
 	}
 }
 
-// leaveWithin is how long actions wait for a victim to be gone. It is longer
+// exitWithin is how long actions wait for a victim to be gone. It is longer
 // than the kernel waits before it reaps one (mm/oom_kill.c, OOM_REAPER_DELAY);
 // one that is held up longer may need an action to leave, such as thaw.
-const leaveWithin = 3 * time.Second
+const exitWithin = 3 * time.Second
 
-// leaving reports whether a victim is on its way out, so that an action would
+// victimExiting reports whether a victim is on its way out, so that an action would
 // come between a kill and what it has freed. The loop comes back here when the
 // victim is gone, or with its ticker.
-func (r *run) leaving(now time.Time) bool {
+func (r *run) victimExiting(now time.Time) bool {
 	for _, p := range r.procs {
-		if since, ok := r.doomed[p.pid]; ok && p.alive() && now.Sub(since) < leaveWithin {
+		if since, ok := r.exiting[p.pid]; ok && p.alive() && now.Sub(since) < exitWithin {
 			return true
 		}
 	}
@@ -242,7 +242,7 @@ func (r *run) touchProcesses(d plan.During) error {
 			continue
 		}
 		if unix.Signal(d.Signal[name]) == unix.SIGKILL {
-			r.leaves(p.pid, false)
+			r.expectExit(p.pid, false)
 		}
 	}
 	return errors.Join(errs...)

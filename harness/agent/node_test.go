@@ -66,15 +66,13 @@ func newPaperNode(t *testing.T) *paperNode {
 	root := filepath.Join(n.dir, "cgroup")
 	o := NodeOptions{Bundles: filepath.Join(n.dir, "bundles"), PodLogs: filepath.Join(n.dir, "logs"), KubeletLog: filepath.Join(n.dir, "kubelet.log")}
 	n.write("kubelet.log", "an old line about oom\n")
-	a := &Agent{root: probe.Root(filepath.Join(n.dir, "root")), mount: kernel.CgroupMount{Version: 2}}
-	n.w = &podWatch{
-		a: a, n: openNode(t.Context(), o, root), root: root, sink: func(e evidence.Event) { n.events = append(n.events, e) },
-		req:     wire.Watch{Namespace: "oomlab", Pods: map[string]string{"web-1f": "web"}, Children: []string{"web/main/worker"}},
-		cgroups: map[string]*container{}, ignored: map[string]bool{}, names: map[int]string{},
-		byID: map[string]*container{}, logs: map[string]*tail{}, nudge: make(chan struct{}, 1),
+	a := &Agent{
+		root: probe.Root(filepath.Join(n.dir, "root")), mount: kernel.CgroupMount{Version: 2, Root: "../cgroup"},
+		observers: &observers{}, node: openNode(t.Context(), o, root),
 	}
-	n.w.paths = newPaths(root, &tree{base: root})
-	n.w.kubelet = openTail(o.KubeletLog, true)
+	n.w = a.newPodWatch(
+		wire.Watch{Namespace: "oomlab", Pods: map[string]string{"web-1f": "web"}, Children: []string{"web/main/worker"}},
+		nil, func(e evidence.Event) { n.events = append(n.events, e) })
 	t.Cleanup(n.w.close)
 	n.w.meet(n.w.n.kubepods, &container{plan: kubelet.Root})
 	return n
@@ -162,6 +160,45 @@ func TestANodeIsWatched(t *testing.T) {
 	}
 	if len(gone) != 1 || gone[0].Counter.When != "after" || gone[0].Counter.Values["oom_kill"] != 1 {
 		t.Errorf("of the cgroup that is gone is said %+v", gone)
+	}
+}
+
+// TestAWatchIsASession: it begins and ends once, with readings before and after,
+// and says who is alive.
+func TestAWatchIsASession(t *testing.T) {
+	n := newPaperNode(t)
+	n.container("kubepods/burstable/pod6a", idMain, "web-1f", "oomlab", "main", "container", "77")
+	n.write("root/proc/77/status", "Name:\tmain\nState:\tS (sleeping)\nTgid:\t77\nPid:\t77\nPPid:\t1\nUid:\t0\t0\t0\t0\n")
+	for _, f := range []string{"cgroup/kubepods/memory.current", "root/proc/meminfo", "root/proc/loadavg"} {
+		n.write(f, "") // of the samples, which nobody looks at
+	}
+	n.write("root/proc/vmstat", "oom_kill 3\n")
+	n.events = nil
+	enough := make(chan struct{})
+	close(enough)
+	sink := func(e evidence.Event) { n.events = append(n.events, e) }
+	req := n.w.req
+	req.DeadlineMS = 60_000
+	if err := n.w.agent.Watch(t.Context(), req, enough, sink); err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, e := range n.events {
+		switch {
+		case e.Kind == evidence.Reading && e.Counter.File == "vmstat":
+			order = append(order, e.Counter.When)
+		case e.Kind == evidence.Begin, e.Kind == evidence.Spawned, e.Kind == evidence.Alive, e.Kind == evidence.End:
+			order = append(order, strings.TrimSpace(string(e.Kind)+" "+e.Process))
+		case e.Kind == evidence.Failure:
+			t.Error(e.Text)
+		}
+	}
+	want := []string{"before", "spawned web/main", "begin", "after", "alive web/main", "end"}
+	if !slices.Equal(order, want) {
+		t.Errorf("order %q; want %q", order, want)
+	}
+	if last := n.events[len(n.events)-1]; last.Text != endSettled {
+		t.Errorf("ended: %q; want %q", last.Text, endSettled)
 	}
 }
 

@@ -81,7 +81,7 @@ func (w *podWatch) readLogs() {
 	}
 	for _, line := range w.kubelet.lines() {
 		if aboutMemory(line) {
-			w.send(evidence.Event{Source: evidence.Kubelet, Kind: evidence.KubeletLine, Text: line})
+			w.emit(evidence.Event{Source: evidence.Kubelet, Kind: evidence.KubeletLine, Text: line})
 		}
 	}
 }
@@ -126,16 +126,5 @@ func (w *podWatch) report(container, line string) {
 	default:
 		return
 	}
-	w.send(e)
-}
-
-// pidOf is the pid of a process's newest life that was seen.
-func (w *podWatch) pidOf(process string) int {
-	newest := 0
-	for pid, name := range w.names {
-		if name == process && pid > newest {
-			newest = pid
-		}
-	}
-	return newest
+	w.emit(e)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -85,77 +84,6 @@ func (o *observers) tier() evidence.Tier {
 		return o.bpf.Tier()
 	}
 	return evidence.Tier{Hooks: map[string]string{"eBPF": o.bpfErr.Error()}}
-}
-
-// sysrqOrder is the order of an allocation that nobody makes: sysrq-f's
-// (mm/oom_kill.c, is_sysrq_oom).
-const sysrqOrder = -1
-
-// observed adds what the agent knows to an event and passes it on.
-func (r *run) observed(ev evidence.Event) {
-	if ev.OOM != nil {
-		r.paths.fill(ev.OOM)
-		if t := ev.OOM.Task; t != nil && ev.PID == 0 {
-			ev.PID = t.TGID
-		}
-		if ev.Process == "" {
-			r.mu.Lock()
-			ev.Process = r.names[ev.PID]
-			r.mu.Unlock()
-		}
-	}
-	if ev.Kind == evidence.OOMReturn && ev.OOM != nil && ev.OOM.Control != nil && ev.OOM.Control.Order == sysrqOrder {
-		r.pressed.Add(1)
-	}
-	consequence, doomed := follows(ev)
-	if consequence {
-		r.happened()
-	}
-	r.emit(ev)
-	if doomed != 0 {
-		r.post(func() { r.doom(doomed) })
-	}
-}
-
-// follows says whether an event may have consequences that the run waits for,
-// and which process the kernel says it killed.
-func follows(ev evidence.Event) (consequence bool, doomed int) {
-	switch ev.Kind {
-	case evidence.Kill, evidence.MarkVictim:
-		return true, ev.PID
-	case evidence.OutOfMemory, evidence.OOMReturn, evidence.Badness, evidence.KillDecision, evidence.TaskExit:
-		return true, 0
-	case evidence.Record:
-		if ev.Log == nil {
-			return false, 0
-		}
-		return oomText(ev.Log.Text), killedPID(ev.Log.Text)
-	}
-	return false, 0
-}
-
-// oomText reports whether a line of the kernel log is part of an OOM report.
-// It may say yes once too often: then a run lasts a moment longer.
-func oomText(text string) bool {
-	for _, needle := range []string{"oom", "Killed process", "Out of memory", "out of memory"} {
-		if strings.Contains(text, needle) {
-			return true
-		}
-	}
-	return false
-}
-
-// killedPID is N of "... Killed process N (comm) ...", or 0.
-func killedPID(text string) int {
-	_, rest, ok := strings.Cut(text, "Killed process ")
-	if !ok {
-		return 0
-	}
-	var pid int
-	if _, err := fmt.Sscanf(rest, "%d (", &pid); err != nil {
-		return 0
-	}
-	return pid
 }
 
 // badnessReads asks the kernel itself, which needs the third tier.

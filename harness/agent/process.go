@@ -106,7 +106,7 @@ func (r *run) start(p *process) error {
 	p.state, p.pid, p.pidfd, p.child, p.eof, p.status, p.quiet = starting, c.pid, pidfd, c, false, nil, quiet{}
 	p.lives++
 	r.children = append(r.children, c)
-	r.know(p)
+	r.register(p)
 	r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: p.plan.Name, PID: p.pid})
 	life := p.lives
 	if err := r.agent.reaper.watch(c.pid, c.pidfd, func(status *evidence.ExitStatus) {

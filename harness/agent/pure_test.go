@@ -25,7 +25,7 @@ func TestFollows(t *testing.T) {
 		name        string
 		event       evidence.Event
 		consequence bool
-		doomed      int
+		exiting     int
 	}{
 		{"a kill", evidence.Event{Kind: evidence.Kill, PID: 7}, true, 7},
 		{"a mark", evidence.Event{Kind: evidence.MarkVictim, PID: 8}, true, 8},
@@ -38,9 +38,9 @@ func TestFollows(t *testing.T) {
 		{"a sample", evidence.Event{Kind: evidence.Sample}, false, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			consequence, doomed := follows(test.event)
-			if consequence != test.consequence || doomed != test.doomed {
-				t.Errorf("follows: %t, %d; want %t, %d", consequence, doomed, test.consequence, test.doomed)
+			consequence, exiting := follows(test.event)
+			if consequence != test.consequence || exiting != test.exiting {
+				t.Errorf("follows: %t, %d; want %t, %d", consequence, exiting, test.consequence, test.exiting)
 			}
 		})
 	}

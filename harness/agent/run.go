@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,9 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomlab/oomlab/harness/evidence"
-	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
-	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // settleFor is how long nothing may happen before a run counts as over: no
@@ -49,14 +46,13 @@ const (
 // A run is one plan being carried out. Its state belongs to the loop; others
 // hand it functions to call with post.
 type run struct {
-	agent  *Agent
+	session
 	plan   plan.Plan
 	tree   *tree
-	paths  *paths
 	settle time.Duration
 	// throttled: the run lasts all of WithinMS.
 	throttled bool
-	sink      func(evidence.Event)
+	inspect   func(*run) // see carry; may be nil
 
 	procs   []*process
 	byName  map[string]*process
@@ -69,7 +65,7 @@ type run struct {
 
 	busy     *process          // being started; the next one waits for it
 	busyTill time.Time         //
-	doomed   map[int]time.Time // pids that the kernel says it killed, and when that was noticed
+	exiting  map[int]time.Time // pids that the kernel says it killed, and when that was noticed
 	draining bool              //
 	waking   bool              // a timer brings the loop back to settleNext
 	drained  int64             // activity when the observers were last drained
@@ -80,24 +76,23 @@ type run struct {
 	activity atomic.Int64      // when something last happened that may have consequences
 	ticker   *time.Ticker      //
 
-	mu       sync.Mutex
-	over     bool
-	children []*child       // of all lives; loop only
-	names    map[int]string // pid -> process, those that have ended included
-	fds      map[int]int    // pid -> pidfd of what must be killed at the deadline
+	children []*child    // of all lives; loop only
+	fds      map[int]int // pid -> pidfd of what must be killed at the deadline; mu
 }
 
-func (a *Agent) newRun(p plan.Plan, t *tree, sink func(evidence.Event)) *run {
+func (a *Agent) newRun(p plan.Plan, t *tree, c carry) *run {
 	r := &run{
-		agent: a, plan: p, tree: t, settle: settleFor, throttled: len(p.Throttled) > 0, sink: sink,
+		session: session{agent: a, paths: newPaths(a.hierarchy(), t), sink: c.sink, names: map[int]string{}},
+		plan:    p, tree: t, settle: settleFor, throttled: len(p.Throttled) > 0, inspect: c.inspect,
 		byName: map[string]*process{}, work: make(chan func(), len(p.During)+1),
 		posted: make(chan func(), 256), closed: make(chan struct{}),
-		doomed: map[int]time.Time{}, names: map[int]string{}, fds: map[int]int{},
+		exiting: map[int]time.Time{}, fds: map[int]int{},
 	}
-	if a.observers.tier().Tier >= 2 && !slices.ContainsFunc(p.During, effectLater) {
+	if c.settle > 0 {
+		r.settle = c.settle
+	} else if a.observers.tier().Tier >= 2 && !slices.ContainsFunc(p.During, effectLater) {
 		r.settle = settleSeen
 	}
-	r.paths = newPaths(a.hierarchy(), t)
 	for _, proc := range p.Processes {
 		one := &process{plan: proc, pidfd: -1}
 		r.procs = append(r.procs, one)
@@ -129,39 +124,48 @@ func (r *run) post(f func()) {
 	}
 }
 
-// emit passes an event on, stamped if it has no time of its own.
-func (r *run) emit(ev evidence.Event) {
-	if ev.AtNS == 0 {
-		ev.AtNS = monotonic()
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.over {
-		r.sink(ev)
-	}
-}
-
-// finish emits the End event, after which nothing is emitted any more.
-func (r *run) finish() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.sink(evidence.Event{AtNS: monotonic(), Source: evidence.Agent, Kind: evidence.End, Text: r.end})
-	r.over = true
-}
-
-// failure says that the agent could not do something that the plan asked for.
-func (r *run) failure(text string) {
-	r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Failure, Text: text})
-}
-
 func (r *run) happened() { r.activity.Store(monotonic()) }
 
-// know remembers which process a pid is, for the observers and the deadline.
-func (r *run) know(p *process) {
+// register remembers which process a pid is, for the observers and the deadline.
+func (r *run) register(p *process) {
+	r.know(p.pid, p.plan.Name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.names[p.pid] = p.plan.Name
 	r.fds[p.pid] = p.pidfd
+}
+
+// begin: the counters are all that there is to read.
+func (r *run) begin() {}
+
+// wait carries the plan out and takes in what had happened when it was over.
+func (r *run) wait(ctx context.Context) string {
+	r.loop(ctx)
+	r.catchUp()
+	r.ticker.Stop()
+	return r.end
+}
+
+// conclude says who is alive.
+func (r *run) conclude() {
+	for _, p := range r.procs {
+		if p.alive() {
+			r.reportAlive(p.plan.Name, p.pid)
+		}
+	}
+	if r.inspect != nil {
+		r.inspect(r)
+	}
+}
+
+// living names the processes that exist, for the sampler.
+func (r *run) living() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[string]int, len(r.fds))
+	for pid := range r.fds {
+		out[r.names[pid]] = pid
+	}
+	return out
 }
 
 // loop carries the plan out, from the first process to the quiet at the end.
@@ -291,124 +295,6 @@ func (r *run) settleNext() {
 	}()
 }
 
-// drain waits for the observers; one that does not deliver is a failure of the
-// run, which makes its verdict broken.
-func (r *run) drain() {
-	ctx, cancel := context.WithTimeout(context.Background(), drainDeadline)
-	defer cancel()
-	if err := r.agent.observers.drain(ctx); err != nil {
-		r.failure("drain: " + err.Error())
-	}
-}
-
-// halt stops the processes of a run that was not quiet when it ended, so that
-// the last readings of all witnesses are of one moment. A parent is left alone:
-// it has to say how its children ended.
-func (r *run) halt() {
-	for _, p := range r.procs {
-		if p.alive() && p.pidfd >= 0 && !r.forks(p) {
-			unix.PidfdSendSignal(p.pidfd, unix.SIGSTOP, nil, 0) // it may have ended meanwhile
-		}
-	}
-}
-
-// catchUp takes in what had happened when the loop ended: what the observers
-// have yet to deliver, and the ends of processes that are dying.
-func (r *run) catchUp() {
-	if r.end != endSettled {
-		r.halt()
-	}
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		r.drain()
-	}()
-	for waiting := true; waiting; {
-		select {
-		case f := <-r.posted:
-			f()
-		case <-drained:
-			waiting = false
-		}
-	}
-	deadline := time.NewTimer(statusDeadline)
-	defer deadline.Stop()
-	for r.dying() {
-		select {
-		case f := <-r.posted:
-			f()
-		case <-r.ticker.C: // a process that is gone is seen here first
-		case <-deadline.C:
-			for _, p := range r.procs {
-				if !p.unknown.IsZero() {
-					r.unexplained(p)
-				}
-			}
-			return
-		}
-	}
-}
-
-// unexplained gives up waiting for a parent to say how its child ended.
-func (r *run) unexplained(p *process) {
-	p.unknown = time.Time{}
-	r.failure(fmt.Sprintf("process %s (pid %d) ended, and nobody said how within %s", p.plan.Name, p.pid, statusDeadline))
-}
-
-// dying reports whether a process is about to end, or has ended and it is not
-// known yet how.
-func (r *run) dying() bool {
-	for _, p := range r.procs {
-		if !p.unknown.IsZero() {
-			return true
-		}
-		if !p.alive() {
-			continue
-		}
-		if s := r.agent.usage(p.pid); r.isDoomed(p.pid) || s == nil || s.State == "Z" || s.State == "X" {
-			return true
-		}
-	}
-	return false
-}
-
-// doom notes that the OOM killer has killed a process, and with it those whom
-// that takes along: its children, by their death signal, and whoever shares its
-// memory, whom __oom_kill_process() kills without a word.
-func (r *run) doom(pid int) { r.leaves(pid, true) }
-
-// leaves notes that a process is about to end, with its children; withSharers:
-// and with those who use its memory, which a signal does not reach.
-func (r *run) leaves(pid int, withSharers bool) {
-	if r.isDoomed(pid) {
-		return
-	}
-	r.doomed[pid] = time.Now()
-	for _, p := range r.procs {
-		if p.pid != pid || p.lives == 0 {
-			continue
-		}
-		parent := r.byName[p.plan.Parent]
-		if withSharers && parent != nil && parent.alive() && parent.plan.Profile.Children[p.plan.Name].SharesMemory {
-			r.leaves(parent.pid, true)
-		}
-		r.childrenLeave(p, withSharers)
-	}
-}
-
-func (r *run) childrenLeave(p *process, withSharers bool) {
-	for _, q := range r.procs {
-		if q.plan.Parent == p.plan.Name && q.alive() {
-			r.leaves(q.pid, withSharers)
-		}
-	}
-}
-
-func (r *run) isDoomed(pid int) bool {
-	_, ok := r.doomed[pid]
-	return ok
-}
-
 // done reports whether nothing is pending: every process is ready or has
 // ended, every action was carried out, and everyone whom the kernel says it
 // killed has been seen to end.
@@ -417,7 +303,7 @@ func (r *run) done() bool {
 		if !p.settled() && !r.never(p) {
 			return false
 		}
-		if !p.unknown.IsZero() || p.alive() && r.isDoomed(p.pid) {
+		if !p.unknown.IsZero() || p.alive() && r.isExiting(p.pid) {
 			return false
 		}
 	}
@@ -449,176 +335,4 @@ func (r *run) tick() {
 			r.unexplained(p)
 		}
 	}
-}
-
-// reported handles one report that came through the pipe of process from; it
-// may be of one that from has forked.
-func (r *run) reported(from *process, life int, rep profile.Report) {
-	p := r.byName[rep.Name]
-	if p == nil {
-		p = from
-	}
-	ev := evidence.Event{AtNS: rep.MonoNS, Source: evidence.Stressor, Process: p.plan.Name, PID: rep.PID}
-	if rep.Held != 0 || rep.Resident != 0 || rep.Overhead != 0 {
-		ev.Held = holding(rep)
-	}
-	current := rep.PID == p.pid && (p != from || life == p.lives) && p.alive()
-	switch rep.Event {
-	case profile.Started, profile.Forked:
-		if p.plan.Parent != "" {
-			r.forked(p, rep.PID)
-		} else if current {
-			r.started(p)
-		}
-		return
-	case profile.Stepped:
-		ev.Kind, ev.Text = evidence.Step, fmt.Sprintf("step %d done", rep.Step)
-	case profile.Ready:
-		ev.Kind = evidence.Ready
-		if ev.Held == nil {
-			ev.Held = holding(rep)
-		}
-		if current {
-			p.state, p.overhead = ready, bytesOf(rep.Overhead)
-		}
-		r.happened()
-	case profile.Exited:
-		status := &evidence.ExitStatus{Code: rep.Code, Signal: rep.Signal, By: from.plan.Name}
-		if p.plan.Parent != "" {
-			status.By = p.plan.Parent
-			r.gone(p, rep.PID, status, rep.MonoNS)
-		}
-		return
-	default:
-		ev.Kind, ev.Text = evidence.Failure, rep.Error
-	}
-	r.emit(ev)
-}
-
-// started notes that a process runs what it was launched for.
-func (r *run) started(p *process) {
-	if p.state == starting {
-		p.state = running
-	}
-	if r.busy == p {
-		r.busy = nil
-	}
-}
-
-// forked notes a process that another stressor has started, and watches it.
-func (r *run) forked(p *process, pid int) {
-	if p.pid == pid && p.lives > 0 {
-		return // said twice, by parent and child
-	}
-	p.pid, p.pidfd, p.state, p.status, p.unknown = pid, -1, running, nil, time.Time{}
-	p.lives++
-	life := p.lives
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err == nil {
-		var mine int
-		if mine, err = unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
-			p.pidfd = mine
-			err = r.agent.reaper.watch(pid, pidfd, func(status *evidence.ExitStatus) {
-				at := monotonic()
-				r.post(func() { r.exited(p, life, status, at) })
-			})
-		}
-	}
-	r.know(p)
-	r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: p.plan.Name, PID: pid})
-	if err != nil { // it has ended already, and its parent will say how
-		p.state, p.unknown = ended, time.Now()
-	}
-	r.happened()
-}
-
-// silent notes the end of a report pipe.
-func (r *run) silent(p *process, life int) {
-	if life != p.lives {
-		return
-	}
-	p.eof = true
-	if p.plan.IsCommand() && p.alive() {
-		r.started(p) // exec has closed the pipe
-	}
-	if p.status != nil {
-		r.gone(p, p.pid, p.status, p.endedAt)
-	}
-}
-
-// exited notes that a process has ended. The status is nil when its parent has
-// to tell.
-func (r *run) exited(p *process, life int, status *evidence.ExitStatus, at int64) {
-	if life != p.lives || p.state == ended && p.unknown.IsZero() {
-		return // its parent was faster
-	}
-	r.happened()
-	if status == nil && p.plan.Parent != "" {
-		// Its parent reaps it; if the parent ends first, it is ours.
-		p.state, p.unknown, p.endedAt = ended, time.Now(), at
-		if parent := r.byName[p.plan.Parent]; parent == nil || parent.state == ended {
-			r.adopt(p)
-		}
-		return
-	}
-	if !p.eof && p.child != nil && !r.forks(p) {
-		p.status, p.endedAt = status, at // its last reports come first
-		return
-	}
-	r.gone(p, p.pid, status, at)
-}
-
-// adopt reaps a process whose parent has ended before it could.
-func (r *run) adopt(p *process) {
-	if status := collect(unix.P_PID, p.pid); status != nil {
-		r.gone(p, p.pid, status, p.endedAt)
-	}
-}
-
-// forks reports whether other processes of the plan hold p's report pipe.
-func (r *run) forks(p *process) bool { return len(p.plan.Profile.Children) > 0 }
-
-// gone emits how a process ended and what follows from it.
-func (r *run) gone(p *process, pid int, status *evidence.ExitStatus, at int64) {
-	if pid != p.pid || p.state == ended && p.unknown.IsZero() {
-		return
-	}
-	if status != nil && status.MaxRSS == nil && p.quiet.most > 0 {
-		most := p.quiet.most.Bytes(kernel.Bytes(os.Getpagesize())) // of the samples
-		status.MaxRSS = &most
-	}
-	r.emit(evidence.Event{AtNS: at, Source: evidence.Wait, Kind: evidence.Exited, Process: p.plan.Name, PID: pid, Exit: status})
-	p.state, p.status, p.unknown = ended, nil, time.Time{}
-	r.forget(p)
-	if r.busy == p {
-		r.busy = nil
-	}
-	r.happened()
-	r.childrenLeave(p, false)
-	for _, q := range r.procs { // orphans are ours now
-		if q.plan.Parent == p.plan.Name && !q.unknown.IsZero() {
-			r.adopt(q)
-		}
-	}
-	if status != nil && status.Signal != 0 && p.plan.Parent == "" && (p.plan.Respawn < 0 || p.lives <= p.plan.Respawn) {
-		p.state = waiting // startNext starts it at once, whatever it is after
-	}
-}
-
-// forget closes what the agent held of a process that has ended.
-func (r *run) forget(p *process) {
-	r.mu.Lock()
-	delete(r.fds, p.pid)
-	r.mu.Unlock()
-	if p.pidfd >= 0 {
-		unix.Close(p.pidfd)
-		p.pidfd = -1
-	}
-	if p.child != nil && !r.forks(p) {
-		p.child.control.Close() // what it forked lives as long as this is open
-	}
-}
-
-func holding(rep profile.Report) *evidence.Holding {
-	return &evidence.Holding{Told: bytesOf(rep.Held), Resident: bytesOf(rep.Resident), Overhead: bytesOf(rep.Overhead)}
 }

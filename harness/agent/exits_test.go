@@ -15,7 +15,7 @@ import (
 // family is a run of a process, its child, a child that shares its memory, the
 // child's own child, and a stranger; all of them alive.
 func family() *run {
-	r := &run{byName: map[string]*process{}, doomed: map[int]time.Time{}}
+	r := &run{byName: map[string]*process{}, exiting: map[int]time.Time{}}
 	add := func(name, parent string, pid int, children map[string]profile.Profile) {
 		p := &process{plan: plan.Process{Name: name, Parent: parent, Profile: profile.Profile{Children: children}}, state: ready, lives: 1, pid: pid}
 		r.procs = append(r.procs, p)
@@ -42,9 +42,9 @@ func TestWhoIsKilledTakesAlong(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := family()
-			r.doom(test.pid)
-			if got := slices.Sorted(maps.Keys(r.doomed)); !slices.Equal(got, test.want) {
-				t.Errorf("doomed %v; want %v", got, test.want)
+			r.oomKilled(test.pid)
+			if got := slices.Sorted(maps.Keys(r.exiting)); !slices.Equal(got, test.want) {
+				t.Errorf("exiting %v; want %v", got, test.want)
 			}
 		})
 	}
@@ -58,8 +58,8 @@ func TestASignalTakesNoSharersAlong(t *testing.T) {
 		want []int
 	}{{3, []int{3}}, {2, []int{2, 4}}, {1, []int{1, 2, 3, 4}}} {
 		r := family()
-		r.leaves(test.pid, false)
-		if got := slices.Sorted(maps.Keys(r.doomed)); !slices.Equal(got, test.want) {
+		r.expectExit(test.pid, false)
+		if got := slices.Sorted(maps.Keys(r.exiting)); !slices.Equal(got, test.want) {
 			t.Errorf("a signal to %d: awaited %v; want %v", test.pid, got, test.want)
 		}
 	}
@@ -67,18 +67,18 @@ func TestASignalTakesNoSharersAlong(t *testing.T) {
 
 func TestActionsWaitForVictims(t *testing.T) {
 	r, now := family(), time.Now()
-	if r.leaving(now) {
+	if r.victimExiting(now) {
 		t.Fatal("nobody was killed, and somebody is awaited")
 	}
-	r.doom(5)
-	if !r.leaving(now) {
+	r.oomKilled(5)
+	if !r.victimExiting(now) {
 		t.Error("a victim that lives is not awaited")
 	}
-	if r.leaving(now.Add(leaveWithin + time.Second)) {
-		t.Errorf("a victim that does not leave is awaited for more than %s", leaveWithin)
+	if r.victimExiting(now.Add(exitWithin + time.Second)) {
+		t.Errorf("a victim that does not leave is awaited for more than %s", exitWithin)
 	}
 	r.byName["stranger"].state = ended
-	if r.leaving(now) {
+	if r.victimExiting(now) {
 		t.Error("a victim that has left is awaited")
 	}
 }
