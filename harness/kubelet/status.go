@@ -18,14 +18,16 @@ const (
 	CrashLoopBackOff = "CrashLoopBackOff"
 )
 
-// The phases of a pod, and the reason of one that the kubelet evicted.
+// The phases of a pod, the reason of one that the kubelet evicted, and how the
+// message begins of one that it did not admit (rejectPod of pkg/kubelet).
 const (
 	PodPending   = "Pending"
 	PodRunning   = "Running"
 	PodSucceeded = "Succeeded"
 	PodFailed    = "Failed"
 
-	Evicted = "Evicted"
+	Evicted  = "Evicted"
+	Rejected = "Pod was rejected"
 )
 
 // SystemOOM is the reason of the event by which the kubelet reports an OOM of the
@@ -69,13 +71,14 @@ func (s Status) String() string {
 // Same reports whether two statuses say the same of a container and of its last
 // end.
 func (s Status) Same(o Status) bool {
-	return s.State == o.State && s.RestartCount == o.RestartCount && s.SameEnd(o) && (s.Last == nil) == (o.Last == nil) &&
-		(s.Last == nil || s.Last.SameEnd(*o.Last))
+	return s.State == o.State && s.RestartCount == o.RestartCount && s.SameEnd(o) &&
+		(s.Last == nil) == (o.Last == nil) && (s.Last == nil || s.Last.SameEnd(*o.Last))
 }
 
 // SameEnd reports whether two ends have the same reason and exit code.
 func (s Status) SameEnd(o Status) bool {
-	return s.Reason == o.Reason && (s.ExitCode == nil) == (o.ExitCode == nil) && (s.ExitCode == nil || *s.ExitCode == *o.ExitCode)
+	return s.Reason == o.Reason && (s.ExitCode == nil) == (o.ExitCode == nil) &&
+		(s.ExitCode == nil || *s.ExitCode == *o.ExitCode)
 }
 
 // Ends is how many lives of the container have ended.

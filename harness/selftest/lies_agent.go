@@ -6,8 +6,9 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 )
 
+func init() { lies[evidence.Agent] = (*liar).agent }
+
 func (l *liar) agent() {
-	l.witness = evidence.Agent
 	l.tell("the record has no end", func(e []evidence.Event) []evidence.Event { return without(e, kind(evidence.End)) })
 	l.tell("a survivor was never ready", func(e []evidence.Event) []evidence.Event {
 		return without(e, func(r evidence.Event) bool {

@@ -5,8 +5,9 @@ import (
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
+func init() { lies[evidence.BPF] = (*liar).bpf }
+
 func (l *liar) bpf() {
-	l.witness = evidence.BPF
 	// an event that is left out leaves a hole in the sequence unless it is the
 	// last; the victim itself gives away the rest
 	for _, k := range []evidence.Kind{evidence.MarkVictim, evidence.Kill, evidence.KillDecision, evidence.Badness} {

@@ -15,8 +15,9 @@ func record(text string) wanted {
 	}
 }
 
+func init() { lies[evidence.Kmsg] = (*liar).kmsg }
+
 func (l *liar) kmsg() {
-	l.witness = evidence.Kmsg
 	const killed, summary = "Killed process ", "oom-kill:constraint="
 	pid := fmt.Sprint(strangerPID)
 	l.tell("wrong pid in a kill line", func(e []evidence.Event) []evidence.Event {

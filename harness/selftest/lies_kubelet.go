@@ -3,22 +3,20 @@ package selftest
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
+func init() { lies[evidence.Kubelet] = (*liar).kubelet }
+
 func (l *liar) kubelet() {
-	l.witness = evidence.Kubelet
-	if !strings.HasPrefix(l.in.Tier.Hooks["kubelet"], "attached") {
-		return
-	}
 	l.tell("its log tells of nothing", func(e []evidence.Event) []evidence.Event {
 		told := slices.ContainsFunc(e, func(e evidence.Event) bool {
 			line := kubelet.ParseLine(e.Text)
-			return e.Kind == evidence.KubeletLine && (line.OOM != 0 && l.in.Plan.On.Ours || line.Ranked != "" || line.Evicted != "")
+			oom := line.OOM != 0 && l.in.Plan.On.Ours
+			return e.Kind == evidence.KubeletLine && (oom || line.Ranked != "" || line.Evicted != "")
 		})
 		if !told {
 			return nil
@@ -38,8 +36,8 @@ func (l *liar) kubelet() {
 	}
 	for _, p := range l.in.Plan.Pods {
 		if !l.evicted(p.Name) {
-			l.tell("an eviction that there was not", line(
-				`eviction_manager.go:635] "Eviction manager: pod is evicted successfully" pod="oomlab/`+p.Name+`-0123abcd"`))
+			const evicted = `eviction_manager.go:635] "Eviction manager: pod is evicted successfully" pod="oomlab/%s-0123abcd"`
+			l.tell("an eviction that there was not", line(fmt.Sprintf(evicted, p.Name)))
 			break
 		}
 	}

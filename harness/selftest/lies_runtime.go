@@ -6,14 +6,17 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 )
 
+func init() { lies[evidence.Runtime] = (*liar).runtime }
+
 func (l *liar) runtime() {
-	l.witness = evidence.Runtime
 	l.tell("137 became exit code 1", func(e []evidence.Event) []evidence.Event {
 		return first(e, func(e evidence.Event) bool {
 			return e.Kind == evidence.TaskEnded && e.Exit != nil && e.Exit.Code == 137 && !l.evicted(e.Process)
 		}, func(e *evidence.Event) { e.Exit.Code = 1 })
 	})
-	l.tell("an exit came twice", func(e []evidence.Event) []evidence.Event { return twice(e, kind(evidence.TaskEnded)) })
+	l.tell("an exit came twice", func(e []evidence.Event) []evidence.Event {
+		return twice(e, kind(evidence.TaskEnded))
+	})
 	l.tell("an OOM kill that there was not", func(e []evidence.Event) []evidence.Event {
 		i := slices.IndexFunc(e, func(a evidence.Event) bool {
 			return a.Kind == evidence.ContainerCgroup && a.Cgroup != nil && a.Cgroup.ID != "" &&

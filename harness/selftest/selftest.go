@@ -63,7 +63,8 @@ func Try(r Recording) []Trial {
 		in := r.Input
 		in.Scenario.Expect = inversion.Expect
 		got := verdict.Judge(in)
-		out = append(out, Trial{r.Name, "(scenario)", "the opposite of " + inversion.Claim, got, got.Verdict == verdict.Fail})
+		what := "the opposite of " + inversion.Claim
+		out = append(out, Trial{r.Name, "(scenario)", what, got, got.Verdict == verdict.Fail})
 	}
 	return out
 }

@@ -3,9 +3,9 @@ package verdict
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
+	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/scenario"
 )
 
@@ -32,47 +32,32 @@ func Judge(in Input) Result {
 		return r
 	}
 	r.Prediction = short(in.Prediction)
-	j := join(in)
-	j.checkWitnesses()
-	if in.Meta.Error != "" {
-		j.disagree(AgentFailed, "%s", in.Meta.Error)
-	}
-	if j.down != "" && in.Scenario.Expect.Panic == "" {
-		j.disagree(NoEnd, "%s", j.down)
-	}
-	r.Kills, r.Scoreboard, r.Lost, r.Panic = j.kills, j.scoreboards(), j.lost, j.log.panic
-	r.Claims = slices.Concat(j.expected(in.Scenario.Expect), j.expectedOfCluster(in.Scenario.Expect), j.modelClaims(), j.modelOfCluster())
-	r.Kube = j.clusterResult()
-	r.Disagreements = j.sorted()
-	for _, l := range j.lives {
+	a := newAccount(in)
+	r.Kills, r.Scoreboard, r.Panic = a.kills, a.scoreboards(), a.kmsg().panic
+	r.Lost = LostCount{EBPF: a.lostBy(evidence.BPF), Kmsg: a.lostBy(evidence.Kmsg)}
+	r.Claims, r.Disagreements, r.Counters, r.Kube = a.claims(), a.disagreements(), a.counters().set(), a.kube()
+	for _, l := range a.lives {
 		if l.exit != nil {
 			r.Exits[l.process] = exitOf(*l.exit)
 		}
 	}
-	for key, c := range j.counters {
-		path := strings.TrimSpace(key.file + " " + key.cgroup)
-		if r.Counters[path] == nil {
-			r.Counters[path] = map[string]BeforeAfter{}
-		}
-		r.Counters[path][key.name] = c
-	}
-	r.Timings = j.timings(in.Meta.Timings)
+	r.Timings = a.timings(in.Meta.Timings)
 	r.Verdict, r.Reason = conclude(r)
 	return r
 }
 
 // timings adds to what the harness measured when the last process was ready
 // before the first kill, and when that was, both from the run's begin.
-func (j *joined) timings(measured map[string]int64) map[string]int64 {
+func (a *account) timings(measured map[string]int64) map[string]int64 {
 	out := maps.Clone(measured)
 	if out == nil {
 		out = map[string]int64{}
 	}
-	if len(j.kills) > 0 {
-		out["oom"] = j.kills[0].AtMS
+	if len(a.kills) > 0 {
+		out["oom"] = a.kills[0].AtMS
 	}
-	for _, l := range j.lives {
-		if ready := j.ms(l.readyNS); l.ready && (len(j.kills) == 0 || ready <= j.kills[0].AtMS) {
+	for _, l := range a.lives {
+		if ready := a.ms(l.readyNS); l.ready && (len(a.kills) == 0 || ready <= a.kills[0].AtMS) {
 			out["ready"] = max(out["ready"], ready)
 		}
 	}

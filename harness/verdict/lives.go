@@ -1,7 +1,11 @@
 package verdict
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
@@ -24,8 +28,8 @@ type life struct {
 	// task is how the runtime says that a container's first process ended: a
 	// signal is a code above 128.
 	task *evidence.ExitStatus
-	// zapped: it ended because its container's first process did.
-	zapped bool
+	// withFirst: it ended because its container's first process did.
+	withFirst bool
 }
 
 // lives reads who lived and how each one ended, in the order of birth.
@@ -89,12 +93,48 @@ func lives(p plan.Plan, events []evidence.Event) []*life {
 	return all
 }
 
-// byPID finds the life that a kernel record of a moment speaks of.
-func byPID(all []*life, pid int) *life {
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].pid == pid {
-			return all[i]
+// life is that of the process that a kernel record speaks of by its pid; nil: it is
+// not the scenario's.
+func (a *account) life(pid int) *life {
+	for i := len(a.lives) - 1; i >= 0; i-- {
+		if a.lives[i].pid == pid {
+			return a.lives[i]
 		}
 	}
 	return nil
+}
+
+// lifeOf is the last life of a process of the plan; nil: it never lived.
+func (a *account) lifeOf(process string) *life {
+	for i := len(a.lives) - 1; process != "" && i >= 0; i-- {
+		if a.lives[i].process == process {
+			return a.lives[i]
+		}
+	}
+	return nil
+}
+
+// livesOf are all lives of a process, in order.
+func (a *account) livesOf(process string) []*life {
+	return slices.DeleteFunc(slices.Clone(a.lives), func(l *life) bool { return l.process != process })
+}
+
+// last are the last lives of the processes that a scenario's name stands for.
+func (a *account) last(name string) []*life {
+	var out []*life
+	for _, process := range a.in.Plan.Names(name) {
+		if l := a.lifeOf(process); l != nil {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func (l *life) String() string { return fmt.Sprintf("%s (pid %d)", l.process, l.pid) }
+
+func status(e evidence.ExitStatus) string {
+	if e.Signal != 0 {
+		return kernel.SignalName(e.Signal)
+	}
+	return fmt.Sprintf("exit code %d", e.Code)
 }

@@ -1,6 +1,8 @@
 package verdict
 
 import (
+	"fmt"
+
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/predict"
@@ -133,6 +135,8 @@ type Victim struct {
 	Cgroup  string `json:"cgroup,omitempty"`
 }
 
+func (v Victim) String() string { return fmt.Sprintf("pid %d (%s)", v.PID, v.Comm) }
+
 // Trigger is in whose context the OOM killer ran.
 type Trigger struct {
 	Process string `json:"process,omitempty"`
@@ -189,45 +193,10 @@ type LostCount struct {
 // Disagreement is two witnesses that contradict each other, or one that says
 // what cannot be. Any makes the verdict broken.
 type Disagreement struct {
-	Name   Discord `json:"name"`
-	Detail string  `json:"detail"`
+	Name   Kind   `json:"name"`
+	Detail string `json:"detail"`
 }
 
-// Discord is the name of a kind of disagreement.
-type Discord string
-
-// The kinds of disagreement. docs/reading-a-verdict.md explains each.
-const (
-	EventsLost         Discord = "events-lost"          // an observer could not keep up
-	NoEnd              Discord = "no-end"               // the record stops before the run ended
-	AgentFailed        Discord = "agent-failed"         // a step of the plan could not be carried out
-	NeverReady         Discord = "never-ready"          // a process did not finish its steps in time
-	LogWithoutBPF      Discord = "log-without-bpf"      // "Killed process" names a pid that eBPF did not see
-	BPFWithoutLog      Discord = "bpf-without-log"      // eBPF saw a kill that the log does not name
-	LogRepeated        Discord = "log-repeated"         // one pid has more "Killed process" lines than the kernel prints
-	BPFRepeated        Discord = "bpf-repeated"         // one victim was marked twice
-	BPFIncomplete      Discord = "bpf-incomplete"       // an event of the eBPF programs is missing from its sequence
-	VictimDiffers      Discord = "victim-differs"       // log and eBPF name different victims for one decision
-	TriggerDiffers     Discord = "trigger-differs"      // log and eBPF name different triggers
-	ConstraintDiffers  Discord = "constraint-differs"   // log and eBPF name different constraints
-	RecordWithoutExit  Discord = "record-without-exit"  // the kernel recorded a kill, the process lives or ended otherwise
-	ExitDiffers        Discord = "exit-differs"         // wait status and eBPF's exit code are not the same
-	KillWithoutRecord  Discord = "kill-without-record"  // a process died of SIGKILL and nobody knows why
-	CounterWithoutKill Discord = "counter-without-kill" // a counter rose more than there were kills
-	KillWithoutCounter Discord = "kill-without-counter" // a counter rose less than there were kills
-	GroupPartlyKilled  Discord = "group-partly-killed"  // memory.oom.group was honoured, and a member lives
-	TableDiffers       Discord = "table-differs"        // the log's task table and eBPF's scoreboard are not the same
-	DeadButAlive       Discord = "dead-but-alive"       // a process ended and was alive afterwards
-	NoWitness          Discord = "no-witness"           // eBPF or the kernel log was not there to see
-	NoReading          Discord = "no-reading"           // a counter was not read before and after
-
-	// Of a cluster. A misreport that was not predicted is one too, under its own
-	// name (kubelet.Misreports).
-	StatusMissing      Discord = "status-missing"       // a container ended, and the API never said so
-	RestartsDiffer     Discord = "restarts-differ"      // the API counts other restarts than there were
-	RuntimeWithoutKill Discord = "runtime-without-kill" // the runtime tells of an OOM kill that there was not
-	EventWithoutKill   Discord = "event-without-kill"   // SystemOOM names a process that no such OOM killed
-	LogAlone           Discord = "kubelet-log-alone"    // the kubelet's log tells of an OOM or an eviction that nobody else knows of
-	CannotEvict        Discord = "kubelet-cannot-evict" // the kubelet's eviction manager fails
-	LogSilent          Discord = "kubelet-log-silent"   // the kubelet told the API of what its log does not have
-)
+// Kind is the name of a kind of disagreement. Witnesses have those that they can
+// find; docs/reading-a-verdict.md explains each.
+type Kind string

@@ -229,16 +229,12 @@ func (c *course) settledPod(p plan.Pod) bool {
 	return !over || phase == kubelet.PodFailed || phase == kubelet.PodSucceeded
 }
 
-// rejected begins the message of a pod that the kubelet did not admit (rejectPod
-// of pkg/kubelet): it never starts.
-const rejected = "Pod was rejected"
-
 // stuck says why a container will never start, in the kubelet's words; empty:
 // it may. A pod that is kept out for the node's memory pressure is evicted, in
 // the kubelet's words as in ours.
 func (c *course) stuck() string {
 	for _, p := range c.plan.Pods {
-		if s := c.pods[p.Name]; s.phase == kubelet.PodFailed && s.reason != kubelet.Evicted && strings.HasPrefix(s.message, rejected) {
+		if s := c.pods[p.Name]; s.phase == kubelet.PodFailed && s.reason != kubelet.Evicted && strings.HasPrefix(s.message, kubelet.Rejected) {
 			return p.Name + ": " + s.reason + ": " + s.message
 		}
 		for _, k := range slices.Concat(p.InitContainers, p.Containers) {

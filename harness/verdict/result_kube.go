@@ -2,12 +2,12 @@ package verdict
 
 import (
 	"encoding/json"
-	"maps"
 	"slices"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
+	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
@@ -115,19 +115,24 @@ type Misreport struct {
 	Predicted bool   `json:"predicted"`
 }
 
-func (j *joined) clusterResult() *Kube {
-	if !j.in.ofCluster() {
+// kube is what a cluster said; nil where there was none.
+func (a *account) kube() *Kube {
+	w, on := a.api(), a.in.Plan.On
+	if w.absent() != "" {
 		return nil
 	}
-	c, on, p := j.cluster, j.in.Plan.On, j.in.Prediction.Kube
+	p := a.in.Prediction.Kube
 	if p == nil {
 		p = &predict.Kube{}
 	}
 	out := &Kube{
-		Node: KubeNode{Name: on.Name, KubeletVersion: on.KubeletVersion, Runtime: on.Runtime, KernelVersion: j.in.Machine.Release,
-			OSImage: on.OSImage, Labels: on.Labels},
-		Domain: string(j.domain()), Evicted: append([]string{}, c.evicted...), Events: map[string]map[string]int64{},
-		Pods: []KubePod{}, Containers: []KubeContainer{}, Pressure: []string{}, Misreports: []Misreport{}, Outages: c.outages,
+		Node: KubeNode{
+			Name: on.Name, KubeletVersion: on.KubeletVersion, Runtime: on.Runtime, KernelVersion: a.in.Machine.Release,
+			OSImage: on.OSImage, Labels: on.Labels,
+		},
+		Domain: a.domain(), Evicted: append([]string{}, w.evicted...), Events: map[string]map[string]int64{},
+		Pods: []KubePod{}, Containers: []KubeContainer{}, Pressure: []string{}, Misreports: []Misreport{},
+		Outages: w.outages,
 	}
 	note := func(of string, all map[string]evidence.Happened) {
 		for _, h := range all {
@@ -137,47 +142,54 @@ func (j *joined) clusterResult() *Kube {
 			out.Events[of][h.Reason] += int64(max(1, h.Count))
 		}
 	}
-	note("node", c.nodeEvents)
-	for pod, all := range c.podEvents {
+	note("node", w.nodeEvents)
+	for pod, all := range w.podEvents {
 		note(pod, all)
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.conditions)) {
-		if c.conditions[name] && name != "Ready" {
+	for _, name := range sortedKeys(w.conditions) {
+		if w.conditions[name] && name != "Ready" {
 			out.Pressure = append(out.Pressure, name)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.misreports)) {
-		out.Misreports = append(out.Misreports, Misreport{name, c.misreports[name], slices.Contains(p.MayMisreport, name)})
+	for _, name := range sortedKeys(w.misreports) {
+		predicted := slices.Contains(p.MayMisreport, name)
+		out.Misreports = append(out.Misreports, Misreport{name, w.misreports[name], predicted})
 	}
-	for _, pod := range j.in.Plan.Pods {
-		got := c.phaseOf(pod.Name)
-		out.Pods = append(out.Pods, KubePod{Pod: pod.Name, Class: got.QOSClass, PredictedClass: string(pod.Class), Phase: got.Phase, Reason: got.Reason,
-			Predicted: words(p.Pods[pod.Name].Phase, p.Pods[pod.Name].Reason)})
-		for _, planned := range slices.Concat(pod.InitContainers, pod.Containers) {
-			k := KubeContainer{Container: planned.Process, PredictedAdj: planned.OOMScoreAdj, OOMKills: [][]string{}}
-			if all, ok := c.adjOf(planned.Process); ok {
-				k.Adj = &all[len(all)-1]
-			}
-			if planned.Max > 0 {
-				limit := planned.Max
-				k.Max = &limit
-			}
-			if said := c.containers[planned.Process]; said != nil {
-				k.Status = said.last
-			}
-			if end, ok := p.Containers[planned.Process]; ok {
-				k.Predicted, k.Open = end.Status.String(), !end.Sure
-			}
-			lives := j.containerLives(planned.Process)
-			for i := range lives {
-				names := []string{}
-				for _, kill := range j.killedIn(planned.Process, i, lives) {
-					names = append(names, kill.Victim.Process)
-				}
-				k.OOMKills = append(k.OOMKills, names)
-			}
-			out.Containers = append(out.Containers, k)
+	for _, pod := range a.in.Plan.Pods {
+		got, want := w.pod(pod.Name), p.Pods[pod.Name]
+		out.Pods = append(out.Pods, KubePod{
+			Pod: pod.Name, Class: got.QOSClass, PredictedClass: string(pod.Class), Phase: got.Phase, Reason: got.Reason,
+			Predicted: words(want.Phase, want.Reason),
+		})
+		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+			out.Containers = append(out.Containers, a.kubeContainer(c, p))
 		}
 	}
 	return out
+}
+
+func (a *account) kubeContainer(planned plan.Container, p *predict.Kube) KubeContainer {
+	k := KubeContainer{Container: planned.Process, PredictedAdj: planned.OOMScoreAdj, OOMKills: [][]string{}}
+	if all := a.agent().adjOf(planned.Process); len(all) > 0 {
+		k.Adj = &all[len(all)-1]
+	}
+	if planned.Max > 0 {
+		limit := planned.Max
+		k.Max = &limit
+	}
+	if said := a.api().containers[planned.Process]; said != nil {
+		k.Status = said.last
+	}
+	if end, ok := p.Containers[planned.Process]; ok {
+		k.Predicted, k.Open = end.Status.String(), !end.Sure
+	}
+	lives := a.livesOf(planned.Process)
+	for i := range lives {
+		names := []string{}
+		for _, kill := range a.killedIn(planned.Process, i, lives) {
+			names = append(names, kill.Victim.Process)
+		}
+		k.OOMKills = append(k.OOMKills, names)
+	}
+	return k
 }

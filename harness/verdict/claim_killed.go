@@ -1,0 +1,87 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/scenario"
+)
+
+func init() {
+	addClaim(claimKind{
+		place: 20, key: "killed",
+		judge: func(a *account, e scenario.Expect) []Claim {
+			if e.Killed == nil {
+				return nil
+			}
+			return []Claim{a.killedClaim(*e.Killed)}
+		},
+		invert: func(in Input, e scenario.Expect) []scenario.Expect {
+			return with(e.Killed != nil, e, func(c *scenario.Expect) { c.Killed = otherKills(in, *e.Killed) })
+		},
+	})
+}
+
+func (a *account) killedClaim(want scenario.Killed) Claim {
+	got := a.victims()
+	expected, ok := list(want.InOrder), len(got) == len(want.InOrder)
+	for i := 0; ok && i < len(got); i++ {
+		ok = a.means(want.InOrder[i], got[i])
+	}
+	if len(want.From) > 0 {
+		expected, ok = fmt.Sprintf("%s of %s", want.Count, list(want.From)), want.Count.Holds(int64(len(got)))
+		for _, name := range got {
+			ok = ok && slices.ContainsFunc(want.From, func(w string) bool { return a.means(w, name) })
+		}
+	}
+	return claim("killed", expected, list(got), ok && a.twoWitnesses(), a.killSources()...)
+}
+
+// otherKills claims one kill fewer or, where there was none, one that was not.
+func otherKills(in Input, k scenario.Killed) *scenario.Killed {
+	if len(k.From) > 0 {
+		return &scenario.Killed{From: otherThan(in, k.From), Count: k.Count}
+	}
+	if len(k.InOrder) > 0 {
+		return &scenario.Killed{InOrder: slices.Clone(k.InOrder[:len(k.InOrder)-1])}
+	}
+	return &scenario.Killed{InOrder: []string{in.Plan.Processes[0].Name}}
+}
+
+// victims are the names of those killed, in order; a stranger is shown with
+// its pid.
+func (a *account) victims() []string {
+	out := []string{}
+	for _, k := range a.kills {
+		name := k.Victim.Process
+		if name == "" {
+			name = fmt.Sprintf("%s[%d]", k.Victim.Comm, k.Victim.PID)
+		}
+		out = append(out, name)
+	}
+	return out
+}
+
+// killSources are the witnesses that every kill has in common.
+func (a *account) killSources() []evidence.Source {
+	var all []evidence.Source
+	for _, s := range []evidence.Source{evidence.BPF, evidence.Kmsg, evidence.Counters, evidence.Wait} {
+		if !slices.ContainsFunc(a.kills, func(k Kill) bool { return !slices.Contains(k.Sources, s) }) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// twoWitnesses: a kill needs SIGKILL in the wait status and a kernel record
+// that names the pid.
+func (a *account) twoWitnesses() bool {
+	for _, k := range a.kills {
+		kernelSide := slices.Contains(k.Sources, evidence.BPF) || slices.Contains(k.Sources, evidence.Kmsg)
+		if !kernelSide || !slices.Contains(k.Sources, evidence.Wait) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,151 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/harness/scenario"
+)
+
+func init() {
+	addClaim(claimKind{place: 210, whole: true, judge: func(a *account, _ scenario.Expect) []Claim {
+		return a.predictedKills(a.in.Prediction)
+	}})
+	addClaim(claimKind{place: 220, whole: true, judge: func(a *account, _ scenario.Expect) []Claim {
+		return []Claim{a.collateral()}
+	}})
+}
+
+// predictedKills: what was predicted came true.
+func (a *account) predictedKills(p predict.Prediction) []Claim {
+	out := []Claim{a.unlessEvicted(a.predictedVictims(p))}
+	if len(a.kills) == 0 || len(p.Killed) == 0 {
+		return out
+	}
+	k := a.kills[0]
+	p = a.taken(p)
+	return append(out,
+		claim("prediction.constraint", limitOf(p.Constraint, p.OOMMemcg), limitOf(k.Constraint, k.OOMMemcg),
+			p.Constraint == k.Constraint && p.OOMMemcg == k.OOMMemcg, evidence.BPF, evidence.Kmsg),
+		claim("prediction.trigger", strings.Join(p.Trigger, " or "), k.Trigger.String(),
+			slices.Contains(p.Trigger, triggeredBy(k)), evidence.BPF, evidence.Kmsg),
+		a.unlessEvicted(a.predictedScores(p)))
+}
+
+// triggeredBy is the trigger of a kill as a prediction calls it.
+func triggeredBy(k Kill) string {
+	if k.Trigger.Process == "" {
+		return predict.Elsewhere
+	}
+	return k.Trigger.Process
+}
+
+func limitOf(constraint, memcg string) string {
+	if memcg != "" {
+		return constraint + " " + memcg
+	}
+	return orNone(constraint)
+}
+
+func (a *account) predictedVictims(p predict.Prediction) Claim {
+	got := a.victims()
+	ok := slices.ContainsFunc(p.Orders, func(o []string) bool { return slices.Equal(o, got) })
+	if !ok && p.Open {
+		ok = !slices.ContainsFunc(got, func(name string) bool { return !slices.Contains(p.Possible, name) })
+	}
+	expected := list(p.Killed)
+	if p.Unsure != "" {
+		expected = fmt.Sprintf("%s, or one of %d other orders", expected, len(p.Orders)-1)
+		if p.Open {
+			expected = "some of " + list(p.Possible)
+		}
+	}
+	return claim("prediction.killed", expected, list(got), ok, a.killSources()...)
+}
+
+// taken is the prediction with the first kill of the course that events took,
+// where the prediction left several open.
+func (a *account) taken(p predict.Prediction) predict.Prediction {
+	k := a.kills[0]
+	best := -1
+	for _, s := range p.Firsts {
+		likeness := 0
+		for _, same := range []bool{
+			s.Constraint == k.Constraint && s.OOMMemcg == k.OOMMemcg, s.Victims[0] == k.Victim.Process,
+			k.TotalPages != nil && s.TotalPages == *k.TotalPages, a.withinBounds(s.Ranges) == "",
+			slices.Contains(s.Trigger, triggeredBy(k)),
+		} {
+			if same {
+				likeness++
+			}
+		}
+		if likeness > best {
+			best = likeness
+			p.Constraint, p.OOMMemcg, p.Trigger = s.Constraint, s.OOMMemcg, s.Trigger
+			p.Ranges, p.TotalPages = s.Ranges, s.TotalPages
+		}
+	}
+	return p
+}
+
+// withinBounds says whose score at the first kill is out of its bounds; empty:
+// nobody's.
+func (a *account) withinBounds(ranges map[string]predict.Range) string {
+	boards := a.scoreboards()
+	if len(boards) == 0 {
+		return ""
+	}
+	for _, row := range boards[0] {
+		bounds, ok := ranges[row.Process]
+		if row.Process == "" || !ok || row.Points == nil {
+			continue
+		}
+		if points := kernel.Pages(*row.Points); points < bounds.Lo || points > bounds.Hi {
+			return fmt.Sprintf("%s has %d points, predicted %d to %d", row.Process, points, bounds.Lo, bounds.Hi)
+		}
+	}
+	return ""
+}
+
+// predictedScores holds the kernel's own scores at the first kill against the
+// predicted bounds.
+func (a *account) predictedScores(p predict.Prediction) Claim {
+	const expected = "within the predicted bounds"
+	boards := a.scoreboards()
+	if len(boards) == 0 {
+		return cannotTell("prediction.scores", expected, a.blind())
+	}
+	n := 0
+	for _, row := range boards[0] {
+		if _, ok := p.Ranges[row.Process]; ok && row.Process != "" && row.Points != nil {
+			n++
+		}
+	}
+	if wrong := a.withinBounds(p.Ranges); wrong != "" {
+		return claim("prediction.scores", expected, wrong, false, evidence.BPF)
+	}
+	return claim("prediction.scores", expected, fmt.Sprintf("%d of %d are", n, n), true, evidence.BPF)
+}
+
+// blind says why there is no scoreboard.
+func (a *account) blind() string {
+	return fmt.Sprintf("eBPF reached tier %d of 3 here; the kernel's scores cannot be seen", a.bpf().tier())
+}
+
+// collateral: nobody but the scenario's own processes was killed on the whole
+// machine.
+func (a *account) collateral() Claim {
+	var strangers []string
+	for _, k := range a.kills {
+		if k.Victim.Process == "" {
+			v := k.Victim
+			strangers = append(strangers, fmt.Sprintf("%s[%d] in %s", v.Comm, v.PID, orNone(v.Cgroup)))
+		}
+	}
+	const expected = "nobody else on the machine"
+	return claim("collateral", expected, list(strangers), len(strangers) == 0, evidence.BPF, evidence.Kmsg)
+}

@@ -1,0 +1,85 @@
+package verdict
+
+import (
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/oomlog"
+	"github.com/oomlab/oomlab/harness/predict"
+)
+
+// rules are how scores are replayed.
+func (a *account) rules() predict.Rules {
+	r := a.in.Rules
+	if r.PageSize <= 0 {
+		r.PageSize = a.pageSize()
+	}
+	return r
+}
+
+// counts picks the reading that oom_badness() used on this machine. Counters are
+// clamped at zero, as get_mm_counter() does.
+func (a *account) counts(mm *evidence.MM) evidence.Counts {
+	c := mm.Batched
+	if a.in.Machine.Badness == kernel.ReadsExact {
+		c = mm.Exact
+	}
+	return evidence.Counts{File: max(0, c.File), Anon: max(0, c.Anon), Swap: max(0, c.Swap), Shmem: max(0, c.Shmem)}
+}
+
+// task is a candidate as the model takes it.
+func (a *account) task(t *evidence.Task) predict.Task {
+	if t == nil || t.MM == nil {
+		return predict.Task{Skip: true}
+	}
+	c := a.counts(t.MM)
+	return predict.Task{
+		RSS: c.File + c.Anon + c.Shmem, Swap: c.Swap, PgTables: t.MM.PgTables, Adj: t.Adj,
+		Skip: t.MM.OOMSkip || t.MM.Gone,
+	}
+}
+
+// replay is our score of a task from the numbers that the kernel read.
+func (a *account) replay(t *evidence.Task, total kernel.Pages) *int64 {
+	if t == nil || t.MM == nil {
+		return nil
+	}
+	p := predict.Points(a.task(t), total, a.rules())
+	return &p
+}
+
+// finite hides LONG_MIN, which is not a number of pages but a refusal.
+func finite(p *int64) *int64 {
+	if p == nil || *p == predict.Never {
+		return nil
+	}
+	v := *p
+	return &v
+}
+
+// logTotal is the size of a report's domain by what the log prints: the limit
+// that was hit and the swap that comes on top, or the whole machine.
+func (a *account) logTotal(r oomlog.Report) kernel.Pages {
+	m := a.in.Machine
+	swap := m.SwapTotal
+	if a.in.Plan.Swap != nil {
+		swap += a.in.Plan.Swap.Size
+	}
+	if r.Memcg == nil || r.Memcg.Memory == nil {
+		return kernel.Pages((m.MemTotal + swap) / a.pageSize())
+	}
+	limit := kernel.Bytes(r.Memcg.Memory.LimitKB) * kernel.KiB
+	var swapMax *kernel.Bytes
+	switch {
+	case r.Memcg.Swap != nil && !r.Memcg.Swap.Unlimited():
+		b := kernel.Bytes(r.Memcg.Swap.LimitKB) * kernel.KiB
+		swapMax = &b
+	case r.Memcg.MemorySwap != nil && !r.Memcg.MemorySwap.Unlimited():
+		b := kernel.Bytes(r.Memcg.MemorySwap.LimitKB)*kernel.KiB - limit
+		swapMax = &b
+	}
+	swappiness := 60
+	if m.Sysctls["vm.swappiness"] == "0" {
+		swappiness = 0
+	}
+	return predict.TotalPages(&limit, swapMax, swap, swappiness, a.pageSize())
+}

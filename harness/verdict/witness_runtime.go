@@ -1,0 +1,128 @@
+package verdict
+
+import (
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kubelet"
+	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/stressor/profile"
+)
+
+// runtimeWitness is the container runtime of a node: how containers ended, and
+// which of them had OOM kills.
+type runtimeWitness struct {
+	bystander
+	in   Input
+	ooms map[string]int // by container id
+}
+
+// RuntimeWithoutKill: the runtime tells of an OOM kill that there was not.
+const RuntimeWithoutKill Kind = "runtime-without-kill"
+
+func init() {
+	addWitness(50, func(in Input) witness { return &runtimeWitness{in: in, ooms: map[string]int{}} })
+}
+
+func (a *account) runtime() *runtimeWitness { return witnessOf[*runtimeWitness](a) }
+
+func (*runtimeWitness) source() evidence.Source { return evidence.Runtime }
+
+func (w *runtimeWitness) absent() string {
+	if w.in.Plan.On == nil {
+		return "there is no container runtime here"
+	}
+	return ""
+}
+
+func (w *runtimeWitness) hear(e evidence.Event) {
+	if e.Kind == evidence.TaskOOM {
+		w.ooms[e.Text]++
+	}
+}
+
+// read works out how processes in containers ended from those who can tell: of a
+// container's first process the runtime, which writes signals as codes above 128; of
+// every victim eBPF; and what was in the container when its first process ended has
+// ended with it.
+func (w *runtimeWitness) read(a *account) {
+	for _, l := range a.lives {
+		if l.exit == nil && l.task != nil {
+			exit := *l.task
+			if n := exit.Code - 128; n > 0 && n < 65 && !exitsWith(l.plan, exit.Code) {
+				exit.Signal, exit.Code = n, 0
+			}
+			l.exit = &exit
+		}
+		if k := l.kernelExit; l.exit == nil && k != nil {
+			l.exit = &evidence.ExitStatus{Code: *k >> 8 & 0xff, Signal: *k & 0x7f, By: "ebpf"}
+		}
+	}
+	for _, l := range a.lives {
+		if l.exit != nil || l.alive || kubelet.NameOf(l.process).First() {
+			continue
+		}
+		var first *life
+		for _, o := range a.livesOf(kubelet.ContainerOf(l.process)) {
+			if o.born <= l.born {
+				first = o
+			}
+		}
+		if first != nil && first.exit != nil {
+			l.exit = &evidence.ExitStatus{Signal: sigkill, By: "pid namespace"}
+			l.diedNS, l.withFirst = first.diedNS, true
+		}
+	}
+}
+
+// exitsWith reports whether a process is told to exit with that code.
+func exitsWith(p plan.Process, code int) bool {
+	for _, s := range p.Profile.Steps {
+		if s.Op == profile.Exit && s.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// join names victims that nobody announced by the container that they were in: a
+// program of the user's own may start others.
+func (w *runtimeWitness) join(a *account) {
+	for i := range a.kills {
+		v := &a.kills[i].Victim
+		if v.Process != "" || a.life(v.PID) != nil {
+			continue
+		}
+		for _, p := range w.in.Plan.Processes {
+			if p.IsCommand() && p.Cgroup != "" && p.Cgroup == v.Cgroup {
+				v.Process = p.Name
+			}
+		}
+	}
+}
+
+func (w *runtimeWitness) tells(a *account, k *Kill, _ *life) bool {
+	for _, f := range a.agent().cgroups[kubelet.ContainerOf(k.Victim.Process)] {
+		if w.ooms[f.ID] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *runtimeWitness) explains(_ *account, l *life) bool { return l.withFirst }
+
+// agree: the runtime tells of OOM kills in containers that had some. It may miss
+// one; what comes of that is seen in the container's status.
+func (w *runtimeWitness) agree(a *account, found *findings) {
+	killed := map[string]bool{}
+	for _, k := range a.kills {
+		killed[kubelet.ContainerOf(k.Victim.Process)] = true
+	}
+	for process, all := range a.agent().cgroups {
+		for _, f := range all {
+			if n := w.ooms[f.ID]; f.ID != "" && n > 0 && !killed[process] {
+				found.add(RuntimeWithoutKill,
+					"the runtime told of %d OOM kills in %s; the kernel killed nobody there", n, process)
+			}
+		}
+	}
+}
