@@ -35,7 +35,7 @@ test: payload lint ## the tests, without those that boot the whole library
 
 test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm), summary and JUnit
 	@mkdir -p $(REPORTS); rm -f $(REPORTS)/scenarios.txt
-	@status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color --label-filter '!kube' \
+	@status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color --label-filter 'vm || local' \
 		./harness/e2e -- -oomlab.junit=$(abspath $(REPORTS))/scenarios.xml \
 		-oomlab.target=$(TARGET) -oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) \
 		-oomlab.table=$(abspath $(REPORTS))/scenarios.txt || status=$$?; \
@@ -69,9 +69,9 @@ have-node-image: build
 test-kube: have-node-image ## a few scenarios with pods, on a real kubelet in a VM (make test-kube-full: all)
 	$(call KUBESUITE,$(KUBESHORT),)
 
-test-kube-full: have-node-image ## every scenario with pods, on a real kubelet in a VM; random pods; what may be wrong with a cluster
+test-kube-full: have-node-image ## every scenario for clusters, on a real kubelet in a VM; random pods; what may be wrong with a cluster
 	$(GO) test -tags e2e -count 1 -timeout 45m -v -run TestAdjOfRandomPods ./harness/target/kube
-	$(call KUBESUITE,kube/,)
+	$(call KUBESUITE,(kube|qos)/,-oomlab.target=kube)
 
 test-kind: build ## scenarios with pods on clusters of kind's (CONFIGS="default small-node"); needs a container engine
 	@mkdir -p $(REPORTS)

@@ -112,15 +112,16 @@ func (f *flow) prepare(ctx context.Context) error {
 		in.Rules = predict.RulesOf(in.Machine)
 	}
 	f.timed("machine")
-	needs, err := lacks(in.Scenario, hello, f.target.Name(), f.o.Manifests)
+	layout, err := plan.LayOut(in.Scenario, plan.Place{
+		Target: f.target.Name(), Machine: hello.Machine, Node: hello.Node,
+	}, f.o.Manifests)
 	if err != nil {
 		return err
 	}
-	if len(needs) > 0 {
+	if needs := layout.Unmet(); len(needs) > 0 {
 		return unmet(needs)
 	}
-	in.Plan, err = plan.Make(in.Scenario, in.Machine, plan.Options{Run: f.cgroupName(), Node: hello.Node, Manifests: f.o.Manifests})
-	if err != nil {
+	if in.Plan, err = layout.Make(f.cgroupName()); err != nil {
 		return err
 	}
 	if err := f.write(verdict.PlanFile, in.Plan); err != nil {
@@ -139,14 +140,6 @@ func (f *flow) prepare(ctx context.Context) error {
 		return f.o.Predicted(in.Prediction)
 	}
 	return nil
-}
-
-// lacks lists what a target lacks for a scenario.
-func lacks(s scenario.Scenario, hello wire.Hello, target scenario.Target, manifests map[string]scenario.Manifest) ([]plan.Need, error) {
-	if len(s.Pods) > 0 && target.Traits().Kubelet {
-		return plan.UnmetPods(s, hello.Machine, hello.Node, manifests)
-	}
-	return plan.Unmet(s, hello.Machine, target), nil
 }
 
 // cgroupName names the run's cgroups. A machine made for the run has no others; on

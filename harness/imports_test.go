@@ -48,7 +48,7 @@ var arrows = map[string][]string{
 	"harness/report":              {"harness/kubelet", "harness/chaos", "harness/compare", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/clustertest":         {"stressor/profile", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/kubelet"},
 	"harness/selftest":            {"harness/verdict", "harness/verdict/testdata", "harness/predict", "harness/evidence", "harness/kubelet", "harness/kernel"},
-	"harness/chaos":               {"stressor/profile", "harness/verdict", "harness/predict", "harness/scenario", "harness/kernel"},
+	"harness/chaos":               {"harness/kubelet", "stressor/profile", "harness/verdict", "harness/predict", "harness/scenario", "harness/kernel"},
 	"harness/explain":             {"harness/predict", "harness/scenario", "harness/plan", "harness/kernel", "harness/oomlog"},
 	"harness/reproduce":           {"stressor/profile", "harness/explain", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel", "harness/oomlog"},
 	"harness/agent/wire":          {"harness/kubelet", "harness/evidence", "harness/plan", "harness/kernel"},

@@ -58,7 +58,7 @@ func TestConventions(t *testing.T) {
 				t.Errorf("summary is not a sentence: %q", s.Summary)
 			}
 			made := 512 * kernel.MiB
-			if len(s.Pods) > 0 {
+			if s.NeedsKubelet() {
 				made = 2304 * kernel.MiB // etcd and an API server live there too
 			}
 			if s.Needs.Memory != made {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/stressor/profile"
@@ -77,11 +78,9 @@ func Claim(s *scenario.Scenario) {
 			from = append(from, p.Name)
 		}
 	}
-	if s.QoS != nil {
-		for _, p := range s.QoS.Pods {
-			for _, c := range p.Containers {
-				from = append(from, p.Name+"/"+c.Name)
-			}
+	for _, p := range s.Pods {
+		for _, c := range p.Containers {
+			from = append(from, p.Name+"/"+c.Name)
 		}
 	}
 	n := int64(len(from))
@@ -462,15 +461,21 @@ func (g *generator) fill(place func() string) {
 
 // qos is pods, whose containers hit their limits or whose node runs full.
 func (g *generator) qos() {
-	g.s.QoS = &scenario.QoS{SingleProcessOOMKill: g.chance(40)}
+	if g.chance(40) {
+		single := true
+		g.s.Node.SingleProcessOOMKill = &single
+	}
 	var all scenario.Names
 	var held kernel.Bytes
 	for i := range g.between(2, 4) {
-		pod := scenario.Pod{Name: "pod" + strconv.Itoa(i+1), NodeCritical: g.chance(8)}
+		pod := scenario.KubePod{Name: "pod" + strconv.Itoa(i+1), RestartPolicy: "Never"}
+		if g.chance(8) {
+			pod.PriorityClassName = "system-node-critical"
+		}
 		class := g.IntN(3)
 		containers := g.between(1, 2)
 		for j := range containers {
-			c := scenario.Container{Name: "c" + strconv.Itoa(j+1)}
+			c := scenario.KubeContainer{Name: "c" + strconv.Itoa(j+1)}
 			size := g.size(1, 16)
 			held += size + about
 			c.Do = []scenario.Step{{Op: profile.Touch, Size: size}, {Op: profile.Hold}}
@@ -493,14 +498,13 @@ func (g *generator) qos() {
 			pod.After = slices.Clone(all)
 		}
 		all = append(all, pod.Name)
-		g.s.QoS.Pods = append(g.s.QoS.Pods, pod)
+		g.s.Pods = append(g.s.Pods, pod)
 	}
 	if g.chance(60) {
-		const node = "/kubepods.slice"
 		limit := held
 		for range g.between(1, 3) {
 			limit = roundUp(limit * kernel.Bytes(g.between(40, 85)) / 100)
-			g.s.During = append(g.s.During, scenario.During{After: all, Set: map[string]scenario.Cgroup{node: {MemoryMax: knob(limit)}}})
+			g.s.During = append(g.s.During, scenario.During{After: all, Set: map[string]scenario.Cgroup{kubelet.Root: {MemoryMax: knob(limit)}}})
 		}
 		return
 	}

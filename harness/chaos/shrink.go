@@ -80,17 +80,13 @@ func copyOf(s scenario.Scenario) scenario.Scenario {
 		d := &s.During[i]
 		d.After, d.Set, d.OOMScoreAdj, d.Signal = slices.Clone(d.After), maps.Clone(d.Set), maps.Clone(d.OOMScoreAdj), maps.Clone(d.Signal)
 	}
-	if s.QoS != nil {
-		q := *s.QoS
-		q.Pods = slices.Clone(q.Pods)
-		for i := range q.Pods {
-			p := &q.Pods[i]
-			p.After, p.Containers = slices.Clone(p.After), slices.Clone(p.Containers)
-			for j := range p.Containers {
-				p.Containers[j].Do = slices.Clone(p.Containers[j].Do)
-			}
+	s.Pods = slices.Clone(s.Pods)
+	for i := range s.Pods {
+		p := &s.Pods[i]
+		p.After, p.Containers = slices.Clone(p.After), slices.Clone(p.Containers)
+		for j := range p.Containers {
+			p.Containers[j].Do = slices.Clone(p.Containers[j].Do)
 		}
-		s.QoS = &q
 	}
 	return s
 }
@@ -149,20 +145,17 @@ func forgetDuring(s *scenario.Scenario, name string) {
 }
 
 func (x *shrinker) pods() {
-	if x.from.QoS == nil {
-		return
-	}
-	for i, p := range x.from.QoS.Pods {
+	for i, p := range x.from.Pods {
 		x.try(func(s *scenario.Scenario) {
-			s.QoS.Pods = slices.Delete(s.QoS.Pods, i, i+1)
-			for j := range s.QoS.Pods {
-				s.QoS.Pods[j].After = forget(s.QoS.Pods[j].After, p.Name)
+			s.Pods = slices.Delete(s.Pods, i, i+1)
+			for j := range s.Pods {
+				s.Pods[j].After = forget(s.Pods[j].After, p.Name)
 			}
 			forgetDuring(s, p.Name)
 		})
 		for j := range p.Containers {
 			x.try(func(s *scenario.Scenario) {
-				s.QoS.Pods[i].Containers = slices.Delete(s.QoS.Pods[i].Containers, j, j+1)
+				s.Pods[i].Containers = slices.Delete(s.Pods[i].Containers, j, j+1)
 			})
 		}
 	}

@@ -32,8 +32,11 @@ func Run(s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (verd
 		Meta: verdict.Meta{Scenario: s.Name, Target: string(scenario.Kube), Run: "0001-" + strings.ReplaceAll(s.Name, "/", "-"), Started: "2026-11-25T12:00:00Z",
 			Timings: map[string]int64{"machine": 5000, "total": 30000}, DurationMS: 30000, Machine: m, Tier: tier, Node: &n},
 	}
-	var err error
-	if in.Plan, err = plan.Make(s, m, plan.Options{Run: in.Meta.Run, Node: &n}); err != nil {
+	layout, err := plan.LayOut(s, plan.Place{Target: scenario.Kube, Machine: m, Node: &n}, nil)
+	if err != nil {
+		return in, err
+	}
+	if in.Plan, err = layout.Make(in.Meta.Run); err != nil {
 		return in, err
 	}
 	in.Prediction = predict.Outcome(in.Plan, m, nil)

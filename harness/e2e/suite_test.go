@@ -26,7 +26,7 @@ import (
 )
 
 var (
-	targetFlag    = flag.String("oomlab.target", "vm", "where scenarios run: vm, local, or empty to let each choose; those with pods run on a cluster in any case")
+	targetFlag    = flag.String("oomlab.target", "vm", "where scenarios run: vm, local, kube, or empty to let each choose; those that need a kubelet run on a cluster in any case")
 	kernelFlag    = flag.String("oomlab.kernel", "", "kernel of the VMs: a series, a version or a path; empty: the newest cached")
 	runsFlag      = flag.String("oomlab.runs", "runs", "where run directories are kept")
 	allowSkipFlag = flag.Bool("oomlab.allow-skip", false, "let a scenario that cannot run here pass as skipped")

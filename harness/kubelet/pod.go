@@ -2,8 +2,8 @@
 // of a pod, the oom_score_adj and the limits that its containers get, what is
 // said of them when they end, and who is evicted.
 //
-// It is one piece of code for everything that needs the kubelet's rules: the
-// kubelet-less layout of qos:, the pods of a cluster, and the judge. The rules
+// It is one piece of code for everything that needs the kubelet's rules: pods on a
+// target without a kubelet, the pods of a cluster, and the judge. The rules
 // follow pkg/kubelet of k8s.io/kubernetes, by version and feature gates where
 // versions differ; a nested module holds them against that code itself.
 //

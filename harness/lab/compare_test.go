@@ -43,6 +43,8 @@ func (l recordedLab) RunOne(_ context.Context, j Job, _ func(evidence.Event)) (v
 	return verdict.Judge(in), nil
 }
 
+func (l recordedLab) onCluster(s scenario.Scenario) bool { return s.NeedsKubelet() }
+
 func (l recordedLab) Kernel(context.Context) (kernels.Kernel, error) {
 	v, err := kernel.ParseVersion(l.series)
 	return kernels.Kernel{Version: v}, err

@@ -114,9 +114,16 @@ func (l *Lab) Kernel(ctx context.Context) (kernels.Kernel, error) {
 	return l.kernel, l.kernelErr
 }
 
+// onCluster reports whether a scenario runs on a cluster: because nothing else will
+// do, or because somebody asked for one.
+func (l *Lab) onCluster(s scenario.Scenario) bool {
+	return s.NeedsKubelet() || slices.Contains(s.Targets, scenario.Kube) &&
+		(l.o.Target == scenario.Kube || l.o.Target == "" && !l.o.Cluster.VM())
+}
+
 // choose says where a scenario runs, and why.
 func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name scenario.Target, because string) {
-	if len(s.Pods) > 0 {
+	if l.onCluster(s) {
 		return scenario.Kube, "it has pods; " + l.o.Cluster.String()
 	}
 	if l.o.Target != "" {
@@ -126,7 +133,7 @@ func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name scenario.Ta
 		return scenario.VM, "a kernel was asked for"
 	}
 	if !slices.Contains(s.Targets, scenario.Local) {
-		return scenario.VM, "the scenario is for VMs only"
+		return scenario.VM, "the scenario is not for this machine"
 	}
 	l.localMu.Lock()
 	defer l.localMu.Unlock()
@@ -138,7 +145,11 @@ func (l *Lab) choose(ctx context.Context, s scenario.Scenario) (name scenario.Ta
 	if err != nil {
 		return scenario.VM, "not local: " + err.Error()
 	}
-	if unmet := plan.Unmet(s, hello.Machine, scenario.Local); len(unmet) > 0 {
+	layout, err := plan.LayOut(s, plan.Place{Target: scenario.Local, Machine: hello.Machine}, nil)
+	if err != nil {
+		return scenario.VM, "not local: " + err.Error()
+	}
+	if unmet := layout.Unmet(); len(unmet) > 0 {
 		return scenario.VM, "not local: " + unmet[0].String()
 	}
 	return scenario.Local, "this machine meets its needs"

@@ -14,6 +14,7 @@ import (
 	"github.com/oomlab/oomlab/harness/payload"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
+	"github.com/oomlab/oomlab/harness/target/kube"
 	"github.com/oomlab/oomlab/harness/verdict"
 	"github.com/oomlab/oomlab/scenarios"
 )
@@ -65,6 +66,33 @@ func TestUnknownTargetIsRefused(t *testing.T) {
 	_, err := Open(Options{Target: "kvm"})
 	if want := `target "kvm": there are local, vm, kube`; err == nil || err.Error() != want {
 		t.Errorf("%v; want %s", err, want)
+	}
+}
+
+// TestWhereAScenarioRuns without looking at this machine.
+func TestWhereAScenarioRuns(t *testing.T) {
+	one := func(targets ...scenario.Target) scenario.Scenario { return scenario.Scenario{Targets: targets} }
+	elsewhere := kube.Where{Context: "prod"}
+	for _, tt := range []struct {
+		name string
+		s    scenario.Scenario
+		o    Options
+		want scenario.Target
+	}{
+		{"what needs a kubelet", one(scenario.Kube), Options{}, scenario.Kube},
+		{"whatever else was asked for", one(scenario.Kube), Options{Target: scenario.VM}, scenario.Kube},
+		{"what needs none", one(scenario.VM, scenario.Kube), Options{}, scenario.VM},
+		{"a VM asked for", one(scenario.VM, scenario.Kube), Options{Target: scenario.VM, Cluster: elsewhere}, scenario.VM},
+		{"a cluster asked for", one(scenario.VM, scenario.Kube), Options{Target: scenario.Kube}, scenario.Kube},
+		{"a cluster named", one(scenario.VM, scenario.Kube), Options{Cluster: elsewhere}, scenario.Kube},
+		{"a kernel named", one(scenario.Local, scenario.VM, scenario.Kube), Options{Kernel: "6.12"}, scenario.VM},
+		{"no pods, and a cluster named", one(scenario.VM), Options{Cluster: elsewhere}, scenario.VM},
+		{"no pods, and a cluster asked for", one(scenario.VM), Options{Target: scenario.Kube}, scenario.Kube}, // and is skipped there
+	} {
+		l := &Lab{o: tt.o}
+		if got, because := l.choose(t.Context(), tt.s); got != tt.want {
+			t.Errorf("%s: %s (%s); want %s", tt.name, got, because, tt.want)
+		}
 	}
 }
 

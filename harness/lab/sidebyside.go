@@ -8,6 +8,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target/vm"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -15,6 +16,7 @@ import (
 // runner makes one run; a [Lab] does.
 type runner interface {
 	RunOne(context.Context, Job, func(evidence.Event)) (verdict.Result, error)
+	onCluster(scenario.Scenario) bool
 }
 
 // Task is one run to make, in the lab of its kernel.
@@ -99,7 +101,7 @@ func sideBySide(tasks []Task, asked int) int {
 	pods := false
 	for _, t := range tasks {
 		memory = max(memory, t.Job.Scenario.Needs.Memory)
-		pods = pods || len(t.Job.Scenario.Pods) > 0
+		pods = pods || t.Lab.onCluster(t.Job.Scenario)
 	}
 	n := asked
 	switch {

@@ -20,6 +20,8 @@ func (p paperLab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event
 	return p(ctx, j)
 }
 
+func (p paperLab) onCluster(s scenario.Scenario) bool { return s.NeedsKubelet() }
+
 func tasksOf(l paperLab, names ...string) []Task {
 	var out []Task
 	for _, n := range names {
@@ -106,7 +108,10 @@ func TestRunAllIsInterrupted(t *testing.T) {
 func TestSideBySide(t *testing.T) {
 	plain := tasksOf(nil, "a", "b", "c")
 	pods := tasksOf(nil, "a", "b", "c")
-	pods[1].Job.Scenario.Pods = make(scenario.KubePods, 1)
+	pods[1].Job.Scenario.Targets = []scenario.Target{scenario.Kube}
+	either := tasksOf(nil, "a", "b", "c")
+	either[1].Lab = &Lab{o: Options{Target: scenario.Kube}}
+	either[1].Job.Scenario.Targets = []scenario.Target{scenario.VM, scenario.Kube}
 	for _, tt := range []struct {
 		name  string
 		tasks []Task
@@ -117,6 +122,7 @@ func TestSideBySide(t *testing.T) {
 		{"no more than there are", plain, 8, 3},
 		{"a cluster's node keeps the machine busy", pods, 0, 1},
 		{"unless asked for", pods, 2, 2},
+		{"where a VM would do, and a cluster was asked for", either, 0, 1},
 		{"nothing", nil, 0, 1},
 	} {
 		if got := sideBySide(tt.tasks, tt.asked); got != tt.want {

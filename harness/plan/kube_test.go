@@ -32,12 +32,12 @@ func TestAPodThatNoNodeHasRoomFor(t *testing.T) {
 				Do: []scenario.Step{{Op: "hold"}},
 			}},
 		}}}
-		unmet, err := plan.UnmetPods(s, m, &n, nil)
+		l, err := plan.LayOut(s, plan.Place{Target: scenario.Kube, Machine: m, Node: &n}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := ""
-		for _, need := range unmet {
+		for _, need := range l.Unmet() {
 			got += need.String() + "\n"
 		}
 		if test.want == "" && got != "" || !strings.Contains(got, test.want) {

@@ -12,16 +12,6 @@ import (
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
-// Options are what a plan needs to know beside the scenario and the machine.
-type Options struct {
-	// Run names the run; its cgroups are made below "oomlab-<Run>".
-	Run string
-	// Node is the node that pods run on, and Manifests are the user's own pods by
-	// the name of their file.
-	Node      *kubelet.Node
-	Manifests map[string]scenario.Manifest
-}
-
 // shared is what every process of one plan is made from.
 type shared struct {
 	names      names
@@ -39,15 +29,18 @@ type shared struct {
 // forgotten lives on.
 const deadlineSlackMS = 15_000
 
-// Make plans a valid scenario for a machine that meets its needs (see [Unmet]).
-// The result holds no reference to the scenario.
-func Make(s scenario.Scenario, m kernel.Machine, o Options) (Plan, error) {
+// Make plans a scenario for a place that meets its needs (see [Layout.Unmet]).
+// run names the run; its cgroups are made below "oomlab-<run>". The result holds no
+// reference to the scenario.
+func (l Layout) Make(run string) (Plan, error) {
+	s, m := l.scenario, l.machine
 	p := Plan{
 		Scenario:      s.Name,
-		Base:          "oomlab-" + o.Run,
+		Base:          "oomlab-" + run,
 		CgroupVersion: m.Cgroup.Version,
 		WithinMS:      s.Expect.Within.Milliseconds(),
 		ExpectPanic:   s.Expect.Panic != "",
+		Cgroups:       slices.Clone(l.cgroups),
 	}
 	p.Stretch = stretch(s, m)
 	p.WithinMS *= p.Stretch
@@ -59,46 +52,30 @@ func Make(s scenario.Scenario, m kernel.Machine, o Options) (Plan, error) {
 			p.Swap.Kind = "disk"
 		}
 	}
-	cgroups, processes := s.Cgroups, s.Processes
-	if s.QoS != nil {
-		cgroups, processes = LayOut(*s.QoS, m)
-	}
-	for _, c := range cgroups {
-		p.Cgroups = append(p.Cgroups, planCgroup(c, m))
-	}
-	var laid pods
-	if len(s.Pods) > 0 {
-		if o.Node == nil {
-			return Plan{}, errNoNode
-		}
-		var err error
-		if laid, err = layOutPods(s, As(*o.Node, s.Node), o.Manifests); err != nil {
-			return Plan{}, err
-		}
-		p.Cgroups, p.Pods, p.On, p.Node = laid.cgroups, laid.pods, &laid.node, &s.Node
-		processes = laid.processes
+	if l.kubelet {
+		p.Pods, p.On, p.Node = slices.Clone(l.pods), &l.node, &s.Node
 		if e := s.Expect.Evicted; e != nil {
 			p.Evictions = len(*e)
 		}
 	}
 	n := names{}
-	for _, proc := range processes {
-		n.add(proc, laid.more[proc.Name].Aside)
+	for _, proc := range l.processes {
+		n.add(proc, l.more[proc.Name].Aside)
 	}
-	shared := shared{names: n, all: processes, deadlineMS: p.DeadlineMS, oneCPU: s.Needs.CPUs <= 1, contained: len(s.Pods) > 0}
+	shared := shared{names: n, all: l.processes, deadlineMS: p.DeadlineMS, oneCPU: s.Needs.CPUs <= 1, contained: l.kubelet}
 	for i := range p.Pods {
 		if err := n.known(p.Pods[i].After); err != nil {
 			return Plan{}, err
 		}
 		p.Pods[i].After = n.all(p.Pods[i].After)
 	}
-	for _, proc := range processes {
+	for _, proc := range l.processes {
 		for i, name := range n[proc.Name] {
 			planned, err := planProcess(proc, name, i, shared)
 			if err != nil {
 				return Plan{}, err
 			}
-			if more, ok := laid.more[proc.Name]; ok {
+			if more, ok := l.more[proc.Name]; ok {
 				planned.NeedsSuccess, planned.RestartOn = more.NeedsSuccess, more.RestartOn
 				planned.Holds, planned.Aside = more.Holds, more.Aside
 			}
@@ -123,7 +100,7 @@ func stretch(s scenario.Scenario, m kernel.Machine) int64 {
 		return 1
 	}
 	for _, p := range s.Processes {
-		if _, bounded := Demand(p); !bounded && len(p.Command) == 0 || p.Respawn < 0 {
+		if _, bounded := peak(p); !bounded && len(p.Command) == 0 || p.Respawn < 0 {
 			return 1
 		}
 	}

@@ -30,6 +30,14 @@ func machine() kernel.Machine {
 	return m
 }
 
+func makePlan(s scenario.Scenario, m kernel.Machine) (plan.Plan, error) {
+	l, err := plan.LayOut(s, plan.Place{Target: scenario.VM, Machine: m}, nil)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return l.Make("1")
+}
+
 func size(b kernel.Bytes) *kernel.Bytes { return &b }
 
 func step(op profile.Op, b kernel.Bytes) scenario.Step { return scenario.Step{Op: op, Size: b} }
@@ -58,7 +66,7 @@ func TestMakeTranslatesKnobsToTheMachinesCgroupVersion(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := machine()
 			tt.change(&m)
-			p, err := plan.Make(s, m, plan.Options{Run: "1"})
+			p, err := makePlan(s, m)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +86,7 @@ func TestMakeNamesCopiesAndTheirChildren(t *testing.T) {
 		},
 		Expect: scenario.Expect{Within: time.Second},
 	}
-	p, err := plan.Make(s, machine(), plan.Options{Run: "1"})
+	p, err := makePlan(s, machine())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +156,11 @@ func TestUnmetNamesWhatIsMissing(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m, s := machine(), caged
 			tt.change(&m, &s)
-			got := plan.Unmet(s, m, scenario.Local)
+			l, err := plan.LayOut(s, plan.Place{Target: scenario.Local, Machine: m}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := l.Unmet()
 			switch {
 			case tt.want == "" && len(got) > 0:
 				t.Errorf("unmet: %v", got)
@@ -159,33 +171,95 @@ func TestUnmetNamesWhatIsMissing(t *testing.T) {
 	}
 }
 
-func TestLayOutMakesTheKubeletsTree(t *testing.T) {
-	q := scenario.QoS{Pods: scenario.Pods{
-		{Name: "web", Containers: scenario.Containers{{Name: "main", Requests: scenario.Resources{Memory: kernel.MiB}, Limits: scenario.Resources{Memory: 2 * kernel.MiB}}}},
+// TestPodsAreLaidOutWithoutAKubelet by its rules: the agent gets cgroups to make
+// and stressors to start, as for any other plan.
+func TestPodsAreLaidOutWithoutAKubelet(t *testing.T) {
+	pods := scenario.KubePods{{
+		Name: "web", RestartPolicy: "Never", Limits: scenario.Resources{Memory: 4 * kernel.MiB},
+		Containers: scenario.KubeContainers{
+			{Name: "main", Requests: scenario.Resources{Memory: kernel.MiB}, Limits: scenario.Resources{Memory: 2 * kernel.MiB},
+				Do: []scenario.Step{{Op: "fork", Name: "kid"}, {Op: "hold"}}, Processes: scenario.KubeForks{{Name: "kid", Do: []scenario.Step{step("touch", kernel.MiB)}}}},
+			{Name: "side", Command: []string{"sleep"}, Args: []string{"9"}},
+		},
+	}, {
+		Name: "idle", RestartPolicy: "Never", After: scenario.Names{"web"},
+		Containers: scenario.KubeContainers{{Name: "main", Do: []scenario.Step{{Op: "hold"}}}},
 	}}
-	cgroups, processes := plan.LayOut(q, machine())
-	var got []string
-	for _, c := range cgroups {
-		line := c.Path
-		if c.MemoryMax != nil {
-			line += " max " + c.MemoryMax.String()
-		}
-		if c.MemoryOOMGroup != nil {
-			line += fmt.Sprint(" group ", *c.MemoryOOMGroup)
-		}
-		got = append(got, line)
+	yes := true
+	tests := []struct {
+		name string
+		node scenario.Node
+		v1   bool
+		want []string
+	}{
+		{"v2", scenario.Node{}, false, []string{
+			"/kubepods", "/kubepods/burstable", "/kubepods/besteffort",
+			"/kubepods/burstable/podweb memory.max=4194304",
+			"/kubepods/burstable/podweb/main memory.swap.max=0 memory.max=2097152 memory.oom.group=1",
+			"/kubepods/burstable/podweb/side memory.swap.max=0 memory.max=4194304 memory.oom.group=1",
+			"/kubepods/besteffort/podidle", "/kubepods/besteffort/podidle/main memory.swap.max=0 memory.oom.group=1"}},
+		{"a node with settings", scenario.Node{SingleProcessOOMKill: &yes, EnforceNodeAllocatable: []string{"pods"}, KubeReserved: scenario.Resources{Memory: kernel.GiB}}, false, []string{
+			"/kubepods memory.max=3221225472", "/kubepods/burstable", "/kubepods/besteffort",
+			"/kubepods/burstable/podweb memory.max=4194304",
+			"/kubepods/burstable/podweb/main memory.swap.max=0 memory.max=2097152",
+			"/kubepods/burstable/podweb/side memory.swap.max=0 memory.max=4194304",
+			"/kubepods/besteffort/podidle", "/kubepods/besteffort/podidle/main memory.swap.max=0"}},
+		{"v1", scenario.Node{}, true, []string{
+			"/kubepods", "/kubepods/burstable", "/kubepods/besteffort",
+			"/kubepods/burstable/podweb memory.limit_in_bytes=4194304",
+			"/kubepods/burstable/podweb/main memory.limit_in_bytes=2097152 memory.memsw.limit_in_bytes=2097152",
+			"/kubepods/burstable/podweb/side memory.limit_in_bytes=4194304 memory.memsw.limit_in_bytes=4194304",
+			"/kubepods/besteffort/podidle", "/kubepods/besteffort/podidle/main memory.memsw.limit_in_bytes=-1"}},
 	}
-	burstable := "/kubepods.slice/kubepods-burstable.slice"
-	want := []string{
-		"/kubepods.slice", burstable, "/kubepods.slice/kubepods-besteffort.slice",
-		burstable + "/kubepods-burstable-podweb.slice max 2Mi",
-		burstable + "/kubepods-burstable-podweb.slice/cri-containerd-main.scope max 2Mi group 1",
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("cgroups\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-	if len(processes) != 1 || processes[0].Name != "web/main" || processes[0].Cgroup != cgroups[4].Path {
-		t.Errorf("processes %+v", processes)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := machine()
+			if tt.v1 {
+				m.Cgroup.Version, m.Cgroup.Group = 1, false
+			}
+			s := scenario.Scenario{
+				Targets: []scenario.Target{scenario.VM, scenario.Kube}, Pods: pods, Node: tt.node, Expect: scenario.Expect{Within: time.Second},
+			}
+			l, err := plan.LayOut(s, plan.Place{Target: scenario.VM, Machine: m}, nil)
+			if err != nil || len(l.Unmet()) > 0 {
+				t.Fatal(err, l.Unmet())
+			}
+			p, err := l.Make("1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, c := range p.Cgroups {
+				line := c.Path
+				for _, w := range c.Writes {
+					line += " " + w.File + "=" + w.Value
+				}
+				got = append(got, line)
+				if c.Extra != nil {
+					t.Errorf("%s is said to hold more than its processes: %+v", c.Path, *c.Extra)
+				}
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("cgroups\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+			}
+			if p.Pods != nil || p.On != nil || p.Node != nil {
+				t.Errorf("the plan is one for a cluster: pods %v on %v", p.Pods, p.On)
+			}
+			var processes []string
+			for _, q := range p.Processes {
+				processes = append(processes, fmt.Sprint(q.Name, " ", q.Cgroup, " ", q.OOMScoreAdj, " ", q.After, q.Launch.Argv))
+			}
+			if want := []string{ // a Burstable pod never gets more than 999
+				"web/main /kubepods/burstable/podweb/main 999 [] []", "web/main/kid /kubepods/burstable/podweb/main 999 [] []",
+				"web/side /kubepods/burstable/podweb/side 999 [] [sleep 9]", "idle/main /kubepods/besteffort/podidle/main 1000 [web/main web/side] []",
+			}; !slices.Equal(processes, want) {
+				t.Errorf("processes\n%s\nwant\n%s", strings.Join(processes, "\n"), strings.Join(want, "\n"))
+			}
+			kid, ok := p.Processes[0].Profile.Children["web/main/kid"]
+			if !ok || kid.OOMScoreAdj == nil || *kid.OOMScoreAdj != p.Processes[1].OOMScoreAdj {
+				t.Errorf("web/main forks %+v; want kid with its container's oom_score_adj", p.Processes[0].Profile.Children)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
@@ -20,10 +21,14 @@ func (n Need) String() string {
 	return "needs " + n.What + "; " + n.Hint
 }
 
-// Unmet lists what the machine lacks for the scenario, worst first; empty means
+// Unmet lists what the place lacks for the scenario, worst first; empty means
 // that it can run there. Nothing was tried: the machine's abilities were probed
 // before, and an ability that the probe was unsure of counts as lacking.
-func Unmet(s scenario.Scenario, m kernel.Machine, target scenario.Target) []Need {
+func (l Layout) Unmet() []Need {
+	s, m := l.scenario, l.machine
+	if !slices.Contains(s.Targets, l.target) {
+		return []Need{{What: "target " + strings.Join(scenario.TargetNames(s.Targets...), " or ")}}
+	}
 	var out []Need
 	lack := func(what, hint string, args ...any) {
 		out = append(out, Need{fmt.Sprintf(what, args...), hint})
@@ -37,14 +42,10 @@ func Unmet(s scenario.Scenario, m kernel.Machine, target scenario.Target) []Need
 			lack("%s", hint, what)
 		}
 	}
-	if !slices.Contains(s.Targets, target) {
-		lack("target %s", "", strings.Join(scenario.TargetNames(s.Targets...), " or "))
-		return out
-	}
-	if len(s.Pods) == 0 {
+	if !l.kubelet {
 		ability(kernel.AbilityRoot, "cgroups", "run it as root")
 		ability(kernel.AbilityMemcg, "memory cgroups", "")
-		if reason := HostWide(s, m); reason != "" {
+		if reason := l.reaches(); reason != "" {
 			ability(kernel.AbilityHostOOM, reason, "use --target vm")
 		}
 	}
@@ -67,19 +68,17 @@ func Unmet(s scenario.Scenario, m kernel.Machine, target scenario.Target) []Need
 	for _, a := range s.Needs.Abilities {
 		ability(a, "the scenario", "")
 	}
+	if l.kubelet {
+		return dedupe(append(out, l.unmetCluster()...))
+	}
 	if s.System.Swap != nil {
 		ability(kernel.AbilitySwap, "swap", "use --target vm")
 	}
-	cgroups, processes := s.Cgroups, s.Processes
-	if s.QoS != nil {
-		cgroups, processes = LayOut(*s.QoS, m)
+	if i := slices.IndexFunc(l.processes, func(p scenario.Process) bool { return p.OOMScoreAdj < 0 }); i >= 0 {
+		p := l.processes[i]
+		ability(kernel.AbilityNegativeAdj, fmt.Sprintf("%s's oom_score_adj %d", p.Name, p.OOMScoreAdj), "CAP_SYS_RESOURCE, or --target vm")
 	}
-	for _, p := range processes {
-		if p.OOMScoreAdj < 0 {
-			ability(kernel.AbilityNegativeAdj, fmt.Sprintf("%s's oom_score_adj %d", p.Name, p.OOMScoreAdj), "CAP_SYS_RESOURCE, or --target vm")
-			break
-		}
-	}
+	knobs := slices.Clip(l.knobs)
 	for _, d := range s.During {
 		if d.Sysrq != "" {
 			ability(kernel.AbilitySysrq, "sysrq", "use --target vm")
@@ -89,13 +88,38 @@ func Unmet(s scenario.Scenario, m kernel.Machine, target scenario.Target) []Need
 		}
 		for path, c := range d.Set {
 			c.Path = path
-			cgroups = append(slices.Clip(cgroups), c)
+			knobs = append(knobs, c)
 		}
 	}
-	for _, c := range cgroups {
+	for _, c := range knobs {
 		out = append(out, unmetKnobs(c, m)...)
 	}
 	return dedupe(out)
+}
+
+// unmetCluster lists what a node lacks for the pods, and whether it may be
+// exhausted.
+func (l Layout) unmetCluster() []Need {
+	n := l.node
+	out := unmetNode(l.scenario.Node, n)
+	// The kubelet admits no pod that requests more memory than the node has to
+	// give, whatever else runs there. Several pods that fit one by one and not
+	// together depend on when each of them is over.
+	for _, p := range l.pods {
+		if want := kubelet.Requests(kubelet.Default(p.Spec, l.gates)).Memory; n.Allocatable > 0 && want > n.Allocatable {
+			out = append(out, Need{
+				fmt.Sprintf("a node that has %s for pod %s; %s can give %s", want.Human(), p.Name, n.Name, n.Allocatable.Human()),
+				"raise needs.memory, or run it on a larger node",
+			})
+		}
+	}
+	if reason := l.reaches(); reason != "" && !n.Ours && !n.MayOOM {
+		out = append(out, Need{
+			fmt.Sprintf("to be allowed %s, which may kill what is not its own on node %s", reason, n.Name),
+			"use --cluster vm, or name the node: --allow-node-oom " + n.Name,
+		})
+	}
+	return out
 }
 
 // unmetKnobs refuses knobs that the machine's cgroup version does not have,
@@ -138,70 +162,8 @@ func dedupe(in []Need) []Need {
 	return out
 }
 
-// HostWide says why a scenario could reach an OOM of the whole machine, or
-// change it as a whole; empty when every process is caged by limits that
-// together fit into the memory that is free.
-func HostWide(s scenario.Scenario, m kernel.Machine) string {
-	switch {
-	case s.Expect.Constraint == "none" || s.Expect.Constraint == "cpuset" || s.Expect.Constraint == "mempolicy":
-		return "an OOM of the whole machine"
-	case s.Expect.Panic != "":
-		return "a panic"
-	case len(s.System.Sysctls) > 0:
-		return "sysctls of the whole machine"
-	case s.System.Swap != nil:
-		return "swap of the whole machine"
-	}
-	for _, d := range s.During {
-		if d.Sysrq != "" || d.Swapoff || len(d.Sysctls) > 0 {
-			return "a change of the whole machine"
-		}
-	}
-	cgroups, processes := s.Cgroups, s.Processes
-	if s.QoS != nil {
-		cgroups, processes = LayOut(*s.QoS, m)
-	}
-	var demand kernel.Bytes
-	caged := map[string]bool{}
-	for _, p := range processes {
-		if cage, limit := outermostLimit(p.Cgroup, cgroups); limit != nil {
-			if !caged[cage] {
-				caged[cage] = true
-				demand += *limit
-			}
-			continue
-		}
-		d, bounded := Demand(p)
-		if !bounded {
-			return p.Name + ", which no cgroup limits"
-		}
-		demand += d * kernel.Bytes(max(1, p.Copies))
-	}
-	if demand > m.MemAvailable-m.MemAvailable/5 {
-		return fmt.Sprintf("%s of memory where %s are available", demand.Human(), m.MemAvailable.Human())
-	}
-	return ""
-}
-
-// outermostLimit finds the limited ancestor-or-self that is nearest the root.
-func outermostLimit(path string, cgroups scenario.Cgroups) (string, *kernel.Bytes) {
-	best := ""
-	var limit *kernel.Bytes
-	for _, c := range cgroups {
-		if c.MemoryMax == nil || *c.MemoryMax == scenario.Max {
-			continue
-		}
-		if c.Path == path || strings.HasPrefix(path, c.Path+"/") {
-			if best == "" || len(c.Path) < len(best) {
-				best, limit = c.Path, c.MemoryMax
-			}
-		}
-	}
-	return best, limit
-}
-
-// Demand is the most that a process takes at once, and whether that is bounded.
-func Demand(p scenario.Process) (peak kernel.Bytes, bounded bool) {
+// peak is the most that a process takes at once, and whether that is bounded.
+func peak(p scenario.Process) (most kernel.Bytes, bounded bool) {
 	if len(p.Command) > 0 {
 		return 0, false
 	}

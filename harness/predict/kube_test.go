@@ -23,7 +23,11 @@ func onCluster(t *testing.T, s scenario.Scenario, change func(*kernel.Machine, *
 	if change != nil {
 		change(&m, &n)
 	}
-	p, err := plan.Make(s, m, plan.Options{Run: "1", Node: &n})
+	layout, err := plan.LayOut(s, plan.Place{Target: scenario.Kube, Machine: m, Node: &n}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := layout.Make("1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,8 +38,9 @@ func onCluster(t *testing.T, s scenario.Scenario, change func(*kernel.Machine, *
 // what is predicted for a small node, and nothing of it is left open but when the
 // kubelet looks.
 func TestTheClusterLibraryIsPredicted(t *testing.T) {
-	all, err := scenarios.Match("kube/...")
-	if err != nil || len(all) < 14 {
+	all, err := scenarios.All()
+	all = slices.DeleteFunc(all, func(s scenario.Scenario) bool { return !slices.Contains(s.Targets, scenario.Kube) })
+	if err != nil || len(all) < 25 {
 		t.Fatalf("%d scenarios, %v", len(all), err)
 	}
 	for _, s := range all {
@@ -47,6 +52,9 @@ func TestTheClusterLibraryIsPredicted(t *testing.T) {
 			}
 			if !slices.Equal(p.Killed, e.Killed.InOrder) {
 				t.Errorf("killed %v; want %v", p.Killed, e.Killed.InOrder)
+			}
+			if e.Constraint != "" && p.Constraint != e.Constraint || e.Trigger != nil && !slices.Equal(p.Trigger, e.Trigger) {
+				t.Errorf("constraint %s, trigger %v; want %s, %v", p.Constraint, p.Trigger, e.Constraint, e.Trigger)
 			}
 			if e.Domain != "" && string(k.Domain) != e.Domain {
 				t.Errorf("domain %s (%s %s); want %s", k.Domain, p.Constraint, p.OOMMemcg, e.Domain)

@@ -186,7 +186,11 @@ const smallest = 3
 func shrink(t *testing.T, s scenario.Scenario, m kernel.Machine, right, wrong predict.Rules) {
 	t.Helper()
 	small, err := chaos.Minimize(s, func(s scenario.Scenario) (bool, error) {
-		p, err := plan.Make(s, m, plan.Options{Run: "shrink"})
+		layout, err := plan.LayOut(s, plan.Place{Target: scenario.VM, Machine: m}, nil)
+		if err != nil {
+			return false, err
+		}
+		p, err := layout.Make("shrink")
 		if err != nil {
 			return false, err
 		}
@@ -197,10 +201,8 @@ func shrink(t *testing.T, s scenario.Scenario, m kernel.Machine, right, wrong pr
 		t.Fatal(err)
 	}
 	n := len(small.Processes)
-	if small.QoS != nil {
-		for _, p := range small.QoS.Pods {
-			n += len(p.Containers)
-		}
+	for _, p := range small.Pods {
+		n += len(p.Containers)
 	}
 	text, err := scenario.Format(small)
 	if err != nil {

@@ -8,6 +8,6 @@
 // wherever adjustments matter, and a stressor's own footprint is taken off what
 // it is told to hold. What cannot be kept is said in [Result.Notes].
 //
-// The package is pure. The scenario it makes has been through [plan.Make] and
+// The package is pure. The scenario it makes has been through [plan.LayOut] and
 // [predict.Outcome] for a machine like the VM that will run it.
 package reproduce

@@ -36,7 +36,11 @@ func (d *design) result() (Result, error) {
 		return Result{}, err
 	}
 	m := guest(d.memory)
-	p, err := plan.Make(s, m, plan.Options{Run: "model"})
+	layout, err := plan.LayOut(s, plan.Place{Target: scenario.VM, Machine: m}, nil)
+	if err != nil {
+		return Result{}, err
+	}
+	p, err := layout.Make("model")
 	if err != nil {
 		return Result{}, err
 	}

@@ -15,11 +15,8 @@ import (
 // keyedBy names the field that takes the key, for the slices that are written
 // as maps so that their order counts.
 var keyedBy = map[reflect.Type]string{
-	reflect.TypeFor[Cgroups]():    "Path",
-	reflect.TypeFor[Processes]():  "Name",
-	reflect.TypeFor[Pods]():       "Name",
-	reflect.TypeFor[Containers](): "Name",
-
+	reflect.TypeFor[Cgroups]():        "Path",
+	reflect.TypeFor[Processes]():      "Name",
 	reflect.TypeFor[KubePods]():       "Name",
 	reflect.TypeFor[KubeContainers](): "Name",
 	reflect.TypeFor[KubeForks]():      "Name",
@@ -149,6 +146,10 @@ func (d *decoder) pairs(n *yaml.Node, path []string, f func(key, value *yaml.Nod
 	}
 }
 
+// qosHint is what to write in place of a key of former versions.
+const qosHint = "write pods: {NAME: {restartPolicy: Never, containers: ...}} and targets: [vm, kube]; " +
+	"nodeCritical: true becomes priorityClassName: system-node-critical, and singleProcessOOMKill belongs into node"
+
 // fields reads a map into a struct along its yaml tags.
 func (d *decoder) fields(n *yaml.Node, v reflect.Value, path []string) {
 	index := map[string]int{}
@@ -161,6 +162,11 @@ func (d *decoder) fields(n *yaml.Node, v reflect.Value, path []string) {
 	}
 	d.pairs(n, path, func(key, value *yaml.Node, below []string) {
 		i, ok := index[key.Value]
+		if !ok && len(path) == 0 && key.Value == "qos" {
+			d.note(here(key), path, qosHint, "%q is not read any more: pods run without a kubelet too", key.Value)
+			d.mark(with(path, "pods"))
+			return
+		}
 		if !ok {
 			d.note(here(key), path, meant(key.Value, known), "unknown field %q", key.Value)
 			// what was said there is as good as unread, under either name

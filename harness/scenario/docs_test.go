@@ -122,7 +122,7 @@ func TestDocsAreComplete(t *testing.T) {
 	words := slices.Concat(TargetNames(Targets...), abilities, swapKinds, Constraints, MemoryEvents, opNames(), kubelet.Domains, restartPolicies, containerStates, swapBehaviors, cgroupDrivers)
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Scenario](), reflect.TypeFor[Needs](), reflect.TypeFor[System](), reflect.TypeFor[Swap](), reflect.TypeFor[Cgroup](),
-		reflect.TypeFor[Process](), reflect.TypeFor[During](), reflect.TypeFor[QoS](), reflect.TypeFor[Pod](), reflect.TypeFor[Container](),
+		reflect.TypeFor[Process](), reflect.TypeFor[During](),
 		reflect.TypeFor[Resources](), reflect.TypeFor[Expect](), reflect.TypeFor[Killed](),
 		reflect.TypeFor[KubePod](), reflect.TypeFor[KubeContainer](), reflect.TypeFor[KubeFork](), reflect.TypeFor[Node](),
 		reflect.TypeFor[ContainerClaim](), reflect.TypeFor[LastState](), reflect.TypeFor[PodClaim](),

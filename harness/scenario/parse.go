@@ -36,7 +36,7 @@ var (
 // without its extension, as the file's path in its library is its name.
 //
 // Parse fills in what a file may leave out: targets (local and vm, or kube for
-// pods), within (30s, or 2m for pods), kind of swap (disk), the cgroup of a
+// pods), within (30s, or 2m on a cluster), kind of swap (disk), the cgroup of a
 // forked process (its parent's), a pod's restartPolicy (Always) and its restarts
 // (1 where the policy allows it).
 //
@@ -73,15 +73,17 @@ func Name(path string) string {
 }
 
 func fillIn(s *Scenario, d *decoder) {
-	targets, within := DefaultTargets, DefaultWithin
-	if len(s.Pods) > 0 {
-		targets, within = []Target{Kube}, DefaultWithinKube
-	}
 	if s.Targets == nil && !d.said("targets") {
-		s.Targets = slices.Clone(targets)
+		s.Targets = slices.Clone(DefaultTargets)
+		if len(s.Pods) > 0 {
+			s.Targets = []Target{Kube}
+		}
 	}
 	if !d.said("expect", "within") {
-		s.Expect.Within = within
+		s.Expect.Within = DefaultWithin
+		if slices.ContainsFunc(s.Targets, func(t Target) bool { return t.Traits().Kubelet }) {
+			s.Expect.Within = DefaultWithinKube
+		}
 	}
 	for i := range s.Pods {
 		p := &s.Pods[i]

@@ -72,16 +72,39 @@ func TestKubeBaseIsValid(t *testing.T) {
 	}
 }
 
+const bareHint = "hint: leave it out, or write targets: [kube]"
+
 // TestKubeProblems breaks kubeBase once for each rule.
 func TestKubeProblems(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		edit, want []string
 	}{
-		{"another target", []string{"pods:\n  web:", "targets: [vm]\npods:\n  web:"},
-			[]string{"4:1: targets: pods run on a cluster, not on vm", "hint: write targets: [kube], or lay pods out without a kubelet with qos"}},
+		{"what takes a kubelet, on a target without one", []string{"pods:\n  web:", "targets: [kube, vm]\npods:\n  web:"}, []string{
+			"6:3: restartPolicy: Always takes a kubelet, and target vm has none", "hint: write restartPolicy: Never, or targets: [kube]",
+			"7:5: initContainers: takes a kubelet, and target vm has none", bareHint,
+			"19:31: image: takes a container runtime, and target vm has none", "hint: write do, or targets: [kube]",
+			"22:3: evictionHard: takes a kubelet, and target vm has none", bareHint,
+			"24:11: domain: is about a cluster, and target vm is none", bareHint,
+			"26:3: qosClass: is about a cluster, and target vm is none", bareHint,
+			"27:3: oom_score_adj: is about a cluster, and target vm is none", bareHint,
+			"28:3: containers: is about a cluster, and target vm is none", bareHint,
+			"29:3: pods: is about a cluster, and target vm is none", bareHint,
+			"30:3: podEvents: is about a cluster, and target vm is none", bareHint,
+			"31:3: nodeEvents: is about a cluster, and target vm is none", bareHint,
+			"32:3: nodeConditions: is about a cluster, and target vm is none", bareHint,
+			"33:3: evicted: is about a cluster, and target vm is none", bareHint,
+			"34:3: misreports: is about a cluster, and target vm is none", bareHint,
+		}},
+		{"an amount of CPU", []string{"requests: {memory: 32Mi}", "requests: {cpu: lots}"}, []string{
+			`11:25: cpu: "lots" is not an amount of CPU`, "hint: write cores or thousandths of one: 2, 0.5, 100m"}},
+		{"a pod without containers", []string{"containers: {app: {image: nginx, holds: 8Mi}}", "containers: {}"}, []string{
+			"18:5: containers: there is none", "hint: write at least one, or a manifest"}},
+		{"actions beside pods", []string{"node:\n", "during: [{sysrq: f}]\nsystem: {swap: {size: 1Mi}}\nnode:\n"}, []string{
+			"19:1: during: stands beside pods, which a cluster runs", "hint: leave it out; what a node is set to is said in node",
+			"20:1: system: stands beside pods, which a cluster runs", "hint: leave it out; what a node is set to is said in node"}},
 		{"cgroups beside pods", []string{"node:\n", "cgroups: {/lab: {}}\nnode:\n"},
-			[]string{"19:1: cgroups: stands beside pods, which a cluster runs", "hint: leave it out; what a node is set to is said in node"}},
+			[]string{"19:1: cgroups: stands beside pods, which bring their own", "hint: leave it out; what a node is set to is said in node"}},
 		{"node without pods", []string{"pods:\n  web:", "processes: {a: {do: [hold]}}\nx-pods:\n  web:"}, []string{
 			`5:1: unknown field "x-pods"`, `hint: did you mean "pods"?`}},
 		{"a name with a dot", []string{"  own:", "  o.n:"}, []string{
@@ -168,6 +191,48 @@ func TestKubeProblems(t *testing.T) {
 			var got []string
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				got = append(got, strings.TrimPrefix(strings.TrimPrefix(line, "oomlab: "), "x.yaml:"))
+			}
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+			}
+		})
+	}
+}
+
+// TestPodsOfNoCluster: what only pods of a cluster have is refused where one target
+// is none, and what no cluster may be told is read where no target is one.
+func TestPodsOfNoCluster(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		edit, want []string
+	}{
+		{"as it is", nil, nil},
+		{"on a cluster too", []string{"[local, vm]", "[local, vm, kube]"}, []string{
+			"17:7: side: has a command and no image that it is in", "hint: write image: NAME",
+			"25:1: during: stands beside pods, which a cluster runs", "hint: leave it out; what a node is set to is said in node"}},
+		{"a restart policy that is left out", []string{"db: {restartPolicy: Never, ", "db: {"}, []string{
+			"18:3: restartPolicy: Always takes a kubelet, and target local has none", "hint: write restartPolicy: Never, or targets: [kube]"}},
+		{"where a pod runs", []string{"db: {", "db: {nodeName: a, nodeSelector: {b: c}, "}, []string{
+			"18:18: nodeName: takes a kubelet, and target local has none", bareHint,
+			"18:21: nodeSelector: takes a kubelet, and target local has none", bareHint}},
+		{"a manifest", []string{"containers: {main: {do: [hold]}}", "manifest: db.yaml"}, []string{
+			"18:64: manifest: takes a kubelet, and target local has none", bareHint}},
+		{"settings of a kubelet", []string{"  singleProcessOOMKill: true", "  swap: 64Mi\n  swapBehavior: LimitedSwap\n  cgroupDriver: systemd"}, []string{
+			"20:9: swap: takes a kubelet, and target local has none", bareHint,
+			"21:17: swapBehavior: takes a kubelet, and target local has none", bareHint,
+			"22:17: cgroupDriver: takes a kubelet, and target local has none", bareHint}},
+		{"a program that is said to hold something", []string{"args: [10]", "args: [10], holds: 8Mi"}, []string{
+			"17:7: side: has a command, which is measured and does not fork on demand", "hint: leave out holds and processes"}},
+		{"the cgroup of a node", []string{"/kubepods: {oom_kill", "/: {oom_kill"}, []string{
+			`30:19: /: no cgroup "/"`, "hint: write /kubepods/burstable/podNAME; pods are below /kubepods"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("x.yaml", []byte(strings.NewReplacer(tt.edit...).Replace(pods)))
+			var got []string
+			if err != nil {
+				for line := range strings.SplitSeq(err.Error(), "\n") {
+					got = append(got, strings.TrimPrefix(strings.TrimPrefix(line, "oomlab: "), "x.yaml:"))
+				}
 			}
 			if !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))

@@ -76,7 +76,7 @@ func TestProblems(t *testing.T) {
 summary:`},
 			want: []string{
 				`3:1: unknown field "colour"`,
-				"hint: known here: apiVersion, kind, summary, because, refs, targets, needs, system, cgroups, processes, qos, pods, node, during, expect",
+				"hint: known here: apiVersion, kind, summary, because, refs, targets, needs, system, cgroups, processes, pods, node, during, expect",
 			},
 		},
 		{
@@ -996,44 +996,12 @@ expect:`},
 			},
 		},
 		{
-			name: "qos beside processes",
-			edit: []string{"expect:", `qos: {pods: {web: {containers: {main: {do: [hold]}}}}}
-expect:`},
+			name: "pods as they were written before",
+			edit: []string{"expect:", `qos: {singleProcessOOMKill: true, pods: {web: {nodeCritical: true, containers: {main: {do: [hold]}}}}}
+expect:`, "killed: [small]", "killed: [web/main]", "{/lab: {oom:", "{/kubepods.slice: {oom:"},
 			want: []string{
-				"14:1: qos: stands beside cgroups or processes",
-				"hint: qos makes its own; leave them out",
-			},
-		},
-		{
-			name: "pod that requests more than its limit",
-			edit: []string{"expect:", `qos: {pods: {web: {containers: {main: {requests: {memory: 2Mi, cpu: 2}, limits: {memory: 1Mi, cpu: 100m}, do: [hold]}}}}}
-expect:`},
-			want: []string{
-				"14:1: qos: stands beside cgroups or processes",
-				"hint: qos makes its own; leave them out",
-				"14:59: memory: 2Mi are more than the limit of 1Mi",
-				"14:69: cpu: 2000m are more than the limit of 100m",
-			},
-		},
-		{
-			name: "pod without containers",
-			edit: []string{"expect:", `qos: {pods: {web: {containers: {}}}}
-expect:`},
-			want: []string{
-				"14:1: qos: stands beside cgroups or processes",
-				"hint: qos makes its own; leave them out",
-				"14:20: containers: there is none",
-				"hint: write at least one",
-			},
-		},
-		{
-			name: "fork in a container",
-			edit: []string{"expect:", `qos: {pods: {web: {containers: {main: {do: [{fork: x}]}}}}}
-expect:`},
-			want: []string{
-				"14:1: qos: stands beside cgroups or processes",
-				"hint: qos makes its own; leave them out",
-				"14:45: do: a container has one process; fork is for processes",
+				`14:1: "qos" is not read any more: pods run without a kubelet too`,
+				"hint: " + qosHint,
 			},
 		},
 		{
@@ -1102,15 +1070,6 @@ expect:`},
 			want: []string{
 				`15:20: swapoff: "maybe" is neither true nor false`,
 				"hint: write true or false",
-			},
-		},
-		{
-			name: "cpu",
-			edit: []string{"expect:", `qos: {pods: {web: {containers: {main: {requests: {cpu: lots}, do: [hold]}}}}}
-expect:`},
-			want: []string{
-				`14:56: cpu: "lots" is not an amount of CPU`,
-				"hint: write cores or thousandths of one: 2, 0.5, 100m",
 			},
 		},
 		{

@@ -49,7 +49,7 @@ func Schema() ([]byte, error) {
 	}
 	defs := written()
 	r.Mapper = func(t reflect.Type) *jsonschema.Schema { return mapped(t) }
-	for _, v := range []any{Cgroup{}, Process{}, Pod{}, Container{}, KubePod{}, KubeContainer{}, KubeFork{}} {
+	for _, v := range []any{Cgroup{}, Process{}, KubePod{}, KubeContainer{}, KubeFork{}} {
 		s := r.Reflect(v)
 		for name, def := range s.Definitions {
 			defs[name] = def
@@ -181,8 +181,6 @@ func kindSchema(k profile.Kind) *jsonschema.Schema {
 func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 	root.Required = []string{"apiVersion", "kind", "summary", "expect"}
 	defs["Swap"].Required = []string{"size"}
-	defs["QoS"].Required = []string{"pods"}
-	defs["Pod"].Required = []string{"containers"}
 	var missing []string
 	edit := func(s *jsonschema.Schema, field string, change func(*jsonschema.Schema)) {
 		if p, ok := s.Properties.Get(field); ok {

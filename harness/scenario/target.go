@@ -1,5 +1,7 @@
 package scenario
 
+import "slices"
+
 // Target is a place where scenarios run.
 type Target string
 
@@ -41,4 +43,9 @@ func TargetNames(targets ...Target) []string {
 		out = append(out, string(t))
 	}
 	return out
+}
+
+// NeedsKubelet reports whether the scenario runs on no target without a kubelet.
+func (s Scenario) NeedsKubelet() bool {
+	return len(s.Targets) > 0 && !slices.ContainsFunc(s.Targets, func(t Target) bool { return !t.Traits().Kubelet })
 }

@@ -36,9 +36,8 @@ type Scenario struct {
 	System    System    `yaml:"system" json:"system,omitzero"`        // What the whole machine is set to.
 	Cgroups   Cgroups   `yaml:"cgroups" json:"cgroups,omitempty"`     // Paths below the run's own cgroup, parents first.
 	Processes Processes `yaml:"processes" json:"processes,omitempty"` // By name, in the order they are started.
-	QoS       *QoS      `yaml:"qos" json:"qos,omitempty"`             // Pods, in place of cgroups and processes.
-	Pods      KubePods  `yaml:"pods" json:"pods,omitempty"`           // Pods of a cluster, in place of cgroups and processes.
-	Node      Node      `yaml:"node" json:"node,omitzero"`            // What the cluster's nodes are set to.
+	Pods      KubePods  `yaml:"pods" json:"pods,omitempty"`           // Pods, in place of cgroups and processes.
+	Node      Node      `yaml:"node" json:"node,omitzero"`            // What the kubelet of the pods' node is set to.
 	During    []During  `yaml:"during" json:"during,omitempty"`       // What is done while the processes run.
 
 	Expect Expect `yaml:"expect" json:"expect"` // What should happen.
@@ -144,39 +143,6 @@ type During struct {
 	Sysctls     map[string]string `yaml:"sysctls" json:"sysctls,omitempty"`             // vm.panic_on_oom: 1
 	Sysrq       string            `yaml:"sysrq" json:"sysrq,omitempty"`                 // "f"
 	Swapoff     bool              `yaml:"swapoff" json:"swapoff,omitempty"`             // switches the scenario's swap off
-}
-
-// QoS lays out pods as a kubelet does: kubepods.slice, the class's slice, a
-// cgroup per pod and per container, and the kubelet's oom_score_adj formula;
-// without a kubelet.
-type QoS struct {
-	Pods Pods `yaml:"pods" json:"pods"` // By name, in the order they are started.
-	// SingleProcessOOMKill leaves memory.oom.group of containers at 0, as the
-	// kubelet's option of that name does.
-	SingleProcessOOMKill bool `yaml:"singleProcessOOMKill" json:"singleProcessOOMKill,omitempty"`
-}
-
-// Pods are in the order they are started.
-type Pods []Pod
-
-// Pod is one pod of a [QoS] layout.
-type Pod struct {
-	Name         string     `yaml:"-" json:"-"`
-	After        Names      `yaml:"after" json:"after,omitempty"`               // started when these are ready
-	NodeCritical bool       `yaml:"nodeCritical" json:"nodeCritical,omitempty"` // gets oom_score_adj -997, whatever it requests
-	Containers   Containers `yaml:"containers" json:"containers"`               // By name, in the order they are started.
-}
-
-// Containers are in the order they are started.
-type Containers []Container
-
-// Container is one container of a pod. Its process is called POD/CONTAINER.
-type Container struct {
-	Name     string    `yaml:"-" json:"-"`
-	Requests Resources `yaml:"requests" json:"requests,omitzero"` // what it asks for; its limits where it asks for nothing
-	Limits   Resources `yaml:"limits" json:"limits,omitzero"`     // what it gets at most
-	Command  []string  `yaml:"command" json:"command,omitempty"`  // a program of the user's own and its arguments
-	Do       []Step    `yaml:"do" json:"do,omitempty"`            // the steps of a stressor
 }
 
 // Resources are a container's requests or limits. CPU only decides the QoS

@@ -5,10 +5,11 @@ import (
 	"github.com/oomlab/oomlab/harness/kubelet"
 )
 
-// KubePods are pods of a Kubernetes cluster, in the order they are created.
+// KubePods are pods, in the order they are created.
 type KubePods []KubePod
 
-// KubePod is one pod of a Kubernetes cluster. Keys carry the names of the API.
+// KubePod is one pod. Keys carry the names of the Kubernetes API. A target without a
+// kubelet has its cgroups and its processes all the same.
 type KubePod struct {
 	Name  string `yaml:"-" json:"-"`
 	After Names  `yaml:"after" json:"after,omitempty"` // created when these are ready, or have ended
@@ -39,7 +40,7 @@ type KubeContainer struct {
 	Limits        Resources    `yaml:"limits" json:"limits,omitzero"`                // what it gets at most
 	RestartPolicy string       `yaml:"restartPolicy" json:"restartPolicy,omitempty"` // Always makes a sidecar of an init container.
 	Image         string       `yaml:"image" json:"image,omitempty"`                 // an image of your own, in place of do
-	Command       []string     `yaml:"command" json:"command,omitempty"`             // its program, in place of the image's own
+	Command       []string     `yaml:"command" json:"command,omitempty"`             // its program, in place of the image's own; without kube among the targets: one of the machine's
 	Args          []string     `yaml:"args" json:"args,omitempty"`                   // its arguments, in place of the image's own
 	Holds         kernel.Bytes `yaml:"holds" json:"holds,omitempty"`                 // What a program of your own holds when it is at rest; nothing: it may grow for ever.
 	Do            []Step       `yaml:"do" json:"do,omitempty"`                       // the steps of a stressor

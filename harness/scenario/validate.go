@@ -87,7 +87,6 @@ func (v *validator) scenario() {
 	}
 	v.order()
 	v.family()
-	v.pods()
 	v.kube()
 	if len(s.During) > maxDuring {
 		v.problem(at("during"), "", "%d entries are more than the %d that are carried out", len(s.During), maxDuring)
@@ -240,18 +239,12 @@ func (c Cgroup) limited() bool { return c.MemoryMax != nil && *c.MemoryMax != Ma
 
 // cgroup checks the name of a cgroup that something refers to.
 func (v *validator) cgroup(name string, path []string) {
-	if v.unread("cgroups") || v.cgroups[name] != nil {
+	if v.unread("cgroups") || v.unread("pods") || v.cgroups[name] != nil {
 		return
 	}
 	if len(v.s.Pods) > 0 {
-		if name != kubelet.NodeRoot && !under(name, kubelet.Root) {
+		if (name != kubelet.NodeRoot || v.withoutKubelet() != "") && !under(name, kubelet.Root) {
 			v.problem(path, "write "+kubelet.PodCgroup(kubelet.Burstable, "NAME")+"; pods are below "+kubelet.Root, "no cgroup %q", name)
-		}
-		return
-	}
-	if v.s.QoS != nil {
-		if name != kubepods && !strings.HasPrefix(name, kubepods+"/") {
-			v.problem(path, "the pods of qos are laid out below "+kubepods, "no cgroup %q", name)
 		}
 		return
 	}
@@ -265,9 +258,6 @@ func (v *validator) cgroup(name string, path []string) {
 	}
 	v.problem(path, v.meant(name, known), "no cgroup %q", name)
 }
-
-// kubepods is the cgroup below which package plan lays out the pods of a [QoS].
-const kubepods = "/kubepods.slice"
 
 func (v *validator) during(i int, d During) {
 	path := at("during", strconv.Itoa(i))

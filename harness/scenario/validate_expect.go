@@ -180,18 +180,13 @@ func (v *validator) limits(e Expect) {
 		}
 		return
 	}
-	if e.Constraint != "memcg" || v.unread("cgroups") || v.unread("qos") || len(v.s.Pods) > 0 {
+	if e.Constraint != "memcg" || v.unread("cgroups") || v.unread("pods") || len(v.s.Pods) > 0 {
 		return
 	}
 	for _, c := range v.s.Cgroups {
 		if c.limited() || v.limitedLater(c.Path) || v.wrong("cgroups", c.Path) {
 			return
 		}
-	}
-	if v.s.QoS != nil && (v.limitedLater("") || slices.ContainsFunc(v.s.QoS.Pods, func(p Pod) bool {
-		return slices.ContainsFunc(p.Containers, func(c Container) bool { return c.Limits.Memory > 0 })
-	})) {
-		return
 	}
 	v.problem(at("expect", "constraint"), "give a cgroup a memory.max", "no cgroup has a limit that could be hit")
 }

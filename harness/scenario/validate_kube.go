@@ -81,49 +81,107 @@ func (v *validator) restarts(one string) bool {
 func (v *validator) kube() {
 	s := v.s
 	if len(s.Pods) == 0 {
-		if !v.unread("pods") {
-			v.withoutPods()
+		if v.unread("pods") {
+			return
+		}
+		if len(s.Processes) == 0 {
+			v.problem(at("processes"), "write processes, or pods", "there is none")
+		}
+		v.ofCluster("write pods, which run on a cluster", "is about a cluster, and there are no pods")
+		if !isZero(s.Node) {
+			v.problem(at("node"), "write pods, which run on a cluster", "is about a cluster, and there are no pods")
 		}
 		return
 	}
 	for _, f := range []struct {
 		key   string
 		given bool
+		of    string
 	}{
-		{"cgroups", len(s.Cgroups) > 0}, {"processes", len(s.Processes) > 0}, {"qos", s.QoS != nil},
-		{"system", len(s.System.Sysctls) > 0 || s.System.Swap != nil}, {"during", len(s.During) > 0},
+		{"cgroups", len(s.Cgroups) > 0, "which bring their own"}, {"processes", len(s.Processes) > 0, "which bring their own"},
+		{"system", !v.bareOnly() && (len(s.System.Sysctls) > 0 || s.System.Swap != nil), "which a cluster runs"},
+		{"during", !v.bareOnly() && len(s.During) > 0, "which a cluster runs"},
 	} {
 		if f.given {
-			v.problem(at(f.key), "leave it out; what a node is set to is said in node", "stands beside pods, which a cluster runs")
-		}
-	}
-	for _, t := range s.Targets {
-		if !t.Traits().Kubelet && slices.Contains(Targets, t) {
-			v.problem(at("targets"), "write targets: [kube], or lay pods out without a kubelet with qos", "pods run on a cluster, not on %s", t)
+			v.problem(at(f.key), "leave it out; what a node is set to is said in node", "stands beside pods, %s", f.of)
 		}
 	}
 	for i := range s.Pods {
 		v.kubePod(&s.Pods[i])
 	}
 	v.node()
+	v.bare()
 }
 
-// withoutPods refuses what only pods of a cluster have.
-func (v *validator) withoutPods() {
+// bareOnly reports whether no target has a kubelet, so that a command is a program
+// of the machine.
+func (v *validator) bareOnly() bool {
+	return !slices.ContainsFunc(v.s.Targets, func(t Target) bool { return t.Traits().Kubelet })
+}
+
+// ofCluster refuses claims about what only a cluster says.
+func (v *validator) ofCluster(hint, what string, args ...any) {
 	e := v.s.Expect
 	for _, f := range []struct {
-		path  []string
+		key   string
 		given bool
 	}{
-		{at("node"), !isZero(v.s.Node)},
-		{at("expect", "domain"), e.Domain != ""}, {at("expect", "qosClass"), e.QoSClass != nil},
-		{at("expect", "oom_score_adj"), e.OOMScoreAdj != nil}, {at("expect", "containers"), e.Containers != nil},
-		{at("expect", "pods"), e.Pods != nil}, {at("expect", "podEvents"), e.PodEvents != nil},
-		{at("expect", "nodeEvents"), e.NodeEvents != nil}, {at("expect", "nodeConditions"), e.NodeConditions != nil},
-		{at("expect", "evicted"), e.Evicted != nil}, {at("expect", "misreports"), e.Misreports != nil},
+		{"domain", e.Domain != ""}, {"qosClass", e.QoSClass != nil}, {"oom_score_adj", e.OOMScoreAdj != nil},
+		{"containers", e.Containers != nil}, {"pods", e.Pods != nil}, {"podEvents", e.PodEvents != nil},
+		{"nodeEvents", e.NodeEvents != nil}, {"nodeConditions", e.NodeConditions != nil},
+		{"evicted", e.Evicted != nil}, {"misreports", e.Misreports != nil},
 	} {
 		if f.given {
-			v.problem(f.path, "write pods, which run on a cluster", "is about a cluster, and there are no pods")
+			v.problem(at("expect", f.key), hint, what, args...)
+		}
+	}
+}
+
+// withoutKubelet is a target of the scenario that has no kubelet; empty: all have.
+func (v *validator) withoutKubelet() Target {
+	for _, t := range v.s.Targets {
+		if slices.Contains(Targets, t) && !t.Traits().Kubelet {
+			return t
+		}
+	}
+	return ""
+}
+
+// bare refuses what only a kubelet and a container runtime do, where one target
+// has none.
+func (v *validator) bare() {
+	t := v.withoutKubelet()
+	if t == "" {
+		return
+	}
+	const hint = "leave it out, or write targets: [kube]"
+	v.ofCluster(hint, "is about a cluster, and target %s is none", t)
+	n := v.s.Node
+	evicts := slices.ContainsFunc(slices.Collect(maps.Values(n.EvictionHard)), func(t Threshold) bool { return t.Bytes > 0 || t.Percent > 0 })
+	refuse := func(given bool, path []string) {
+		if given {
+			v.problem(path, hint, "takes a kubelet, and target %s has none", t)
+		}
+	}
+	refuse(evicts, at("node", "evictionHard"))
+	refuse(n.CgroupDriver != "", at("node", "cgroupDriver"))
+	refuse(n.Swap > 0, at("node", "swap"))
+	refuse(n.SwapBehavior != "", at("node", "swapBehavior"))
+	for _, p := range v.s.Pods {
+		path := at("pods", p.Name)
+		if slices.Contains(restartPolicies, p.RestartPolicy) && p.RestartPolicy != "Never" {
+			v.problem(with(path, "restartPolicy"), "write restartPolicy: Never, or targets: [kube]",
+				"%s takes a kubelet, and target %s has none", p.RestartPolicy, t)
+		}
+		refuse(p.Manifest != "", with(path, "manifest"))
+		refuse(len(p.InitContainers) > 0, with(path, "initContainers"))
+		refuse(p.NodeName != "", with(path, "nodeName"))
+		refuse(p.NodeSelector != nil, with(path, "nodeSelector"))
+		for _, c := range p.Containers {
+			if c.Image != "" {
+				v.problem(with(with(with(path, "containers"), c.Name), "image"), "write do, or targets: [kube]",
+					"takes a container runtime, and target %s has none", t)
+			}
 		}
 	}
 }
@@ -251,6 +309,12 @@ func (v *validator) kubeContainer(c KubeContainer, init bool, path []string) {
 	switch {
 	case c.Image != "" && len(c.Do) > 0:
 		v.problem(path, "do is for the stressor, image for a program of your own", "has both do and image")
+		return
+	case c.Image == "" && len(c.Command) > 0 && v.bareOnly():
+		v.program(c.Command, c.Do, path)
+		if c.Holds > 0 || len(c.Processes) > 0 {
+			v.problem(path, "leave out holds and processes", "has a command, which is measured and does not fork on demand")
+		}
 		return
 	case c.Image == "" && len(c.Command)+len(c.Args) > 0:
 		v.problem(path, "write image: NAME", "has a command and no image that it is in")

@@ -38,18 +38,6 @@ func (v *validator) name() {
 		}
 	}
 	v.nameKube()
-	if v.s.QoS == nil {
-		return
-	}
-	for _, pod := range v.s.QoS.Pods {
-		v.spoken = append(v.spoken, pod.Name)
-		for _, c := range pod.Containers {
-			one := pod.Name + "/" + c.Name
-			v.spoken = append(v.spoken, one)
-			v.stands[one] = []string{one}
-			v.stands[pod.Name] = append(v.stands[pod.Name], one)
-		}
-	}
 }
 
 // tooMany stops what would take long on a file that nobody means.
@@ -67,7 +55,7 @@ func (v *validator) tooMany() bool {
 // refer checks names of processes. path is that of the list, or of the one
 // name that stands for it.
 func (v *validator) refer(names Names, path []string) {
-	if v.unread("processes") || v.unread("qos") || v.unread("pods") {
+	if v.unread("processes") || v.unread("pods") {
 		return
 	}
 	for i, name := range names {
@@ -78,7 +66,7 @@ func (v *validator) refer(names Names, path []string) {
 		if !v.said(where...) {
 			where = path
 		}
-		if of, copy, ok := strings.Cut(name, "/"); ok && v.stands[of] != nil && v.s.QoS == nil && len(v.s.Pods) == 0 {
+		if of, copy, ok := strings.Cut(name, "/"); ok && v.stands[of] != nil && len(v.s.Pods) == 0 {
 			hint := fmt.Sprintf("its copies are %s/1 to %s/%d", of, of, len(v.stands[of]))
 			if len(v.stands[of]) == 1 {
 				hint = fmt.Sprintf("it has no copies; write %s", of)
@@ -262,11 +250,6 @@ func (v *validator) order() {
 		}
 		edges[p.Name] = v.roots(waits)
 	}
-	if v.s.QoS != nil {
-		for _, p := range v.s.QoS.Pods {
-			edges[p.Name] = v.roots(p.After)
-		}
-	}
 	for _, p := range v.s.Pods {
 		edges[p.Name] = v.roots(p.After)
 	}
@@ -281,9 +264,7 @@ func (v *validator) order() {
 			case visiting:
 				cycle := trail[slices.Index(trail, next):]
 				where := at("processes", next, "after")
-				if v.s.QoS != nil {
-					where = at("qos", "pods", next, "after")
-				} else if len(v.s.Pods) > 0 {
+				if len(v.s.Pods) > 0 {
 					where = at("pods", next, "after")
 				} else if len(v.processes[next].After) == 0 {
 					where[2] = "parent"
@@ -383,54 +364,6 @@ func (v *validator) child(p *Process, path []string) {
 	} {
 		if f.given {
 			v.problem(with(path, f.key), "set it at its parent, or start it without one", "a forked process has no %s of its own", f.key)
-		}
-	}
-}
-
-func (v *validator) pods() {
-	q := v.s.QoS
-	if q == nil {
-		if len(v.s.Processes) == 0 && len(v.s.Pods) == 0 && !v.unread("qos") && !v.unread("pods") {
-			v.problem(at("processes"), "write processes, or pods below qos", "there is none")
-		}
-		return
-	}
-	if len(v.s.Processes) > 0 || len(v.s.Cgroups) > 0 {
-		v.problem(at("qos"), "qos makes its own; leave them out", "stands beside cgroups or processes")
-	}
-	if len(q.Pods) == 0 {
-		v.problem(at("qos", "pods"), "write at least one", "there is none")
-	}
-	for i := range q.Pods {
-		v.pod(&q.Pods[i])
-	}
-}
-
-func (v *validator) pod(p *Pod) {
-	path := at("qos", "pods", p.Name)
-	if !processName.MatchString(p.Name) || len(p.Name) > 40 {
-		v.problem(path, "begin with a letter or a digit and go on with these, dots and dashes; at most 40", "%q is not a name for a pod", p.Name)
-	}
-	v.refer(p.After, with(path, "after"))
-	if len(p.Containers) == 0 {
-		v.problem(with(path, "containers"), "write at least one", "there is none")
-	}
-	for _, c := range p.Containers {
-		path := with(with(path, "containers"), c.Name)
-		if !processName.MatchString(c.Name) || len(c.Name) > 40 {
-			v.problem(path, "begin with a letter or a digit and go on with these, dots and dashes; at most 40", "%q is not a name for a container", c.Name)
-		}
-		if c.Limits.Memory > 0 && c.Requests.Memory > c.Limits.Memory {
-			v.problem(with(with(path, "requests"), "memory"), "", "%s are more than the limit of %s", c.Requests.Memory, c.Limits.Memory)
-		}
-		if c.Limits.CPU > 0 && c.Requests.CPU > c.Limits.CPU {
-			v.problem(with(with(path, "requests"), "cpu"), "", "%dm are more than the limit of %dm", c.Requests.CPU, c.Limits.CPU)
-		}
-		v.program(c.Command, c.Do, path)
-		for i, s := range c.Do {
-			if s.Op == profile.Fork || s.Op == profile.Wait {
-				v.problem(with(with(path, "do"), strconv.Itoa(i)), "", "a container has one process; %s is for processes", s.Op)
-			}
 		}
 	}
 }

@@ -190,23 +190,37 @@ func TestParseReadsEverything(t *testing.T) {
 	}
 }
 
-// pods is a layout of pods, with every key of one.
+// pods run with a kubelet or without one, and use every key that takes none.
 const pods = `apiVersion: oomlab/v1alpha1
 kind: Scenario
 summary: Pods.
-qos:
+targets: [local, vm]
+pods:
+  web:
+    restartPolicy: Never
+    priorityClassName: system-node-critical
+    limits: {memory: 1Gi}
+    requests: {memory: 512Mi}
+    containers:
+      main:
+        requests: {memory: 64Mi, cpu: 100m}
+        limits: {memory: 128Mi, cpu: 0.5}
+        do: [{fork: kid}, {touch: 256Mi}, hold]
+        processes: {kid: {do: [{touch: 1Mi}]}}
+      side: {limits: {cpu: 2}, command: [sleep], args: [10]}
+  db: {restartPolicy: Never, after: [web, web/side], containers: {main: {do: [hold]}}}
+node:
   singleProcessOOMKill: true
-  pods:
-    web:
-      nodeCritical: true
-      containers:
-        main: {requests: {memory: 64Mi, cpu: 100m}, limits: {memory: 128Mi, cpu: 0.5}, do: [{touch: 256Mi}, hold]}
-        side: {limits: {cpu: 2}, command: [sleep, 10]}
-    db: {after: [web, web/side], containers: {main: {do: [hold]}}}
+  evictionHard: {memory.available: 0%}
+  kubeReserved: {memory: 64Mi}
+  systemReserved: {memory: 64Mi}
+  enforceNodeAllocatable: [pods]
+during:
+  - {after: db, set: {/kubepods: {memory.max: 64Mi}}}
 expect:
   killed: [web/main]
   survives: [db, web/side]
-  memory.events: {/kubepods.slice: {oom_kill: 1}}
+  memory.events: {/kubepods: {oom_kill: 1}}
 `
 
 func TestParseReadsPods(t *testing.T) {
@@ -214,18 +228,29 @@ func TestParseReadsPods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &QoS{SingleProcessOOMKill: true, Pods: Pods{
-		{Name: "web", NodeCritical: true, Containers: Containers{
-			{
-				Name: "main", Requests: Resources{Memory: 64 * kernel.MiB, CPU: 100}, Limits: Resources{Memory: 128 * kernel.MiB, CPU: 500},
-				Do: []Step{{Op: "touch", Size: 256 * kernel.MiB}, {Op: "hold"}},
+	want := KubePods{
+		{
+			Name: "web", RestartPolicy: "Never", PriorityClassName: "system-node-critical",
+			Requests: Resources{Memory: 512 * kernel.MiB}, Limits: Resources{Memory: kernel.GiB},
+			Containers: KubeContainers{
+				{
+					Name: "main", Requests: Resources{Memory: 64 * kernel.MiB, CPU: 100}, Limits: Resources{Memory: 128 * kernel.MiB, CPU: 500},
+					Do:        []Step{{Op: "fork", Name: "kid"}, {Op: "touch", Size: 256 * kernel.MiB}, {Op: "hold"}},
+					Processes: KubeForks{{Name: "kid", Do: []Step{{Op: "touch", Size: kernel.MiB}}}},
+				},
+				{Name: "side", Limits: Resources{CPU: 2000}, Command: []string{"sleep"}, Args: []string{"10"}},
 			},
-			{Name: "side", Limits: Resources{CPU: 2000}, Command: []string{"sleep", "10"}},
-		}},
-		{Name: "db", After: Names{"web", "web/side"}, Containers: Containers{{Name: "main", Do: []Step{{Op: "hold"}}}}},
-	}}
-	if !reflect.DeepEqual(got.QoS, want) {
-		t.Errorf("got  %+v\nwant %+v", got.QoS, want)
+		},
+		{
+			Name: "db", RestartPolicy: "Never", After: Names{"web", "web/side"},
+			Containers: KubeContainers{{Name: "main", Do: []Step{{Op: "hold"}}}},
+		},
+	}
+	if !reflect.DeepEqual(got.Pods, want) {
+		t.Errorf("got  %+v\nwant %+v", got.Pods, want)
+	}
+	if got.Expect.Within != DefaultWithin || got.NeedsKubelet() {
+		t.Errorf("within %v, needs a kubelet: %v; want what runs without one", got.Expect.Within, got.NeedsKubelet())
 	}
 }
 

@@ -244,8 +244,9 @@ func memoryOf(needs kernel.Bytes) kernel.Bytes {
 	return max(leastMemory, (needs+step-1)/step*step)
 }
 
-// A node with less than that thrashes before it is ready.
+// A node with much less than the least thrashes before it is ready. The library's
+// scenarios are made for nodes of that size, whose snapshots all share.
 const (
 	defaultMemory = 4 * kernel.GiB
-	leastMemory   = 2 * kernel.GiB
+	leastMemory   = 2304 * kernel.MiB
 )
