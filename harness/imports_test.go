@@ -69,7 +69,7 @@ var arrows = map[string][]string{
 	"harness/target/vm/qmp":       {},
 	"harness/payload":             {},
 	"harness":                     {"harness/target", "harness/agent/wire", "harness/plan", "harness/predict", "harness/verdict", "harness/evidence", "harness/scenario", "harness/kernel"},
-	"harness/lab":                 {"harness", "harness/agent", "harness/target/kube", "harness/chaos", "harness/compare", "harness/predict", "harness/target", "harness/target/local", "harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/payload", "harness/agent/wire", "harness/plan", "harness/verdict", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/lab":                 {"harness", "harness/agent", "harness/probe", "harness/target/kube", "harness/chaos", "harness/compare", "harness/predict", "harness/target", "harness/target/local", "harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/payload", "harness/agent/wire", "harness/plan", "harness/verdict", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/e2e":                 {"harness/scenario", "harness/lab", "harness/target/kube", "harness/target/kube/image", "harness/plan", "harness/report", "harness/verdict", "scenarios"},
 	"harness/target/kube":         {"harness/target", "harness/target/kube/image", "harness/target/vm", "harness/target/vm/cache", "harness/target/vm/initramfs", "harness/target/vm/kernels", "harness/kubelet", "harness/agent/wire", "harness/plan", "harness/scenario", "harness/evidence", "harness/kernel", "stressor/profile"},
 	"harness/target/kube/image":   {"harness/kernel", "harness/target/vm/cache", "harness/target/vm/debian"},

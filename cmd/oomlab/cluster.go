@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,7 +58,7 @@ func (f *clusterFlags) add(cmd *cobra.Command) {
 
 // open gets the cluster ready. Its errors say what is wrong with the flags, or
 // what is lacking.
-func (f *clusterFlags) open(ctx context.Context, a *app, runDir string) (*kube.VMCluster, kernels.Kernel, error) {
+func (f *clusterFlags) open(ctx context.Context, a *app) (*kube.VMCluster, kernels.Kernel, error) {
 	memory, err := kernel.ParseBytes(f.memory)
 	if err != nil {
 		return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--memory: %q is not an amount of memory", f.memory), "write 4Gi"}
@@ -71,20 +69,7 @@ func (f *clusterFlags) open(ctx context.Context, a *app, runDir string) (*kube.V
 	if f.lifetime <= 0 {
 		return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--for %s: a cluster lives longer than that", f.lifetime), "write 2h"}
 	}
-	agent, err := payload.Agent()
-	if err != nil {
-		return nil, kernels.Kernel{}, err
-	}
-	stressor, err := payload.Stressor()
-	if err != nil {
-		return nil, kernels.Kernel{}, err
-	}
-	k, err := kernels.Resolve(ctx, f.kernel, a.kernelOptions())
-	if err != nil {
-		return nil, k, err
-	}
-	c, err := kube.OpenVM(ctx, kube.VMOptions{Kernel: k, Memory: memory, Worker: f.nodes == 2, Agent: agent, Stressor: stressor, RunDir: runDir, Log: a.say})
-	return c, k, err
+	return lab.OpenCluster(ctx, lab.ClusterOptions{Kernel: f.kernel, Memory: memory, Nodes: f.nodes, Log: a.say})
 }
 
 func (a *app) clusterUp() *cobra.Command {
@@ -106,7 +91,7 @@ down, with oomlab clean, or by itself after --for.`,
 			return err
 		}
 		// The boot is in the foreground, where somebody sees how it goes.
-		c, _, err := f.open(cmd.Context(), a, "")
+		c, _, err := f.open(cmd.Context(), a)
 		if err != nil {
 			return err
 		}
@@ -114,7 +99,14 @@ down, with oomlab clean, or by itself after --for.`,
 		if err := errors.Join(err, c.Close()); err != nil {
 			return err
 		}
-		s, err := f.background(cmd.Context())
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		s, err := kube.Start(cmd.Context(), []string{
+			self, "cluster", "keep", "--kernel", f.kernel, "--memory", f.memory,
+			"--nodes", strconv.Itoa(f.nodes), "--for", f.lifetime.String(),
+		})
 		if err != nil {
 			return err
 		}
@@ -122,51 +114,6 @@ down, with oomlab clean, or by itself after --for.`,
 		return nil
 	}
 	return cmd
-}
-
-// upWait is for a keeper to have its cluster ready.
-const upWait = 3 * time.Minute
-
-// background starts the keeper and waits until its cluster is ready.
-func (f *clusterFlags) background(ctx context.Context) (kube.State, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return kube.State{}, err
-	}
-	name, err := kube.StateFile("log.txt")
-	if err != nil {
-		return kube.State{}, err
-	}
-	log, err := os.Create(name)
-	if err != nil {
-		return kube.State{}, err
-	}
-	defer log.Close()
-	keeper := exec.Command(self, "cluster", "keep", "--kernel", f.kernel, "--memory", f.memory, "--nodes", strconv.Itoa(f.nodes), "--for", f.lifetime.String())
-	keeper.Stdout, keeper.Stderr = log, log
-	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this command, and its terminal
-	if err := keeper.Start(); err != nil {
-		return kube.State{}, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- keeper.Wait() }()
-	ctx, cancel := context.WithTimeout(ctx, upWait)
-	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if s, err := kube.Up(); err == nil && s.PID == keeper.Process.Pid {
-			return s, nil
-		}
-		select {
-		case <-tick.C:
-		case <-ended:
-			text, err := os.ReadFile(name)
-			return kube.State{}, errors.Join(fmt.Errorf("the cluster did not come up: %s", text), err)
-		case <-ctx.Done():
-			return kube.State{}, errors.Join(fmt.Errorf("the cluster did not come up: %w", ctx.Err()), keeper.Process.Signal(syscall.SIGTERM))
-		}
-	}
 }
 
 func (a *app) printState(s kube.State) {
@@ -319,7 +266,7 @@ func (a *app) clusterKeep() *cobra.Command {
 	}
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		c, k, err := f.open(cmd.Context(), a, "")
+		c, k, err := f.open(cmd.Context(), a)
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -56,43 +55,11 @@ mirror offers. What it offers is asked once, with --offered, and remembered.`,
 	return cmd
 }
 
-// kernelRow is one kernel of the list: cached, offered, or both.
-type kernelRow struct {
-	Version string         `json:"version"`
-	Release string         `json:"release"`
-	State   string         `json:"state"` // cached, offered
-	Suite   string         `json:"suite,omitempty"`
-	Size    kernel.Bytes   `json:"size"` // on the disk, or of the download
-	Source  string         `json:"source,omitempty"`
-	Image   string         `json:"image,omitempty"`
-	Lacks   []string       `json:"lacks,omitempty"`
-	version kernel.Version // what it is sorted by
-}
-
 func (a *app) listKernels(format string, cachedOnly bool) error {
-	all, err := kernels.List(a.kernelOptions())
+	rows, asked, err := kernels.Rows(cachedOnly, a.kernelOptions())
 	if err != nil {
 		return err
 	}
-	var rows []kernelRow
-	for _, k := range all {
-		rows = append(rows, kernelRow{Version: k.Version.String(), Release: k.Release, State: "cached", Size: k.Size(), Source: k.Source, Image: k.Image, version: k.Version})
-	}
-	var asked time.Time
-	if !cachedOnly {
-		var offers []kernels.Offer
-		if offers, asked, err = kernels.Remembered(a.kernelOptions()); err != nil {
-			return err
-		}
-		for _, o := range offers {
-			if i := slices.IndexFunc(rows, func(r kernelRow) bool { return r.Release == o.Release }); i >= 0 {
-				rows[i].Suite = strings.TrimPrefix(rows[i].Suite+", "+o.Suite, ", ")
-				continue
-			}
-			rows = append(rows, kernelRow{Version: o.Version.String(), Release: o.Release, State: "offered", Suite: o.Suite, Size: o.Size, Lacks: o.Lacks, version: o.Version})
-		}
-	}
-	slices.SortStableFunc(rows, func(x, y kernelRow) int { return x.version.Compare(y.version) })
 	if format == "json" {
 		return lines(a, rows)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/lab"
-	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/report"
 	"github.com/oomlab/oomlab/harness/reproduce"
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -108,12 +106,12 @@ func (a *app) reproduce(ctx context.Context, f reproduceFlags, args []string) er
 	if err != nil {
 		return err
 	}
-	r, n, err := pickReport(in, f.report)
+	r, n, err := reproduce.Pick(in, f.report)
 	a.reading.Store(false)
 	if err = errors.Join(err, in.Close()); err != nil {
-		var m *mistake
-		if errors.As(err, &m) {
-			return &mistake{name + ": " + m.what, m.hint}
+		var none *reproduce.NoReport
+		if errors.As(err, &none) {
+			return &mistake{name + ": " + none.What, none.Hint}
 		}
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -145,33 +143,6 @@ func (a *app) reproduce(ctx context.Context, f reproduceFlags, args []string) er
 	return a.runReproduced(ctx, f, args[0], n, got)
 }
 
-// pickReport finds the report that is asked for, or the last one with a victim.
-func pickReport(log io.Reader, want int) (oomlog.Report, int, error) {
-	var found oomlog.Report
-	n, at := 0, 0
-	for r, err := range oomlog.Reports(log) {
-		if err != nil {
-			return found, 0, err
-		}
-		n++
-		if want == n || want == 0 && len(r.Killed()) > 0 {
-			found, at = r, n
-		}
-		if want == n {
-			break
-		}
-	}
-	switch {
-	case at > 0:
-		return found, at, nil
-	case n == 0:
-		return found, 0, &mistake{"there is no OOM report in it", "the line that begins one says: invoked oom-killer"}
-	case want == 0:
-		return found, 0, &mistake{fmt.Sprintf("none of its %d reports shows who was killed", n), "oomlab explain shows what is there"}
-	}
-	return found, 0, &mistake{fmt.Sprintf("it has no report %d; there are %d", want, n), "oomlab explain --list shows them"}
-}
-
 // runReproduced runs the scenario and compares its victim with the reported one.
 func (a *app) runReproduced(ctx context.Context, f reproduceFlags, log string, n int, got reproduce.Result) error {
 	l, err := lab.Open(lab.Options{Target: scenario.Target(f.target.value), Kernel: f.kernel, RunsDir: f.runsDir, Log: a.say})
@@ -191,7 +162,11 @@ func (a *app) runReproduced(ctx context.Context, f reproduceFlags, log string, n
 		return err
 	}
 	err = errors.Join(err, report.Text(a.out, r, report.Options{Colour: a.terminal(), Verbose: f.verbose, RunsDir: f.runsDir}))
-	same, text := compareVictims(got, r)
+	var killed []string
+	for _, k := range r.Kills {
+		killed = append(killed, k.Victim.Process)
+	}
+	same, text := got.Compare(killed)
 	fmt.Fprintf(a.out, "\n%s\n", text)
 	switch {
 	case err != nil:
@@ -200,18 +175,4 @@ func (a *app) runReproduced(ctx context.Context, f reproduceFlags, log string, n
 		return done(exitFail)
 	}
 	return done(statusOfVerdict(r.Verdict))
-}
-
-// compareVictims says whether the first kill of the run took the process that
-// stands for the reported victim.
-func compareVictims(want reproduce.Result, r verdict.Result) (same bool, text string) {
-	reported := fmt.Sprintf("%q (pid %d)", want.Of.Comm, want.Of.PID)
-	if len(r.Kills) == 0 {
-		return false, fmt.Sprintf("reproduced: no; the log reports that %s was killed, and here nobody was", reported)
-	}
-	got := r.Kills[0].Victim.Process
-	if got == want.Victim {
-		return true, fmt.Sprintf("reproduced: yes; %s, which stands for %s, was killed first here too", got, reported)
-	}
-	return false, fmt.Sprintf("reproduced: no; %s stands for %s, and %q was killed first here", want.Victim, reported, got)
 }

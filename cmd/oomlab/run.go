@@ -156,9 +156,6 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 	if err != nil {
 		return err
 	}
-	if f.cgroup != 0 && f.target.value == "" {
-		f.target.value = string(scenario.VM) // only there can it be chosen
-	}
 	var watching *live
 	progress := func(text string) {
 		switch {

@@ -87,6 +87,9 @@ func Open(o Options) (*Lab, error) {
 	if o.Target != "" && openers[o.Target] == nil {
 		return nil, fmt.Errorf("target %q: there are %s", o.Target, strings.Join(scenario.TargetNames(scenario.Targets...), ", "))
 	}
+	if o.CgroupVersion != 0 && o.Target == "" {
+		o.Target = scenario.VM // only there can it be chosen
+	}
 	l := &Lab{o: o}
 	var err error
 	if l.agent, err = payload.Agent(); err != nil {

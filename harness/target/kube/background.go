@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -137,6 +138,48 @@ func Keep(ctx context.Context, c *VMCluster, kernelRelease string, lifetime time
 		return nil
 	case <-r.Lost():
 		return errors.New("QEMU ended")
+	}
+}
+
+// upWait is for a keeper to have its cluster ready.
+const upWait = 3 * time.Minute
+
+// Start starts the keeper, a program that calls [Keep], in the background, and
+// waits until its cluster is ready.
+func Start(ctx context.Context, argv []string) (State, error) {
+	name, err := StateFile("log.txt")
+	if err != nil {
+		return State{}, err
+	}
+	log, err := os.Create(name)
+	if err != nil {
+		return State{}, err
+	}
+	defer log.Close()
+	keeper := exec.Command(argv[0], argv[1:]...)
+	keeper.Stdout, keeper.Stderr = log, log
+	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this command, and its terminal
+	if err := keeper.Start(); err != nil {
+		return State{}, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- keeper.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, upWait)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if s, err := Up(); err == nil && s.PID == keeper.Process.Pid {
+			return s, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ended:
+			text, err := os.ReadFile(name)
+			return State{}, errors.Join(fmt.Errorf("the cluster did not come up: %s", text), err)
+		case <-ctx.Done():
+			return State{}, errors.Join(fmt.Errorf("the cluster did not come up: %w", ctx.Err()), keeper.Process.Signal(syscall.SIGTERM))
+		}
 	}
 }
 

@@ -16,6 +16,9 @@ import (
 // kvmDevice is where the kernel offers virtualisation.
 const kvmDevice = "/dev/kvm"
 
+// trialName is the file of the cache that remembers the trial.
+const trialName = "accel.json"
+
 // trial is what is remembered about this machine's accelerator. /dev/kvm may
 // exist and not work: opening it can hang for ever, and a guest can stop at an
 // instruction that a nested hypervisor does not know. Only booting a guest tells.
@@ -39,6 +42,22 @@ func (v *VM) accelerator() (t trial, tried bool) {
 	return t, err == nil
 }
 
+// KnownAccel says which accelerator VMs will use, and why; empty: the first VM
+// finds out. cacheDir is that of the VMs. Nothing is tried: opening /dev/kvm can
+// hang, so only the trial boot of a VM, which has a deadline, does.
+func KnownAccel(cacheDir string) (accel, why string) {
+	if !exists(kvmDevice) {
+		return TCG, "there is no " + kvmDevice
+	}
+	var t trial
+	data, err := os.ReadFile(filepath.Join(cacheDir, trialName))
+	boot, bootErr := bootID()
+	if err != nil || bootErr != nil || json.Unmarshal(data, &t) != nil || t.Boot != boot {
+		return "", kvmDevice + " exists; the first VM finds out whether it works"
+	}
+	return t.Accel, t.Why
+}
+
 func exists(name string) bool {
 	_, err := os.Lstat(name) // looking does not open
 	return err == nil
@@ -59,7 +78,7 @@ func (v *VM) remembered() (trial, error) {
 	return t, nil
 }
 
-func (v *VM) trialFile() string { return filepath.Join(v.o.CacheDir, "accel.json") }
+func (v *VM) trialFile() string { return filepath.Join(v.o.CacheDir, trialName) }
 
 func bootID() (string, error) {
 	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

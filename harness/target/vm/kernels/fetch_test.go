@@ -242,6 +242,18 @@ func TestKnown(t *testing.T) {
 	if err != nil || len(offers) != 2 || asked.IsZero() { // the newest of each series
 		t.Errorf("remembered %+v of %v, %v", offers, asked, err)
 	}
+	for cachedOnly, want := range map[bool]string{
+		true: "6.12.90 cached ", false: "6.12.90 cached , 6.12.95 offered trixie, 6.18.15 offered trixie-backports",
+	} {
+		rows, when, err := Rows(cachedOnly, o)
+		var got []string
+		for _, r := range rows {
+			got = append(got, r.Version+" "+r.State+" "+r.Suite)
+		}
+		if err != nil || strings.Join(got, ", ") != want || when.IsZero() != cachedOnly {
+			t.Errorf("only cached ones %v: %q of %v, %v; want %q", cachedOnly, got, when, err, want)
+		}
+	}
 }
 
 func TestFetchIsCancelled(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -90,4 +91,51 @@ func Known(o Options) ([]kernel.Version, error) {
 	}
 	slices.SortFunc(out, func(a, b kernel.Version) int { return b.Compare(a) })
 	return out, nil
+}
+
+// Row is a kernel that can be had: cached, offered, or both.
+type Row struct {
+	Version string         `json:"version"`
+	Release string         `json:"release"`
+	State   string         `json:"state"` // cached, offered
+	Suite   string         `json:"suite,omitempty"`
+	Size    kernel.Bytes   `json:"size"` // on the disk, or of the download
+	Source  string         `json:"source,omitempty"`
+	Image   string         `json:"image,omitempty"` // of a cached one
+	Lacks   []string       `json:"lacks,omitempty"`
+	version kernel.Version // what it is sorted by
+}
+
+// Rows are all kernels that are cached and, unless only those are wanted, the
+// offers that the mirror made when it was last asked, by version. asked is when
+// that was; zero: it was not, or offers are not wanted.
+func Rows(cachedOnly bool, o Options) (rows []Row, asked time.Time, err error) {
+	all, err := List(o)
+	if err != nil {
+		return nil, asked, err
+	}
+	for _, k := range all {
+		rows = append(rows, Row{
+			Version: k.Version.String(), Release: k.Release, State: "cached", Size: k.Size(),
+			Source: k.Source, Image: k.Image, version: k.Version,
+		})
+	}
+	var offers []Offer
+	if !cachedOnly {
+		if offers, asked, err = Remembered(o); err != nil {
+			return nil, asked, err
+		}
+	}
+	for _, o := range offers {
+		if i := slices.IndexFunc(rows, func(r Row) bool { return r.Release == o.Release }); i >= 0 {
+			rows[i].Suite = strings.TrimPrefix(rows[i].Suite+", "+o.Suite, ", ")
+			continue
+		}
+		rows = append(rows, Row{
+			Version: o.Version.String(), Release: o.Release, State: "offered", Suite: o.Suite,
+			Size: o.Size, Lacks: o.Lacks, version: o.Version,
+		})
+	}
+	slices.SortStableFunc(rows, func(x, y Row) int { return x.version.Compare(y.version) })
+	return rows, asked, nil
 }
