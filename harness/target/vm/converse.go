@@ -313,11 +313,7 @@ func stopped(console string) error {
 
 // down says how a guest ended whose serial port is closed.
 func (v *VM) down(ctx context.Context, p *process, console string, sink func(evidence.Event)) error {
-	timer := time.NewTimer(endWait)
-	defer timer.Stop()
-	select {
-	case <-p.done:
-	case <-timer.C:
+	if !p.ended(endWait) {
 		return &target.Down{How: "hang", Message: fmt.Sprintf("the guest closed its port, and QEMU did not end within %v", endWait)}
 	}
 	if ctx.Err() != nil {

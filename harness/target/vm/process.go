@@ -17,9 +17,23 @@ import (
 )
 
 const (
-	greetWait = 20 * time.Second // from starting QEMU to its monitor's greeting
-	killWait  = 5 * time.Second  // from SIGKILL to QEMU's end
+	killWait = 5 * time.Second // from SIGKILL to QEMU's end
 )
+
+// greetWait is how long QEMU may take from its start to its monitor's greeting.
+// Tests shorten it.
+var greetWait = 20 * time.Second
+
+// endedError is a QEMU that ended before it could be talked to: a machine that it
+// does not know, memory that there is not, a file that it cannot open.
+type endedError struct{ how, words string }
+
+func (e *endedError) Error() string {
+	if e.words == "" {
+		return "QEMU ended at once and gave no reason: " + e.how
+	}
+	return "QEMU: " + e.words + " (" + e.how + ")"
+}
 
 // process is one running QEMU.
 type process struct {
@@ -42,12 +56,10 @@ func launch(ctx context.Context, argv []string, state, link *os.File) (*process,
 	if err != nil {
 		return nil, err
 	}
-	defer monitorEnd.Close()
 	channel, channelEnd, err := socketpair()
 	if err != nil {
-		return nil, errors.Join(err, monitor.Close())
+		return nil, errors.Join(err, monitor.Close(), monitorEnd.Close())
 	}
-	defer channelEnd.Close()
 
 	p := &process{channel: channel, done: make(chan struct{}), stderr: &tail{max: 4 << 10}}
 	p.cmd = exec.Command(argv[0], argv[1:]...)
@@ -72,8 +84,12 @@ func launch(ctx context.Context, argv []string, state, link *os.File) (*process,
 		p.err = p.cmd.Wait()
 		close(p.done)
 	}()
-	if err := <-started; err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", argv[0], err), monitor.Close(), channel.Close())
+	err = <-started
+	// QEMU has ends of its own now. As long as ours are open, its end is not the
+	// end of the connection.
+	closed := errors.Join(monitorEnd.Close(), channelEnd.Close())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", argv[0], err), closed, monitor.Close(), channel.Close())
 	}
 	stop := context.AfterFunc(ctx, func() { p.signal() })
 	go func() {
@@ -81,13 +97,28 @@ func launch(ctx context.Context, argv []string, state, link *os.File) (*process,
 		stop()
 	}()
 
-	greeting, cancel := context.WithTimeout(ctx, greetWait)
+	greeting, cancel := context.WithTimeoutCause(ctx, greetWait, fmt.Errorf("none within %v of the start", greetWait))
 	defer cancel()
 	p.monitor, err = qmp.Open(greeting, monitor)
+	if errors.Is(err, qmp.ErrEnded) && p.ended(killWait) {
+		return nil, errors.Join(&endedError{p.cmd.ProcessState.String(), strings.TrimSpace(p.stderr.String())}, channel.Close())
+	}
 	if err != nil {
 		return nil, errors.Join(err, p.kill(), p.complaint())
 	}
 	return p, nil
+}
+
+// ended reports whether QEMU ends within that time.
+func (p *process) ended(wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // socketpair is a connected pair: one end for us, one for QEMU.
@@ -126,12 +157,8 @@ func (p *process) signal() {
 // left to the kernel.
 func (p *process) kill() error {
 	p.signal()
-	timer := time.NewTimer(killWait)
-	defer timer.Stop()
 	var err error
-	select {
-	case <-p.done:
-	case <-timer.C:
+	if !p.ended(killWait) {
 		err = fmt.Errorf("QEMU (pid %d) did not end within %v of SIGKILL: it hangs in the host's kernel", p.cmd.Process.Pid, killWait)
 	}
 	if p.monitor != nil {

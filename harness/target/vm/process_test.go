@@ -2,6 +2,8 @@ package vm
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,4 +38,38 @@ func TestLaunchOutlivesAQEMUThatHangs(t *testing.T) {
 	timer := time.NewTimer(2 * time.Second)
 	defer timer.Stop()
 	<-timer.C // a crash comes from a goroutine that nobody can wait for
+}
+
+// TestAQEMUThatEndsAtOnceSaysWhy, in its own words and without waiting for a
+// greeting that cannot come any more.
+func TestAQEMUThatEndsAtOnceSaysWhy(t *testing.T) {
+	t.Parallel()
+	const greets = `echo '{"QMP": {}}' >&3; `
+	for script, want := range map[string]string{
+		"echo >&2 qemu: unsupported machine type; exit 1": "QEMU: qemu: unsupported machine type (exit status 1)",
+		"exit 3":                    "QEMU ended at once and gave no reason: exit status 3",
+		"kill -SEGV $$":             "QEMU ended at once and gave no reason: signal: segmentation fault",
+		greets + "echo >&2 no room": "QEMU: no room (exit status 0)",
+	} {
+		begin := time.Now()
+		_, err := launch(t.Context(), []string{"sh", "-c", script}, nil, nil)
+		var ended *endedError
+		if !errors.As(err, &ended) || firstLine(err) != want {
+			t.Errorf("%s: %v, want %q", script, err, want)
+		}
+		if took := time.Since(begin); took > greetWait/4 {
+			t.Errorf("%s: it took %v", script, took)
+		}
+	}
+}
+
+// TestAQEMUThatNeverAnswers is killed when the time for its greeting is over.
+func TestAQEMUThatNeverAnswers(t *testing.T) {
+	defer func(wait time.Duration) { greetWait = wait }(greetWait)
+	greetWait = 200 * time.Millisecond
+	_, err := launch(t.Context(), []string{"sh", "-c", "echo >&2 still here; exec sleep 60"}, nil, nil)
+	want := fmt.Sprintf("qmp: waiting for the answer to greeting: none within %v of the start", greetWait)
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "QEMU: still here") {
+		t.Errorf("error %v, want %q and what it wrote", err, want)
+	}
 }

@@ -15,6 +15,9 @@ import (
 	"syscall"
 )
 
+// ErrEnded says that QEMU is gone.
+var ErrEnded = errors.New("QEMU closed the monitor: it ended")
+
 // Event is something that happened in QEMU without being asked for.
 type Event struct {
 	Name string          `json:"event"`
@@ -98,12 +101,17 @@ func (m *Monitor) read() {
 
 func (m *Monitor) end(err error) {
 	m.once.Do(func() {
-		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
-			err = errors.New("QEMU closed the monitor: it ended")
-		}
-		m.err = err
+		m.err = ended(err)
 		close(m.gone)
 	})
+}
+
+// ended is the error, or ErrEnded where it means that nobody is at the other end.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return ErrEnded
+	}
+	return err
 }
 
 func (m *Monitor) wait(ctx context.Context, what string) (answer, error) {
@@ -141,7 +149,7 @@ func (m *Monitor) Do(ctx context.Context, command string, arguments any, files .
 		rights = syscall.UnixRights(fds...)
 	}
 	if _, _, err := m.conn.WriteMsgUnix(append(line, '\n'), rights, nil); err != nil {
-		return fmt.Errorf("qmp: %s: %w", command, err)
+		return fmt.Errorf("qmp: %s: %w", command, ended(err))
 	}
 	a, err := m.wait(ctx, command)
 	if err != nil {
