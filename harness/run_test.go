@@ -180,7 +180,7 @@ func TestRunOfAMachineThatGoesDown(t *testing.T) {
 func TestAPanicThatIsExpectedIsForgiven(t *testing.T) {
 	for _, tt := range []struct {
 		how  string
-		want verdict.Word
+		want verdict.Verdict
 	}{{"panic", verdict.Pass}, {"hang", verdict.Broken}} {
 		p, s, source := recorded(t, "7.3/system-panic-on-oom")
 		last := p.events[len(p.events)-1]

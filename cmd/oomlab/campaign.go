@@ -62,7 +62,7 @@ func campaigns(runsDir string, args []string) ([]report.Campaign, error) {
 
 // reportCampaigns shows campaigns and turns what they found into an exit status.
 func (a *app) reportCampaigns(all []report.Campaign, format string) error {
-	var words []verdict.Word
+	var words []verdict.Verdict
 	for i, c := range all {
 		words = append(words, c.Verdict())
 		if i > 0 && slices.Contains([]string{"html", "junit", "ktap"}, format) {

@@ -149,7 +149,7 @@ func misnamed(err error) bool {
 }
 
 // statusOfVerdict is the exit status for a verdict.
-func statusOfVerdict(w verdict.Word) int {
+func statusOfVerdict(w verdict.Verdict) int {
 	switch w {
 	case verdict.Pass:
 		return exitPass

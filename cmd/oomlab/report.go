@@ -65,7 +65,7 @@ exit status is that of the worst verdict.`,
 // turns the worst verdict into an exit status.
 func (a *app) report(dirs []string, format string, verbose bool) error {
 	var all []verdict.Result
-	var words []verdict.Word
+	var words []verdict.Verdict
 	var subjects []report.Subject
 	for i, dir := range dirs {
 		in, err := lab.Load(dir)

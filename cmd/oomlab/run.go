@@ -239,7 +239,7 @@ func (p *printer) options() report.Options {
 }
 
 // status is the exit status for one verdict.
-func (p *printer) status(w verdict.Word) int {
+func (p *printer) status(w verdict.Verdict) int {
 	if w == verdict.Skip && p.flags.allowSkip {
 		return exitPass
 	}
@@ -270,7 +270,7 @@ func (p *printer) ended(i int, r verdict.Result) (more bool) {
 // end shows all runs together and turns their verdicts into an exit status.
 func (p *printer) end() error {
 	var finished []verdict.Result
-	var words []verdict.Word
+	var words []verdict.Verdict
 	for _, r := range p.results {
 		if r.Verdict == "" {
 			continue

@@ -65,7 +65,7 @@ func ReadSummary(r io.Reader) (Summary, error) {
 }
 
 // Verdict is that of all scenarios together.
-func (t Tally) Verdict() verdict.Word {
+func (t Tally) Verdict() verdict.Verdict {
 	switch {
 	case t.Broken > 0:
 		return verdict.Broken

@@ -29,8 +29,11 @@ func Run(s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (verd
 	tier := evidence.Tier{Tier: 3, Hooks: map[string]string{"kubelet": "attached: paper"}}
 	in := verdict.Input{
 		Scenario: s, Machine: m, Tier: tier,
-		Meta: verdict.Meta{Scenario: s.Name, Target: string(scenario.Kube), Run: "0001-" + strings.ReplaceAll(s.Name, "/", "-"), Started: "2026-11-25T12:00:00Z",
-			Timings: map[string]int64{"machine": 5000, "total": 30000}, DurationMS: 30000, Machine: m, Tier: tier, Node: &n},
+		Meta: verdict.Meta{
+			Scenario: s.Name, Target: string(scenario.Kube), Run: "0001-" + strings.ReplaceAll(s.Name, "/", "-"),
+			Started: "2026-11-25T12:00:00Z", Timings: map[string]int64{"machine": 5000, "total": 30000},
+			DurationMS: 30000, Machine: m, Tier: tier, Node: &n,
+		},
 	}
 	layout, err := plan.LayOut(s, plan.Place{Target: scenario.Kube, Machine: m, Node: &n}, nil)
 	if err != nil {
@@ -40,7 +43,10 @@ func Run(s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (verd
 		return in, err
 	}
 	in.Prediction = predict.Outcome(in.Plan, m, nil)
-	p := player{in: &in, pid: 1000, pids: map[string]int{}, lives: map[string]int{}, killed: map[string]int64{}, oom: map[string]bool{}, last: map[string]*kubelet.Status{}}
+	p := player{
+		in: &in, pid: 1000, pids: map[string]int{}, lives: map[string]int{}, killed: map[string]int64{},
+		oom: map[string]bool{}, last: map[string]*kubelet.Status{},
+	}
 	p.play()
 	in.Events = p.out
 	return in, nil
@@ -66,6 +72,28 @@ func (p *player) say(e evidence.Event) {
 	p.at += 10_000_000
 	e.AtNS = p.at
 	p.out = append(p.out, e)
+}
+
+func (p *player) pressure(status string) {
+	p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeCondition,
+		Condition: &evidence.ConditionState{Type: "MemoryPressure", Status: status}})
+}
+
+// phase has the API say in which phase a pod is.
+func (p *player) phase(pod *plan.Pod, phase, reason string) {
+	p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodStatus, Process: pod.Name, Pod: &evidence.PodState{
+		Phase: phase, Reason: reason, QOSClass: string(pod.Class), UID: uid(pod.Name), Node: p.in.Plan.On.Name,
+	}})
+}
+
+// event has the API show an Event of a pod, or with an empty name of the node.
+func (p *player) event(pod, reason, uid, message string) {
+	kind := evidence.PodEvent
+	if pod == "" {
+		kind = evidence.NodeEvent
+	}
+	p.say(evidence.Event{Source: evidence.API, Kind: kind, Process: pod,
+		Happened: &evidence.Happened{Reason: reason, Type: "Warning", Count: 1, UID: uid, Message: message}})
 }
 
 func uid(pod string) string { return "u-" + pod }
@@ -103,7 +131,8 @@ func (p *player) cgroup(process, path, id string, life int, pid int, adj *int) {
 
 func (p *player) reading(when, path string, kills int64, gone bool) {
 	p.say(evidence.Event{Source: evidence.Counters, Kind: evidence.Reading, Counter: &evidence.CounterFile{
-		When: when, Cgroup: path, File: evidence.FileMemoryEvents, Gone: gone, Values: map[string]int64{"oom": 0, evidence.CounterOOMKill: kills, "max": kills + boolean(when == "after")},
+		When: when, Cgroup: path, File: evidence.FileMemoryEvents, Gone: gone,
+		Values: map[string]int64{"oom": 0, evidence.CounterOOMKill: kills, "max": kills + boolean(when == "after")},
 	}})
 }
 
@@ -123,7 +152,7 @@ func (p *player) vmstat(when string, kills int64) {
 func (p *player) play() {
 	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Begin})
 	p.vmstat("before", 0)
-	p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeCondition, Condition: &evidence.ConditionState{Type: "MemoryPressure", Status: "False"}})
+	p.pressure("False")
 	p.cgroup("", kubelet.Root, "", 0, 0, nil)
 	for i := range p.in.Plan.Pods {
 		p.create(&p.in.Plan.Pods[i])
@@ -142,8 +171,7 @@ func (p *player) create(pod *plan.Pod) {
 	p.cgroup(pod.Name, path, "", 0, 0, nil)
 	adj := kubelet.SandboxAdj
 	p.cgroup(pod.Name+"/"+kubelet.Sandbox, path+"/"+kubelet.Sandbox, id(pod.Name+"/sandbox", 0), 0, 999, &adj)
-	p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodStatus, Process: pod.Name,
-		Pod: &evidence.PodState{Phase: kubelet.PodPending, QOSClass: string(pod.Class), UID: uid(pod.Name), Node: p.in.Plan.On.Name}})
+	p.phase(pod, kubelet.PodPending, "")
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
 		if p.in.Prediction.Kube.Containers[c.Process].Reason == kubelet.PodInitializing {
 			p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process,
@@ -151,7 +179,7 @@ func (p *player) create(pod *plan.Pod) {
 			continue
 		}
 		p.start(c, nil)
-		if q, _ := p.in.Plan.Process(c.Process); len(p.in.Prediction.Killed) == 0 || !slices.Contains(p.in.Prediction.Killed, c.Process) {
+		if q, _ := p.in.Plan.Process(c.Process); !slices.Contains(p.in.Prediction.Killed, c.Process) {
 			if code, ok := exits(q); ok && len(q.Profile.Children) == 0 {
 				p.over(c, code, 0)
 			}
@@ -183,7 +211,9 @@ func (p *player) start(c plan.Container, last *kubelet.Status) {
 		}
 	}
 	p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process,
-		Container: &kubelet.Status{State: kubelet.Running, RestartCount: life, ID: "containerd://" + id(c.Process, life), Last: last}})
+		Container: &kubelet.Status{
+			State: kubelet.Running, RestartCount: life, ID: "containerd://" + id(c.Process, life), Last: last,
+		}})
 }
 
 func (p *player) container(process string) plan.Container {
@@ -217,8 +247,9 @@ func (p *player) task(name string, points kernel.Pages, total kernel.Pages) evid
 	held := max(0, points-kernel.Pages(q.OOMScoreAdj)*(total/1000))
 	counts := evidence.Counts{Anon: held}
 	return evidence.Task{
-		TaskID: evidence.TaskID{PID: p.pids[name], TGID: p.pids[name], Comm: name[:min(15, len(name))]}, StartNS: uint64(p.at),
-		Adj: q.OOMScoreAdj, Cgroup: p.real(q.Cgroup, p.lives[c.Process]), MM: &evidence.MM{Batched: counts, Exact: counts},
+		TaskID:  evidence.TaskID{PID: p.pids[name], TGID: p.pids[name], Comm: name[:min(15, len(name))]},
+		StartNS: uint64(p.at), Adj: q.OOMScoreAdj, Cgroup: p.real(q.Cgroup, p.lives[c.Process]),
+		MM: &evidence.MM{Batched: counts, Exact: counts},
 	}
 }
 
@@ -247,7 +278,9 @@ func (p *player) step(s predict.Step) {
 	total := int64(s.TotalPages)
 	for _, t := range tasks {
 		points := predict.Points(predict.Task{RSS: t.MM.Batched.Anon, Adj: t.Adj}, s.TotalPages, predict.Rules{})
-		p.bpf(evidence.Badness, evidence.OOM{Decision: p.kills, Current: trigger, Task: &t, Points: &points, TotalPages: &total})
+		p.bpf(evidence.Badness, evidence.OOM{
+			Decision: p.kills, Current: trigger, Task: &t, Points: &points, TotalPages: &total,
+		})
 	}
 	victim := tasks[chosen]
 	points := predict.Points(predict.Task{RSS: victim.MM.Batched.Anon, Adj: victim.Adj}, s.TotalPages, predict.Rules{})
@@ -257,13 +290,16 @@ func (p *player) step(s predict.Step) {
 		memcg = p.real(s.OOMMemcg, 0)
 		control.Memcg = memcg
 	}
-	p.bpf(evidence.KillDecision, evidence.OOM{Decision: p.kills, Current: trigger, Task: &victim, Control: control, Points: &points})
+	p.bpf(evidence.KillDecision, evidence.OOM{
+		Decision: p.kills, Current: trigger, Task: &victim, Control: control, Points: &points,
+	})
 	p.log(fmt.Sprintf("%s invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0", trigger.Comm))
 	where, message := "global_oom", "Out of memory"
 	if memcg != "" {
 		where, message = "oom_memcg="+memcg, "Memory cgroup out of memory"
 	}
-	p.log(fmt.Sprintf("oom-kill:constraint=%s,nodemask=(null),cpuset=x,mems_allowed=0,%s,task_memcg=%s,task=%s,pid=%d,uid=0",
+	p.log(fmt.Sprintf(
+		"oom-kill:constraint=%s,nodemask=(null),cpuset=x,mems_allowed=0,%s,task_memcg=%s,task=%s,pid=%d,uid=0",
 		logConstraint[s.Constraint], where, victim.Cgroup, victim.Comm, victim.PID))
 	for i, name := range s.Victims {
 		t := p.task(name, s.Ranges[name].Mid(), s.TotalPages)
@@ -272,8 +308,8 @@ func (p *player) step(s predict.Step) {
 		if i == 1 {
 			p.log(fmt.Sprintf("Tasks in %s are going to be killed due to memory.oom.group set", victim.Cgroup))
 		}
-		p.log(fmt.Sprintf("%s: Killed process %d (%s) total-vm:%dkB, anon-rss:%dkB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:0kB oom_score_adj:%d",
-			message, t.PID, t.Comm, t.MM.Batched.Anon*4, t.MM.Batched.Anon*4, t.Adj))
+		p.log(fmt.Sprintf("%s: Killed process %d (%s) total-vm:%dkB, anon-rss:%dkB, file-rss:0kB,"+
+			" shmem-rss:0kB, UID:0 pgtables:0kB oom_score_adj:%d", message, t.PID, t.Comm, t.MM.Batched.Anon*4, t.MM.Batched.Anon*4, t.Adj))
 		p.count(t.Cgroup)
 	}
 	for _, name := range s.Victims {
@@ -283,16 +319,18 @@ func (p *player) step(s predict.Step) {
 		p.oom[p.container(name).Process] = true
 	}
 	if s.Constraint == "none" {
-		p.kubelet(`oom_watcher_linux.go:84] "Got sys oom event" event={"Pid":%d,"ProcessName":%q,"ContainerName":"/"}`, victim.PID, victim.Comm)
-		p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeEvent, Happened: &evidence.Happened{Reason: kubelet.SystemOOM, Type: "Warning", Count: 1,
-			UID: fmt.Sprint("oom-", p.kills), Message: fmt.Sprintf("System OOM encountered, victim process: %s, pid: %d", victim.Comm, victim.PID)}})
+		p.kubelet(`oom_watcher_linux.go:84] "Got sys oom event" event={"Pid":%d,"ProcessName":%q,"ContainerName":"/"}`,
+			victim.PID, victim.Comm)
+		p.event("", kubelet.SystemOOM, fmt.Sprint("oom-", p.kills),
+			fmt.Sprintf("System OOM encountered, victim process: %s, pid: %d", victim.Comm, victim.PID))
 	}
 	p.aftermath(s.Victims)
 }
 
 // kubelet has the kubelet write a line into its log.
 func (p *player) kubelet(format string, args ...any) {
-	p.say(evidence.Event{Source: evidence.Kubelet, Kind: evidence.KubeletLine, Text: fmt.Sprintf("I1125 19:46:15.534017     164 "+format, args...)})
+	text := fmt.Sprintf("I1125 19:46:15.534017     164 "+format, args...)
+	p.say(evidence.Event{Source: evidence.Kubelet, Kind: evidence.KubeletLine, Text: text})
 }
 
 // count adds a kill to the counters of a cgroup and of those above it.
@@ -335,13 +373,18 @@ func (p *player) over(c plan.Container, code, signal int) {
 		status = 128 + signal
 	}
 	if p.oom[c.Process] {
-		p.say(evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskOOM, Process: c.Process, Text: id(c.Process, life)})
+		p.say(evidence.Event{
+			Source: evidence.Runtime, Kind: evidence.TaskOOM, Process: c.Process, Text: id(c.Process, life),
+		})
 	}
 	p.say(evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskEnded, Process: c.Process, PID: p.pids[c.Process],
 		Exit: &evidence.ExitStatus{Code: status}, Text: id(c.Process, life)})
 	path := p.real(c.Cgroup, life)
 	p.reading("after", path, p.killed[path], true)
-	end := kubelet.Status{State: kubelet.Terminated, Reason: kubelet.Completed, ExitCode: &status, RestartCount: life, ID: "containerd://" + id(c.Process, life)}
+	end := kubelet.Status{
+		State: kubelet.Terminated, Reason: kubelet.Completed, ExitCode: &status, RestartCount: life,
+		ID: "containerd://" + id(c.Process, life),
+	}
 	if status != 0 {
 		end.Reason = kubelet.Error
 	}
@@ -366,15 +409,13 @@ func (p *player) over(c plan.Container, code, signal int) {
 		p.start(c, &last)
 	case want.BackOff:
 		pod := kubelet.NameOf(c.Process).Pod
-		p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodEvent, Process: pod, Happened: &evidence.Happened{Reason: "BackOff", Type: "Warning", Count: 1,
-			UID: "backoff-" + pod, Message: "Back-off restarting failed container"}})
+		p.event(pod, "BackOff", "backoff-"+pod, "Back-off restarting failed container")
 	}
 }
 
 func (p *player) evict(pod string) {
-	p.say(evidence.Event{Source: evidence.API, Kind: evidence.NodeCondition, Condition: &evidence.ConditionState{Type: "MemoryPressure", Status: "True"}})
-	p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodEvent, Process: pod, Happened: &evidence.Happened{Reason: kubelet.Evicted, Type: "Warning", Count: 1,
-		UID: "evicted-" + pod, Message: "The node was low on resource: memory."}})
+	p.pressure("True")
+	p.event(pod, kubelet.Evicted, "evicted-"+pod, "The node was low on resource: memory.")
 	p.kubelet(`eviction_manager.go:404] "Eviction manager: pods ranked for eviction" pods=["oomlab/%s-0123abcd"]`, pod)
 	for _, planned := range p.in.Plan.Pods {
 		if planned.Name != pod {
@@ -385,8 +426,7 @@ func (p *player) evict(pod string) {
 				Exit: &evidence.ExitStatus{Code: 137}, Text: id(c.Process, 0)})
 			delete(p.pids, c.Process)
 		}
-		p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodStatus, Process: pod,
-			Pod: &evidence.PodState{Phase: kubelet.PodFailed, Reason: kubelet.Evicted, QOSClass: string(planned.Class), UID: uid(pod), Node: p.in.Plan.On.Name}})
+		p.phase(&planned, kubelet.PodFailed, kubelet.Evicted)
 	}
 }
 
@@ -398,8 +438,7 @@ func (p *player) finish() {
 	}
 	for _, pod := range p.in.Plan.Pods {
 		if end := p.in.Prediction.Kube.Pods[pod.Name]; end.Reason == "" {
-			p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodStatus, Process: pod.Name,
-				Pod: &evidence.PodState{Phase: end.Phase, QOSClass: string(pod.Class), UID: uid(pod.Name), Node: p.in.Plan.On.Name}})
+			p.phase(&pod, end.Phase, "")
 		}
 	}
 	p.vmstat("after", p.killed[""])
@@ -416,7 +455,8 @@ func (p *player) finish() {
 	}
 	for _, q := range p.in.Plan.Processes {
 		if pid := p.pids[q.Name]; pid != 0 {
-			p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Alive, Process: q.Name, PID: pid, Status: &evidence.ProcessStatus{State: "S", Threads: 5}})
+			p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Alive, Process: q.Name, PID: pid,
+				Status: &evidence.ProcessStatus{State: "S", Threads: 5}})
 		}
 	}
 	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.End, Text: "settled"})

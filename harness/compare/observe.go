@@ -204,7 +204,7 @@ func (o *observer) scores() {
 	o.say(Watched, "", fmt.Sprintf("tier %d", o.r.Tier))
 	for _, c := range o.r.Claims {
 		if c.Name == "replay.points" {
-			o.say(Arithmetic, "", map[verdict.Word]string{
+			o.say(Arithmetic, "", map[verdict.Verdict]string{
 				verdict.Pass: "equal to the page", verdict.Fail: "not equal", verdict.Skip: "cannot be seen"}[c.Verdict])
 		}
 	}

@@ -125,7 +125,7 @@ func TestATargetThatCannotBeOpenedIsAResult(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		err    error
-		word   verdict.Word
+		word   verdict.Verdict
 		reason string
 	}{
 		{&target.Missing{What: "QEMU", Hint: "install it"}, verdict.Skip, "needs QEMU; install it"},

@@ -30,7 +30,7 @@ func tasksOf(l paperLab, names ...string) []Task {
 	return out
 }
 
-func result(word verdict.Word) verdict.Result { return verdict.Result{Verdict: word} }
+func result(word verdict.Verdict) verdict.Result { return verdict.Result{Verdict: word} }
 
 // TestRunAllMakesEveryRun: one that has no result does not keep the others from
 // being made, and its error names it.
@@ -45,7 +45,7 @@ func TestRunAllMakesEveryRun(t *testing.T) {
 		}
 		return result(verdict.Pass), nil
 	})
-	got := map[int]verdict.Word{}
+	got := map[int]verdict.Verdict{}
 	var mu sync.Mutex
 	started, over, events := 0, 0, 0
 	count := func(n *int) { mu.Lock(); *n++; mu.Unlock() }

@@ -329,7 +329,9 @@ func (w *world) tellPod(k *Kube, pod *plan.Pod, said map[string]bool) {
 			}
 		}
 	}
-	over := !slices.ContainsFunc(pod.Containers, func(c plan.Container) bool { return k.Containers[c.Process].State != kubelet.Terminated })
+	over := !slices.ContainsFunc(pod.Containers, func(c plan.Container) bool {
+		return k.Containers[c.Process].State != kubelet.Terminated
+	})
 	for _, c := range pod.InitContainers {
 		if end := k.Containers[c.Process]; c.Sidecar && over && end.State == kubelet.Running {
 			end.Sure = false // the kubelet ends sidecars when there is nothing left to serve

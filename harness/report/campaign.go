@@ -24,7 +24,7 @@ type Campaign struct {
 }
 
 // Verdict is that of all kernels together.
-func (c Campaign) Verdict() verdict.Word { return c.total().Verdict() }
+func (c Campaign) Verdict() verdict.Verdict { return c.total().Verdict() }
 
 func (c Campaign) total() chaos.Tally {
 	var t chaos.Tally

@@ -80,7 +80,7 @@ func TestKTAPByTheKernelsParser(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := parse(b.Bytes())
-	state := map[verdict.Word]string{verdict.Pass: "[PASSED]", verdict.Fail: "[FAILED]", verdict.Broken: "[FAILED]", verdict.Skip: "[SKIPPED]"}
+	state := map[verdict.Verdict]string{verdict.Pass: "[PASSED]", verdict.Fail: "[FAILED]", verdict.Broken: "[FAILED]", verdict.Skip: "[SKIPPED]"}
 	for _, r := range results {
 		if !strings.Contains(out, state[r.Verdict]+" "+r.Scenario+"\n") {
 			t.Errorf("%s is not %s in\n%s", r.Scenario, state[r.Verdict], out)

@@ -67,7 +67,7 @@ func HTML(w io.Writer, title string, all []Subject) error {
 		})
 	}
 	s.Counts = Summary(results)
-	for _, word := range []verdict.Word{verdict.Pass, verdict.Skip, verdict.Fail, verdict.Broken} {
+	for _, word := range []verdict.Verdict{verdict.Pass, verdict.Skip, verdict.Fail, verdict.Broken} {
 		n := 0
 		for _, r := range results {
 			if r.Verdict == word {
@@ -92,18 +92,18 @@ type suitePage struct {
 }
 
 type share struct {
-	Class verdict.Word
+	Class verdict.Verdict
 	N     int
 }
 
 type suiteRun struct {
 	ID, Scenario, Kernel, Predicted, Observed, Time string
-	Verdict                                         verdict.Word
+	Verdict                                         verdict.Verdict
 	Bad                                             bool
 	Body                                            template.HTML
 }
 
-func red(w verdict.Word) bool { return w == verdict.Fail || w == verdict.Broken }
+func red(w verdict.Verdict) bool { return w == verdict.Fail || w == verdict.Broken }
 
 // htmlPage wraps a body that the templates have made, and so escaped. What HTML
 // cannot hold at all, and a comm may, is replaced in all of it.

@@ -14,7 +14,7 @@ import (
 
 type campaignPage struct {
 	Title, Counts, Dir string
-	Verdict            verdict.Word
+	Verdict            verdict.Verdict
 	Kernels            []campaignKernel
 	Figures, Claims    []figure
 	Findings           []campaignFinding
@@ -26,14 +26,14 @@ type campaignPage struct {
 // campaignKernel is the head of a kernel's column, and the bar of its kills.
 type campaignKernel struct {
 	Name, Release, What, Cut string
-	Verdict                  verdict.Word
+	Verdict                  verdict.Verdict
 	Shares                   []share
 }
 
 type campaignFinding struct {
 	ID, Kernel, Reason, Size, Again, Scenario string
 	Index                                     int
-	Verdict                                   verdict.Word
+	Verdict                                   verdict.Verdict
 	Body                                      template.HTML
 }
 
@@ -59,7 +59,7 @@ func CampaignHTML(w io.Writer, c Campaign) error {
 	for _, s := range c.Summaries {
 		for _, f := range s.Findings {
 			shown := campaignFinding{
-				ID: fmt.Sprintf("finding-%d", len(v.Findings)+1), Kernel: s.Kernel, Index: f.Index, Verdict: verdict.Word(f.Verdict),
+				ID: fmt.Sprintf("finding-%d", len(v.Findings)+1), Kernel: s.Kernel, Index: f.Index, Verdict: verdict.Verdict(f.Verdict),
 				Reason: f.Reason, Size: counted(f.Processes, "process"), Again: c.findingAgain(s, f),
 			}
 			if f.Attempts > 0 {

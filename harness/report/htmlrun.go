@@ -17,7 +17,7 @@ import (
 type runView struct {
 	Single                    bool
 	Scenario, Summary, Reason string
-	Verdict                   verdict.Word
+	Verdict                   verdict.Verdict
 	Facts, Environment        []pair
 	Sides                     []sideView
 	Disagreements             []pair
@@ -60,7 +60,7 @@ type witnessView struct {
 
 type claimView struct {
 	Name, Expected, Observed, Sources string
-	Verdict                           verdict.Word
+	Verdict                           verdict.Verdict
 	Bad                               bool
 }
 

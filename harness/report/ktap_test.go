@@ -125,7 +125,7 @@ func TestKTAP(t *testing.T) {
 		t.Errorf("left over: %q", k.lines)
 	}
 	for _, r := range results {
-		want := map[verdict.Word]string{verdict.Pass: "ok", verdict.Fail: "not ok", verdict.Broken: "not ok", verdict.Skip: "skipped"}[r.Verdict] + " " + r.Scenario
+		want := map[verdict.Verdict]string{verdict.Pass: "ok", verdict.Fail: "not ok", verdict.Broken: "not ok", verdict.Skip: "skipped"}[r.Verdict] + " " + r.Scenario
 		found := false
 		for _, g := range got {
 			found = found || g == want

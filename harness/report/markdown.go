@@ -9,7 +9,7 @@ import (
 )
 
 // sign is a verdict that can be told from the others at a glance.
-var sign = map[verdict.Word]string{
+var sign = map[verdict.Verdict]string{
 	verdict.Pass: "✅ pass", verdict.Fail: "❌ fail", verdict.Broken: "⚠️ broken", verdict.Skip: "⏭️ skip",
 }
 

@@ -221,7 +221,7 @@ func CompareMarkdown(w io.Writer, c Comparison) error {
 		cells := []string{escape(scenario)}
 		for j, cell := range m.Cells[i] {
 			s := cell.Summary()
-			text := strings.Join(strings.Fields(sign[verdict.Word(s.Verdict)]+" "+s.Runs+" "+escape(cut(s.Killed, 40))+" "+s.Points), " ")
+			text := strings.Join(strings.Fields(sign[verdict.Verdict(s.Verdict)]+" "+s.Runs+" "+escape(cut(s.Killed, 40))+" "+s.Points), " ")
 			if m.Differing(i, j) {
 				text = "**" + text + "**"
 			}

@@ -38,12 +38,12 @@ func (o Options) width() int {
 }
 
 // colours by verdict, as SGR parameters of ECMA-48.
-var colours = map[verdict.Word]string{
+var colours = map[verdict.Verdict]string{
 	verdict.Pass: "32", verdict.Fail: "31", verdict.Skip: "33", verdict.Broken: "35",
 }
 
 // word is the verdict as a line begins with it, padded to one width.
-func (o Options) word(w verdict.Word) string {
+func (o Options) word(w verdict.Verdict) string {
 	text := strings.ToUpper(string(w))
 	pad := strings.Repeat(" ", max(0, wordWidth-len(text)))
 	if code := colours[w]; o.Colour && code != "" {

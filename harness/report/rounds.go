@@ -19,7 +19,7 @@ func Rounds(w io.Writer, all []verdict.Result, each int) error {
 	}
 	rounds := len(all) / each
 	complete, same := 0, true
-	var first []verdict.Word // of the first complete round
+	var first []verdict.Verdict // of the first complete round
 	for i := range rounds {
 		words := verdictsOf(all[i*each : (i+1)*each])
 		if slices.Contains(words, "") {
@@ -45,8 +45,8 @@ func Rounds(w io.Writer, all []verdict.Result, each int) error {
 	return write(w, append(out, g.lines("  ")...))
 }
 
-func verdictsOf(all []verdict.Result) []verdict.Word {
-	words := make([]verdict.Word, len(all))
+func verdictsOf(all []verdict.Result) []verdict.Verdict {
+	words := make([]verdict.Verdict, len(all))
 	for i, r := range all {
 		words[i] = r.Verdict
 	}

@@ -82,7 +82,7 @@ func Outcome(r verdict.Result) (predicted, observed string) {
 
 // Summary counts the verdicts.
 func Summary(all []verdict.Result) string {
-	n := map[verdict.Word]int{}
+	n := map[verdict.Verdict]int{}
 	for _, r := range all {
 		n[r.Verdict]++
 	}

@@ -249,7 +249,7 @@ func (p *page) claims() {
 	if len(p.r.Claims) == 0 {
 		return
 	}
-	count := map[verdict.Word]int{}
+	count := map[verdict.Verdict]int{}
 	for _, c := range p.r.Claims {
 		count[c.Verdict]++
 	}
@@ -277,7 +277,7 @@ func (p *page) claims() {
 }
 
 // claimWord is how a claim's verdict is written: small where all is well.
-func claimWord(w verdict.Word) string {
+func claimWord(w verdict.Verdict) string {
 	switch w {
 	case verdict.Pass:
 		return "ok"

@@ -45,16 +45,16 @@ type liar struct {
 	lies    []Lie
 }
 
-// tell applies change to a copy of the events. A change that returns nil has
-// nothing to corrupt in this run.
-func (l *liar) tell(name string, change func([]evidence.Event) []evidence.Event) {
-	events := change(clone(l.in.Events))
-	if events == nil {
-		return
+// change corrupts events; nil: there is nothing to corrupt.
+type change func([]evidence.Event) []evidence.Event
+
+// tell applies a change to a copy of the events.
+func (l *liar) tell(name string, how change) {
+	if events := how(clone(l.in.Events)); events != nil {
+		in := l.in
+		in.Events = events
+		l.lies = append(l.lies, Lie{l.witness, name, in})
 	}
-	in := l.in
-	in.Events = events
-	l.lies = append(l.lies, Lie{l.witness, name, in})
 }
 
 // clone goes through JSON, which is what a record on disk is anyway.
@@ -84,65 +84,70 @@ const strangerPID = 4194301
 
 var sigkill = kernel.SignalNumber("SIGKILL")
 
-// first applies change to the first event that is wanted, last to the last.
-func first(events []evidence.Event, want wanted, change func(*evidence.Event)) []evidence.Event {
-	i := slices.IndexFunc(events, want)
-	if i < 0 {
-		return nil
-	}
-	change(&events[i])
-	return events
-}
-
-func last(events []evidence.Event, want wanted, change func(*evidence.Event)) []evidence.Event {
-	for i := len(events) - 1; i >= 0; i-- {
-		if want(events[i]) {
-			change(&events[i])
-			return events
+// at does something at the first event that is wanted.
+func at(want wanted, do func(events []evidence.Event, i int) []evidence.Event) change {
+	return func(events []evidence.Event) []evidence.Event {
+		i := slices.IndexFunc(events, want)
+		if i < 0 {
+			return nil
 		}
+		return do(events, i)
 	}
-	return nil
 }
 
-// without drops the first event that is wanted, none all of them; twice repeats
-// the first.
-func without(events []evidence.Event, want wanted) []evidence.Event {
-	i := slices.IndexFunc(events, want)
-	if i < 0 {
-		return nil
-	}
-	return slices.Delete(events, i, i+1)
+// first edits the first event that is wanted, last the last one.
+func first(want wanted, edit func(*evidence.Event)) change {
+	return at(want, func(events []evidence.Event, i int) []evidence.Event {
+		edit(&events[i])
+		return events
+	})
 }
 
-func none(events []evidence.Event, want wanted) []evidence.Event {
-	before := len(events)
-	if events = slices.DeleteFunc(events, want); len(events) == before {
+func last(want wanted, edit func(*evidence.Event)) change {
+	return func(events []evidence.Event) []evidence.Event {
+		for i := len(events) - 1; i >= 0; i-- {
+			if want(events[i]) {
+				edit(&events[i])
+				return events
+			}
+		}
 		return nil
 	}
-	return events
 }
 
-func twice(events []evidence.Event, want wanted) []evidence.Event {
-	i := slices.IndexFunc(events, want)
-	if i < 0 {
-		return nil
+// without drops the first event that is wanted, none all of them; twice repeats the
+// first.
+func without(want wanted) change {
+	return at(want, func(events []evidence.Event, i int) []evidence.Event { return slices.Delete(events, i, i+1) })
+}
+
+func none(want wanted) change {
+	return func(events []evidence.Event) []evidence.Event {
+		before := len(events)
+		if events = slices.DeleteFunc(events, want); len(events) == before {
+			return nil
+		}
+		return events
 	}
-	return slices.Insert(events, i, events[i])
+}
+
+func twice(want wanted) change {
+	return at(want, func(events []evidence.Event, i int) []evidence.Event {
+		return slices.Insert(events, i, events[i])
+	})
 }
 
 // atEnd inserts an event just before the end of the run.
-func atEnd(events []evidence.Event, e evidence.Event) []evidence.Event {
-	i := slices.IndexFunc(events, kind(evidence.End))
-	if i < 0 {
-		return nil
-	}
-	e.AtNS = events[i].AtNS
-	return slices.Insert(events, i, e)
+func atEnd(e evidence.Event) change {
+	return at(kind(evidence.End), func(events []evidence.Event, i int) []evidence.Event {
+		e.AtNS = events[i].AtNS
+		return slices.Insert(events, i, e)
+	})
 }
 
 // lost says that the witness lost events.
-func (l *liar) lost(events []evidence.Event) []evidence.Event {
-	return atEnd(events, evidence.Event{Source: l.witness, Kind: evidence.Lost, N: 1, Text: "selftest"})
+func (l *liar) lost() change {
+	return atEnd(evidence.Event{Source: l.witness, Kind: evidence.Lost, N: 1, Text: "selftest"})
 }
 
 // rewrite replaces what stands between two marks in a log line.

@@ -9,23 +9,17 @@ import (
 func init() { lies[evidence.Agent] = (*liar).agent }
 
 func (l *liar) agent() {
-	l.tell("the record has no end", func(e []evidence.Event) []evidence.Event { return without(e, kind(evidence.End)) })
-	l.tell("a survivor was never ready", func(e []evidence.Event) []evidence.Event {
-		return without(e, func(r evidence.Event) bool {
-			return r.Kind == evidence.Ready && slices.ContainsFunc(e, func(a evidence.Event) bool {
-				return a.Kind == evidence.Alive && a.PID == r.PID
-			})
+	l.tell("the record has no end", without(kind(evidence.End)))
+	l.tell("a survivor was never ready", without(func(r evidence.Event) bool {
+		return r.Kind == evidence.Ready && slices.ContainsFunc(l.in.Events, func(a evidence.Event) bool {
+			return a.Kind == evidence.Alive && a.PID == r.PID
 		})
-	})
-	l.tell("a step failed", func(e []evidence.Event) []evidence.Event {
-		return atEnd(e, evidence.Event{Source: evidence.Agent, Kind: evidence.Failure, Text: "selftest"})
-	})
+	}))
+	l.tell("a step failed", atEnd(evidence.Event{Source: evidence.Agent, Kind: evidence.Failure, Text: "selftest"}))
 	facts := func(e evidence.Event) bool {
 		return e.Kind == evidence.ContainerCgroup && e.Cgroup != nil && e.Cgroup.OOMScoreAdj != nil
 	}
-	l.tell("another oom_score_adj", func(e []evidence.Event) []evidence.Event {
-		return first(e, facts, func(e *evidence.Event) { *e.Cgroup.OOMScoreAdj-- })
-	})
+	l.tell("another oom_score_adj", first(facts, func(e *evidence.Event) { *e.Cgroup.OOMScoreAdj-- }))
 	// What is no container's, such as a sandbox, is set to whatever the runtime likes.
 	planned := func(and func(*evidence.CgroupFacts) bool) wanted {
 		return func(e evidence.Event) bool {
@@ -36,18 +30,12 @@ func (l *liar) agent() {
 			return ok
 		}
 	}
-	l.tell("another memory.max", func(e []evidence.Event) []evidence.Event {
-		return first(e, planned(func(f *evidence.CgroupFacts) bool { return f.Max != nil }),
-			func(e *evidence.Event) { *e.Cgroup.Max *= 2 })
-	})
+	l.tell("another memory.max", first(planned(func(f *evidence.CgroupFacts) bool { return f.Max != nil }),
+		func(e *evidence.Event) { *e.Cgroup.Max *= 2 }))
 	if on := l.in.Plan.On; on != nil && on.SwapCapacity > 0 {
-		l.tell("no memory.swap.max", func(e []evidence.Event) []evidence.Event {
-			return first(e, planned(func(f *evidence.CgroupFacts) bool { return f.SwapMax != nil }),
-				func(e *evidence.Event) { e.Cgroup.SwapMax = nil })
-		})
+		l.tell("no memory.swap.max", first(planned(func(f *evidence.CgroupFacts) bool { return f.SwapMax != nil }),
+			func(e *evidence.Event) { e.Cgroup.SwapMax = nil }))
 	}
-	l.tell("another memory.oom.group", func(e []evidence.Event) []evidence.Event {
-		return first(e, planned(func(f *evidence.CgroupFacts) bool { return f.OOMGroup != nil }),
-			func(e *evidence.Event) { *e.Cgroup.OOMGroup = !*e.Cgroup.OOMGroup })
-	})
+	l.tell("another memory.oom.group", first(planned(func(f *evidence.CgroupFacts) bool { return f.OOMGroup != nil }),
+		func(e *evidence.Event) { *e.Cgroup.OOMGroup = !*e.Cgroup.OOMGroup }))
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 )
 
+func init() { lies[evidence.Kmsg] = (*liar).kmsg }
+
 // record wants the records of the log that hold a text.
 func record(text string) wanted {
 	return func(e evidence.Event) bool {
@@ -15,40 +17,30 @@ func record(text string) wanted {
 	}
 }
 
-func init() { lies[evidence.Kmsg] = (*liar).kmsg }
-
 func (l *liar) kmsg() {
 	const killed, summary = "Killed process ", "oom-kill:constraint="
 	pid := fmt.Sprint(strangerPID)
-	l.tell("wrong pid in a kill line", func(e []evidence.Event) []evidence.Event {
-		return first(e, record(killed), rewrite(killed, " (", pid))
-	})
-	l.tell("a kill line is missing", func(e []evidence.Event) []evidence.Event { return without(e, record(killed)) })
-	l.tell("a kill line too many", func(e []evidence.Event) []evidence.Event { return twice(e, record(killed)) })
-	l.tell("a stranger's kill line", func(e []evidence.Event) []evidence.Event {
-		i := slices.IndexFunc(e, record(killed))
-		if i < 0 {
-			at := slices.IndexFunc(e, kind(evidence.End))
-			if at < 0 {
-				return nil
-			}
-			return atEnd(e, evidence.Event{Source: evidence.Kmsg, Kind: evidence.Record, Log: &evidence.LogRecord{
-				Priority: 3, USec: e[at].AtNS / 1000,
+	l.tell("wrong pid in a kill line", first(record(killed), rewrite(killed, " (", pid)))
+	l.tell("a kill line is missing", without(record(killed)))
+	l.tell("a kill line too many", twice(record(killed)))
+	if slices.ContainsFunc(l.in.Events, record(killed)) {
+		l.tell("a stranger's kill line", at(record(killed), func(e []evidence.Event, i int) []evidence.Event {
+			e = slices.Insert(e, i, clone(e[i : i+1])[0])
+			rewrite(killed, " (", pid)(&e[i])
+			return e
+		}))
+	} else {
+		l.tell("a stranger's kill line", at(kind(evidence.End), func(e []evidence.Event, i int) []evidence.Event {
+			return atEnd(evidence.Event{Source: evidence.Kmsg, Kind: evidence.Record, Log: &evidence.LogRecord{
+				Priority: 3, USec: e[i].AtNS / 1000,
 				Text: "Out of memory: Killed process " + pid + " (stranger) total-vm:4kB, anon-rss:4kB, file-rss:0kB," +
 					" shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0",
-			}})
-		}
-		e = slices.Insert(e, i, clone(e[i : i+1])[0])
-		rewrite(killed, " (", pid)(&e[i])
-		return e
-	})
-	if l.in.Tier.Tier >= 2 {
-		l.tell("another victim in the summary", func(e []evidence.Event) []evidence.Event {
-			return first(e, record(summary), rewrite(",pid=", ",uid=", pid))
-		})
-		l.tell("another constraint in the summary", func(e []evidence.Event) []evidence.Event {
-			return first(e, record(summary), rewrite(summary, ",", "CONSTRAINT_CPUSET"))
-		})
+			}})(e)
+		}))
 	}
-	l.tell("records were lost", l.lost)
+	if l.in.Tier.Tier >= 2 {
+		l.tell("another victim in the summary", first(record(summary), rewrite(",pid=", ",uid=", pid)))
+		l.tell("another constraint in the summary", first(record(summary), rewrite(summary, ",", "CONSTRAINT_CPUSET")))
+	}
+	l.tell("records were lost", l.lost())
 }

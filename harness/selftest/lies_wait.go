@@ -1,6 +1,8 @@
 package selftest
 
-import "github.com/oomlab/oomlab/harness/evidence"
+import (
+	"github.com/oomlab/oomlab/harness/evidence"
+)
 
 func init() { lies[evidence.Wait] = (*liar).wait }
 
@@ -8,22 +10,16 @@ func (l *liar) wait() {
 	sigkilled := func(e evidence.Event) bool {
 		return e.Kind == evidence.Exited && e.Exit != nil && e.Exit.Signal == sigkill
 	}
-	l.tell("SIGKILL became exit code 137", func(e []evidence.Event) []evidence.Event {
-		return first(e, sigkilled, func(e *evidence.Event) { e.Exit = &evidence.ExitStatus{Code: 137, By: e.Exit.By} })
-	})
-	l.tell("an exit is missing", func(e []evidence.Event) []evidence.Event { return without(e, kind(evidence.Exited)) })
-	l.tell("an exit came twice", func(e []evidence.Event) []evidence.Event { return twice(e, kind(evidence.Exited)) })
-	l.tell("a survivor died of SIGKILL", func(e []evidence.Event) []evidence.Event {
-		return first(e, kind(evidence.Alive), func(e *evidence.Event) {
-			e.Source, e.Kind, e.Exit = evidence.Wait, evidence.Exited, &evidence.ExitStatus{Signal: sigkill}
-		})
-	})
-	l.tell("a survivor is not seen alive", func(e []evidence.Event) []evidence.Event {
-		return without(e, kind(evidence.Alive))
-	})
-	l.tell("a victim is alive", func(e []evidence.Event) []evidence.Event {
-		return first(e, sigkilled, func(e *evidence.Event) {
-			e.Source, e.Kind, e.Exit = evidence.Agent, evidence.Alive, nil
-		})
-	})
+	l.tell("SIGKILL became exit code 137", first(sigkilled, func(e *evidence.Event) {
+		e.Exit = &evidence.ExitStatus{Code: 137, By: e.Exit.By}
+	}))
+	l.tell("an exit is missing", without(kind(evidence.Exited)))
+	l.tell("an exit came twice", twice(kind(evidence.Exited)))
+	l.tell("a survivor died of SIGKILL", first(kind(evidence.Alive), func(e *evidence.Event) {
+		e.Source, e.Kind, e.Exit = evidence.Wait, evidence.Exited, &evidence.ExitStatus{Signal: sigkill}
+	}))
+	l.tell("a survivor is not seen alive", without(kind(evidence.Alive)))
+	l.tell("a victim is alive", first(sigkilled, func(e *evidence.Event) {
+		e.Source, e.Kind, e.Exit = evidence.Agent, evidence.Alive, nil
+	}))
 }

@@ -204,7 +204,7 @@ func TestAnEvictionThatWasLeftOpen(t *testing.T) {
 		none.Pods[name] = predict.PodEnd{Phase: "Running", Sure: true}
 	}
 	in.Prediction.Kube = &none
-	for eviction, want := range map[predict.Chance]verdict.Word{predict.Impossible: verdict.Fail, predict.Possible: verdict.Skip} {
+	for eviction, want := range map[predict.Chance]verdict.Verdict{predict.Impossible: verdict.Fail, predict.Possible: verdict.Skip} {
 		none.Eviction = eviction
 		claims := verdict.Judge(in).Claims
 		i := slices.IndexFunc(claims, func(c verdict.Claim) bool { return c.Name == "prediction.pods" })

@@ -21,7 +21,7 @@ func TestATornDownProcessHasNoScore(t *testing.T) {
 	never := int64(math.MinInt64)
 	for _, tt := range []struct {
 		gone bool
-		want verdict.Word
+		want verdict.Verdict
 	}{{true, verdict.Pass}, {false, verdict.Fail}} {
 		changed := in
 		changed.Events = slices.Clone(in.Events)

@@ -65,7 +65,7 @@ func (a *account) timings(measured map[string]int64) map[string]int64 {
 }
 
 // conclude draws the verdict from disagreements and claims.
-func conclude(r Result) (Word, string) {
+func conclude(r Result) (Verdict, string) {
 	if len(r.Disagreements) > 0 {
 		d := r.Disagreements[0]
 		return Broken, more(string(d.Name)+": "+d.Detail, len(r.Disagreements)-1)

@@ -9,7 +9,7 @@ import (
 	"github.com/oomlab/oomlab/harness/scenario"
 )
 
-// Word is a verdict: one of four words, and they are not degrees of each other.
+// Verdict is what is said of a run: one of four words, and they are not degrees of each other.
 //
 //	pass    every claim is shown by the evidence, prediction included
 //	fail    the evidence contradicts a claim or the prediction
@@ -18,21 +18,21 @@ import (
 //	        lost, two sources disagree, a stressor never became ready
 //
 // Only pass and fail say anything about the kernel.
-type Word string
+type Verdict string
 
 // The four words.
 const (
-	Pass   Word = "pass"
-	Fail   Word = "fail"
-	Skip   Word = "skip"
-	Broken Word = "broken"
+	Pass   Verdict = "pass"
+	Fail   Verdict = "fail"
+	Skip   Verdict = "skip"
+	Broken Verdict = "broken"
 )
 
 // Worst is the word that stands for several: broken, fail, skip, pass.
-func Worst(words ...Word) Word {
+func Worst(all ...Verdict) Verdict {
 	worst := Pass
-	rank := map[Word]int{Pass: 0, Skip: 1, Fail: 2, Broken: 3}
-	for _, w := range words {
+	rank := map[Verdict]int{Pass: 0, Skip: 1, Fail: 2, Broken: 3}
+	for _, w := range all {
 		if rank[w] > rank[worst] {
 			worst = w
 		}
@@ -47,7 +47,7 @@ type Result struct {
 	Target     string     `json:"target"`
 	Because    string     `json:"target_because,omitempty"` // why this target
 	Kernel     KernelID   `json:"kernel"`
-	Verdict    Word       `json:"verdict"`
+	Verdict    Verdict    `json:"verdict"`
 	Reason     string     `json:"reason"`
 	Console    string     `json:"console,omitempty"` // last lines of a machine that went down though it should not
 	Seed       int64      `json:"seed"`
@@ -178,7 +178,7 @@ func (b BeforeAfter) Delta() int64 { return b.After - b.Before }
 // that hold for every run (no collateral, the model's arithmetic).
 type Claim struct {
 	Name     string            `json:"name"`
-	Verdict  Word              `json:"verdict"`
+	Verdict  Verdict           `json:"verdict"`
 	Expected string            `json:"expected"`
 	Observed string            `json:"observed"`
 	Sources  []evidence.Source `json:"sources"`

@@ -119,7 +119,7 @@ func TestTheCourseIsTheOneThatWasTaken(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		firsts []predict.Step
-		want   verdict.Word
+		want   verdict.Verdict
 	}{
 		{"one of them fits", []predict.Step{other, taken}, verdict.Pass},
 		{"none fits", []predict.Step{other, another}, verdict.Fail},

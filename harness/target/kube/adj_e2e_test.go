@@ -60,7 +60,8 @@ func TestAdjOfRandomPods(t *testing.T) {
 		if err := api.Get(ctx, huge.Name, huge.Namespace, &now); err != nil {
 			return err
 		}
-		if now.Status.Phase != corev1.PodFailed || now.Status.Reason != "OutOfmemory" || !strings.HasPrefix(now.Status.Message, kubelet.Rejected) {
+		rejected := strings.HasPrefix(now.Status.Message, kubelet.Rejected)
+		if now.Status.Phase != corev1.PodFailed || now.Status.Reason != "OutOfmemory" || !rejected {
 			return fmt.Errorf("it is %s %s %q", now.Status.Phase, now.Status.Reason, now.Status.Message)
 		}
 		return nil

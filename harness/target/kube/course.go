@@ -38,7 +38,10 @@ type podState struct {
 }
 
 func newCourse(p plan.Plan, runtime bool) *course {
-	c := &course{plan: p, containers: map[string]*life{}, processes: map[string]*life{}, pods: map[string]podState{}, evicted: map[string]bool{}, runtime: runtime}
+	c := &course{
+		plan: p, containers: map[string]*life{}, processes: map[string]*life{}, pods: map[string]podState{},
+		evicted: map[string]bool{}, runtime: runtime,
+	}
 	for _, pod := range p.Pods {
 		for _, k := range slices.Concat(pod.InitContainers, pod.Containers) {
 			c.containers[k.Process] = &life{}
@@ -183,7 +186,8 @@ const systemOOMWait = 30 * time.Second
 
 // over reports whether the run has come to its end.
 func (c *course) over(created int, now time.Time) bool {
-	if created < len(c.plan.Pods) || len(c.plan.Throttled) > 0 || len(c.evicted) < c.plan.Evictions || now.Sub(c.changed) < quiet {
+	open := created < len(c.plan.Pods) || len(c.plan.Throttled) > 0 || len(c.evicted) < c.plan.Evictions
+	if open || now.Sub(c.changed) < quiet {
 		return false
 	}
 	if !c.nodeOOM.IsZero() && !c.toldOOM && now.Sub(c.nodeOOM) < systemOOMWait {
@@ -229,12 +233,13 @@ func (c *course) settledPod(p plan.Pod) bool {
 	return !over || phase == kubelet.PodFailed || phase == kubelet.PodSucceeded
 }
 
-// stuck says why a container will never start, in the kubelet's words; empty:
+// neverStarts says why a container will never start, in the kubelet's words; empty:
 // it may. A pod that is kept out for the node's memory pressure is evicted, in
 // the kubelet's words as in ours.
-func (c *course) stuck() string {
+func (c *course) neverStarts() string {
 	for _, p := range c.plan.Pods {
-		if s := c.pods[p.Name]; s.phase == kubelet.PodFailed && s.reason != kubelet.Evicted && strings.HasPrefix(s.message, kubelet.Rejected) {
+		s := c.pods[p.Name]
+		if s.phase == kubelet.PodFailed && s.reason != kubelet.Evicted && strings.HasPrefix(s.message, kubelet.Rejected) {
 			return p.Name + ": " + s.reason + ": " + s.message
 		}
 		for _, k := range slices.Concat(p.InitContainers, p.Containers) {
@@ -243,7 +248,8 @@ func (c *course) stuck() string {
 				continue
 			}
 			switch s.Reason {
-			case "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "RunContainerError":
+			case "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName",
+				"CreateContainerConfigError", "RunContainerError":
 				text := k.Process + ": " + s.Reason
 				if s.Message != "" {
 					text += ": " + s.Message

@@ -188,11 +188,11 @@ func TestStuck(t *testing.T) {
 	e := status("a/main", "waiting", "ErrImageNeverPull", 0, 0)
 	e.Container.Message = "no such image"
 	c.see(e, at(0))
-	if got, want := c.stuck(), "a/main: ErrImageNeverPull: no such image"; got != want {
+	if got, want := c.neverStarts(), "a/main: ErrImageNeverPull: no such image"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	c.see(status("a/main", "waiting", "ContainerCreating", 0, 0), at(1))
-	if got := c.stuck(); got != "" {
+	if got := c.neverStarts(); got != "" {
 		t.Errorf("%q while it is being made", got)
 	}
 }
@@ -208,7 +208,7 @@ func TestRejected(t *testing.T) {
 	} {
 		c := newCourse(plan.Plan{Pods: []plan.Pod{{Name: "a", Containers: []plan.Container{{Process: "a/main"}}}}}, true)
 		c.see(evidence.Event{Kind: evidence.PodStatus, Process: "a", Pod: &evidence.PodState{Phase: "Failed", Reason: test.reason, Message: test.message}}, at(0))
-		if got := c.stuck(); got != test.want {
+		if got := c.neverStarts(); got != test.want {
 			t.Errorf("%s %q: %q, want %q", test.reason, test.message, got, test.want)
 		}
 	}

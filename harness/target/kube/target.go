@@ -347,7 +347,7 @@ func (r *kubeRun) drive(ctx context.Context, watched <-chan error) (err error, g
 		// What the API does not answer now it may later; for how long it did not
 		// is evidence.
 		_ = f.ask(ctx)
-		if text := r.stuck(); text != "" {
+		if text := r.neverStarts(); text != "" {
 			return errors.New(text), false
 		}
 		if r.over(created) {
@@ -384,10 +384,10 @@ func (r *kubeRun) may(p plan.Pod) bool {
 	return r.course.mayCreate(p)
 }
 
-func (r *kubeRun) stuck() string {
+func (r *kubeRun) neverStarts() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.course.stuck()
+	return r.course.neverStarts()
 }
 
 func (r *kubeRun) over(created int) bool {
