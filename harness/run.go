@@ -92,7 +92,9 @@ func Keep(dir string, in verdict.Input) (verdict.Result, error) {
 	if err := create(dir, source); err != nil {
 		return verdict.Result{}, err
 	}
-	for name, v := range map[string]any{verdict.PlanFile: in.Plan, verdict.PredictionFile: in.Prediction, verdict.MetaFile: in.Meta} {
+	for name, v := range map[string]any{
+		verdict.PlanFile: in.Plan, verdict.PredictionFile: in.Prediction, verdict.MetaFile: in.Meta,
+	} {
 		if err := writeJSON(filepath.Join(dir, name), v); err != nil {
 			return verdict.Result{}, err
 		}

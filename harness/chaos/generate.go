@@ -468,14 +468,14 @@ func (g *generator) qos() {
 	var all scenario.Names
 	var held kernel.Bytes
 	for i := range g.between(2, 4) {
-		pod := scenario.KubePod{Name: "pod" + strconv.Itoa(i+1), RestartPolicy: "Never"}
+		pod := scenario.Pod{Name: "pod" + strconv.Itoa(i+1), RestartPolicy: "Never"}
 		if g.chance(8) {
 			pod.PriorityClassName = "system-node-critical"
 		}
 		class := g.IntN(3)
 		containers := g.between(1, 2)
 		for j := range containers {
-			c := scenario.KubeContainer{Name: "c" + strconv.Itoa(j+1)}
+			c := scenario.Container{Name: "c" + strconv.Itoa(j+1)}
 			size := g.size(1, 16)
 			held += size + about
 			c.Do = []scenario.Step{{Op: profile.Touch, Size: size}, {Op: profile.Hold}}

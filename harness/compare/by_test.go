@@ -2,13 +2,16 @@ package compare
 
 import (
 	"fmt"
+	"io/fs"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/clustertest"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/verdict"
+	"github.com/oomlab/oomlab/harness/verdict/testdata"
 	"github.com/oomlab/oomlab/scenarios"
 )
 
@@ -118,6 +121,31 @@ func TestByNamesWhatIsMissing(t *testing.T) {
 	for field, known := range map[string]bool{"node.name": true, "node.labels.x": true, "node.labels.": false, "node.version": false, "": false} {
 		if KnownField(field) != known {
 			t.Errorf("%q is known: %t", field, !known)
+		}
+	}
+}
+
+// TestOneScenarioWithAKubeletAndWithout stands side by side by target: what both
+// see of the kernel is comparable, and what only a cluster says is no difference.
+func TestOneScenarioWithAKubeletAndWithout(t *testing.T) {
+	const name = "qos/container-limit-stays-in-its-pod"
+	dir, err := fs.Sub(testdata.Recorded, "7.3/"+strings.ReplaceAll(name, "/", "-"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, err := verdict.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := append(fleet(t, name, node("a", "7.3.4+deb13-cloud-amd64", "v1.36.3", "containerd://2.1.9")), without)
+	m := grouped(t, runs, "target")
+	if got, want := columns(m), []string{"kube x1", "vm x1"}; !slices.Equal(got, want) {
+		t.Errorf("columns %q; want %q", got, want)
+	}
+	for _, d := range m.Differences() {
+		switch d.Aspect {
+		case Verdict, Victims, Order, Exits, Trigger, Status, Evicted, Misreports, Adj:
+			t.Errorf("%s differs: %v", d.Aspect, d.Changes)
 		}
 	}
 }

@@ -248,8 +248,10 @@ func (c *chaosRun) keep(ctx context.Context, g *guest, run ChaosRun) error {
 	if !shows {
 		return nil
 	}
-	f := ChaosFinding{Index: run.Index, Scenario: filepath.Join(dir, verdict.ScenarioFile), Verdict: string(run.Result.Verdict),
-		Reason: run.Result.Reason, Processes: len(run.Input.Plan.Processes), Attempts: attempts}
+	f := ChaosFinding{
+		Index: run.Index, Scenario: filepath.Join(dir, verdict.ScenarioFile), Verdict: string(run.Result.Verdict),
+		Reason: run.Result.Reason, Processes: len(run.Input.Plan.Processes), Attempts: attempts,
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.summary.Findings = append(c.summary.Findings, f)

@@ -85,7 +85,8 @@ func Open(o Options) (*Lab, error) {
 		o.Log = func(string) {}
 	}
 	if o.Target != "" && openers[o.Target] == nil {
-		return nil, fmt.Errorf("target %q: there are %s", o.Target, strings.Join(scenario.TargetNames(scenario.Targets...), ", "))
+		known := scenario.TargetNames(scenario.Targets...)
+		return nil, fmt.Errorf("target %q: there are %s", o.Target, strings.Join(known, ", "))
 	}
 	if o.CgroupVersion != 0 && o.Target == "" {
 		o.Target = scenario.VM // only there can it be chosen
@@ -307,7 +308,8 @@ func (l *Lab) openKube(ctx context.Context, j Job, dir string) (target.Target, e
 		return nil, err
 	}
 	c, err := kube.OpenVM(ctx, kube.VMOptions{
-		Kernel: k, Memory: j.Scenario.Needs.Memory, Node: j.Scenario.Node, Agent: l.agent, Stressor: l.stressor, RunDir: dir, Log: l.o.Log,
+		Kernel: k, Memory: j.Scenario.Needs.Memory, Node: j.Scenario.Node,
+		Agent: l.agent, Stressor: l.stressor, RunDir: dir, Log: l.o.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -23,18 +23,20 @@ var (
 func (l *Layout) nodeCgroups() {
 	if l.node.Limit != nil {
 		used := l.node.Used
-		l.cgroups = append(l.cgroups, Cgroup{Path: kubelet.NodeRoot, Max: l.node.Limit, Extra: &Bounds{used - used/4, used + used/4}})
+		extra := Bounds{used - used/4, used + used/4}
+		l.cgroups = append(l.cgroups, Cgroup{Path: kubelet.NodeRoot, Max: l.node.Limit, Extra: &extra})
 	}
 	root := Cgroup{Path: kubelet.Root}
 	if l.kubelet || l.node.EnforcesPods() { // without a kubelet the machine's size is limit enough
 		limit := kubelet.KubepodsLimit(l.node)
 		root.Max = &limit
 	}
-	l.cgroups = append(l.cgroups, root, Cgroup{Path: kubelet.ClassCgroup(kubelet.Burstable)}, Cgroup{Path: kubelet.ClassCgroup(kubelet.BestEffort)})
+	l.cgroups = append(l.cgroups, root,
+		Cgroup{Path: kubelet.ClassCgroup(kubelet.Burstable)}, Cgroup{Path: kubelet.ClassCgroup(kubelet.BestEffort)})
 }
 
 // adopt gives a pod that names a manifest what the manifest says.
-func adopt(p scenario.KubePod, as scenario.KubePod) (scenario.KubePod, error) {
+func adopt(p scenario.Pod, as scenario.Pod) (scenario.Pod, error) {
 	holds := p.Containers
 	as.Name, as.After, as.Manifest = p.Name, p.After, p.Manifest
 	as.Restarts = p.Restarts
@@ -49,7 +51,7 @@ func adopt(p scenario.KubePod, as scenario.KubePod) (scenario.KubePod, error) {
 	}
 	as.Containers = slices.Clone(as.Containers)
 	for _, h := range holds {
-		i := slices.IndexFunc(as.Containers, func(c scenario.KubeContainer) bool { return c.Name == h.Name })
+		i := slices.IndexFunc(as.Containers, func(c scenario.Container) bool { return c.Name == h.Name })
 		if i < 0 {
 			return p, fmt.Errorf("pod %s: %s has no container %q", p.Name, p.Manifest, h.Name)
 		}
@@ -64,7 +66,7 @@ func resources(r scenario.Resources) kubelet.Resources {
 }
 
 // rules is what the kubelet's rules ask of a pod, as it is written.
-func rules(p scenario.KubePod) kubelet.Pod {
+func rules(p scenario.Pod) kubelet.Pod {
 	out := kubelet.Pod{
 		Name: p.Name, Requests: resources(p.Requests), Limits: resources(p.Limits),
 		NodeCritical: p.PriorityClassName == "system-node-critical",
@@ -76,8 +78,10 @@ func rules(p scenario.KubePod) kubelet.Pod {
 	case "system-cluster-critical":
 		out.Priority = 2000000000
 	}
-	container := func(c scenario.KubeContainer) kubelet.Container {
-		return kubelet.Container{Name: c.Name, Requests: resources(c.Requests), Limits: resources(c.Limits), Sidecar: c.RestartPolicy == "Always"}
+	container := func(c scenario.Container) kubelet.Container {
+		return kubelet.Container{
+			Name: c.Name, Requests: resources(c.Requests), Limits: resources(c.Limits), Sidecar: c.RestartPolicy == "Always",
+		}
 	}
 	for _, c := range p.InitContainers {
 		out.InitContainers = append(out.InitContainers, container(c))
@@ -88,12 +92,12 @@ func rules(p scenario.KubePod) kubelet.Pod {
 	return out
 }
 
-func (l *Layout) pod(p scenario.KubePod, raw []byte) {
+func (l *Layout) pod(p scenario.Pod, raw []byte) {
 	written := rules(p)
 	r := kubelet.Default(written, l.gates)
 	out := Pod{
-		Name: p.Name, Spec: written, Class: kubelet.ClassOf(r), After: p.After, RestartPolicy: p.RestartPolicy, Restarts: p.Restarts,
-		PriorityClassName: p.PriorityClassName, NodeName: p.NodeName, NodeSelector: p.NodeSelector, Manifest: raw,
+		Name: p.Name, Spec: written, Class: kubelet.ClassOf(r), After: p.After,
+		RestartPolicy: p.RestartPolicy, Restarts: p.Restarts, PriorityClassName: p.PriorityClassName, NodeName: p.NodeName, NodeSelector: p.NodeSelector, Manifest: raw,
 	}
 	extra := sandboxExtra
 	cgroup := Cgroup{Path: kubelet.PodCgroup(out.Class, p.Name), Extra: &extra}
@@ -114,18 +118,24 @@ func (l *Layout) pod(p scenario.KubePod, raw []byte) {
 	l.pods = append(l.pods, out)
 }
 
-func (l *Layout) container(pod *Pod, r kubelet.Pod, c scenario.KubeContainer, k kubelet.Container, before []string, init bool) {
+// container lays out a container of a pod, and what it forks. r and k are the two
+// with their defaults, before the init containers that must have succeeded.
+func (l *Layout) container(
+	pod *Pod, r kubelet.Pod, c scenario.Container, k kubelet.Container, before []string, init bool,
+) {
 	name := pod.Name + "/" + c.Name
 	extra := containerExtra
 	swap := kubelet.SwapLimit(r, k, l.node)
-	cgroup := Cgroup{Path: kubelet.ContainerCgroup(pod.Class, pod.Name, c.Name), OOMGroup: l.node.Grouped(), SwapMax: &swap, Extra: &extra}
+	cgroup := Cgroup{
+		Path: kubelet.ContainerCgroup(pod.Class, pod.Name, c.Name), OOMGroup: l.node.Grouped(), SwapMax: &swap, Extra: &extra,
+	}
 	if limit := kubelet.ContainerLimit(r, k); limit > 0 {
 		cgroup.Max = &limit
 	}
 	l.cgroups = append(l.cgroups, cgroup)
 	out := Container{
-		Name: c.Name, Process: name, Cgroup: cgroup.Path, OOMScoreAdj: kubelet.OOMScoreAdj(r, k, l.node.MemoryCapacity, l.gates),
-		Sidecar: k.Sidecar, Image: c.Image, Command: c.Command, Args: c.Args,
+		Name: c.Name, Process: name, Cgroup: cgroup.Path,
+		OOMScoreAdj: kubelet.OOMScoreAdj(r, k, l.node.MemoryCapacity, l.gates), Sidecar: k.Sidecar, Image: c.Image, Command: c.Command, Args: c.Args,
 	}
 	if cgroup.Max != nil {
 		out.Max = *cgroup.Max
@@ -149,8 +159,8 @@ func (l *Layout) container(pod *Pod, r kubelet.Pod, c scenario.KubeContainer, k 
 		program = []string{c.Image}
 	}
 	l.processes = append(l.processes, scenario.Process{
-		Name: name, Cgroup: cgroup.Path, OOMScoreAdj: out.OOMScoreAdj, After: pod.After, Respawn: scenario.Respawn(pod.Restarts),
-		Command: program, Do: whole(c.Do),
+		Name: name, Cgroup: cgroup.Path, OOMScoreAdj: out.OOMScoreAdj, After: pod.After,
+		Respawn: scenario.Respawn(pod.Restarts), Command: program, Do: whole(c.Do),
 	})
 	on := kubelet.RestartOf(pod.RestartPolicy, init, k.Sidecar)
 	if on == kubelet.RestartNever {

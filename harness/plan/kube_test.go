@@ -25,9 +25,9 @@ func TestAPodThatNoNodeHasRoomFor(t *testing.T) {
 		{requests: 3 * kernel.GiB}, // unknown
 	} {
 		n.Allocatable = test.allocatable
-		s := scenario.Scenario{Targets: []scenario.Target{scenario.Kube}, Pods: []scenario.KubePod{{
+		s := scenario.Scenario{Targets: []scenario.Target{scenario.Kube}, Pods: []scenario.Pod{{
 			Name: "web", Requests: scenario.Resources{Memory: test.ofPod},
-			Containers: []scenario.KubeContainer{{
+			Containers: []scenario.Container{{
 				Name: "main", Requests: scenario.Resources{Memory: test.requests}, Limits: scenario.Resources{Memory: test.limits},
 				Do: []scenario.Step{{Op: "hold"}},
 			}},

@@ -46,7 +46,10 @@ var errNoNode = errors.New("plan: pods need a node, and nothing is known of one"
 // by the kubelet's rules, whether there is one or not. manifests are the user's own
 // pods by the name of their file.
 func LayOut(s scenario.Scenario, at Place, manifests map[string]scenario.Manifest) (Layout, error) {
-	l := Layout{scenario: s, target: at.Target, machine: at.Machine, knobs: s.Cgroups, processes: s.Processes, more: map[string]Process{}}
+	l := Layout{
+		scenario: s, target: at.Target, machine: at.Machine,
+		knobs: s.Cgroups, processes: s.Processes, more: map[string]Process{},
+	}
 	if len(s.Pods) > 0 && slices.Contains(s.Targets, at.Target) { // or it does not run there at all
 		l.kubelet = at.Target.Traits().Kubelet
 		node := bare(at.Machine)
@@ -69,7 +72,9 @@ func LayOut(s scenario.Scenario, at Place, manifests map[string]scenario.Manifes
 
 // bare is a machine without a kubelet as a current kubelet would see it.
 func bare(m kernel.Machine) kubelet.Node {
-	return kubelet.Node{MemoryCapacity: m.MemTotal, CgroupVersion: m.Cgroup.Version, SingleProcessOOMKill: !m.Cgroup.Group, Ours: true}
+	return kubelet.Node{
+		MemoryCapacity: m.MemTotal, CgroupVersion: m.Cgroup.Version, SingleProcessOOMKill: !m.Cgroup.Group, Ours: true,
+	}
 }
 
 // layPods lays out all pods. Without a kubelet the agent makes their cgroups, with
@@ -117,7 +122,7 @@ func (l Layout) reaches() string {
 	}
 	s := l.scenario
 	switch e := s.Expect; {
-	case e.Constraint == "none" || e.Constraint == "cpuset" || e.Constraint == "mempolicy" || e.Domain == string(kubelet.InNode):
+	case slices.Contains([]string{"none", "cpuset", "mempolicy"}, e.Constraint), e.Domain == string(kubelet.InNode):
 		return "an OOM of the whole " + whole
 	case e.Domain == string(kubelet.InKubepods):
 		return "an OOM of all pods together"

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,7 +52,6 @@ func unmetNode(s scenario.Node, n kubelet.Node) []Need {
 		}
 		out = append(out, Need{fmt.Sprintf("a node with %s %v; here it is %v", what, want, have), hint})
 	}
-	n = setAs(n, s)
 	if s.SingleProcessOOMKill != nil {
 		if !n.Gates().SingleProcessOption && *s.SingleProcessOOMKill {
 			differs("singleProcessOOMKill", true, "not known to "+n.KubeletVersion)
@@ -61,7 +61,7 @@ func unmetNode(s scenario.Node, n kubelet.Node) []Need {
 	}
 	for signal, t := range s.EvictionHard {
 		if have := n.EvictionHard[signal]; !sameThreshold(t.Text, have) {
-			differs("evictionHard "+signal, t.Text, orNone(have))
+			differs("evictionHard "+signal, t.Text, cmp.Or(have, "none"))
 		}
 	}
 	if want := s.SystemReserved.Memory; want > 0 && n.SystemReserved != want {
@@ -74,13 +74,13 @@ func unmetNode(s scenario.Node, n kubelet.Node) []Need {
 		differs("enforceNodeAllocatable", s.EnforceNodeAllocatable, n.EnforceNodeAllocatable)
 	}
 	if s.CgroupDriver != "" && s.CgroupDriver != n.CgroupDriver {
-		differs("cgroupDriver", s.CgroupDriver, orNone(n.CgroupDriver))
+		differs("cgroupDriver", s.CgroupDriver, cmp.Or(n.CgroupDriver, "none"))
 	}
 	if s.Swap > n.SwapCapacity {
 		differs("swap", s.Swap, n.SwapCapacity)
 	}
-	if s.SwapBehavior != "" && s.SwapBehavior != n.SwapBehavior && (s.SwapBehavior != kubelet.NoSwap || n.SwapBehavior != "") {
-		differs("swapBehavior", s.SwapBehavior, orNone(n.SwapBehavior))
+	if s.SwapBehavior != "" && s.SwapBehavior != cmp.Or(n.SwapBehavior, kubelet.NoSwap) {
+		differs("swapBehavior", s.SwapBehavior, cmp.Or(n.SwapBehavior, "none"))
 	}
 	slices.SortFunc(out, func(a, b Need) int { return strings.Compare(a.What, b.What) })
 	return out
@@ -90,11 +90,4 @@ func unmetNode(s scenario.Node, n kubelet.Node) []Need {
 func sameThreshold(a, b string) bool {
 	off := func(s string) bool { return s == "" || s == "0" || s == "0%" }
 	return a == b || off(a) && off(b)
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
 }

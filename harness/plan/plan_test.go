@@ -174,16 +174,16 @@ func TestUnmetNamesWhatIsMissing(t *testing.T) {
 // TestPodsAreLaidOutWithoutAKubelet by its rules: the agent gets cgroups to make
 // and stressors to start, as for any other plan.
 func TestPodsAreLaidOutWithoutAKubelet(t *testing.T) {
-	pods := scenario.KubePods{{
+	pods := scenario.Pods{{
 		Name: "web", RestartPolicy: "Never", Limits: scenario.Resources{Memory: 4 * kernel.MiB},
-		Containers: scenario.KubeContainers{
+		Containers: scenario.Containers{
 			{Name: "main", Requests: scenario.Resources{Memory: kernel.MiB}, Limits: scenario.Resources{Memory: 2 * kernel.MiB},
-				Do: []scenario.Step{{Op: "fork", Name: "kid"}, {Op: "hold"}}, Processes: scenario.KubeForks{{Name: "kid", Do: []scenario.Step{step("touch", kernel.MiB)}}}},
+				Do: []scenario.Step{{Op: "fork", Name: "kid"}, {Op: "hold"}}, Processes: scenario.Forks{{Name: "kid", Do: []scenario.Step{step("touch", kernel.MiB)}}}},
 			{Name: "side", Command: []string{"sleep"}, Args: []string{"9"}},
 		},
 	}, {
 		Name: "idle", RestartPolicy: "Never", After: scenario.Names{"web"},
-		Containers: scenario.KubeContainers{{Name: "main", Do: []scenario.Step{{Op: "hold"}}}},
+		Containers: scenario.Containers{{Name: "main", Do: []scenario.Step{{Op: "hold"}}}},
 	}}
 	yes := true
 	tests := []struct {

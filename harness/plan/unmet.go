@@ -75,8 +75,8 @@ func (l Layout) Unmet() []Need {
 		ability(kernel.AbilitySwap, "swap", "use --target vm")
 	}
 	if i := slices.IndexFunc(l.processes, func(p scenario.Process) bool { return p.OOMScoreAdj < 0 }); i >= 0 {
-		p := l.processes[i]
-		ability(kernel.AbilityNegativeAdj, fmt.Sprintf("%s's oom_score_adj %d", p.Name, p.OOMScoreAdj), "CAP_SYS_RESOURCE, or --target vm")
+		because := fmt.Sprintf("%s's oom_score_adj %d", l.processes[i].Name, l.processes[i].OOMScoreAdj)
+		ability(kernel.AbilityNegativeAdj, because, "CAP_SYS_RESOURCE, or --target vm")
 	}
 	knobs := slices.Clip(l.knobs)
 	for _, d := range s.During {

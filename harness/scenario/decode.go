@@ -15,11 +15,11 @@ import (
 // keyedBy names the field that takes the key, for the slices that are written
 // as maps so that their order counts.
 var keyedBy = map[reflect.Type]string{
-	reflect.TypeFor[Cgroups]():        "Path",
-	reflect.TypeFor[Processes]():      "Name",
-	reflect.TypeFor[KubePods]():       "Name",
-	reflect.TypeFor[KubeContainers](): "Name",
-	reflect.TypeFor[KubeForks]():      "Name",
+	reflect.TypeFor[Cgroups]():    "Path",
+	reflect.TypeFor[Processes]():  "Name",
+	reflect.TypeFor[Pods]():       "Name",
+	reflect.TypeFor[Containers](): "Name",
+	reflect.TypeFor[Forks]():      "Name",
 }
 
 func with(path []string, key string) []string { return append(slices.Clip(path), key) }

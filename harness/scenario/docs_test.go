@@ -124,7 +124,7 @@ func TestDocsAreComplete(t *testing.T) {
 		reflect.TypeFor[Scenario](), reflect.TypeFor[Needs](), reflect.TypeFor[System](), reflect.TypeFor[Swap](), reflect.TypeFor[Cgroup](),
 		reflect.TypeFor[Process](), reflect.TypeFor[During](),
 		reflect.TypeFor[Resources](), reflect.TypeFor[Expect](), reflect.TypeFor[Killed](),
-		reflect.TypeFor[KubePod](), reflect.TypeFor[KubeContainer](), reflect.TypeFor[KubeFork](), reflect.TypeFor[Node](),
+		reflect.TypeFor[Pod](), reflect.TypeFor[Container](), reflect.TypeFor[Fork](), reflect.TypeFor[Node](),
 		reflect.TypeFor[ContainerClaim](), reflect.TypeFor[LastState](), reflect.TypeFor[PodClaim](),
 	} {
 		for i := range typ.NumField() {

@@ -19,7 +19,7 @@ type Manifest struct {
 	// ReplicaSet or Job it is the Pod of its template.
 	Pod json.RawMessage
 	// As are its containers and settings, as a scenario would have them.
-	As KubePod
+	As Pod
 }
 
 // manifestResources are resources in the API's spelling.
@@ -102,8 +102,8 @@ func ReadManifest(name string, data []byte) (Manifest, error) {
 	return out, nil
 }
 
-func (s manifestSpec) pod() (KubePod, error) {
-	p := KubePod{RestartPolicy: s.RestartPolicy, PriorityClassName: s.PriorityClassName, NodeName: s.NodeName, NodeSelector: s.NodeSelector}
+func (s manifestSpec) pod() (Pod, error) {
+	p := Pod{RestartPolicy: s.RestartPolicy, PriorityClassName: s.PriorityClassName, NodeName: s.NodeName, NodeSelector: s.NodeSelector}
 	if p.RestartPolicy == "" {
 		p.RestartPolicy = "Always"
 	}
@@ -111,9 +111,9 @@ func (s manifestSpec) pod() (KubePod, error) {
 	if p.Requests, p.Limits, err = s.Resources.read("the pod"); err != nil {
 		return p, err
 	}
-	for to, from := range map[*KubeContainers][]manifestContainer{&p.InitContainers: s.InitContainers, &p.Containers: s.Containers} {
+	for to, from := range map[*Containers][]manifestContainer{&p.InitContainers: s.InitContainers, &p.Containers: s.Containers} {
 		for _, m := range from {
-			c := KubeContainer{Name: m.Name, Image: m.Image, Command: m.Command, Args: m.Args, RestartPolicy: m.RestartPolicy}
+			c := Container{Name: m.Name, Image: m.Image, Command: m.Command, Args: m.Args, RestartPolicy: m.RestartPolicy}
 			if c.Name == "" || c.Image == "" {
 				return p, fmt.Errorf("a container has no name, or no image")
 			}

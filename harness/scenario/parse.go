@@ -81,7 +81,7 @@ func fillIn(s *Scenario, d *decoder) {
 	}
 	if !d.said("expect", "within") {
 		s.Expect.Within = DefaultWithin
-		if slices.ContainsFunc(s.Targets, func(t Target) bool { return t.Traits().Kubelet }) {
+		if with, _ := s.kubelets(); with != nil {
 			s.Expect.Within = DefaultWithinKube
 		}
 	}

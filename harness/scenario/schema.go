@@ -49,7 +49,7 @@ func Schema() ([]byte, error) {
 	}
 	defs := written()
 	r.Mapper = func(t reflect.Type) *jsonschema.Schema { return mapped(t) }
-	for _, v := range []any{Cgroup{}, Process{}, KubePod{}, KubeContainer{}, KubeFork{}} {
+	for _, v := range []any{Cgroup{}, Process{}, Pod{}, Container{}, Fork{}} {
 		s := r.Reflect(v)
 		for name, def := range s.Definitions {
 			defs[name] = def

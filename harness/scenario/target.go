@@ -47,5 +47,18 @@ func TargetNames(targets ...Target) []string {
 
 // NeedsKubelet reports whether the scenario runs on no target without a kubelet.
 func (s Scenario) NeedsKubelet() bool {
-	return len(s.Targets) > 0 && !slices.ContainsFunc(s.Targets, func(t Target) bool { return !t.Traits().Kubelet })
+	with, without := s.kubelets()
+	return len(with) > 0 && len(without) == 0
+}
+
+// kubelets are the scenario's targets with a kubelet, and those without one.
+func (s Scenario) kubelets() (with, without []Target) {
+	for _, t := range s.Targets {
+		if t.Traits().Kubelet {
+			with = append(with, t)
+		} else if slices.Contains(Targets, t) {
+			without = append(without, t)
+		}
+	}
+	return with, without
 }

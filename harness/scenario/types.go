@@ -36,7 +36,7 @@ type Scenario struct {
 	System    System    `yaml:"system" json:"system,omitzero"`        // What the whole machine is set to.
 	Cgroups   Cgroups   `yaml:"cgroups" json:"cgroups,omitempty"`     // Paths below the run's own cgroup, parents first.
 	Processes Processes `yaml:"processes" json:"processes,omitempty"` // By name, in the order they are started.
-	Pods      KubePods  `yaml:"pods" json:"pods,omitempty"`           // Pods, in place of cgroups and processes.
+	Pods      Pods      `yaml:"pods" json:"pods,omitempty"`           // Pods, in place of cgroups and processes.
 	Node      Node      `yaml:"node" json:"node,omitzero"`            // What the kubelet of the pods' node is set to.
 	During    []During  `yaml:"during" json:"during,omitempty"`       // What is done while the processes run.
 

@@ -5,18 +5,18 @@ import (
 	"github.com/oomlab/oomlab/harness/kubelet"
 )
 
-// KubePods are pods, in the order they are created.
-type KubePods []KubePod
+// Pods are pods, in the order they are created.
+type Pods []Pod
 
-// KubePod is one pod. Keys carry the names of the Kubernetes API. A target without a
+// Pod is one pod. Keys carry the names of the Kubernetes API. A target without a
 // kubelet has its cgroups and its processes all the same.
-type KubePod struct {
+type Pod struct {
 	Name  string `yaml:"-" json:"-"`
 	After Names  `yaml:"after" json:"after,omitempty"` // created when these are ready, or have ended
 
-	Manifest       string         `yaml:"manifest" json:"manifest,omitempty"`             // A file with a Pod of your own, beside the scenario; in place of containers.
-	InitContainers KubeContainers `yaml:"initContainers" json:"initContainers,omitempty"` // One after the other, before the containers.
-	Containers     KubeContainers `yaml:"containers" json:"containers,omitempty"`         // By name, in the order they are started.
+	Manifest       string     `yaml:"manifest" json:"manifest,omitempty"`             // A file with a Pod of your own, beside the scenario; in place of containers.
+	InitContainers Containers `yaml:"initContainers" json:"initContainers,omitempty"` // One after the other, before the containers.
+	Containers     Containers `yaml:"containers" json:"containers,omitempty"`         // By name, in the order they are started.
 
 	Requests Resources `yaml:"requests" json:"requests,omitzero"` // of the pod as a whole (pod-level resources)
 	Limits   Resources `yaml:"limits" json:"limits,omitzero"`     // of the pod as a whole
@@ -30,11 +30,11 @@ type KubePod struct {
 	NodeSelector      map[string]string `yaml:"nodeSelector" json:"nodeSelector,omitempty"`           // labels of the nodes that it may run on
 }
 
-// KubeContainers are in the order they are started.
-type KubeContainers []KubeContainer
+// Containers are in the order they are started.
+type Containers []Container
 
-// KubeContainer is one container. Its first process is called POD/CONTAINER.
-type KubeContainer struct {
+// Container is one container. Its first process is called POD/CONTAINER.
+type Container struct {
 	Name          string       `yaml:"-" json:"-"`
 	Requests      Resources    `yaml:"requests" json:"requests,omitzero"`            // what it asks for; its limits where it asks for nothing
 	Limits        Resources    `yaml:"limits" json:"limits,omitzero"`                // what it gets at most
@@ -44,15 +44,15 @@ type KubeContainer struct {
 	Args          []string     `yaml:"args" json:"args,omitempty"`                   // its arguments, in place of the image's own
 	Holds         kernel.Bytes `yaml:"holds" json:"holds,omitempty"`                 // What a program of your own holds when it is at rest; nothing: it may grow for ever.
 	Do            []Step       `yaml:"do" json:"do,omitempty"`                       // the steps of a stressor
-	Processes     KubeForks    `yaml:"processes" json:"processes,omitempty"`         // What the stressor forks, by name: POD/CONTAINER/NAME.
+	Processes     Forks        `yaml:"processes" json:"processes,omitempty"`         // What the stressor forks, by name: POD/CONTAINER/NAME.
 }
 
-// KubeForks are the processes that a container's stressor forks.
-type KubeForks []KubeFork
+// Forks are the processes that a container's stressor forks.
+type Forks []Fork
 
-// KubeFork is a process that a container's stressor forks. It has the
+// Fork is a process that a container's stressor forks. It has the
 // container's oom_score_adj.
-type KubeFork struct {
+type Fork struct {
 	Name string `yaml:"-" json:"-"`
 	Do   []Step `yaml:"do" json:"do,omitempty"` // its steps
 }

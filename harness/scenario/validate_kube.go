@@ -51,7 +51,7 @@ func (v *validator) nameKube() {
 }
 
 // all are the containers of a pod, init containers first.
-func (p KubePod) all() KubeContainers { return slices.Concat(p.InitContainers, p.Containers) }
+func (p Pod) all() Containers { return slices.Concat(p.InitContainers, p.Containers) }
 
 // inManifest reports whether a name may be a container that only a manifest
 // knows.
@@ -60,9 +60,9 @@ func (v *validator) inManifest(name string) bool {
 }
 
 // podOf finds the pod that a name of a process belongs to.
-func (v *validator) podOf(name string) *KubePod {
+func (v *validator) podOf(name string) *Pod {
 	pod := kubelet.NameOf(name).Pod
-	i := slices.IndexFunc(v.s.Pods, func(p KubePod) bool { return p.Name == pod })
+	i := slices.IndexFunc(v.s.Pods, func(p Pod) bool { return p.Name == pod })
 	if i < 0 {
 		return nil
 	}
@@ -80,6 +80,7 @@ func (v *validator) restarts(one string) bool {
 
 func (v *validator) kube() {
 	s := v.s
+	kubelets, _ := s.kubelets()
 	if len(s.Pods) == 0 {
 		if v.unread("pods") {
 			return
@@ -98,9 +99,10 @@ func (v *validator) kube() {
 		given bool
 		of    string
 	}{
-		{"cgroups", len(s.Cgroups) > 0, "which bring their own"}, {"processes", len(s.Processes) > 0, "which bring their own"},
-		{"system", !v.bareOnly() && (len(s.System.Sysctls) > 0 || s.System.Swap != nil), "which a cluster runs"},
-		{"during", !v.bareOnly() && len(s.During) > 0, "which a cluster runs"},
+		{"cgroups", len(s.Cgroups) > 0, "which bring their own"},
+		{"processes", len(s.Processes) > 0, "which bring their own"},
+		{"system", kubelets != nil && (len(s.System.Sysctls) > 0 || s.System.Swap != nil), "which a cluster runs"},
+		{"during", kubelets != nil && len(s.During) > 0, "which a cluster runs"},
 	} {
 		if f.given {
 			v.problem(at(f.key), "leave it out; what a node is set to is said in node", "stands beside pods, %s", f.of)
@@ -111,12 +113,6 @@ func (v *validator) kube() {
 	}
 	v.node()
 	v.bare()
-}
-
-// bareOnly reports whether no target has a kubelet, so that a command is a program
-// of the machine.
-func (v *validator) bareOnly() bool {
-	return !slices.ContainsFunc(v.s.Targets, func(t Target) bool { return t.Traits().Kubelet })
 }
 
 // ofCluster refuses claims about what only a cluster says.
@@ -137,27 +133,21 @@ func (v *validator) ofCluster(hint, what string, args ...any) {
 	}
 }
 
-// withoutKubelet is a target of the scenario that has no kubelet; empty: all have.
-func (v *validator) withoutKubelet() Target {
-	for _, t := range v.s.Targets {
-		if slices.Contains(Targets, t) && !t.Traits().Kubelet {
-			return t
-		}
-	}
-	return ""
-}
-
 // bare refuses what only a kubelet and a container runtime do, where one target
 // has none.
 func (v *validator) bare() {
-	t := v.withoutKubelet()
-	if t == "" {
+	_, without := v.s.kubelets()
+	if len(without) == 0 {
 		return
 	}
+	t := without[0]
 	const hint = "leave it out, or write targets: [kube]"
 	v.ofCluster(hint, "is about a cluster, and target %s is none", t)
 	n := v.s.Node
-	evicts := slices.ContainsFunc(slices.Collect(maps.Values(n.EvictionHard)), func(t Threshold) bool { return t.Bytes > 0 || t.Percent > 0 })
+	evicts := false
+	for _, at := range n.EvictionHard {
+		evicts = evicts || at.Bytes > 0 || at.Percent > 0
+	}
 	refuse := func(given bool, path []string) {
 		if given {
 			v.problem(path, hint, "takes a kubelet, and target %s has none", t)
@@ -221,7 +211,7 @@ func (v *validator) podName(name, of string, path []string) {
 	}
 }
 
-func (v *validator) kubePod(p *KubePod) {
+func (v *validator) kubePod(p *Pod) {
 	path := at("pods", p.Name)
 	v.podName(p.Name, "pod", path)
 	v.refer(p.After, with(path, "after"))
@@ -273,7 +263,7 @@ func (v *validator) within(requests, limits Resources, path []string) {
 	}
 }
 
-func (v *validator) manifest(p *KubePod, at []string) {
+func (v *validator) manifest(p *Pod, at []string) {
 	if clean := path.Clean(p.Manifest); path.IsAbs(p.Manifest) || clean != p.Manifest || clean == "." || strings.HasPrefix(clean, "..") {
 		v.problem(with(at, "manifest"), "write its name, or a path below the directory that the scenario is in", "%q is not a file beside the scenario", p.Manifest)
 	}
@@ -289,7 +279,7 @@ func (v *validator) manifest(p *KubePod, at []string) {
 		}
 	}
 	for _, c := range p.Containers {
-		only := KubeContainer{Name: c.Name, Holds: c.Holds}
+		only := Container{Name: c.Name, Holds: c.Holds}
 		if c.Holds == 0 || len(c.Do)+len(c.Command)+len(c.Args)+len(c.Processes) > 0 || c.Image != only.Image || c.Requests != only.Requests ||
 			c.Limits != only.Limits || c.RestartPolicy != "" {
 			v.problem(with(with(at, "containers"), c.Name), "write {holds: 64Mi}", "beside a manifest a container only says what it holds")
@@ -297,7 +287,7 @@ func (v *validator) manifest(p *KubePod, at []string) {
 	}
 }
 
-func (v *validator) kubeContainer(c KubeContainer, init bool, path []string) {
+func (v *validator) kubeContainer(c Container, init bool, path []string) {
 	v.podName(c.Name, "container", path)
 	if c.Name == kubelet.Sandbox {
 		v.problem(path, "take another one", "%q is what the container of a pod's namespaces is called here", c.Name)
@@ -306,11 +296,12 @@ func (v *validator) kubeContainer(c KubeContainer, init bool, path []string) {
 	if c.RestartPolicy != "" && (!init || c.RestartPolicy != "Always") {
 		v.problem(with(path, "restartPolicy"), "write Always at an init container to make it a sidecar", "%q is not a restart policy of a container", c.RestartPolicy)
 	}
+	kubelets, _ := v.s.kubelets()
 	switch {
 	case c.Image != "" && len(c.Do) > 0:
 		v.problem(path, "do is for the stressor, image for a program of your own", "has both do and image")
 		return
-	case c.Image == "" && len(c.Command) > 0 && v.bareOnly():
+	case c.Image == "" && len(c.Command) > 0 && kubelets == nil:
 		v.program(c.Command, c.Do, path)
 		if c.Holds > 0 || len(c.Processes) > 0 {
 			v.problem(path, "leave out holds and processes", "has a command, which is measured and does not fork on demand")
@@ -338,7 +329,7 @@ func (v *validator) kubeContainer(c KubeContainer, init bool, path []string) {
 }
 
 // forks checks that what is forked is there, and that what is there is forked.
-func (v *validator) forks(c KubeContainer, path []string) {
+func (v *validator) forks(c Container, path []string) {
 	forked := map[string]bool{}
 	known := []string{}
 	for _, f := range c.Processes {

@@ -228,22 +228,22 @@ func TestParseReadsPods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := KubePods{
+	want := Pods{
 		{
 			Name: "web", RestartPolicy: "Never", PriorityClassName: "system-node-critical",
 			Requests: Resources{Memory: 512 * kernel.MiB}, Limits: Resources{Memory: kernel.GiB},
-			Containers: KubeContainers{
+			Containers: Containers{
 				{
 					Name: "main", Requests: Resources{Memory: 64 * kernel.MiB, CPU: 100}, Limits: Resources{Memory: 128 * kernel.MiB, CPU: 500},
 					Do:        []Step{{Op: "fork", Name: "kid"}, {Op: "touch", Size: 256 * kernel.MiB}, {Op: "hold"}},
-					Processes: KubeForks{{Name: "kid", Do: []Step{{Op: "touch", Size: kernel.MiB}}}},
+					Processes: Forks{{Name: "kid", Do: []Step{{Op: "touch", Size: kernel.MiB}}}},
 				},
 				{Name: "side", Limits: Resources{CPU: 2000}, Command: []string{"sleep"}, Args: []string{"10"}},
 			},
 		},
 		{
 			Name: "db", RestartPolicy: "Never", After: Names{"web", "web/side"},
-			Containers: KubeContainers{{Name: "main", Do: []Step{{Op: "hold"}}}},
+			Containers: Containers{{Name: "main", Do: []Step{{Op: "hold"}}}},
 		},
 	}
 	if !reflect.DeepEqual(got.Pods, want) {
