@@ -108,7 +108,7 @@ func launch(args []string) int {
 	if err := prepare(l, o); err != nil {
 		return out.fatal(profile.ExitFailed, fail("launch", err))
 	}
-	// A parent that is gone already armed no death signal.
+	// If the parent is gone already, the death signal was armed too late.
 	if unix.Getppid() != parent || hungUp(profile.ControlFD) {
 		return out.fatal(profile.ExitOrphaned, errors.New("launch: the parent died before its child was launched"))
 	}
@@ -222,7 +222,8 @@ func ignore(s syscall.Signal) error {
 	// architecture has no restorer, the rest is zero all the same.
 	action := [4]uint64{sigIgn}
 	const maskBytes = 8
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action)), 0, maskBytes, 0, 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION,
+		uintptr(s), uintptr(unsafe.Pointer(&action)), 0, maskBytes, 0, 0)
 	if errno != 0 {
 		return fail("ignoring signal "+strconv.Itoa(int(s)), errno)
 	}

@@ -35,14 +35,14 @@ func usage() string {
 		for len(word) < 20 {
 			word += " "
 		}
-		word += row.Help
-		for i, k := range row.Qualifiers {
-			word += []string{" (", ", "}[min(i, 1)] + string(k)
+		more := ""
+		for _, k := range row.Qualifiers {
+			more += ", " + string(k)
 		}
-		if len(row.Qualifiers) > 0 {
-			word += ")"
+		if more != "" {
+			more = " (" + more[2:] + ")"
 		}
-		list.WriteString(word + "\n")
+		list.WriteString(word + row.Help + more + "\n")
 	}
 	return `usage: oomlab-stressor [deadline=<duration>] [threads=<number>] STEP...
        oomlab-stressor launch | run | pod LAUNCH PROFILE | version

@@ -49,7 +49,8 @@ func run(args []string) int {
 		}
 	}
 	if o.deadline == 0 {
-		return out.fatal(profile.ExitUsage, errors.New("profile: deadline: nothing runs without a deadline, and the launch set none"))
+		return out.fatal(profile.ExitUsage,
+			errors.New("profile: deadline: nothing runs without a deadline, and the launch set none"))
 	}
 	out.name = p.Name
 	return work(p, o, out)
@@ -77,7 +78,8 @@ func work(p profile.Profile, o options, out *reporter) int {
 	if err != nil {
 		return out.fatal(profile.ExitFailed, err)
 	}
-	w := worker{fill: newPattern(), kids: &family{profile: p, options: o, out: out, watch: watch, born: map[string]*child{}}}
+	kids := &family{profile: p, options: o, out: out, watch: watch, born: map[string]*child{}}
+	w := worker{fill: newPattern(), kids: kids}
 	go watch.run()
 	if err := begin(o, out); err != nil {
 		return out.fatal(profile.ExitOrphaned, err)
@@ -145,7 +147,8 @@ func (w *worker) ready(out *reporter) int {
 	if res.resident != held {
 		must, err := w.mem.mustStay()
 		if err == nil && must {
-			err = errors.New("told to hold " + profile.Quantity(held) + ", but " + profile.Quantity(res.resident) + " is resident")
+			err = errors.New("told to hold " + profile.Quantity(held) + ", but " +
+				profile.Quantity(res.resident) + " is resident")
 		}
 		if err != nil {
 			return out.fatal(profile.ExitFailed, err)
@@ -226,7 +229,8 @@ func parseMapping(line string) (mapping, error) {
 	// Go names its mappings, such as [anon: Go: heap], where the kernel can.
 	name := strings.Join(fields[5:], " ")
 	m = mapping{start: uintptr(start), end: uintptr(end)}
-	m.anonymous = name == "" || name == "[heap]" || strings.HasPrefix(name, "[stack") || strings.HasPrefix(name, "[anon:")
+	m.anonymous = name == "" || name == "[heap]" ||
+		strings.HasPrefix(name, "[stack") || strings.HasPrefix(name, "[anon:")
 	return m, nil
 }
 

@@ -127,10 +127,6 @@ func (w *watcher) late() error {
 	return errors.New("the deadline passed at step " + strconv.FormatInt(w.step.Load()+1, 10))
 }
 
-func (w *watcher) orphaned() int {
-	return w.out.fatal(profile.ExitOrphaned, errEOF)
-}
-
 // listen reads what the agent says. Over tells that the process has to end.
 func (w *watcher) listen() (code int, over bool) {
 	var b [64]byte
@@ -141,7 +137,7 @@ func (w *watcher) listen() (code int, over bool) {
 	case err != nil:
 		return w.out.fatal(profile.ExitFailed, fail("reading descriptor 3", err)), true
 	case n == 0:
-		return w.orphaned(), true
+		return w.out.fatal(profile.ExitOrphaned, errEOF), true
 	}
 	w.line = append(w.line, b[:n]...)
 	line, _, whole := strings.Cut(string(w.line), "\n")
@@ -149,7 +145,8 @@ func (w *watcher) listen() (code int, over bool) {
 	case whole && strings.TrimSuffix(line, "\r") == profile.End:
 		return 0, true
 	case whole || len(w.line) > len(profile.End)+1:
-		return w.out.fatal(profile.ExitUsage, errors.New("descriptor 3 says "+strconv.Quote(line)+"; only \"end\" is understood here")), true
+		err := errors.New("descriptor 3 says " + strconv.Quote(line) + "; only \"end\" is understood here")
+		return w.out.fatal(profile.ExitUsage, err), true
 	}
 	return 0, false
 }

@@ -192,8 +192,9 @@ func stepNode(s Step) *yaml.Node {
 	}
 	n := flow(textNode(string(s.Op)), s.valueNode(row.Amount))
 	for _, k := range qualifiers(row) {
-		if k := profile.Kind(k); k == profile.Rate && s.Rate != 0 {
-			n.Content = append(n.Content, textNode(string(k)), s.valueNode(k))
+		v := s.valueNode(profile.Kind(k))
+		if v.Value != (Step{}).valueNode(profile.Kind(k)).Value {
+			n.Content = append(n.Content, textNode(k), v)
 		}
 	}
 	return n

@@ -346,10 +346,9 @@ func (s Step) word() string {
 		w += "=" + s.value(row.Amount)
 	}
 	for _, k := range row.Qualifiers {
-		if k == Rate && s.Rate == 0 || k == Path && s.Path == "" {
-			continue
+		if v := s.value(k); v != (Step{}).value(k) {
+			w += "," + string(k) + "=" + v
 		}
-		w += "," + string(k) + "=" + s.value(k)
 	}
 	return w
 }

@@ -62,16 +62,19 @@ func TestProfileSurvivesItsLine(t *testing.T) {
 	var filled Step
 	fillIn(t, reflect.ValueOf(&filled).Elem())
 	left := reflect.ValueOf(filled)
-	carried := map[int]bool{}
+	fields := map[Kind]string{
+		Size: "Bytes", Rate: "Rate", Duration: "DurationMS", Code: "Code", Name: "Name", Path: "Path",
+	}
+	carried := map[string]bool{}
 	want := Profile{Name: awkward, Threads: 3, DeadlineMS: 1500, Children: map[string]Profile{}}
 	for _, row := range Steps {
 		s := Step{Op: row.Op}
 		for _, k := range append(slices.Clone(row.Qualifiers), row.Amount) {
-			field := map[Kind]int{Size: 1, Rate: 2, Duration: 3, Code: 4, Name: 5, Path: 6}[k]
 			if k == None {
 				continue
 			}
-			reflect.ValueOf(&s).Elem().Field(field).Set(left.Field(field))
+			field := fields[k]
+			reflect.ValueOf(&s).Elem().FieldByName(field).Set(left.FieldByName(field))
 			carried[field] = true
 		}
 		s.Name, s.Path = strings.ReplaceAll(s.Name, ",", ""), strings.ReplaceAll(s.Path, ",", "")
@@ -90,10 +93,10 @@ func TestProfileSurvivesItsLine(t *testing.T) {
 		}},
 	}
 	child := want.Children[awkward]
-	fields := reflect.ValueOf(child.Children["grandchild"])
-	for i := range fields.NumField() {
-		if fields.Field(i).IsZero() && reflect.ValueOf(child).Field(i).IsZero() {
-			t.Errorf("no child has a %s", fields.Type().Field(i).Name)
+	grandchild := reflect.ValueOf(child.Children["grandchild"])
+	for i := range grandchild.NumField() {
+		if grandchild.Field(i).IsZero() && reflect.ValueOf(child).Field(i).IsZero() {
+			t.Errorf("no child has a %s", grandchild.Type().Field(i).Name)
 		}
 	}
 	line := want.Line()
@@ -111,7 +114,10 @@ func TestLineIsWhatPeopleType(t *testing.T) {
 		Name: "web", Threads: 2, DeadlineMS: 45_000,
 		Steps: []Step{{Op: Touch, Bytes: 64 << 20, Rate: 32 << 20}, {Op: Fork, Name: "worker"}, {Op: Leak, Rate: 1 << 20}},
 		Children: map[string]Profile{"worker": {
-			OOMScoreAdj: &adj, Steps: []Step{{Op: File, Bytes: 1000, Path: "/a b"}, {Op: Sleep, DurationMS: 500}, {Op: Exit, Code: 1}},
+			OOMScoreAdj: &adj,
+			Steps: []Step{
+				{Op: File, Bytes: 1000, Path: "/a b"}, {Op: Sleep, DurationMS: 500}, {Op: Exit, Code: 1},
+			},
 		}},
 	}
 	const want = `name=web threads=2 deadline=45s touch=64Mi,rate=32Mi/s fork=worker leak=1Mi/s ` +
