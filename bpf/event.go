@@ -39,6 +39,10 @@ const (
 	HasControl  = oomHasHAS_CONTROL  // struct oom_control: MemcgId to Constraint
 	HasPoints   = oomHasHAS_POINTS   // Points
 	IsOrigin    = oomHasIS_ORIGIN    // chosen for oom_task_origin(), without a score
+	HasRefusal  = oomHasHAS_REFUSAL  // IsInit, IsKthread and InVfork were looked for
+	IsInit      = oomHasIS_INIT      // is_global_init()
+	IsKthread   = oomHasIS_KTHREAD   // PF_KTHREAD
+	InVfork     = oomHasIN_VFORK     // in_vfork()
 )
 
 // Indexes of Task.Batched and Task.Exact: mm->rss_stat,

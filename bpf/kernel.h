@@ -61,6 +61,7 @@ struct pt_regs {
 /* include/linux/oom.h, uapi/linux/prctl.h, sched/signal.h, mm_types.h: macros, not in BTF. */
 #define SIGNAL_GROUP_EXIT 0x00000004
 #define MMF_OOM_SKIP 21
+#define PF_KTHREAD 0x00200000
 #define TASK_COMM_LEN 16
 
 /* Indexes of mm->rss_stat, include/linux/mm_types_task.h. */
@@ -169,6 +170,9 @@ struct task_struct {
 	struct list_head thread_node;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
+	struct task_struct *real_parent;
+	struct completion *vfork_done;
+	unsigned int flags;
 	const struct cred *real_cred;
 	struct css_set *cgroups;
 };

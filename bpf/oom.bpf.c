@@ -87,6 +87,12 @@ enum has {
 	HAS_CONTROL = 1 << 4,
 	HAS_POINTS = 1 << 5,
 	IS_ORIGIN = 1 << 6,   // oom_task_origin: swapoff or KSM unmerge
+	// What oom_badness() refuses a task for, beside its oom_score_adj, its mm and
+	// MMF_OOM_SKIP.
+	HAS_REFUSAL = 1 << 7, // it was looked for
+	IS_INIT = 1 << 8,     // is_global_init()
+	IS_KTHREAD = 1 << 9,  // PF_KTHREAD
+	IN_VFORK = 1 << 10,   // in_vfork()
 };
 
 struct task_info {
@@ -348,6 +354,18 @@ static __noinline __u32 describe_mm(struct task_info *out, struct mm_struct *mm)
 	return HAS_MM | HAS_EXACT;
 }
 
+// oom_unkillable_task(p), then in_vfork(t) for the thread t that has the mm.
+static __always_inline __u32 refusal(struct task_struct *p, struct task_struct *t)
+{
+	if (BPF_CORE_READ(p, tgid) == 1)
+		return HAS_REFUSAL | IS_INIT;
+	if (BPF_CORE_READ(p, flags) & PF_KTHREAD)
+		return HAS_REFUSAL | IS_KTHREAD;
+	if (BPF_CORE_READ(t, vfork_done) && BPF_CORE_READ(t, real_parent, mm) == BPF_CORE_READ(t, mm))
+		return HAS_REFUSAL | IN_VFORK;
+	return HAS_REFUSAL;
+}
+
 // Fills out with p as the kernel names and measures it: pid and comm are those
 // of the thread that still has an mm. A victim whose threads have all let go of
 // the mm is measured through signal->oom_mm.
@@ -368,7 +386,7 @@ static __noinline __u32 describe_task(struct task_info *out, struct task_struct 
 	out->start_ns = BPF_CORE_READ(p, group_leader, start_time);
 	out->adj = BPF_CORE_READ(sig, oom_score_adj);
 	out->cgroup_id = memcg_of(p);
-	return HAS_TASK | HAS_IDENTITY | (mm ? describe_mm(out, mm) : 0);
+	return HAS_TASK | HAS_IDENTITY | refusal(p, t) | (mm ? describe_mm(out, mm) : 0);
 }
 
 static __always_inline void describe_control(struct event *e, struct oom_control *oc)

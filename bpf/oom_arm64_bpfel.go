@@ -68,6 +68,10 @@ const (
 	oomHasHAS_CONTROL  oomHas = 16
 	oomHasHAS_POINTS   oomHas = 32
 	oomHasIS_ORIGIN    oomHas = 64
+	oomHasHAS_REFUSAL  oomHas = 128
+	oomHasIS_INIT      oomHas = 256
+	oomHasIS_KTHREAD   oomHas = 512
+	oomHasIN_VFORK     oomHas = 1024
 )
 
 type oomKind uint32

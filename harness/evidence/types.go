@@ -214,9 +214,23 @@ type Task struct {
 	Adj      int    `json:"oom_score_adj"`
 	CgroupID uint64 `json:"cgroup_id"`        // of its memory cgroup (kernfs node)
 	Cgroup   string `json:"cgroup,omitempty"` // path, where the agent could tell
+	// Refusal is why oom_badness() gives the task no score, beside Adj and MM.
+	// Empty: the record does not say; runs before this field have none.
+	Refusal Refusal `json:"refusal,omitempty"`
 	// MM is nil when the task has no address space any more.
 	MM *MM `json:"mm,omitempty"`
 }
+
+// Refusal is a reason of oom_badness() in mm/oom_kill.c to pass over a task.
+type Refusal string
+
+// The reasons.
+const (
+	NotRefused     Refusal = "none"
+	RefusedInit    Refusal = "init"    // is_global_init()
+	RefusedKthread Refusal = "kthread" // PF_KTHREAD
+	RefusedVfork   Refusal = "vfork"   // in_vfork(): it uses its parent's mm until it calls execve(2)
+)
 
 // MM is an address space's page counters, read twice: as the batched value
 // (percpu_counter.count, or the atomics before 6.2) and as the exact sum.

@@ -94,6 +94,7 @@ func task(t bpf.Task, has bpf.Has) *evidence.Task {
 		UID:      int(t.Uid),
 		Adj:      int(t.Adj),
 		CgroupID: t.CgroupId,
+		Refusal:  refusal(has),
 	}
 	if has&bpf.HasMM != 0 {
 		out.MM = &evidence.MM{
@@ -107,6 +108,20 @@ func task(t bpf.Task, has bpf.Has) *evidence.Task {
 		}
 	}
 	return out
+}
+
+func refusal(has bpf.Has) evidence.Refusal {
+	switch {
+	case has&bpf.IsInit != 0:
+		return evidence.RefusedInit
+	case has&bpf.IsKthread != 0:
+		return evidence.RefusedKthread
+	case has&bpf.InVfork != 0:
+		return evidence.RefusedVfork
+	case has&bpf.HasRefusal != 0:
+		return evidence.NotRefused
+	}
+	return ""
 }
 
 func counts(c [4]int64) evidence.Counts {
