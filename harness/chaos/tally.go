@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/predict"
@@ -93,7 +92,7 @@ func Count(p predict.Prediction, r verdict.Result) Tally {
 // them: orders that have the same kills up to there go on differently. whether
 // are those that one of the orders does not have at all.
 func unsure(p predict.Prediction, got []string) (n, whether int) {
-	if p.Open {
+	if p.Open || len(p.Alike) > 0 || len(p.Parts) > 0 { // the orders are not all listed, or not by name
 		return len(got), len(got)
 	}
 	for i := range got {
@@ -131,12 +130,12 @@ func agree(a, b []string) int {
 // and those that it has and that did not happen: one that was put in, left out or
 // replaced counts once, wherever it stands.
 func wrong(p predict.Prediction, got []string) int {
-	if p.Open && !slices.ContainsFunc(got, func(n string) bool { return !slices.Contains(p.Possible, n) }) {
+	if p.Admits(got) {
 		return 0
 	}
 	best := len(got) + len(p.Killed)
 	for _, o := range p.Orders {
-		best = min(best, edits(o, got))
+		best = min(best, edits(o, p.Labelled(got)))
 	}
 	return best
 }

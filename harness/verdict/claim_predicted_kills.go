@@ -53,29 +53,60 @@ func limitOf(constraint, memcg string) string {
 
 func (a *account) predictedVictims(p predict.Prediction) Claim {
 	got := a.victims()
-	ok := slices.ContainsFunc(p.Orders, func(o []string) bool { return slices.Equal(o, got) })
-	if !ok && p.Open {
-		ok = !slices.ContainsFunc(got, func(name string) bool { return !slices.Contains(p.Possible, name) })
+	return claim("prediction.killed", kills(p), list(got), p.Admits(got), a.killSources()...)
+}
+
+// kills says which kills a prediction admits.
+func kills(p predict.Prediction) string {
+	switch {
+	case len(p.Parts) > 0:
+		return fmt.Sprintf("%d kills or so in %d groups of processes, in any order", len(p.Killed), len(p.Parts))
+	case p.Open && p.AtMost > 0:
+		return fmt.Sprintf("%d to %d of %s", p.AtLeast, p.AtMost, list(p.Possible))
+	case p.Open && p.AtLeast > 0:
+		return fmt.Sprintf("%d or more of %s", p.AtLeast, list(p.Possible))
+	case p.Open:
+		return "some of " + list(p.Possible)
+	case len(p.Orders) > 1 || p.Unsure != "" && len(p.Alike) == 0:
+		return fmt.Sprintf("%s, or one of %d other orders", list(victimsOf(p)), len(p.Orders)-1)
 	}
-	expected := list(p.Killed)
-	if p.Unsure != "" {
-		expected = fmt.Sprintf("%s, or one of %d other orders", expected, len(p.Orders)-1)
-		if p.Open {
-			expected = "some of " + list(p.Possible)
+	return list(victimsOf(p))
+}
+
+// victimsOf are the likeliest victims. Where equal processes have one label, it
+// stands once for several in a row.
+func victimsOf(p predict.Prediction) []string {
+	names := p.Killed
+	if len(p.Alike) == 0 {
+		return names
+	}
+	var out []string
+	for i := 0; i < len(names); {
+		n := 1
+		for i+n < len(names) && names[i+n] == names[i] {
+			n++
 		}
+		if n > 1 {
+			out = append(out, fmt.Sprintf("%d of %s", n, names[i]))
+		} else {
+			out = append(out, names[i])
+		}
+		i += n
 	}
-	return claim("prediction.killed", expected, list(got), ok, a.killSources()...)
+	return out
 }
 
 // taken is the prediction with the first kill of the course that events took,
 // where the prediction left several open.
 func (a *account) taken(p predict.Prediction) predict.Prediction {
 	k := a.kills[0]
+	p = p.About(k.Victim.Process)
+	victim := p.Labelled([]string{k.Victim.Process})[0]
 	best := -1
 	for _, s := range p.Firsts {
 		likeness := 0
 		for _, same := range []bool{
-			s.Constraint == k.Constraint && s.OOMMemcg == k.OOMMemcg, s.Victims[0] == k.Victim.Process,
+			s.Constraint == k.Constraint && s.OOMMemcg == k.OOMMemcg, s.Victims[0] == victim,
 			k.TotalPages != nil && s.TotalPages == *k.TotalPages, a.withinBounds(s.Ranges) == "",
 			slices.Contains(s.Trigger, triggeredBy(k)),
 		} {

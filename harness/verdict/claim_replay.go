@@ -35,11 +35,13 @@ func replayed(name, expected string, n int, wrong, observed string, source evide
 // replayedPoints: every score that the kernel computed is ours, to the page.
 func (a *account) replayedPoints() []Claim {
 	const expected = "equal to the page"
-	n, wrong := 0, ""
+	n, wrong, unknown := 0, "", ""
 	for i, board := range a.scoreboards() {
 		for _, row := range board {
 			n++
-			if !equal(row.Points, row.Replayed) {
+			if row.unexplained {
+				unknown = fmt.Sprintf("%s[%d]", row.Comm, row.PID)
+			} else if !equal(row.Points, row.Replayed) {
 				wrong = fmt.Sprintf("decision %d, %s[%d]: the kernel %s, replayed %s",
 					i+1, row.Comm, row.PID, points(row.Points), points(row.Replayed))
 			}
@@ -47,6 +49,9 @@ func (a *account) replayedPoints() []Claim {
 	}
 	if n == 0 && len(a.kills) > 0 {
 		return []Claim{cannotTell("replay.points", expected, a.blind())}
+	}
+	if unknown != "" && wrong == "" {
+		return []Claim{cannotTell("replay.points", expected, "the record does not say why the kernel refused "+unknown)}
 	}
 	return replayed("replay.points", expected, n, wrong, "scores are", evidence.BPF)
 }
@@ -80,6 +85,7 @@ func (a *account) replayedChoice() []Claim {
 		tasks := make([]predict.Task, len(d.rows))
 		for k, o := range d.rows {
 			tasks[k] = a.task(o.Task)
+			tasks[k].Skip = tasks[k].Skip || a.unexplained(o)
 		}
 		c, _ := predict.Choose(tasks, d.total(d.rows[0]), a.rules())
 		if c < 0 || d.rows[c].Task == nil || d.rows[c].Task.TGID != d.chosen.TGID {

@@ -34,8 +34,16 @@ func (a *account) task(t *evidence.Task) predict.Task {
 	c := a.counts(t.MM)
 	return predict.Task{
 		RSS: c.File + c.Anon + c.Shmem, Swap: c.Swap, PgTables: t.MM.PgTables, Adj: t.Adj,
-		Skip: t.MM.OOMSkip || t.MM.Gone,
+		Skip: t.MM.OOMSkip || t.MM.Gone || t.Refusal != "" && t.Refusal != evidence.NotRefused,
 	}
+}
+
+// unexplained reports whether the kernel gave a candidate no score, and the record
+// does not say why: one that is not the plan's, in a run from before refusals were
+// recorded.
+func (a *account) unexplained(o *evidence.OOM) bool {
+	return o.Task != nil && o.Task.Refusal == "" && a.life(o.Task.TGID) == nil &&
+		o.Points != nil && finite(o.Points) == nil && finite(a.replay(o.Task, 1)) != nil
 }
 
 // replay is our score of a task from the numbers that the kernel read.

@@ -163,6 +163,8 @@ type Row struct {
 	Points   *int64 `json:"points"`
 	Replayed *int64 `json:"replayed_points"`
 	Chosen   bool   `json:"chosen,omitempty"`
+	// unexplained: the kernel refused it, and the record does not say why.
+	unexplained bool
 }
 
 // BeforeAfter is a counter, which only ever says something as a difference.

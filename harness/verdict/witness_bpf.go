@@ -254,7 +254,7 @@ func (a *account) scoreboards() [][]Row {
 			}
 			board = append(board, Row{
 				Process: a.name(o.Task.TGID), PID: o.Task.TGID, Comm: o.Task.Comm, Adj: o.Task.Adj,
-				Chosen: d.chosen.TGID == o.Task.TGID,
+				Chosen: d.chosen.TGID == o.Task.TGID, unexplained: a.unexplained(o),
 				Points: finite(o.Points), Replayed: finite(a.replay(o.Task, d.total(o))),
 			})
 		}
