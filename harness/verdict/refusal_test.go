@@ -18,7 +18,7 @@ func TestARefusalIsReplayed(t *testing.T) {
 		name    string
 		refusal evidence.Refusal
 		refused bool
-		want    verdict.Word
+		want    verdict.Verdict
 	}{
 		{"in vfork, and refused", evidence.RefusedVfork, true, verdict.Pass},
 		{"in vfork, and scored", evidence.RefusedVfork, false, verdict.Fail},
