@@ -131,7 +131,7 @@ func TestANewWitnessIsOneType(t *testing.T) {
 	before := listed
 	defer func() { listed = before }()
 	listed = slices.Clone(listed)
-	addWitness(55, func(Input) witness { return &oomdWitness{killed: map[int]bool{}} })
+	addWitness(1000, func(Input) witness { return &oomdWitness{killed: map[int]bool{}} })
 	process := plan.Process{Name: "big", Cgroup: "/lab"}
 	event := func(k evidence.Kind, pid int) evidence.Event {
 		return evidence.Event{Kind: k, Process: "big", PID: pid, Source: evidence.Agent}

@@ -16,12 +16,10 @@ type counterKey struct {
 // countersWitness is the kernel's counters, before and after the run.
 type countersWitness struct {
 	bystander
-	in     Input
-	before map[counterKey]int64
-	raw    map[counterKey]BeforeAfter // as recorded
-	rawEnd map[counterKey]bool        // of those: removed before the end
-	all    map[counterKey]BeforeAfter
-	gone   map[counterKey]bool // removed before the end
+	in       Input
+	readings []*evidence.CounterFile
+	all      map[counterKey]BeforeAfter
+	gone     map[counterKey]bool // removed before the end
 }
 
 // What is found of the counters.
@@ -33,10 +31,7 @@ const (
 
 func init() {
 	addWitness(40, func(in Input) witness {
-		return &countersWitness{
-			in: in, before: map[counterKey]int64{}, raw: map[counterKey]BeforeAfter{}, rawEnd: map[counterKey]bool{},
-			all: map[counterKey]BeforeAfter{}, gone: map[counterKey]bool{},
-		}
+		return &countersWitness{in: in, all: map[counterKey]BeforeAfter{}, gone: map[counterKey]bool{}}
 	})
 }
 
@@ -45,23 +40,26 @@ func (a *account) counters() *countersWitness { return witnessOf[*countersWitnes
 func (*countersWitness) source() evidence.Source { return evidence.Counters }
 
 func (w *countersWitness) hear(e evidence.Event) {
-	if e.Kind != evidence.Reading || e.Counter == nil {
-		return
-	}
-	for name, value := range e.Counter.Values {
-		key := counterKey{e.Counter.Cgroup, e.Counter.File, name}
-		if e.Counter.When == "before" {
-			w.before[key] = value
-		} else if b, ok := w.before[key]; ok {
-			w.raw[key] = BeforeAfter{b, value}
-			w.rawEnd[key] = e.Counter.Gone
-		}
+	if e.Kind == evidence.Reading && e.Counter != nil {
+		w.readings = append(w.readings, e.Counter)
 	}
 }
 
 // read sums up: a container that is started again gets a new cgroup each time.
 func (w *countersWitness) read(a *account) {
-	for key, c := range w.raw {
+	before, after := map[counterKey]int64{}, map[counterKey]BeforeAfter{}
+	gone := map[counterKey]bool{}
+	for _, r := range w.readings {
+		for name, value := range r.Values {
+			key := counterKey{r.Cgroup, r.File, name}
+			if r.When == "before" {
+				before[key] = value
+			} else if b, ok := before[key]; ok {
+				after[key], gone[key] = BeforeAfter{b, value}, r.Gone
+			}
+		}
+	}
+	for key, c := range after {
 		name := key
 		name.cgroup = a.cgroups.recorded(key.cgroup)
 		if strings.HasPrefix(name.cgroup, "//") {
@@ -69,7 +67,7 @@ func (w *countersWitness) read(a *account) {
 		}
 		sum := w.all[name]
 		w.all[name] = BeforeAfter{sum.Before + c.Before, sum.After + c.After}
-		w.gone[name] = w.gone[name] || w.rawEnd[key]
+		w.gone[name] = w.gone[name] || gone[key]
 	}
 }
 
