@@ -55,7 +55,8 @@ func campaigns(runsDir string, args []string) ([]report.Campaign, error) {
 		}
 	}
 	if n := len(out); n > 0 && n < len(args) {
-		return nil, &mistake{fmt.Sprintf("%s is a chaos campaign, which is reported without other runs", out[0].Dir), "name it alone"}
+		return nil, &mistake{fmt.Sprintf("%s is a chaos campaign, which is reported without other runs", out[0].Dir),
+			"name it alone"}
 	}
 	return out, nil
 }

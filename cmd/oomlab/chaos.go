@@ -71,7 +71,8 @@ Exit status:
 	flags.IntVar(&f.count, "count", 0, "end after `N` scenarios (default 100 where nothing else ends it)")
 	flags.IntVar(&f.kills, "kills", 0, "end after `N` OOM kills")
 	flags.DurationVar(&f.duration, "duration", 0, "end after `TIME`, such as 10m")
-	flags.StringSliceVar(&f.kernels, "kernel", nil, "`KERNEL`s, one after the other: 5.10,6.12 (default the newest cached one)")
+	flags.StringSliceVar(&f.kernels, "kernel", nil,
+		"`KERNEL`s, one after the other: 5.10,6.12 (default the newest cached one)")
 	flags.Var(f.domain, "domain", "what the scenarios are about")
 	flags.BoolVar(&f.shrink, "shrink", false, "make what shows a disagreement as small as it still shows it")
 	flags.BoolVar(&f.keepAll, "keep-all", false, "keep the run directories of all scenarios")
@@ -89,7 +90,7 @@ func (f *chaosFlags) check() error {
 	case f.duration < 0:
 		return &mistake{fmt.Sprintf("--duration %s: time goes forward", f.duration), ""}
 	case f.parallel < 0:
-		return &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", f.parallel), "leave it out for as many as there is room for"}
+		return notParallel(f.parallel)
 	}
 	if f.count == 0 && f.kills == 0 && f.duration == 0 {
 		f.count = 100
@@ -116,7 +117,8 @@ func (a *app) chaos(ctx context.Context, f chaosFlags) error {
 		Chaos: func() lab.ChaosOptions {
 			p := &chaosProgress{flags: f, say: log, began: time.Now(), last: time.Now()}
 			return lab.ChaosOptions{
-				Seed: f.seed, Domain: chaos.Domain(f.domain.value), Count: f.count, Kills: f.kills, Duration: f.duration,
+				Seed: f.seed, Domain: chaos.Domain(f.domain.value),
+				Count: f.count, Kills: f.kills, Duration: f.duration,
 				Shrink: f.shrink, Record: f.keepAll, Ended: p.ended, Found: p.found,
 			}
 		},
@@ -175,7 +177,8 @@ func (p *chaosProgress) ended(r lab.ChaosRun) {
 }
 
 func (p *chaosProgress) found(f lab.ChaosFinding) {
-	p.say(fmt.Sprintf("%s: scenario %d: %s\n  %s, %s", strings.ToUpper(f.Verdict), f.Index, f.Reason, f.Scenario, plural(f.Processes, "process")))
+	p.say(fmt.Sprintf("%s: scenario %d: %s\n  %s, %s", strings.ToUpper(f.Verdict), f.Index, f.Reason, f.Scenario,
+		plural(f.Processes, "process")))
 }
 
 // line is one line of progress.

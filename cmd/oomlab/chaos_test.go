@@ -14,7 +14,8 @@ func TestChaosProgressSaysWhatIsLeft(t *testing.T) {
 		want  string
 	}{
 		{"scenarios", chaosFlags{count: 100}, "25 scenarios, 60 kills, 120 a minute, 1 disagreement, 1m30s to go"},
-		{"whatever is first", chaosFlags{count: 100, kills: 120, duration: time.Hour}, "25 scenarios, 60 kills, 120 a minute, 1 disagreement, 30s to go"},
+		{"whatever is first", chaosFlags{count: 100, kills: 120, duration: time.Hour},
+			"25 scenarios, 60 kills, 120 a minute, 1 disagreement, 30s to go"},
 		{"time", chaosFlags{duration: time.Minute}, "25 scenarios, 60 kills, 120 a minute, 1 disagreement, 30s to go"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -43,7 +43,8 @@ need none that is up.`,
   oomlab cluster down
   oomlab cluster up --nodes 2 --memory 2304Mi`,
 	}
-	cmd.AddCommand(a.clusterUp(), a.clusterDown(), a.clusterStatus(), a.clusterKubeconfig(), a.clusterImages(), a.clusterImage(), a.clusterKeep())
+	cmd.AddCommand(a.clusterUp(), a.clusterDown(), a.clusterStatus(), a.clusterKubeconfig(), a.clusterImages(),
+		a.clusterImage(), a.clusterKeep())
 	return cmd
 }
 
@@ -61,13 +62,15 @@ func (f *clusterFlags) add(cmd *cobra.Command) {
 func (f *clusterFlags) open(ctx context.Context, a *app) (*kube.VMCluster, kernels.Kernel, error) {
 	memory, err := kernel.ParseBytes(f.memory)
 	if err != nil {
-		return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--memory: %q is not an amount of memory", f.memory), "write 4Gi"}
+		return nil, kernels.Kernel{},
+			&mistake{fmt.Sprintf("--memory: %q is not an amount of memory", f.memory), "write 4Gi"}
 	}
 	if f.nodes < 1 || f.nodes > 2 {
 		return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--nodes %d: a VM cluster has 1 or 2", f.nodes), "write 2"}
 	}
 	if f.lifetime <= 0 {
-		return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--for %s: a cluster lives longer than that", f.lifetime), "write 2h"}
+		return nil, kernels.Kernel{},
+			&mistake{fmt.Sprintf("--for %s: a cluster lives longer than that", f.lifetime), "write 2h"}
 	}
 	return lab.OpenCluster(ctx, lab.ClusterOptions{Kernel: f.kernel, Memory: memory, Nodes: f.nodes, Log: a.say})
 }
@@ -121,7 +124,8 @@ func (a *app) printState(s kube.State) {
 	if err != nil {
 		file = "(" + err.Error() + ")"
 	}
-	fmt.Fprintf(a.out, "up: Kubernetes %s on kernel %s, %s, at https://%s until %s\n", s.Version, s.Kernel, s.Memory, s.Address, s.Until.Format(time.TimeOnly))
+	fmt.Fprintf(a.out, "up: Kubernetes %s on kernel %s, %s, at https://%s until %s\n", s.Version, s.Kernel, s.Memory,
+		s.Address, s.Until.Format(time.TimeOnly))
 	if len(s.Nodes) > 1 {
 		fmt.Fprintf(a.out, "nodes: %s\n", strings.Join(s.Nodes, ", "))
 	}

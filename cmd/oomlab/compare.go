@@ -74,7 +74,8 @@ Exit status:
 	flags.StringSliceVar(&f.kernels, "kernels", nil, "`KERNELS`, separated by commas")
 	flags.StringVar(&f.modules, "modules", "", "`DIR` of the modules of a bzImage (default modules beside it)")
 	flags.IntVar(&f.repeat, "repeat", 1, "run everything `N` times, to tell differences from noise")
-	flags.StringVar(&f.by, "by", "", "columns of run directories by `FIELD`: kernel, node.kubeletVersion, node.labels.KEY ...")
+	flags.StringVar(&f.by, "by", "",
+		"columns of run directories by `FIELD`: kernel, node.kubeletVersion, node.labels.KEY ...")
 	flags.StringVar(&f.baseline, "baseline", "", "save the comparison in `FILE`, or check against it")
 	flags.BoolVar(&f.update, "update-baseline", false, "save it even if there is one already")
 	flags.BoolVar(&f.bisect, "bisect", false, "run the known kernels between two that differ too, until neighbours do")
@@ -103,13 +104,15 @@ func (f compareFlags) check() error {
 	case f.repeat < 1:
 		return &mistake{fmt.Sprintf("--repeat %d: a scenario is run at least once", f.repeat), ""}
 	case f.parallel < 0:
-		return &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", f.parallel), "leave it out for as many as there is room for"}
+		return notParallel(f.parallel)
 	case f.cgroup < 0 || f.cgroup > 2:
 		return &mistake{fmt.Sprintf("--cgroup %d: there are versions 1 and 2", f.cgroup), ""}
 	case f.modules != "" && !slices.ContainsFunc(f.kernels, kernels.IsImage):
-		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own", "name one among --kernels"}
+		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own",
+			"name one among --kernels"}
 	case f.by != "" && !compare.KnownField(f.by):
-		return &mistake{fmt.Sprintf("--by %s: runs have no such field", f.by), "there are " + strings.Join(compare.Fields, ", ") + " and node.labels.KEY"}
+		return &mistake{fmt.Sprintf("--by %s: runs have no such field", f.by),
+			"there are " + strings.Join(compare.Fields, ", ") + " and node.labels.KEY"}
 	case f.by != "" && len(f.kernels) > 0:
 		return &mistake{"--by is for run directories; with --kernels every kernel has a column", ""}
 	case f.update && f.baseline == "":
@@ -264,7 +267,8 @@ func (a *app) comparison(f compareFlags, args []string) (*lab.Comparison, error)
 	}
 	switch {
 	case len(jobs) > 0 && len(f.kernels) == 0:
-		return nil, &mistake{"oomlab compare: --kernels is missing", "such as --kernels 5.10,6.12,7.3; run directories need none"}
+		return nil, &mistake{"oomlab compare: --kernels is missing",
+			"such as --kernels 5.10,6.12,7.3; run directories need none"}
 	case len(jobs) == 0 && len(f.kernels) > 0:
 		return nil, &mistake{"oomlab compare: no scenario to run on --kernels", "name one; ... is all of them"}
 	}

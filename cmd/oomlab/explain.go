@@ -54,7 +54,9 @@ A log without a report is no error: the exit status is 0, -o json prints [].`,
 	flags.BoolVar(&f.list, "list", false, "one line for each report")
 	flags.IntVar(&f.pid, "pid", 0, "only reports that killed `PID`, or that it triggered")
 	flags.BoolVar(&f.last, "last", false, "only the last report (of those with --pid)")
-	flags.StringArrayVar(&f.whatIf, "what-if", nil, "who would have died with this `CHANGE`: victim.oom_score_adj=-500,\nPID.oom_score_adj=0, limit=512Mi, without=PID; several count together")
+	flags.StringArrayVar(&f.whatIf, "what-if", nil,
+		"who would have died with this `CHANGE`: victim.oom_score_adj=-500,\n"+
+			"PID.oom_score_adj=0, limit=512Mi, without=PID; several count together")
 	flags.StringVar(&f.pageSize, "page-size", "", pageSizeHelp)
 	f.output = output(cmd, "text", "json")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "every row of the ranking")
@@ -70,7 +72,8 @@ func parsePageSize(text string) (kernel.Bytes, error) {
 	}
 	size, err := kernel.ParseBytes(text)
 	if err != nil || size < 4*kernel.KiB || size > 256*kernel.KiB || size&(size-1) != 0 {
-		return 0, &mistake{fmt.Sprintf("--page-size: %q is no page size", text), "there are 4Ki, 8Ki, 16Ki, 32Ki, 64Ki, 128Ki and 256Ki"}
+		return 0, &mistake{fmt.Sprintf("--page-size: %q is no page size", text),
+			"there are 4Ki, 8Ki, 16Ki, 32Ki, 64Ki, 128Ki and 256Ki"}
 	}
 	return size, nil
 }
@@ -124,7 +127,8 @@ func (a *app) openLog(args []string) (io.ReadCloser, string, error) {
 	if len(args) == 0 || args[0] == "-" {
 		if f, ok := a.in.(*os.File); ok && len(args) == 0 {
 			if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
-				return nil, "", &mistake{"there is no log to read", "name a file, or pipe one in: dmesg | oomlab explain"}
+				return nil, "",
+					&mistake{"there is no log to read", "name a file, or pipe one in: dmesg | oomlab explain"}
 			}
 		}
 		return io.NopCloser(a.in), "standard input", nil
@@ -228,7 +232,8 @@ func (p *explained) end(name string) error {
 		a := "the line that begins one says: invoked oom-killer"
 		fmt.Fprintf(p.err, "%sno OOM report in %s\n%s%s\n", program, name, hinting, a)
 	case p.printed == 0:
-		fmt.Fprintf(p.err, "%snone of %d reports concerns pid %d\n%soomlab explain --list shows all\n", program, p.n, p.f.pid, hinting)
+		fmt.Fprintf(p.err, "%snone of %d reports concerns pid %d\n%soomlab explain --list shows all\n", program, p.n,
+			p.f.pid, hinting)
 	}
 	return nil
 }

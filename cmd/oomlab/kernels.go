@@ -177,7 +177,8 @@ goes on where it stopped when it is asked for again.`,
 // checkVersion is kernels.Check for where a path means nothing.
 func checkVersion(spec string) error {
 	if strings.ContainsRune(spec, '/') {
-		return &mistake{fmt.Sprintf("%s is a path; only versions can be fetched", spec), "write one such as 6.12 or 6.12.107"}
+		return &mistake{fmt.Sprintf("%s is a path; only versions can be fetched", spec),
+			"write one such as 6.12 or 6.12.107"}
 	}
 	return kernels.Check(spec)
 }

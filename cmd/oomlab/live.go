@@ -49,7 +49,8 @@ const redraw = 200 * time.Millisecond
 
 // show begins to show total runs. quiet shows nothing.
 func (a *app) show(total int, quiet bool) *live {
-	l := &live{say: a.say, plain: a.say, total: total, began: time.Now(), busy: map[int]*underway{}, over: make(chan struct{})}
+	l := &live{say: a.say, plain: a.say, total: total, began: time.Now(), busy: map[int]*underway{},
+		over: make(chan struct{})}
 	f, ok := a.err.(*os.File)
 	if quiet || !ok || os.Getenv("TERM") == "dumb" || !isTerminal(f) || total < 2 {
 		return l

@@ -51,7 +51,8 @@ func TestLiveLines(t *testing.T) {
 // at the end nothing of it is left. Without a terminal nothing is drawn.
 func TestLiveDraws(t *testing.T) {
 	var screen strings.Builder
-	l := &live{term: &screen, width: func() int { return 30 }, total: 2, busy: map[int]*underway{}, over: make(chan struct{}), began: time.Now()}
+	l := &live{term: &screen, width: func() int { return 30 }, total: 2, busy: map[int]*underway{},
+		over: make(chan struct{}), began: time.Now()}
 	l.plain = func(string) { t.Error("printed without wiping") }
 	l.start(0, "memcg/a")
 	l.draw()
@@ -64,7 +65,8 @@ func TestLiveDraws(t *testing.T) {
 			t.Errorf("a line of %d columns on a terminal of 30: %q", n, line)
 		}
 	}
-	if !strings.Contains(text, "\x1b[2A\x1b[Jbooting a kernel\n") || !strings.Contains(text, "\x1b[2A\x1b[JPASS\n") || !strings.HasSuffix(text, "\x1b[2A\x1b[J") {
+	if !strings.Contains(text, "\x1b[2A\x1b[Jbooting a kernel\n") || !strings.Contains(text, "\x1b[2A\x1b[JPASS\n") ||
+		!strings.HasSuffix(text, "\x1b[2A\x1b[J") {
 		t.Errorf("drawn: %q", text)
 	}
 	said := ""

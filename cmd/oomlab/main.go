@@ -234,7 +234,8 @@ func misspelt(root *cobra.Command, args []string) error {
 	for _, c := range cmd.Commands() {
 		known = append(known, c.Name())
 	}
-	return &mistake{fmt.Sprintf("%s has no command %q", cmd.CommandPath(), rest[0]), meant(rest[0], known, cmd.CommandPath()+" --help shows all")}
+	return &mistake{fmt.Sprintf("%s has no command %q", cmd.CommandPath(), rest[0]),
+		meant(rest[0], known, cmd.CommandPath()+" --help shows all")}
 }
 
 // meant is the hint for a name that is not known.

@@ -123,7 +123,8 @@ func (a *app) compare(dir string, r verdict.Result) error {
 		return err
 	}
 	if !bytes.Equal(recorded, again.Bytes()) {
-		fmt.Fprintf(a.err, "oomlab: %s says otherwise: it was written by another version of oomlab, or the record was changed\n",
+		fmt.Fprintf(a.err,
+			"oomlab: %s says otherwise: it was written by another version of oomlab, or the record was changed\n",
 			filepath.Join(dir, verdict.ResultFile))
 	}
 	return nil

@@ -55,7 +55,8 @@ without a report.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.IntVar(&f.report, "report", 0, "the `N`th report of the log, as oomlab explain --list counts\n(default the last with a victim)")
+	flags.IntVar(&f.report, "report", 0,
+		"the `N`th report of the log, as oomlab explain --list counts\n(default the last with a victim)")
 	flags.StringVarP(&f.file, "output", "o", "", "write the scenario to `FILE`")
 	flags.StringVar(&f.scale, "scale", "auto", "`SCALE` of sizes, such as 1/16, 1, or auto")
 	flags.StringVar(&f.pageSize, "page-size", "", pageSizeHelp)
@@ -85,13 +86,15 @@ func (f reproduceFlags) options() (reproduce.Options, error) {
 	}
 	switch {
 	case f.report < 0:
-		return o, &mistake{fmt.Sprintf("--report %d: reports are counted from 1", f.report), "oomlab explain --list shows them"}
+		return o, &mistake{fmt.Sprintf("--report %d: reports are counted from 1", f.report),
+			"oomlab explain --list shows them"}
 	case !f.run && f.kernel != "":
 		return o, &mistake{"--kernel is for --run", "oomlab run takes it too"}
 	case !f.run && f.target.value != "":
 		return o, &mistake{"--target is for --run", "oomlab run takes it too"}
 	case scenario.Target(f.target.value).Traits().Here && f.kernel != "":
-		return o, &mistake{"--kernel is for VMs; the local target runs on this machine's kernel", "leave out --target local"}
+		return o,
+			&mistake{"--kernel is for VMs; the local target runs on this machine's kernel", "leave out --target local"}
 	}
 	return o, kernels.Check(f.kernel)
 }
@@ -145,7 +148,8 @@ func (a *app) reproduce(ctx context.Context, f reproduceFlags, args []string) er
 
 // runReproduced runs the scenario and compares its victim with the reported one.
 func (a *app) runReproduced(ctx context.Context, f reproduceFlags, log string, n int, got reproduce.Result) error {
-	l, err := lab.Open(lab.Options{Target: scenario.Target(f.target.value), Kernel: f.kernel, RunsDir: f.runsDir, Log: a.say})
+	l, err := lab.Open(lab.Options{Target: scenario.Target(f.target.value), Kernel: f.kernel, RunsDir: f.runsDir,
+		Log: a.say})
 	if err != nil {
 		return err
 	}
@@ -153,15 +157,17 @@ func (a *app) runReproduced(ctx context.Context, f reproduceFlags, log string, n
 	if f.kernel != "" {
 		command = slices.Insert(command, 3, "--kernel", f.kernel)
 	}
-	r, err := l.RunOne(ctx, lab.Job{Scenario: got.Scenario, Source: got.Text, Command: command}, func(e evidence.Event) {
-		if line := report.Event(e); f.verbose && line != "" {
-			a.say(line)
-		}
-	})
+	r, err := l.RunOne(ctx, lab.Job{Scenario: got.Scenario, Source: got.Text, Command: command},
+		func(e evidence.Event) {
+			if line := report.Event(e); f.verbose && line != "" {
+				a.say(line)
+			}
+		})
 	if err = errors.Join(err, l.Close()); err != nil && r.Verdict == "" {
 		return err
 	}
-	err = errors.Join(err, report.Text(a.out, r, report.Options{Colour: a.terminal(), Verbose: f.verbose, RunsDir: f.runsDir}))
+	err = errors.Join(err,
+		report.Text(a.out, r, report.Options{Colour: a.terminal(), Verbose: f.verbose, RunsDir: f.runsDir}))
 	var killed []string
 	for _, k := range r.Kills {
 		killed = append(killed, k.Victim.Process)

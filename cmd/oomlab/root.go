@@ -40,8 +40,9 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(help(root))
 	root.AddCommand(
-		a.runCommand(), a.compareCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(), a.reportCommand(), a.explainCommand(), a.reproduceCommand(),
-		a.chaosCommand(), a.selftestCommand(), a.kernelsCommand(), a.clusterCommand(), a.doctorCommand(), a.cleanCommand(), a.versionCommand(),
+		a.runCommand(), a.compareCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(),
+		a.reportCommand(), a.explainCommand(), a.reproduceCommand(), a.chaosCommand(), a.selftestCommand(),
+		a.kernelsCommand(), a.clusterCommand(), a.doctorCommand(), a.cleanCommand(), a.versionCommand(),
 	)
 	completions(root)
 	return root
@@ -106,10 +107,17 @@ func wants(least, most int, what string) cobra.PositionalArgs {
 		case len(args) < least:
 			return &mistake{fmt.Sprintf("%s: %s is missing", cmd.CommandPath(), what), "usage: " + cmd.UseLine()}
 		case most >= 0 && len(args) > most:
-			return &mistake{fmt.Sprintf("%s: %q is one argument too many", cmd.CommandPath(), args[most]), "usage: " + cmd.UseLine()}
+			return &mistake{fmt.Sprintf("%s: %q is one argument too many", cmd.CommandPath(), args[most]),
+				"usage: " + cmd.UseLine()}
 		}
 		return nil
 	}
+}
+
+// notParallel refuses a number of VMs that cannot be.
+func notParallel(n int) error {
+	return &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", n),
+		"leave it out for as many as there is room for"}
 }
 
 // choice is a flag that takes one of a few words.

@@ -38,7 +38,8 @@ type runFlags struct {
 }
 
 // repeatable are the flags that the command which repeats a run must have.
-var repeatable = []string{"target", "kernel", "modules", "cgroup", "allow-host-oom", "cluster", "kubeconfig", "context", "namespace", "node", "nodes", "allow-node-oom"}
+var repeatable = []string{"target", "kernel", "modules", "cgroup", "allow-host-oom", "cluster", "kubeconfig", "context",
+	"namespace", "node", "nodes", "allow-node-oom"}
 
 const defaultRunsDir = "runs"
 
@@ -71,7 +72,8 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.Var(f.target, "target", "where it runs; chosen for each scenario when not given")
-	flags.StringVar(&f.kernel, "kernel", "", "`KERNEL` of the VM: 6.12, an exact release, or a path to a bzImage\n(default the newest cached one)")
+	flags.StringVar(&f.kernel, "kernel", "",
+		"`KERNEL` of the VM: 6.12, an exact release, or a path to a bzImage\n(default the newest cached one)")
 	flags.StringVar(&f.modules, "modules", "", "`DIR` of the modules of a bzImage (default modules beside it)")
 	flags.IntVar(&f.cgroup, "cgroup", 0, "cgroup `VERSION` of the VM, 1 or 2, where a scenario does not say")
 	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "`DIR` where the run directories are made")
@@ -79,12 +81,14 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags.IntVar(&f.parallel, "parallel", 0, "run `N` VMs side by side (default as many as there is room for)")
 	flags.BoolVar(&f.hostOOM, "allow-host-oom", false, "let the local target run this machine out of memory")
 	flags.Var(f.cluster, "cluster", "the cluster for scenarios with pods: one of oomlab's own in a VM (the default)")
-	flags.StringVar(&f.where.Kubeconfig, "kubeconfig", "", "the cluster for scenarios with pods: that of a kubeconfig `FILE`")
+	flags.StringVar(&f.where.Kubeconfig, "kubeconfig", "",
+		"the cluster for scenarios with pods: that of a kubeconfig `FILE`")
 	flags.StringVar(&f.where.Context, "context", "", "the `CONTEXT` of the kubeconfig (default its current one)")
 	flags.StringVar(&f.where.Namespace, "namespace", "", "`NAMESPACE` of the pods in that cluster (default oomlab)")
 	flags.StringVar(&f.where.Node, "node", "", "`NODE` of that cluster to run on (default any that is ready)")
 	flags.StringVar(&f.nodes, "nodes", "", "run on every node of that cluster whose labels match `SELECTOR`")
-	flags.StringSliceVar(&f.where.AllowNodeOOM, "allow-node-oom", nil, "let the `NODE` of that cluster run out of memory")
+	flags.StringSliceVar(&f.where.AllowNodeOOM, "allow-node-oom", nil,
+		"let the `NODE` of that cluster run out of memory")
 	flags.BoolVar(&f.allowSkip, "allow-skip", false, "a scenario that cannot run here counts as passed")
 	flags.BoolVar(&f.failFast, "fail-fast", false, "stop at the first run that does not pass")
 	f.output = output(cmd, "text", "json", "junit", "ktap", "markdown", "html")
@@ -119,23 +123,27 @@ func (f runFlags) check() error {
 	case f.repeat < 1:
 		return &mistake{fmt.Sprintf("--repeat %d: a scenario is run at least once", f.repeat), ""}
 	case f.parallel < 0:
-		return &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", f.parallel), "leave it out for as many as there is room for"}
+		return notParallel(f.parallel)
 	case f.quiet && f.verbose:
 		return &mistake{"-q and -v contradict each other", ""}
 	case on.Here && f.kernel != "":
-		return &mistake{"--kernel is for VMs; the local target runs on this machine's kernel", "leave out --target local"}
+		return &mistake{"--kernel is for VMs; the local target runs on this machine's kernel",
+			"leave out --target local"}
 	case on.Here && f.cgroup != 0:
 		return &mistake{"--cgroup is for VMs; the local target has this machine's version", "leave out --target local"}
 	case f.modules != "" && !kernels.IsImage(f.kernel):
-		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own", "name one with --kernel PATH"}
+		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own",
+			"name one with --kernel PATH"}
 	case on.Throwaway && f.hostOOM:
 		return &mistake{"--allow-host-oom is for the local target; a VM may always run out of memory", ""}
 	case f.cluster.value != "" && !f.where.VM():
 		return &mistake{"--cluster vm is oomlab's own cluster; --kubeconfig and --context name another", ""}
 	case f.where.Node != "" && f.nodes != "":
 		return &mistake{"--node names one node, --nodes selects several", ""}
-	case f.where.VM() && (f.where.Namespace != "" || f.where.Node != "" || f.nodes != "" || len(f.where.AllowNodeOOM) > 0):
-		return &mistake{"--namespace, --node, --nodes and --allow-node-oom are for a cluster that is there already", "name it with --kubeconfig or --context"}
+	case f.where.VM() &&
+		(f.where.Namespace != "" || f.where.Node != "" || f.nodes != "" || len(f.where.AllowNodeOOM) > 0):
+		return &mistake{"--namespace, --node, --nodes and --allow-node-oom are for a cluster that is there already",
+			"name it with --kubeconfig or --context"}
 	}
 	if err := kube.CheckSelector(f.nodes); err != nil {
 		return &mistake{fmt.Sprintf("--nodes %s: %v", f.nodes, err), "write pool=new, or pool in (new, old)"}
@@ -213,7 +221,8 @@ func onNodes(ctx context.Context, f runFlags, all []lab.Job) ([]lab.Job, error) 
 		return nil, err
 	}
 	if len(nodes) == 0 {
-		return nil, &mistake{fmt.Sprintf("--nodes %s: no node of %s has such labels", f.nodes, f.where), "kubectl get nodes --show-labels shows them"}
+		return nil, &mistake{fmt.Sprintf("--nodes %s: no node of %s has such labels", f.nodes, f.where),
+			"kubectl get nodes --show-labels shows them"}
 	}
 	var out []lab.Job
 	for _, j := range all {
@@ -281,10 +290,12 @@ func (p *printer) end() error {
 		}
 	}
 	if p.flags.junit != "" {
-		p.failed = errors.Join(p.failed, writeFile(p.flags.junit, func(w io.Writer) error { return report.JUnit(w, finished) }))
+		p.failed = errors.Join(p.failed,
+			writeFile(p.flags.junit, func(w io.Writer) error { return report.JUnit(w, finished) }))
 	}
 	if p.flags.html != "" {
-		p.failed = errors.Join(p.failed, writeFile(p.flags.html, func(w io.Writer) error { return p.page(w, finished) }))
+		p.failed = errors.Join(p.failed,
+			writeFile(p.flags.html, func(w io.Writer) error { return p.page(w, finished) }))
 	}
 	var err error
 	switch p.flags.output.value {

@@ -86,9 +86,11 @@ func notFound(arg string, err error) error {
 	info, statErr := os.Stat(arg)
 	switch {
 	case statErr == nil && info.IsDir():
-		return &mistake{fmt.Sprintf("%s is a directory", arg), fmt.Sprintf("name its files: %s", filepath.Join(arg, "*.yaml"))}
+		return &mistake{fmt.Sprintf("%s is a directory", arg),
+			fmt.Sprintf("name its files: %s", filepath.Join(arg, "*.yaml"))}
 	case statErr == nil:
-		return &mistake{fmt.Sprintf("%s is not a scenario's name, and files end in .yaml", arg), "rename it, or read it from standard input with -"}
+		return &mistake{fmt.Sprintf("%s is not a scenario's name, and files end in .yaml", arg),
+			"rename it, or read it from standard input with -"}
 	case hasYAML(arg) && (strings.HasPrefix(arg, ".") || filepath.IsAbs(arg)):
 		return &mistake{fmt.Sprintf("there is no file %s", arg), "oomlab list shows the scenarios that oomlab carries"}
 	}

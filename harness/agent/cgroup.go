@@ -104,7 +104,8 @@ func (t *tree) undo() ([]plan.Undo, error) {
 		}
 		list = append(list,
 			plan.Undo{Op: undoRmdir, Path: t.leaf},
-			plan.Undo{Op: undoMove, Path: filepath.Join(t.own, procsFile), Value: strconv.Itoa(os.Getpid()) + " " + start})
+			plan.Undo{Op: undoMove, Path: filepath.Join(t.own, procsFile),
+				Value: strconv.Itoa(os.Getpid()) + " " + start})
 	}
 	if t.enable {
 		list = append(list, plan.Undo{Op: undoWrite, Path: filepath.Join(t.own, controlFile), Value: "-memory"})
@@ -122,7 +123,8 @@ func (t *tree) undo() ([]plan.Undo, error) {
 	list = append(list, plan.Undo{Op: undoKill, Path: t.base})
 	if t.freezer != "" { // a process that v1 has frozen does not die before it is thawed
 		for _, c := range t.cgroups {
-			list = append(list, plan.Undo{Op: undoWrite, Path: filepath.Join(t.freezer, c.Path, "freezer.state"), Value: "THAWED"})
+			list = append(list,
+				plan.Undo{Op: undoWrite, Path: filepath.Join(t.freezer, c.Path, "freezer.state"), Value: "THAWED"})
 		}
 	}
 	return list, nil
@@ -226,7 +228,8 @@ func makeCgroup(dir string) error {
 	err := os.Mkdir(dir, 0o755)
 	switch {
 	case errors.Is(err, unix.EROFS):
-		return &Refusal{What: "a writable cgroup file system; " + dir + " cannot be made", Hint: "mount it read-write, or use --target vm"}
+		return &Refusal{What: "a writable cgroup file system; " + dir + " cannot be made",
+			Hint: "mount it read-write, or use --target vm"}
 	case errors.Is(err, fs.ErrPermission):
 		return &Refusal{What: "permission to make " + dir, Hint: "run it as root, or " + delegateHint}
 	}

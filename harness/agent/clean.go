@@ -103,7 +103,8 @@ func (c *Cleaned) cgroups(own string, busy []string) error {
 // isOf reports whether a cgroup is that of a run with one of the bases, or the
 // leaf that its agent stepped into.
 func isOf(name string, bases []string) bool {
-	return slices.ContainsFunc(bases, func(base string) bool { return name == base || strings.HasPrefix(name, base+"-") })
+	return slices.ContainsFunc(bases,
+		func(base string) bool { return name == base || strings.HasPrefix(name, base+"-") })
 }
 
 // young is how long a cgroup without a process may belong to a run whose undo

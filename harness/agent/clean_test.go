@@ -56,7 +56,8 @@ func TestCleanUndoesKilledRuns(t *testing.T) {
 	if exists(swap) || exists(list) {
 		t.Errorf("left behind: swap file %v, list %v", exists(swap), exists(list))
 	}
-	if want := "put back what " + list + " lists"; !slices.Equal(c.Removed, []string{want}) || len(c.Kept)+len(busy) > 0 {
+	if want := "put back what " + list + " lists"; !slices.Equal(c.Removed, []string{want}) ||
+		len(c.Kept)+len(busy) > 0 {
 		t.Errorf("got %+v, busy %q; want %q", c, busy, want)
 	}
 }

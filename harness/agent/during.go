@@ -51,7 +51,8 @@ func (r *run) startActions() {
 		}
 		a.state = actionRunning
 		if a.plan.OOMScoreAdj != nil || a.plan.Signal != nil {
-			r.work <- func() { r.inLoop(func() { r.did(a, r.touchProcesses(a.plan)) }) } // their pids are the loop's to know
+			// The pids belong to the loop.
+			r.work <- func() { r.inLoop(func() { r.did(a, r.touchProcesses(a.plan)) }) }
 			continue
 		}
 		r.work <- func() {
@@ -238,7 +239,8 @@ func (r *run) touchProcesses(d plan.During) error {
 			continue
 		}
 		if err := unix.PidfdSendSignal(p.pidfd, unix.Signal(d.Signal[name]), nil, 0); err != nil {
-			errs = append(errs, fmt.Errorf("%s to %s (pid %d): %w", kernel.SignalName(d.Signal[name]), name, p.pid, err))
+			errs = append(errs,
+				fmt.Errorf("%s to %s (pid %d): %w", kernel.SignalName(d.Signal[name]), name, p.pid, err))
 			continue
 		}
 		if unix.Signal(d.Signal[name]) == unix.SIGKILL {
@@ -311,7 +313,8 @@ func setFreezerState(file, state string) error {
 		select {
 		case <-again.C:
 		case <-deadline.C:
-			return fmt.Errorf("%s: awaited %s for %s, have %q", file, state, freezeDeadline, strings.TrimSpace(string(now)))
+			return fmt.Errorf("%s: awaited %s for %s, have %q", file, state, freezeDeadline,
+				strings.TrimSpace(string(now)))
 		}
 	}
 }

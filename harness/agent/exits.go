@@ -130,7 +130,8 @@ func (r *run) catchUp() {
 // unexplained gives up waiting for a parent to say how its child ended.
 func (r *run) unexplained(p *process) {
 	p.unknown = time.Time{}
-	r.failure(fmt.Sprintf("process %s (pid %d) ended, and nobody said how within %s", p.plan.Name, p.pid, statusDeadline))
+	r.failure(fmt.Sprintf("process %s (pid %d) ended, and nobody said how within %s", p.plan.Name, p.pid,
+		statusDeadline))
 }
 
 // anyExiting reports whether a process is about to end, or has ended and it is not
@@ -228,7 +229,8 @@ func (r *run) gone(p *process, pid int, status *evidence.ExitStatus, at int64) {
 		most := p.quiet.most.Bytes(kernel.Bytes(os.Getpagesize())) // of the samples
 		status.MaxRSS = &most
 	}
-	r.emit(evidence.Event{AtNS: at, Source: evidence.Wait, Kind: evidence.Exited, Process: p.plan.Name, PID: pid, Exit: status})
+	r.emit(evidence.Event{AtNS: at, Source: evidence.Wait, Kind: evidence.Exited, Process: p.plan.Name, PID: pid,
+		Exit: status})
 	p.state, p.status, p.unknown = ended, nil, time.Time{}
 	r.forget(p)
 	if r.busy == p {
@@ -271,7 +273,8 @@ func (r *run) killSurvivors() error {
 	}
 	if r.tree.freezer != "" {
 		for _, c := range r.tree.cgroups {
-			writeFile(filepath.Join(r.tree.freezer, c.Path, "freezer.state"), "THAWED") // the undo list does it again and reports
+			// The undo list does it again, and reports.
+			writeFile(filepath.Join(r.tree.freezer, c.Path, "freezer.state"), "THAWED")
 		}
 	}
 	err := killAll(pids, time.Now().Add(endDeadline))

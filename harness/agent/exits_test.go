@@ -17,7 +17,8 @@ import (
 func family() *run {
 	r := &run{byName: map[string]*process{}, exiting: map[int]time.Time{}}
 	add := func(name, parent string, pid int, children map[string]profile.Profile) {
-		p := &process{plan: plan.Process{Name: name, Parent: parent, Profile: profile.Profile{Children: children}}, state: ready, lives: 1, pid: pid}
+		p := &process{plan: plan.Process{Name: name, Parent: parent, Profile: profile.Profile{Children: children}},
+			state: ready, lives: 1, pid: pid}
 		r.procs = append(r.procs, p)
 		r.byName[name] = p
 	}

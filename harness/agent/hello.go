@@ -119,7 +119,8 @@ func (a *Agent) measured(ctx context.Context, p plan.Plan, inspect func(*run) er
 		settle: time.Millisecond,
 		inspect: func(r *run) {
 			if r.end != endSettled {
-				looked = fmt.Errorf("%w: idle stressors were awaited for %s; the run ended: %s", probe.ErrUnfinished, measureWithin, r.end)
+				looked = fmt.Errorf("%w: idle stressors were awaited for %s; the run ended: %s", probe.ErrUnfinished,
+					measureWithin, r.end)
 				return
 			}
 			for _, q := range r.procs {

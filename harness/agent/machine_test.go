@@ -293,13 +293,15 @@ func TestKill(t *testing.T) {
 		t.Errorf("big was started before small was ready")
 	}
 	if a.observers.kmsg != nil {
-		said := slices.ContainsFunc(e.of(evidence.Record), func(ev evidence.Event) bool { return killedPID(ev.Log.Text) == pid })
+		said := slices.ContainsFunc(e.of(evidence.Record),
+			func(ev evidence.Event) bool { return killedPID(ev.Log.Text) == pid })
 		if !said {
 			t.Errorf("no record of the kernel log says that %d was killed", pid)
 		}
 	}
 	if a.observers.tier().Tier >= 1 {
-		i := slices.IndexFunc(e, func(ev evidence.Event) bool { return ev.Kind == evidence.MarkVictim && ev.PID == pid })
+		i := slices.IndexFunc(e,
+			func(ev evidence.Event) bool { return ev.Kind == evidence.MarkVictim && ev.PID == pid })
 		if i < 0 {
 			t.Fatalf("no mark_victim of %d", pid)
 		}
@@ -497,7 +499,8 @@ func TestDuring(t *testing.T) {
 	for _, ev := range e.of(evidence.Did) {
 		did = append(did, ev.Text)
 	}
-	want := []string{"freeze /lab", "thaw /lab", "SIGSTOP to holder", "SIGCONT to holder", "oom_score_adj of holder = 500"}
+	want := []string{"freeze /lab", "thaw /lab", "SIGSTOP to holder", "SIGCONT to holder",
+		"oom_score_adj of holder = 500"}
 	if !slices.Equal(did[:min(len(did), len(want))], want) {
 		t.Errorf("did %q, want %q first", did, want)
 	}

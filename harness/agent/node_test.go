@@ -55,7 +55,8 @@ func (n *paperNode) container(cgroup, id, pod, namespace, name, kind, pid string
 	n.write(filepath.Join("cgroup", cgroup, "memory.events"), counts(0))
 	n.write(filepath.Join("bundles", id, "init.pid"), pid)
 	n.write(filepath.Join("bundles", id, "config.json"), `{"annotations": {"io.kubernetes.cri.sandbox-name": "`+pod+
-		`", "io.kubernetes.cri.sandbox-namespace": "`+namespace+`", "io.kubernetes.cri.container-name": "`+name+`", "io.kubernetes.cri.container-type": "`+kind+`"}}`)
+		`", "io.kubernetes.cri.sandbox-namespace": "`+namespace+`", "io.kubernetes.cri.container-name": "`+name+
+		`", "io.kubernetes.cri.container-type": "`+kind+`"}}`)
 	n.write(filepath.Join("root/proc", pid, "stat"), pid+" (main) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0 0\n")
 	n.write(filepath.Join("root/proc", pid, "oom_score_adj"), "935\n")
 }
@@ -64,14 +65,16 @@ func newPaperNode(t *testing.T) *paperNode {
 	n := &paperNode{t: t, dir: t.TempDir()}
 	n.write("cgroup/kubepods/memory.events", counts(2))
 	root := filepath.Join(n.dir, "cgroup")
-	o := NodeOptions{Bundles: filepath.Join(n.dir, "bundles"), PodLogs: filepath.Join(n.dir, "logs"), KubeletLog: filepath.Join(n.dir, "kubelet.log")}
+	o := NodeOptions{Bundles: filepath.Join(n.dir, "bundles"), PodLogs: filepath.Join(n.dir, "logs"),
+		KubeletLog: filepath.Join(n.dir, "kubelet.log")}
 	n.write("kubelet.log", "an old line about oom\n")
 	a := &Agent{
 		root: probe.Root(filepath.Join(n.dir, "root")), mount: kernel.CgroupMount{Version: 2, Root: "../cgroup"},
 		observers: &observers{}, node: openNode(t.Context(), o, root),
 	}
 	n.w = a.newPodWatch(
-		wire.Watch{Namespace: "oomlab", Pods: map[string]string{"web-1f": "web"}, Children: []string{"web/main/worker"}},
+		wire.Watch{Namespace: "oomlab", Pods: map[string]string{"web-1f": "web"},
+			Children: []string{"web/main/worker"}},
 		nil, func(e evidence.Event) { n.events = append(n.events, e) })
 	t.Cleanup(n.w.close)
 	n.w.meet(n.w.n.kubepods, &container{plan: kubelet.Root})
@@ -123,7 +126,8 @@ func TestANodeIsWatched(t *testing.T) {
 	if f == nil {
 		t.Fatal("nothing is said of the container")
 	}
-	if f.Path != "/"+pod+"/"+idMain || f.Plan != "/kubepods/burstable/podweb/main" || f.PID != 77 || *f.OOMScoreAdj != 935 || *f.Max != 64*kernel.MiB || f.SwapMax != nil || !*f.OOMGroup {
+	if f.Path != "/"+pod+"/"+idMain || f.Plan != "/kubepods/burstable/podweb/main" || f.PID != 77 ||
+		*f.OOMScoreAdj != 935 || *f.Max != 64*kernel.MiB || f.SwapMax != nil || !*f.OOMGroup {
 		t.Errorf("of the container is said %+v", f)
 	}
 	if facts["web"] == nil || facts["web"].Plan != "/kubepods/burstable/podweb" || facts["web/sandbox"] == nil {
@@ -133,7 +137,8 @@ func TestANodeIsWatched(t *testing.T) {
 	// A child, an oom_score_adj that changes, and a kill that is counted.
 	n.write(filepath.Join("cgroup", pod, idMain, "cgroup.procs"), "77\n78\n79\n")
 	for pid, comm := range map[string]string{"78": "worker", "79": "6"} {
-		n.write(filepath.Join("root/proc", pid, "stat"), pid+" ("+comm+") S 77 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0 0\n")
+		n.write(filepath.Join("root/proc", pid, "stat"),
+			pid+" ("+comm+") S 77 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0 0\n")
 	}
 	n.write("root/proc/77/oom_score_adj", "-997\n")
 	n.write(filepath.Join("cgroup", pod, idMain, "memory.events"), counts(1))
@@ -168,7 +173,8 @@ func TestANodeIsWatched(t *testing.T) {
 func TestAWatchIsASession(t *testing.T) {
 	n := newPaperNode(t)
 	n.container("kubepods/burstable/pod6a", idMain, "web-1f", "oomlab", "main", "container", "77")
-	n.write("root/proc/77/status", "Name:\tmain\nState:\tS (sleeping)\nTgid:\t77\nPid:\t77\nPPid:\t1\nUid:\t0\t0\t0\t0\n")
+	n.write("root/proc/77/status",
+		"Name:\tmain\nState:\tS (sleeping)\nTgid:\t77\nPid:\t77\nPPid:\t1\nUid:\t0\t0\t0\t0\n")
 	for _, f := range []string{"cgroup/kubepods/memory.current", "root/proc/meminfo", "root/proc/loadavg"} {
 		n.write(f, "") // of the samples, which nobody looks at
 	}
@@ -209,8 +215,10 @@ func TestWhatARuntimeSays(t *testing.T) {
 	n.events = nil
 	for _, line := range []string{
 		`2026-11-25 18:00:00.1 +0000 UTC k8s.io /tasks/oom {"container_id":"` + idMain + `"}`,
-		`2026-11-25 18:00:00.2 +0000 UTC k8s.io /tasks/exit {"container_id":"` + idMain + `","id":"` + idMain + `","pid":77,"exit_status":137}`,
-		`2026-11-25 18:00:00.2 +0000 UTC k8s.io /tasks/exit {"container_id":"` + idMain + `","id":"probe","pid":90,"exit_status":1}`,
+		`2026-11-25 18:00:00.2 +0000 UTC k8s.io /tasks/exit {"container_id":"` + idMain + `","id":"` + idMain +
+			`","pid":77,"exit_status":137}`,
+		`2026-11-25 18:00:00.2 +0000 UTC k8s.io /tasks/exit {"container_id":"` + idMain + `","id":"probe",` +
+			`"pid":90,"exit_status":1}`,
 		`2026-11-25 18:00:00.3 +0000 UTC k8s.io /tasks/oom {"container_id":"` + idOther + `"}`,
 		`2026-11-25 18:00:00.3 +0000 UTC k8s.io /containers/delete {"id":"` + idMain + `"}`,
 		`no event`,
@@ -227,14 +235,17 @@ func TestWhatLogsSay(t *testing.T) {
 	n := newPaperNode(t)
 	const log = "logs/oomlab_web-1f_6a/main/0.log"
 	report := func(text string) string { return "2026-11-25T18:00:00.1Z stdout F " + text + "\n" }
-	n.write(log, report(`{"event":"ready","name":"worker","pid":2,"mono_ns":5,"held":4096,"resident":4096,"overhead":9}`)+
-		report(`{"event":"exited","name":"worker","pid":2,"mono_ns":6,"signal":9}`)+
-		report(`the program's own words`)+"2026-11-25T18:00:00.1Z stdout F {\"event\":\"re")
+	n.write(log,
+		report(`{"event":"ready","name":"worker","pid":2,"mono_ns":5,"held":4096,"resident":4096,"overhead":9}`)+
+			report(`{"event":"exited","name":"worker","pid":2,"mono_ns":6,"signal":9}`)+
+			report(`the program's own words`)+"2026-11-25T18:00:00.1Z stdout F {\"event\":\"re")
 	n.w.scan()
-	if r := n.take(evidence.Ready); len(r) != 1 || r[0].Process != "web/main/worker" || r[0].AtNS != 5 || r[0].Held.Told != 4096 {
+	if r := n.take(evidence.Ready); len(r) != 1 || r[0].Process != "web/main/worker" || r[0].AtNS != 5 ||
+		r[0].Held.Told != 4096 {
 		t.Errorf("ready: %+v", r)
 	}
-	if e := n.take(evidence.Exited); len(e) != 1 || e[0].Process != "web/main/worker" || e[0].Exit.Signal != 9 || e[0].Exit.By != "web/main" {
+	if e := n.take(evidence.Exited); len(e) != 1 || e[0].Process != "web/main/worker" || e[0].Exit.Signal != 9 ||
+		e[0].Exit.By != "web/main" {
 		t.Errorf("exited: %+v", e)
 	}
 	// The rest of a line that was cut off comes later.
@@ -246,7 +257,8 @@ func TestWhatLogsSay(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	n.write("kubelet.log", "an old line about oom\nI1125 SyncLoop ADD pods=[\"oomlab/web\"]\nI1125 \"eviction manager: must evict pod(s)\"\n")
+	n.write("kubelet.log", "an old line about oom\nI1125 SyncLoop ADD pods=[\"oomlab/web\"]\nI1125 \"eviction "+
+		"manager: must evict pod(s)\"\n")
 	n.events = nil
 	n.w.scan()
 	if r := n.take(evidence.Ready); len(r) != 1 || r[0].Process != "web/main" {
@@ -279,7 +291,8 @@ func TestNodeFactsAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := openNode(t.Context(), NodeOptions{Events: []string{filepath.Join(dir, "no-such-program")}}, dir)
-	if got := f.facts(kernel.CgroupMount{Version: 2}, dir); got.Kubepods != "/kubelet.slice/kubelet-kubepods.slice" || got.CgroupVersion != 2 {
+	if got := f.facts(kernel.CgroupMount{Version: 2}, dir); got.Kubepods != "/kubelet.slice/kubelet-kubepods.slice" ||
+		got.CgroupVersion != 2 {
 		t.Errorf("facts %+v", got)
 	}
 	if !strings.HasPrefix(f.events, "not attached: ") || !strings.Contains(f.events, "no such file") {

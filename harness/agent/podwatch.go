@@ -41,7 +41,8 @@ func (a *Agent) Watch(ctx context.Context, req wire.Watch, enough <-chan struct{
 		return errors.New("agent: this is no node of a cluster")
 	}
 	if a.node.kubepods == "" {
-		return &Refusal{What: "the kubelet's cgroups", Hint: "none of " + strings.Join(kubepodsNames, ", ") + " is below " + a.hierarchy()}
+		return &Refusal{What: "the kubelet's cgroups",
+			Hint: "none of " + strings.Join(kubepodsNames, ", ") + " is below " + a.hierarchy()}
 	}
 	return a.alone(func() error { return a.watch(ctx, req, enough, sink) })
 }

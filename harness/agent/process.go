@@ -206,7 +206,8 @@ func (r *run) readOutput(name string, c *child) {
 		if n = min(n, outputLimit-kept); n > 0 {
 			kept += n
 			text := strings.ToValidUTF8(string(buf[:n]), "\uFFFD")
-			r.emit(evidence.Event{Source: evidence.Stressor, Kind: evidence.Step, Process: name, PID: c.pid, Text: text})
+			r.emit(evidence.Event{Source: evidence.Stressor, Kind: evidence.Step, Process: name, PID: c.pid,
+				Text: text})
 		}
 		if err != nil {
 			return

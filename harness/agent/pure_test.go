@@ -29,9 +29,11 @@ func TestFollows(t *testing.T) {
 	}{
 		{"a kill", evidence.Event{Kind: evidence.Kill, PID: 7}, true, 7},
 		{"a mark", evidence.Event{Kind: evidence.MarkVictim, PID: 8}, true, 8},
-		{"a decision names a victim that may be dying already", evidence.Event{Kind: evidence.KillDecision, PID: 9}, true, 0},
+		{"a decision names a victim that may be dying already", evidence.Event{Kind: evidence.KillDecision, PID: 9},
+			true, 0},
 		{"a killed line", record("Memory cgroup out of memory: Killed process 107 (hog1) total-vm:1kB"), true, 107},
-		{"a killed line of a hostile name", record("Out of memory: Killed process 12 (Killed process 9 () total-vm:1kB"), true, 12},
+		{"a killed line of a hostile name",
+			record("Out of memory: Killed process 12 (Killed process 9 () total-vm:1kB"), true, 12},
 		{"a header", record("hog1 invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0"), true, 0},
 		{"another line", record("eth0: link up"), false, 0},
 		{"half a killed line", record("Killed process "), true, 0},
@@ -126,13 +128,19 @@ func TestPlantRefuses(t *testing.T) {
 		want              string
 		refusal           bool
 	}{
-		{name: "no memory controller", offered: "cpu io", version: 2, base: "oomlab-1", cgroups: good, want: "Delegate=yes", refusal: true},
-		{name: "no hierarchy", version: 0, base: "oomlab-1", cgroups: good, want: "needs a memory controller", refusal: true},
-		{name: "a base that is a path", handedOn: "memory", version: 2, base: "../x", cgroups: good, want: `base "../x" is not the name of a directory`},
+		{name: "no memory controller", offered: "cpu io", version: 2, base: "oomlab-1", cgroups: good,
+			want: "Delegate=yes", refusal: true},
+		{name: "no hierarchy", version: 0, base: "oomlab-1", cgroups: good, want: "needs a memory controller",
+			refusal: true},
+		{name: "a base that is a path", handedOn: "memory", version: 2, base: "../x", cgroups: good,
+			want: `base "../x" is not the name of a directory`},
 		{name: "an empty base", handedOn: "memory", version: 2, cgroups: good, want: `base "" is not`},
-		{name: "a base that is there", handedOn: "memory", version: 2, base: "cgroup.procs", cgroups: good, want: "exists already"},
-		{name: "a cgroup outside", handedOn: "memory", version: 2, base: "oomlab-1", cgroups: []plan.Cgroup{{Path: "/../x"}}, want: `cgroup "/../x" is not an absolute path`},
-		{name: "a relative cgroup", handedOn: "memory", version: 2, base: "oomlab-1", cgroups: []plan.Cgroup{{Path: "lab"}}, want: `cgroup "lab" is not an absolute path`},
+		{name: "a base that is there", handedOn: "memory", version: 2, base: "cgroup.procs", cgroups: good,
+			want: "exists already"},
+		{name: "a cgroup outside", handedOn: "memory", version: 2, base: "oomlab-1",
+			cgroups: []plan.Cgroup{{Path: "/../x"}}, want: `cgroup "/../x" is not an absolute path`},
+		{name: "a relative cgroup", handedOn: "memory", version: 2, base: "oomlab-1",
+			cgroups: []plan.Cgroup{{Path: "lab"}}, want: `cgroup "lab" is not an absolute path`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			root, mount := cgroup2(t, test.handedOn, test.offered)
@@ -245,7 +253,8 @@ func TestSysctlUndo(t *testing.T) {
 
 func TestDescribe(t *testing.T) {
 	for want, d := range map[string]plan.During{
-		"/lab: memory.max = 1, /lab: memory.high = 2":     {Writes: []plan.CgroupWrite{{Path: "/lab", Writes: []plan.Write{{File: "memory.max", Value: "1"}, {File: "memory.high", Value: "2"}}}}},
+		"/lab: memory.max = 1, /lab: memory.high = 2": {Writes: []plan.CgroupWrite{{Path: "/lab",
+			Writes: []plan.Write{{File: "memory.max", Value: "1"}, {File: "memory.high", Value: "2"}}}}},
 		"oom_score_adj of a = -1, oom_score_adj of b = 2": {OOMScoreAdj: map[string]int{"b": 2, "a": -1}},
 		"SIGSTOP to a":        {Signal: map[string]int{"a": 19}},
 		"freeze /lab":         {Freeze: "/lab"},

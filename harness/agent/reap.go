@@ -38,7 +38,8 @@ func newReaper() (*reaper, error) {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
 	r := &reaper{epoll: epoll, wake: wake, watched: map[int32]*watch{}, done: make(chan struct{})}
-	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wake)}); err != nil {
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake,
+		&unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wake)}); err != nil {
 		unix.Close(epoll)
 		unix.Close(wake)
 		return nil, fmt.Errorf("epoll_ctl: %w", err)

@@ -327,7 +327,8 @@ func (r *run) tick() {
 		if p.plan.IsCommand() && (p.state == running || p.state == ready) {
 			if stat, err := r.agent.root.Stat(p.pid); err == nil && p.quiet.grown(stat.RSS, now) && p.state == running {
 				p.state = ready
-				r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Ready, Process: p.plan.Name, PID: p.pid, Status: r.agent.usage(p.pid)})
+				r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Ready, Process: p.plan.Name, PID: p.pid,
+					Status: r.agent.usage(p.pid)})
 				r.happened()
 			}
 		}

@@ -103,7 +103,8 @@ func (w *podWatch) runtimeEvent(line string) {
 		if task.ID != task.ContainerID {
 			return // a command beside the container's own
 		}
-		e.Kind, e.PID, e.Exit = evidence.TaskEnded, task.PID, &evidence.ExitStatus{Code: task.ExitStatus, By: "containerd"}
+		e.Kind, e.PID, e.Exit = evidence.TaskEnded, task.PID,
+			&evidence.ExitStatus{Code: task.ExitStatus, By: "containerd"}
 	default:
 		return
 	}

@@ -42,7 +42,8 @@ func TestHello(t *testing.T) {
 		t.Errorf("idle stressor: %+v, %s resident", m.Stressor, rss.Human())
 	}
 	if m.Stressor.Charged < m.Stressor.Anon {
-		t.Errorf("the cgroup of an idle stressor is charged %d pages, fewer than its %d anonymous ones", m.Stressor.Charged, m.Stressor.Anon)
+		t.Errorf("the cgroup of an idle stressor is charged %d pages, fewer than its %d anonymous ones",
+			m.Stressor.Charged, m.Stressor.Anon)
 	}
 	if host := m.Abilities[kernel.AbilityHostOOM]; host.Is != "no" {
 		t.Errorf("host-oom: %+v, want no where it was not allowed", host)

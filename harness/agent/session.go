@@ -45,7 +45,8 @@ func (a *Agent) alone(do func() error) error {
 
 // carryOut observes w from its first readings to its last. Without a period in
 // the options no samples are taken.
-func (s *session) carryOut(ctx context.Context, w watched, title string, c *observe.Counters, o observe.SamplerOptions) error {
+func (s *session) carryOut(ctx context.Context, w watched, title string, c *observe.Counters,
+	o observe.SamplerOptions) error {
 	var sampler *observe.Sampler
 	if o.Period > 0 {
 		var err error

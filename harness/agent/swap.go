@@ -44,12 +44,17 @@ func planSwap(root probe.Root, scratch, base string, p *plan.Swap) (*swap, error
 			return nil, &Refusal{What: "a disk to swap to", Hint: "use --target vm, which adds one, or kind: file"}
 		}
 		if !root.Has(device) {
-			return nil, &Refusal{What: "the disk to swap to, " + device, Hint: "the kernel has no virtio_pci or no virtio_blk: give it its modules (--modules), or build them in"}
+			return nil, &Refusal{
+				What: "the disk to swap to, " + device,
+				Hint: "the kernel has no virtio_pci or no virtio_blk: " +
+					"give it its modules (--modules), or build them in",
+			}
 		}
 		s.path = device
 	case "zram":
 		if !root.Has(zramSysfs) {
-			return nil, &Refusal{What: "zram; there is no " + zramSysfs, Hint: "load the module zram, or use kind: disk"}
+			return nil,
+				&Refusal{What: "zram; there is no " + zramSysfs, Hint: "load the module zram, or use kind: disk"}
 		}
 		s.path = zramDevice
 	case "file":

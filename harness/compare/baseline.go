@@ -34,7 +34,8 @@ func Read(r io.Reader) (*Matrix, error) {
 	}
 	for i, row := range m.Cells {
 		if len(row) != len(m.Columns) {
-			return nil, fmt.Errorf("not a saved comparison: %d columns, %d cells of %s", len(m.Columns), len(row), m.Scenarios[i])
+			return nil, fmt.Errorf("not a saved comparison: %d columns, %d cells of %s", len(m.Columns), len(row),
+				m.Scenarios[i])
 		}
 	}
 	return &m, nil
@@ -95,7 +96,8 @@ func (m *Matrix) Check(baseline *Matrix) (Checked, error) {
 				continue
 			}
 			out.Cells++
-			out.Drifts = append(out.Drifts, drifts(scenario, m.Columns[j].Name, baseline.Columns[against[j]].Name, was, cell)...)
+			out.Drifts = append(out.Drifts,
+				drifts(scenario, m.Columns[j].Name, baseline.Columns[against[j]].Name, was, cell)...)
 		}
 	}
 	for _, scenario := range baseline.Scenarios {

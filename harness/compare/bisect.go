@@ -71,7 +71,8 @@ func (m *Matrix) Middle(known []kernel.Version, tried map[string]bool) (series s
 		if !ok || !ok2 {
 			continue // the machine's own, a file, or runs under a name
 		}
-		untried := slices.DeleteFunc(inBetween(known, from, to), func(v kernel.Version) bool { return tried[v.Series()] })
+		untried := slices.DeleteFunc(inBetween(known, from, to),
+			func(v kernel.Version) bool { return tried[v.Series()] })
 		if len(untried) == 0 {
 			continue
 		}

@@ -11,7 +11,8 @@ import (
 // Fields are what runs can be put into columns by, beside the labels of their
 // node (node.labels.KEY).
 var Fields = []string{
-	"kernel", "target", "node.name", "node.kernelVersion", "node.kubeletVersion", "node.containerRuntimeVersion", "node.osImage", "node.cgroupDriver",
+	"kernel", "target", "node.name", "node.kernelVersion", "node.kubeletVersion", "node.containerRuntimeVersion",
+	"node.osImage", "node.cgroupDriver",
 }
 
 const labelField = "node.labels."

@@ -82,7 +82,8 @@ func TestAFleetIsGroupedByWhatItsNodesAre(t *testing.T) {
 		{"node.labels.pool", []string{"a x2", "b x1"}},
 		{"target", []string{"kube x3"}},
 	} {
-		if got := columns(grouped(t, runs, tt.by)); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(tt.want))) {
+		if got := columns(grouped(t, runs, tt.by)); !slices.Equal(slices.Sorted(slices.Values(got)),
+			slices.Sorted(slices.Values(tt.want))) {
 			t.Errorf("by %s: %q; want %q", tt.by, got, tt.want)
 		}
 	}
@@ -118,7 +119,8 @@ func TestByNamesWhatIsMissing(t *testing.T) {
 	if want := "0001 ran on no cluster: it has no node.name"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-	for field, known := range map[string]bool{"node.name": true, "node.labels.x": true, "node.labels.": false, "node.version": false, "": false} {
+	for field, known := range map[string]bool{"node.name": true, "node.labels.x": true, "node.labels.": false,
+		"node.version": false, "": false} {
 		if KnownField(field) != known {
 			t.Errorf("%q is known: %t", field, !known)
 		}

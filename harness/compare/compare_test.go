@@ -166,7 +166,8 @@ func TestADifferenceSkipsWhoSaysNothing(t *testing.T) {
 	for _, d := range m.Differences() {
 		got = append(got, fmt.Sprintf("%s -> %s %s %s", d.After, d.Since, d.Aspect, d.Changes[0].Short))
 	}
-	want := []string{"6.1 -> 6.12 verdict pass -> skip: needs swap", "6.12 -> 7.3 verdict skip: needs swap -> pass", "6.1 -> 7.3 victims hog -> small"}
+	want := []string{"6.1 -> 6.12 verdict pass -> skip: needs swap", "6.12 -> 7.3 verdict skip: needs swap -> pass",
+		"6.1 -> 7.3 victims hog -> small"}
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
@@ -176,7 +177,8 @@ func TestADifferenceSkipsWhoSaysNothing(t *testing.T) {
 
 func TestSort(t *testing.T) {
 	m := New("host", "7.3", "6.1", "6.12")
-	for name, release := range map[string]string{"host": "5.15.0-1-generic", "7.3": "7.3.4", "6.1": "6.1.0-56-cloud-amd64", "6.12": "6.12.117"} {
+	for name, release := range map[string]string{"host": "5.15.0-1-generic", "7.3": "7.3.4",
+		"6.1": "6.1.0-56-cloud-amd64", "6.12": "6.12.117"} {
 		m.Add(name, Run{Scenario: "b", Release: release})
 		m.Add(name, Run{Scenario: "a", Release: release})
 	}
@@ -232,10 +234,13 @@ func TestBaseline(t *testing.T) {
 
 func TestBaselineRefuses(t *testing.T) {
 	for name, tt := range map[string]struct{ in, want string }{
-		"no JSON":       {"x", "not a saved comparison: invalid character 'x' looking for beginning of value"},
-		"other JSON":    {`{"verdict": "pass"}`, `not a saved comparison: its format is "", and "oomlab/compare-v1" is wanted`},
-		"rows missing":  {`{"format": "oomlab/compare-v1", "scenarios": ["a"]}`, "not a saved comparison: 1 scenarios, 0 rows"},
-		"cells missing": {`{"format": "oomlab/compare-v1", "scenarios": ["a"], "columns": [{"name": "x"}], "cells": [[]]}`, "not a saved comparison: 1 columns, 0 cells of a"},
+		"no JSON": {"x", "not a saved comparison: invalid character 'x' looking for beginning of value"},
+		"other JSON": {`{"verdict": "pass"}`,
+			`not a saved comparison: its format is "", and "oomlab/compare-v1" is wanted`},
+		"rows missing": {`{"format": "oomlab/compare-v1", "scenarios": ["a"]}`,
+			"not a saved comparison: 1 scenarios, 0 rows"},
+		"cells missing": {`{"format": "oomlab/compare-v1", "scenarios": ["a"], "columns": [{"name": "x"}], ` +
+			`"cells": [[]]}`, "not a saved comparison: 1 columns, 0 cells of a"},
 	} {
 		_, err := Read(strings.NewReader(tt.in))
 		if err == nil || err.Error() != tt.want {
@@ -257,12 +262,17 @@ func TestBaselineRefuses(t *testing.T) {
 }
 
 func TestTemplate(t *testing.T) {
-	for in, want := range map[string]string{
-		"a b invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=-600":                 "NAME invoked oom-killer: gfp_mask=N(GFP_KERNEL), order=N, oom_score_adj=N",
-		"CPU: 0 UID: 0 PID: 143 Comm: x y Not tainted 7.3.4+deb13-cloud-amd64 #1 PREEMPT(lazy)  Debian 7": "CPU: N UID: N PID: N Comm: NAME Not tainted RELEASE PREEMPT(lazy)",
-		"Memory cgroup stats for /oomlab-0259/lab:":                                                       "Memory cgroup stats for PATH:",
-		"Out of memory: Killed process 112 (a (b)) total-vm:12kB, UID:0":                                  "Out of memory: Killed process N (NAME) total-vm:NkB, UID:N",
+	for _, tt := range [][2]string{
+		{"a b invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=-600",
+			"NAME invoked oom-killer: gfp_mask=N(GFP_KERNEL), order=N, oom_score_adj=N"},
+		{"CPU: 0 UID: 0 PID: 143 Comm: x y Not tainted 7.3.4+deb13-cloud-amd64 #1 PREEMPT(lazy)  Debian 7",
+			"CPU: N UID: N PID: N Comm: NAME Not tainted RELEASE PREEMPT(lazy)"},
+		{"Memory cgroup stats for /oomlab-0259/lab:",
+			"Memory cgroup stats for PATH:"},
+		{"Out of memory: Killed process 112 (a (b)) total-vm:12kB, UID:0",
+			"Out of memory: Killed process N (NAME) total-vm:NkB, UID:N"},
 	} {
+		in, want := tt[0], tt[1]
 		if got := template(in); got != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", in, got, want)
 		}

@@ -73,7 +73,8 @@ func (m *Matrix) Differences() []Difference {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Difference) int {
-		return cmp.Or(cmp.Compare(m.index(a.Since), m.index(b.Since)), cmp.Compare(m.index(a.After), m.index(b.After)), cmp.Compare(a.Aspect.rank(), b.Aspect.rank()))
+		return cmp.Or(cmp.Compare(m.index(a.Since), m.index(b.Since)), cmp.Compare(m.index(a.After), m.index(b.After)),
+			cmp.Compare(a.Aspect.rank(), b.Aspect.rank()))
 	})
 	return out
 }
@@ -89,7 +90,8 @@ func implied(key Key, before, after Cell) bool {
 }
 
 func change(scenario string, key Key, from, to Tally) Change {
-	c := Change{Scenario: scenario, Subject: key.Subject, From: from.text(key.Aspect), To: to.text(key.Aspect), FromRuns: from.N(), ToRuns: to.N()}
+	c := Change{Scenario: scenario, Subject: key.Subject, From: from.text(key.Aspect), To: to.text(key.Aspect),
+		FromRuns: from.N(), ToRuns: to.N()}
 	c.Short = cmp.Or(c.From, "nothing") + " -> " + cmp.Or(c.To, "nothing")
 	if len(from.Seen) == 1 && len(to.Seen) == 1 {
 		switch key.Aspect.about().kind {

@@ -18,7 +18,8 @@ func (o *observer) log() {
 	var reports []oomlog.Report
 	var lines []string
 	for _, rec := range records(o.in.Events) {
-		reports = append(reports, p.Feed(kernel.Record{Priority: rec.Priority, Seq: rec.Seq, USec: rec.USec, Cont: rec.Cont, Text: rec.Text})...)
+		reports = append(reports, p.Feed(kernel.Record{Priority: rec.Priority, Seq: rec.Seq, USec: rec.USec,
+			Cont: rec.Cont, Text: rec.Text})...)
 		for line := range strings.Lines(rec.Text) {
 			lines = append(lines, strings.TrimRight(line, "\n"))
 		}

@@ -220,7 +220,8 @@ func keys(row []Cell) []Key {
 		}
 	}
 	return slices.SortedFunc(maps.Keys(seen), func(a, b Key) int {
-		return cmp.Or(cmp.Compare(a.Aspect.rank(), b.Aspect.rank()), strings.Compare(string(a.Aspect), string(b.Aspect)), strings.Compare(a.Subject, b.Subject))
+		return cmp.Or(cmp.Compare(a.Aspect.rank(), b.Aspect.rank()),
+			strings.Compare(string(a.Aspect), string(b.Aspect)), strings.Compare(a.Subject, b.Subject))
 	})
 }
 

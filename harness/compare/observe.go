@@ -205,7 +205,8 @@ func (o *observer) scores() {
 	for _, c := range o.r.Claims {
 		if c.Name == "replay.points" {
 			o.say(Arithmetic, "", map[verdict.Verdict]string{
-				verdict.Pass: "equal to the page", verdict.Fail: "not equal", verdict.Skip: "cannot be seen"}[c.Verdict])
+				verdict.Pass: "equal to the page", verdict.Fail: "not equal",
+				verdict.Skip: "cannot be seen"}[c.Verdict])
 		}
 	}
 	if len(o.r.Scoreboard) == 0 {

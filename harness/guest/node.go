@@ -92,7 +92,8 @@ func bootNode(channel string) error {
 	begin := time.Now()
 	for _, s := range b.Steps {
 		if err := n.step(s); err != nil {
-			return fmt.Errorf("step %s after %.1f s: %w%s", s.Name, time.Since(begin).Seconds(), err, lastOfLogs(logDir))
+			return fmt.Errorf("step %s after %.1f s: %w%s", s.Name, time.Since(begin).Seconds(), err,
+				lastOfLogs(logDir))
 		}
 		fmt.Fprintf(os.Stderr, "oomlab-agent: %6.1f s %s\n", time.Since(begin).Seconds(), s.Name)
 	}

@@ -139,7 +139,8 @@ func (c *chaosRun) take() (int, bool) {
 	defer c.mu.Unlock()
 	o := c.o
 	if o.Count > 0 && c.next >= o.Count || o.Kills > 0 && c.summary.Tally.Kills >= o.Kills ||
-		o.Duration > 0 && time.Since(c.began) >= o.Duration || o.Findings > 0 && c.found >= o.Findings || c.failed != nil {
+		o.Duration > 0 && time.Since(c.began) >= o.Duration || o.Findings > 0 && c.found >= o.Findings ||
+		c.failed != nil {
 		return 0, false
 	}
 	c.next++

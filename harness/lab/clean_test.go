@@ -54,7 +54,9 @@ func TestCleanCache(t *testing.T) {
 				t.Errorf("removed %q", removed)
 			}
 			var left []string
-			for _, name := range []string{"accel.json", "kernels/6.12", "payload/ab", "snapshots/cd", "snapshots/.new-1"} {
+			for _, name := range []string{
+				"accel.json", "kernels/6.12", "payload/ab", "snapshots/cd", "snapshots/.new-1",
+			} {
 				if exists(filepath.Join(root, name)) {
 					left = append(left, name)
 				}

@@ -298,11 +298,13 @@ func (c *Comparison) Bisect(ctx context.Context) error {
 			return nil
 		}
 		tried[spec] = true
-		c.o.Say(fmt.Sprintf("bisecting: %s lies between two kernels that differ in %s", spec, strings.Join(differ, ", ")))
+		c.o.Say(fmt.Sprintf("bisecting: %s lies between two kernels that differ in %s", spec,
+			strings.Join(differ, ", ")))
 		if err := c.open(ctx, spec); err != nil {
 			return err
 		}
-		jobs := slices.DeleteFunc(slices.Clone(c.jobs), func(j Job) bool { return !slices.Contains(differ, j.Scenario.Name) })
+		jobs := slices.DeleteFunc(slices.Clone(c.jobs),
+			func(j Job) bool { return !slices.Contains(differ, j.Scenario.Name) })
 		if err := c.carryOut(ctx, c.cells(c.columns[len(c.columns)-1:], jobs)); err != nil {
 			return err
 		}
@@ -328,7 +330,8 @@ func (c *Comparison) Check(ctx context.Context, baseline *compare.Matrix) (compa
 	if len(doubtful) == 0 {
 		return checked, nil
 	}
-	c.o.Say(fmt.Sprintf("%d of %d cells seem to have changed; running them %d more times", len(doubtful), checked.Cells, again))
+	c.o.Say(fmt.Sprintf("%d of %d cells seem to have changed; running them %d more times", len(doubtful), checked.Cells,
+		again))
 	if err := c.carryOut(ctx, slices.Repeat(doubtful, again)); err != nil {
 		return checked, err
 	}

@@ -55,8 +55,9 @@ var Hints = map[kernel.Ability]string{
 	kernel.AbilityHostOOM:     "use --target vm; --allow-host-oom is for machines that may be lost",
 	kernel.AbilityBTF:         "boot a kernel built with CONFIG_DEBUG_INFO_BTF, or use --target vm",
 	kernel.AbilityTracepoints: "grant CAP_BPF and CAP_PERFMON, or use --target vm",
-	kernel.AbilityKprobes:     "grant CAP_PERFMON; a kernel without CONFIG_KPROBES shows victims only; --target vm shows all",
-	kernel.AbilityFreeze:      "use --target vm",
+	kernel.AbilityKprobes: "grant CAP_PERFMON; a kernel without CONFIG_KPROBES shows victims only; " +
+		"--target vm shows all",
+	kernel.AbilityFreeze: "use --target vm",
 }
 
 // Examine looks at this machine: what can run on it, and what it lacks. log is told
@@ -136,7 +137,8 @@ func (c *Checkup) machines(ctx context.Context, log func(string)) error {
 	case c.QEMU.Is != "yes":
 		c.VM = found("no", "there is no QEMU", c.QEMU.Hint)
 	case len(c.Kernels) == 0:
-		c.VM = found("unsure", "no kernel is cached", "oomlab kernels fetch 6.12 gets one; oomlab run does it by itself")
+		c.VM = found("unsure", "no kernel is cached",
+			"oomlab kernels fetch 6.12 gets one; oomlab run does it by itself")
 	default:
 		c.VM = found("yes", "", "")
 	}
@@ -182,7 +184,8 @@ func disk(dir string) Finding {
 			free := kernel.Bytes(st.Bavail) * kernel.Bytes(st.Bsize)
 			why := fmt.Sprintf("%s free for %s", free.Human(), dir)
 			if free < room {
-				return found("unsure", why, fmt.Sprintf("kernels and snapshots take up to %s; OOMLAB_CACHE puts them elsewhere", room))
+				return found("unsure", why,
+					fmt.Sprintf("kernels and snapshots take up to %s; OOMLAB_CACHE puts them elsewhere", room))
 			}
 			return found("yes", why, "")
 		}

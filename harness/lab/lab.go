@@ -185,7 +185,8 @@ func (l *Lab) vmOptions(ctx context.Context, s scenario.Scenario, dir string) (v
 	}
 	o := vm.Options{
 		Kernel: k, Memory: max(512*kernel.MiB, (s.Needs.Memory+memoryStep-1)/memoryStep*memoryStep),
-		CPUs: s.Needs.CPUs, CgroupVersion: s.Needs.Cgroup, Agent: l.agent, Stressor: l.stressor, RunDir: dir, Log: l.o.Log,
+		CPUs: s.Needs.CPUs, CgroupVersion: s.Needs.Cgroup, Agent: l.agent, Stressor: l.stressor, RunDir: dir,
+		Log: l.o.Log,
 	}
 	if o.CgroupVersion == 0 {
 		o.CgroupVersion = l.o.CgroupVersion

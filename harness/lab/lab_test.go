@@ -82,12 +82,14 @@ func TestWhereAScenarioRuns(t *testing.T) {
 		{"what needs a kubelet", one(scenario.Kube), Options{}, scenario.Kube},
 		{"whatever else was asked for", one(scenario.Kube), Options{Target: scenario.VM}, scenario.Kube},
 		{"what needs none", one(scenario.VM, scenario.Kube), Options{}, scenario.VM},
-		{"a VM asked for", one(scenario.VM, scenario.Kube), Options{Target: scenario.VM, Cluster: elsewhere}, scenario.VM},
+		{"a VM asked for", one(scenario.VM, scenario.Kube), Options{Target: scenario.VM, Cluster: elsewhere},
+			scenario.VM},
 		{"a cluster asked for", one(scenario.VM, scenario.Kube), Options{Target: scenario.Kube}, scenario.Kube},
 		{"a cluster named", one(scenario.VM, scenario.Kube), Options{Cluster: elsewhere}, scenario.Kube},
 		{"a kernel named", one(scenario.Local, scenario.VM, scenario.Kube), Options{Kernel: "6.12"}, scenario.VM},
 		{"no pods, and a cluster named", one(scenario.VM), Options{Cluster: elsewhere}, scenario.VM},
-		{"no pods, and a cluster asked for", one(scenario.VM), Options{Target: scenario.Kube}, scenario.Kube}, // and is skipped there
+		{"no pods, and a cluster asked for", one(scenario.VM), Options{Target: scenario.Kube}, scenario.Kube},
+		// and is skipped there
 	} {
 		l := &Lab{o: tt.o}
 		if got, because := l.choose(t.Context(), tt.s); got != tt.want {
@@ -131,9 +133,11 @@ func TestATargetThatCannotBeOpenedIsAResult(t *testing.T) {
 		{&target.Missing{What: "QEMU", Hint: "install it"}, verdict.Skip, "needs QEMU; install it"},
 		{errors.New("the disk is full"), verdict.Broken, "the disk is full"},
 	} {
-		r, err := harness.Run(t.Context(), absent{scenario.VM, tt.err}, s, source, harness.Options{Dir: filepath.Join(t.TempDir(), "run")})
+		r, err := harness.Run(t.Context(), absent{scenario.VM, tt.err}, s, source,
+			harness.Options{Dir: filepath.Join(t.TempDir(), "run")})
 		if err != nil || r.Verdict != tt.word || r.Reason != tt.reason || len(r.Claims) != 0 {
-			t.Errorf("%v, %s, %q, %d claims; want %s, %q and no claims", err, r.Verdict, r.Reason, len(r.Claims), tt.word, tt.reason)
+			t.Errorf("%v, %s, %q, %d claims; want %s, %q and no claims", err, r.Verdict, r.Reason, len(r.Claims),
+				tt.word, tt.reason)
 		}
 	}
 }
@@ -147,11 +151,13 @@ func BenchmarkScenario(b *testing.B) {
 	if _, err := payload.Agent(); err != nil {
 		b.Skip(err)
 	}
-	l, err := Open(Options{Target: scenario.VM, RunsDir: filepath.Join(b.TempDir(), "runs"), Log: func(s string) { b.Log(s) }})
+	l, err := Open(Options{Target: scenario.VM, RunsDir: filepath.Join(b.TempDir(), "runs"),
+		Log: func(s string) { b.Log(s) }})
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, name := range []string{"memcg/one-process-over-its-limit", "memcg/bigger-of-two-dies", "memcg/oom-group-takes-all"} {
+	for _, name := range []string{"memcg/one-process-over-its-limit", "memcg/bigger-of-two-dies",
+		"memcg/oom-group-takes-all"} {
 		s, err := scenarios.Load(name)
 		if err != nil {
 			b.Fatal(err)

@@ -99,7 +99,8 @@ func TestRunAllIsInterrupted(t *testing.T) {
 		return result(verdict.Pass), nil
 	})
 	shown := 0
-	err := RunAll(ctx, tasksOf(l, "a", "b", "c"), 1, Watch{Result: func(int, verdict.Result) bool { shown++; return true }})
+	err := RunAll(ctx, tasksOf(l, "a", "b", "c"), 1,
+		Watch{Result: func(int, verdict.Result) bool { shown++; return true }})
 	if !errors.Is(err, context.Canceled) || made != shown || made == 3 {
 		t.Errorf("%v, %d made, %d shown; want what was under way and no more", err, made, shown)
 	}

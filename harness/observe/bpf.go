@@ -133,7 +133,8 @@ func (b *BPF) Drain(ctx context.Context) error {
 		case <-changed:
 		case <-again.C:
 		case <-ctx.Done():
-			return fmt.Errorf("eBPF: waiting for event %d of %d (%d lost): %w", seen, before.Tried, now.Full, context.Cause(ctx))
+			return fmt.Errorf("eBPF: waiting for event %d of %d (%d lost): %w", seen, before.Tried, now.Full,
+				context.Cause(ctx))
 		}
 	}
 }
@@ -157,7 +158,8 @@ func (b *BPF) tellLost(now bpf.Counts) {
 	b.fold.release()
 	if n > 0 {
 		sink(evidence.Event{AtNS: monotonic(), Source: evidence.BPF, Kind: evidence.Lost, N: n,
-			Text: fmt.Sprintf("the ring buffer was full %d times, and the kernel skipped a program %d times", n-skipped, skipped)})
+			Text: fmt.Sprintf("the ring buffer was full %d times, and the kernel skipped a program %d times", n-skipped,
+				skipped)})
 	}
 }
 

@@ -67,7 +67,8 @@ func open(t *testing.T, opt BPFOptions) *BPF {
 			t.Error(err)
 		}
 	})
-	if want := os.Getenv("OOMLAB_TEST_TIER"); want != "" && opt.MaxTier == 0 && !opt.OnlyFentry && strconv.Itoa(b.Tier().Tier) != want {
+	if want := os.Getenv("OOMLAB_TEST_TIER"); want != "" && opt.MaxTier == 0 && !opt.OnlyFentry &&
+		strconv.Itoa(b.Tier().Tier) != want {
 		t.Fatalf("tier %d; want %s", b.Tier().Tier, want)
 	}
 	return b
@@ -169,7 +170,8 @@ func checkSeq(t *testing.T, events []evidence.Event) {
 		}
 		first, last := span(e)
 		if first != next || last < first {
-			t.Errorf("event %d of %d (%s, pid %d) has Seq %d to %d; want %d", i+1, len(events), e.Kind, e.PID, first, last, next)
+			t.Errorf("event %d of %d (%s, pid %d) has Seq %d to %d; want %d", i+1, len(events), e.Kind, e.PID, first,
+				last, next)
 		}
 		next = last + 1
 		// The score is stamped at oom_badness()'s entry and sent at its return.
@@ -266,7 +268,8 @@ func checkScores(t *testing.T, seen *record, reads kernel.BadnessReads, total in
 				t.Logf("pid %d was scored %d times", pid, len(scores))
 			}
 			if i == len(scores)-1 {
-				t.Logf("pid %d: the kernel says %d; batched %+v, exact %+v", pid, *o.Points, o.Task.MM.Batched, o.Task.MM.Exact)
+				t.Logf("pid %d: the kernel says %d; batched %+v, exact %+v", pid, *o.Points, o.Task.MM.Batched,
+					o.Task.MM.Exact)
 			}
 			if *o.Points != want {
 				t.Errorf("pid %d: the kernel says %d points, its counters %d: %+v", pid, *o.Points, want, o.Task.MM)
@@ -305,7 +308,8 @@ func TestGuestDeadLeader(t *testing.T) {
 		t.Errorf("%+v; want the end of %d with wait status 9", exits, h.pid)
 	}
 	if b.Tier().Tier >= 2 {
-		if kills := seen.of(evidence.Kill); len(kills) != 1 || kills[0].OOM.Task.PID != marks[0].OOM.Task.PID || kills[0].PID != h.pid {
+		if kills := seen.of(evidence.Kill); len(kills) != 1 || kills[0].OOM.Task.PID != marks[0].OOM.Task.PID ||
+			kills[0].PID != h.pid {
 			t.Errorf("kills %+v; want one of thread %d", kills, marks[0].OOM.Task.PID)
 		}
 	}
@@ -340,7 +344,8 @@ func TestGuestHostOOM(t *testing.T) {
 	drain(t, k)
 	checkSeq(t, seen.events)
 	kills := seen.of(evidence.KillDecision)
-	if len(kills) != 1 || kills[0].PID != big.pid || kills[0].OOM.Control.Constraint != "none" || kills[0].OOM.Message != "Out of memory" {
+	if len(kills) != 1 || kills[0].PID != big.pid || kills[0].OOM.Control.Constraint != "none" ||
+		kills[0].OOM.Message != "Out of memory" {
 		t.Fatalf("%+v; want one decision without constraint to kill %d", kills, big.pid)
 	}
 	total := int64(kills[0].OOM.Control.TotalPages)
@@ -348,7 +353,8 @@ func TestGuestHostOOM(t *testing.T) {
 		t.Errorf("%d total pages in a machine of 512 MiB", total)
 	}
 	checkScores(t, &seen, reads, total, small.pid, big.pid)
-	if said(&log, fmt.Sprintf("Out of memory: Killed process %d (exe)", big.pid)) != 1 || len(log.of(evidence.Lost)) != 0 {
+	if said(&log, fmt.Sprintf("Out of memory: Killed process %d (exe)", big.pid)) != 1 ||
+		len(log.of(evidence.Lost)) != 0 {
 		t.Errorf("the log: %q", log.texts())
 	}
 }
@@ -372,7 +378,8 @@ func TestGuestStorm(t *testing.T) {
 	drain(t, b)
 	checkSeq(t, seen.events)
 	for _, h := range all {
-		if marks, ends := len(seen.of(evidence.MarkVictim, h.pid)), len(seen.of(evidence.TaskExit, h.pid)); marks != 1 || ends != 1 {
+		if marks, ends := len(seen.of(evidence.MarkVictim, h.pid)),
+			len(seen.of(evidence.TaskExit, h.pid)); marks != 1 || ends != 1 {
 			t.Errorf("pid %d: marked %d times, ended %d times", h.pid, marks, ends)
 		}
 		if n := len(seen.of(evidence.Kill, h.pid)); n != 1 && b.Tier().Tier >= 2 {
@@ -386,7 +393,8 @@ func TestGuestStorm(t *testing.T) {
 	for _, e := range seen.of(evidence.GivenUp) {
 		waits += e.N
 	}
-	t.Logf("%d decisions, and %d scans that ended at a victim that was dying already", len(seen.of(evidence.OutOfMemory)), waits)
+	t.Logf("%d decisions, and %d scans that ended at a victim that was dying already",
+		len(seen.of(evidence.OutOfMemory)), waits)
 }
 
 // TestGuestGroupKill wants one event for each attempted kill of a group, the
@@ -445,7 +453,8 @@ func TestGuestGroupKill(t *testing.T) {
 			t.Errorf("%d ends of pid %d; want 1", n, h.pid)
 		}
 	}
-	t.Logf("%d kills, %d marks, %d ends", len(seen.of(evidence.Kill)), len(seen.of(evidence.MarkVictim)), len(seen.of(evidence.TaskExit)))
+	t.Logf("%d kills, %d marks, %d ends", len(seen.of(evidence.Kill)), len(seen.of(evidence.MarkVictim)),
+		len(seen.of(evidence.TaskExit)))
 }
 
 // TestGuestLost fills a small ring buffer while nobody reads it, and wants
@@ -530,7 +539,8 @@ func TestBadnessReads(t *testing.T) {
 		PgTables: 400 * 4096,
 	}}
 	unknown := task
-	unknown.MM = &evidence.MM{Batched: task.MM.Batched, Exact: task.MM.Batched, PgTables: task.MM.PgTables, ExactUnknown: true}
+	unknown.MM = &evidence.MM{Batched: task.MM.Batched, Exact: task.MM.Batched, PgTables: task.MM.PgTables,
+		ExactUnknown: true}
 	same := task
 	same.MM = &evidence.MM{Batched: task.MM.Exact, Exact: task.MM.Exact, PgTables: task.MM.PgTables}
 	for _, test := range []struct {
@@ -544,10 +554,14 @@ func TestBadnessReads(t *testing.T) {
 		// 600+37+400 - 2*(9999/1000): the batched -5 counts as 0.
 		{name: "batched", task: task, points: 1019, want: kernel.ReadsCPUBatched},
 		{name: "exact", task: task, points: 1083, want: kernel.ReadsExact},
-		{name: "neither", task: task, points: 1020, err: "small (pid 7): the kernel says 1020 points; its batched counters give 1019 and its exact ones 1083: it was running, or oom_badness() is another function here"},
-		{name: "both", task: same, points: 1083, is: ErrInconclusive, err: "small (pid 7): both give 1083 points: " + ErrInconclusive.Error()},
-		{name: "unknown", task: unknown, points: 1019, is: ErrInconclusive, err: "small (pid 7): what the CPUs keep back is not known: " + ErrInconclusive.Error()},
-		{name: "never", task: task, points: -1 << 63, err: "small (pid 7) has no score: the OOM killer would never choose it"},
+		{name: "neither", task: task, points: 1020, err: "small (pid 7): the kernel says 1020 points; its batched " +
+			"counters give 1019 and its exact ones 1083: it was running, or oom_badness() is another function here"},
+		{name: "both", task: same, points: 1083, is: ErrInconclusive,
+			err: "small (pid 7): both give 1083 points: " + ErrInconclusive.Error()},
+		{name: "unknown", task: unknown, points: 1019, is: ErrInconclusive,
+			err: "small (pid 7): what the CPUs keep back is not known: " + ErrInconclusive.Error()},
+		{name: "never", task: task, points: -1 << 63,
+			err: "small (pid 7) has no score: the OOM killer would never choose it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := badnessReads(test.task, test.points, 9999, 4096)

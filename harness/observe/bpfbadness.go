@@ -66,7 +66,8 @@ func (b *BPF) BadnessReads(ctx context.Context, pid int) (kernel.BadnessReads, e
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
-			return "", fmt.Errorf("which counters oom_badness() reads: %s: waiting for two looks to agree: %w", path, errors.Join(context.Cause(ctx), lastErr))
+			return "", fmt.Errorf("which counters oom_badness() reads: %s: waiting for two looks to agree: %w", path,
+				errors.Join(context.Cause(ctx), lastErr))
 		}
 	}
 	return "", fmt.Errorf("which counters oom_badness() reads: %s: %d looks: %w", path, badnessTries, lastErr)
@@ -94,7 +95,9 @@ func badnessReads(t evidence.Task, points, totalPages int64, pageSize kernel.Byt
 	case t.MM.ExactUnknown:
 		return "", fmt.Errorf("%s (pid %d): what the CPUs keep back is not known: %w", t.Comm, t.PID, ErrInconclusive)
 	case points != batched && points != exact:
-		return "", fmt.Errorf("%s (pid %d): the kernel says %d points; its batched counters give %d and its exact ones %d: %w", t.Comm, t.PID, points, batched, exact, errNeither)
+		return "", fmt.Errorf("%s (pid %d): the kernel says %d points; "+
+			"its batched counters give %d and its exact ones %d: %w",
+			t.Comm, t.PID, points, batched, exact, errNeither)
 	case batched == exact:
 		return "", fmt.Errorf("%s (pid %d): both give %d points: %w", t.Comm, t.PID, points, ErrInconclusive)
 	case points == batched:

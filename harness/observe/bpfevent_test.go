@@ -41,7 +41,8 @@ func TestOOMEvent(t *testing.T) {
 				e.Kind, e.Flags, e.Task.Tgid = bpf.OOMEvaluateTask, bpf.HasTask|bpf.HasIdentity, 40
 			}),
 			kind: evidence.Badness, pid: 40,
-			want: evidence.OOM{Task: &evidence.Task{TaskID: evidence.TaskID{TGID: 40}}, Message: "is an OOM victim already"},
+			want: evidence.OOM{Task: &evidence.Task{TaskID: evidence.TaskID{TGID: 40}},
+				Message: "is an OOM victim already"},
 		},
 		{
 			name: "swapoff is chosen first",
@@ -59,8 +60,10 @@ func TestOOMEvent(t *testing.T) {
 				e.Task.Batched[bpf.SwapEnts], e.Task.OomSkip, e.Task.MmGone = -3, 1, 1
 			}),
 			kind: evidence.Badness, pid: 40,
-			want: evidence.OOM{Points: &points, TotalPages: &total, Task: &evidence.Task{TaskID: evidence.TaskID{TGID: 40}, Adj: -1000,
-				MM: &evidence.MM{Batched: evidence.Counts{Swap: -3}, OOMSkip: true, Gone: true, ExactUnknown: true}}},
+			want: evidence.OOM{Points: &points, TotalPages: &total,
+				Task: &evidence.Task{TaskID: evidence.TaskID{TGID: 40}, Adj: -1000,
+					MM: &evidence.MM{Batched: evidence.Counts{Swap: -3}, OOMSkip: true, Gone: true,
+						ExactUnknown: true}}},
 		},
 		{
 			name: "nothing could be killed",

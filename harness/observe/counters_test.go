@@ -49,16 +49,21 @@ func TestCounters(t *testing.T) {
 				"cg/lab/memory.events": eventsText, "cg/lab/memory.events.local": localText,
 			},
 			want: map[string]map[string]int64{
-				" vmstat":                  {"oom_kill": 3, "pswpin": 0, "pswpout": 7},
-				"/ memory.events":          {"low": 0, "high": 0, "max": 4, "oom": 2, "oom_kill": 1, "oom_group_kill": 0},
-				"/ memory.events.local":    {"low": 0, "high": 0, "max": 4, "oom": 2, "oom_kill": 0, "oom_group_kill": 0},
-				"/lab memory.events":       {"low": 0, "high": 0, "max": 4, "oom": 2, "oom_kill": 1, "oom_group_kill": 0},
-				"/lab memory.events.local": {"low": 0, "high": 0, "max": 4, "oom": 2, "oom_kill": 0, "oom_group_kill": 0},
+				" vmstat": {"oom_kill": 3, "pswpin": 0, "pswpout": 7},
+				"/ memory.events": {"low": 0, "high": 0, "max": 4, "oom": 2, "oom_kill": 1,
+					"oom_group_kill": 0},
+				"/ memory.events.local": {"low": 0, "high": 0, "max": 4, "oom": 2, "oom_kill": 0,
+					"oom_group_kill": 0},
+				"/lab memory.events": {"low": 0, "high": 0, "max": 4, "oom": 2, "oom_kill": 1,
+					"oom_group_kill": 0},
+				"/lab memory.events.local": {"low": 0, "high": 0, "max": 4, "oom": 2, "oom_kill": 0,
+					"oom_group_kill": 0},
 			},
 		},
 		{
 			name: "cgroup v2 without local events", version: 2,
-			files: map[string]string{"proc/vmstat": vmstatText, "cg/memory.events": eventsText, "cg/lab/memory.events": eventsText},
+			files: map[string]string{"proc/vmstat": vmstatText, "cg/memory.events": eventsText,
+				"cg/lab/memory.events": eventsText},
 			want: map[string]map[string]int64{
 				" vmstat":            {"oom_kill": 3, "pswpin": 0, "pswpout": 7},
 				"/ memory.events":    {"low": 0, "high": 0, "max": 4, "oom": 2, "oom_kill": 1, "oom_group_kill": 0},
@@ -70,7 +75,8 @@ func TestCounters(t *testing.T) {
 			files: map[string]string{
 				"proc/vmstat":           vmstatText,
 				"cg/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", "cg/memory.failcnt": "12\n",
-				"cg/lab/memory.oom_control": "oom_kill_disable 0\nunder_oom 1\noom_kill 2\n", "cg/lab/memory.failcnt": "0\n",
+				"cg/lab/memory.oom_control": "oom_kill_disable 0\nunder_oom 1\noom_kill 2\n",
+				"cg/lab/memory.failcnt":     "0\n",
 			},
 			want: map[string]map[string]int64{
 				" vmstat":                 {"oom_kill": 3, "pswpin": 0, "pswpout": 7},
@@ -83,14 +89,16 @@ func TestCounters(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			root := tree(t, test.files)
-			c, err := OpenCounters(CountersOptions{Root: root, Version: test.version, Base: filepath.Join(root, "cg"), Cgroups: []string{"/lab"}})
+			c, err := OpenCounters(CountersOptions{Root: root, Version: test.version, Base: filepath.Join(root, "cg"),
+				Cgroups: []string{"/lab"}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
 			got := map[string]map[string]int64{}
 			err = c.Read("before", func(e evidence.Event) {
-				if e.Source != evidence.Counters || e.Kind != evidence.Reading || e.AtNS == 0 || e.Counter.When != "before" {
+				if e.Source != evidence.Counters || e.Kind != evidence.Reading || e.AtNS == 0 ||
+					e.Counter.When != "before" {
 					t.Errorf("event %+v", e)
 				}
 				got[e.Counter.Cgroup+" "+e.Counter.File] = e.Counter.Values
@@ -145,8 +153,10 @@ func TestCountersErrors(t *testing.T) {
 		read  bool // the error comes when it is read
 	}{
 		{"no proc", map[string]string{"cg/memory.events": eventsText}, "is /proc mounted?", false},
-		{"no such cgroup", map[string]string{"proc/vmstat": vmstatText}, "cg holds neither memory.events nor memory.events.local", false},
-		{"garbage", map[string]string{"proc/vmstat": vmstatText, "cg/memory.events": "what?\n"}, "cg/memory.events: ", true},
+		{"no such cgroup", map[string]string{"proc/vmstat": vmstatText},
+			"cg holds neither memory.events nor memory.events.local", false},
+		{"garbage", map[string]string{"proc/vmstat": vmstatText, "cg/memory.events": "what?\n"}, "cg/memory.events: ",
+			true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			root := tree(t, test.files)
@@ -171,11 +181,13 @@ func TestCountersErrors(t *testing.T) {
 
 func TestSampler(t *testing.T) {
 	root := tree(t, map[string]string{
-		"proc/meminfo":          "MemTotal: 100 kB\nMemFree: 40 kB\nSwapTotal: 20 kB\nSwapFree: 10 kB\n",
-		"proc/loadavg":          "1.50 0.10 0.05 1/80 4242\n",
-		"proc/pressure/memory":  "some avg10=2.50 avg60=0.00 avg300=0.00 total=1\nfull avg10=1.25 avg60=0.00 avg300=0.00 total=1\n",
+		"proc/meminfo": "MemTotal: 100 kB\nMemFree: 40 kB\nSwapTotal: 20 kB\nSwapFree: 10 kB\n",
+		"proc/loadavg": "1.50 0.10 0.05 1/80 4242\n",
+		"proc/pressure/memory": "some avg10=2.50 avg60=0.00 avg300=0.00 total=1\nfull avg10=1.25 avg60=0.00 " +
+			"avg300=0.00 total=1\n",
 		"cg/lab/memory.current": "8192\n",
-		"proc/7/status":         "Name:\tx\nState:\tS (sleeping)\nTgid:\t7\nPid:\t7\nPPid:\t1\nUid:\t0\t0\t0\t0\nVmRSS:\t8 kB\nVmSwap:\t4 kB\nThreads:\t1\n",
+		"proc/7/status": "Name:\tx\nState:\tS " +
+			"(sleeping)\nTgid:\t7\nPid:\t7\nPPid:\t1\nUid:\t0\t0\t0\t0\nVmRSS:\t8 kB\nVmSwap:\t4 kB\nThreads:\t1\n",
 	})
 	s, err := OpenSampler(SamplerOptions{
 		Root: root, Version: 2, Base: filepath.Join(root, "cg"), Cgroups: []string{"/lab"}, Period: time.Millisecond,
@@ -220,7 +232,8 @@ func TestSamplerRefuses(t *testing.T) {
 		t.Errorf("no period: %v", err)
 	}
 	root := tree(t, map[string]string{"proc/meminfo": "", "proc/loadavg": ""})
-	_, err := OpenSampler(SamplerOptions{Root: root, Version: 1, Base: root, Cgroups: []string{"/lab"}, Period: time.Second})
+	_, err := OpenSampler(SamplerOptions{Root: root, Version: 1, Base: root, Cgroups: []string{"/lab"},
+		Period: time.Second})
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "lab/memory.usage_in_bytes") {
 		t.Errorf("a cgroup that is not there: %v", err)
 	}

@@ -58,7 +58,8 @@ func TestMain(m *testing.M) {
 func mountGuest() {
 	os.Setenv("TMPDIR", "/")
 	for _, m := range [][2]string{
-		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tracefs", "/sys/kernel/tracing"}, {"cgroup2", "/sys/fs/cgroup"},
+		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tracefs", "/sys/kernel/tracing"},
+		{"cgroup2", "/sys/fs/cgroup"},
 	} {
 		if err := unix.Mount(m[0], m[1], m[0], 0, ""); err != nil {
 			fmt.Printf("guest: mount %s: %v\n", m[1], err)

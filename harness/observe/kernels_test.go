@@ -70,7 +70,8 @@ func TestKernels(t *testing.T) {
 				"-kernel", image, "-initrd", initramfs,
 				"-append", // no_timer_check: a busy host is late, and the kernel would panic over it.
 				// What the kernel does not know goes to init: into its environment, or behind -- as arguments.
-				"console=ttyS0 quiet panic=-1 oops=panic mitigations=off no_timer_check "+env+" -- -test.v -test.run="+only)
+				"console=ttyS0 quiet panic=-1 oops=panic mitigations=off no_timer_check "+env+" -- -test.v "+
+					"-test.run="+only)
 			cmd.Stdout, cmd.Stderr = &console, &console
 			err := cmd.Run()
 			text := strings.ReplaceAll(console.String(), "\r", "")

@@ -44,7 +44,8 @@ type kmsgRun struct {
 func OpenKmsg(path string) (*Kmsg, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("kernel log %s: %w; it needs root or CAP_SYSLOG, and a container its host's device", path, err)
+		return nil,
+			fmt.Errorf("kernel log %s: %w; it needs root or CAP_SYSLOG, and a container its host's device", path, err)
 	}
 	if _, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil {
 		unix.Close(fd)
@@ -227,7 +228,8 @@ func (l *kmsgLog) next(b []byte, err error) []evidence.Event {
 		return nil
 	}
 	if err != nil {
-		return []evidence.Event{{Source: evidence.Kmsg, Kind: evidence.Lost, N: 1, Text: "the log ends here: " + err.Error()}}
+		return []evidence.Event{{Source: evidence.Kmsg, Kind: evidence.Lost, N: 1,
+			Text: "the log ends here: " + err.Error()}}
 	}
 	r, err := kernel.ParseKmsgRecord(b)
 	if err != nil {
@@ -237,14 +239,17 @@ func (l *kmsgLog) next(b []byte, err error) []evidence.Event {
 	var events []evidence.Event
 	switch {
 	case l.started && r.Seq > l.last+1:
-		events = append(events, evidence.Event{AtNS: at, Source: evidence.Kmsg, Kind: evidence.Lost, N: r.Seq - l.last - 1,
-			Text: fmt.Sprintf("records %d to %d were overwritten before they were read", l.last+1, r.Seq-1)})
+		events = append(events,
+			evidence.Event{AtNS: at, Source: evidence.Kmsg, Kind: evidence.Lost, N: r.Seq - l.last - 1,
+				Text: fmt.Sprintf("records %d to %d were overwritten before they were read", l.last+1, r.Seq-1)})
 	case l.broken:
 		events = append(events, evidence.Event{AtNS: at, Source: evidence.Kmsg, Kind: evidence.Lost, N: 1,
 			Text: fmt.Sprintf("records before %d were overwritten before they were read; at least one", r.Seq)})
 	}
 	l.started, l.broken, l.last = true, false, r.Seq
-	return append(events, evidence.Event{AtNS: at, Source: evidence.Kmsg, Kind: evidence.Record, Log: &evidence.LogRecord{
-		Priority: r.Priority, Facility: r.Facility, Seq: r.Seq, USec: r.USec, Text: r.Text, Cont: r.Cont, Caller: r.Caller,
-	}})
+	return append(events,
+		evidence.Event{AtNS: at, Source: evidence.Kmsg, Kind: evidence.Record, Log: &evidence.LogRecord{
+			Priority: r.Priority, Facility: r.Facility, Seq: r.Seq, USec: r.USec, Text: r.Text, Cont: r.Cont,
+			Caller: r.Caller,
+		}})
 }

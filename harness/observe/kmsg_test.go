@@ -35,9 +35,11 @@ func TestKmsgLog(t *testing.T) {
 		want  []evidence.Event
 	}{
 		{name: "in order", reads: []read{line(7), line(8)}, want: []evidence.Event{record(7), record(8)}},
-		{name: "user space says so", reads: []read{{text: "12,7,5,-,caller=T9;Out of memory: Killed process 1\n"}}, want: []evidence.Event{
-			{AtNS: 5000, Source: evidence.Kmsg, Kind: evidence.Record, Log: &evidence.LogRecord{Priority: 4, Facility: 1, Seq: 7, USec: 5, Caller: "T9", Text: "Out of memory: Killed process 1"}},
-		}},
+		{name: "user space says so", reads: []read{{text: "12,7,5,-,caller=T9;Out of memory: Killed process 1\n"}},
+			want: []evidence.Event{
+				{AtNS: 5000, Source: evidence.Kmsg, Kind: evidence.Record, Log: &evidence.LogRecord{Priority: 4,
+					Facility: 1, Seq: 7, USec: 5, Caller: "T9", Text: "Out of memory: Killed process 1"}},
+			}},
 		{name: "overwritten", reads: []read{line(7), {err: unix.EPIPE}, line(12)}, want: []evidence.Event{
 			record(7), lost(5000, 4, "records 8 to 11 were overwritten before they were read"), record(12),
 		}},
@@ -163,7 +165,8 @@ func TestKmsgDrainGivesUp(t *testing.T) {
 	cancel(errors.New("enough"))
 	err := k.Drain(ctx)
 	close(block)
-	if want := "kernel log /dev/kmsg: waiting for its last record to be read: enough"; err == nil || err.Error() != want {
+	if want := "kernel log /dev/kmsg: waiting for its last record to be read: enough"; err == nil ||
+		err.Error() != want {
 		t.Errorf("error %v; want %q", err, want)
 	}
 }

@@ -79,7 +79,8 @@ func (s *Sampler) Start(sink func(evidence.Event)) {
 			case <-s.stop:
 				return
 			case <-tick.C:
-				sink(evidence.Event{AtNS: monotonic(), Source: evidence.Sampler, Kind: evidence.Sample, Sample: s.sample()})
+				sink(evidence.Event{AtNS: monotonic(), Source: evidence.Sampler, Kind: evidence.Sample,
+					Sample: s.sample()})
 			}
 		}
 	}()

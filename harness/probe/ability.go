@@ -21,10 +21,11 @@ func unsure(why string) kernel.Answer { return kernel.Answer{Is: "unsure", Why: 
 
 func (r Root) abilities(m kernel.Machine, c Cgroup, o Options) map[kernel.Ability]kernel.Answer {
 	a := map[kernel.Ability]kernel.Answer{
-		kernel.AbilityRoot:        r.root(),
-		kernel.AbilityMemcg:       yes(""),
-		kernel.AbilityOOMGroup:    cgroupFile(m, c.Group, "memory.oom.group", "since 4.19"),
-		kernel.AbilityMemoryHigh:  cgroupFile(m, c.High, "memory.high", "is it not enabled in the parent's cgroup.subtree_control?"),
+		kernel.AbilityRoot:     r.root(),
+		kernel.AbilityMemcg:    yes(""),
+		kernel.AbilityOOMGroup: cgroupFile(m, c.Group, "memory.oom.group", "since 4.19"),
+		kernel.AbilityMemoryHigh: cgroupFile(m, c.High, "memory.high",
+			"is it not enabled in the parent's cgroup.subtree_control?"),
 		kernel.AbilitySwap:        r.swap(m),
 		kernel.AbilityNegativeAdj: r.negativeAdj(),
 		kernel.AbilityKmsg:        r.opens("/dev/kmsg", os.O_RDONLY|unix.O_NONBLOCK),

@@ -139,7 +139,8 @@ func judge(got, batched, exact int) (kernel.BadnessReads, error) {
 	case exact:
 		return kernel.ReadsExact, nil
 	}
-	return "", fmt.Errorf("oom_score is %d; the batched counters give %d and the exact ones %d: %w", got, batched, exact, ErrInconclusive)
+	return "", fmt.Errorf("oom_score is %d; the batched counters give %d and the exact ones %d: %w", got, batched,
+		exact, ErrInconclusive)
 }
 
 // ConcludeBadness says which counters oom_badness() reads when it could not be

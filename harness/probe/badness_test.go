@@ -82,7 +82,8 @@ func TestConcludeBadness(t *testing.T) {
 		{"6.2", "6.2.0", "", kernel.ReadsCPUBatched},
 		{"6.19", "6.19.14", "", kernel.ReadsCPUBatched},
 		{"7.0", "7.0.0", "", kernel.ReadsExact},
-		{"a 5.14 with the counters of 6.2", "5.14.0-611.el9", "\x00rss_stat\x00percpu_counter\x00", kernel.ReadsCPUBatched},
+		{"a 5.14 with the counters of 6.2", "5.14.0-611.el9", "\x00rss_stat\x00percpu_counter\x00",
+			kernel.ReadsCPUBatched},
 		{"type information of 6.1", "6.1.0", "\x00mm_rss_stat\x00", kernel.ReadsThreadBatched},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -102,7 +103,8 @@ func TestConcludeBadness(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Root(t.TempDir()).ConcludeBadness("unknown"); err == nil || !strings.Contains(err.Error(), "is not a kernel release") {
+	if _, err := Root(t.TempDir()).ConcludeBadness("unknown"); err == nil ||
+		!strings.Contains(err.Error(), "is not a kernel release") {
 		t.Errorf("%v", err)
 	}
 }

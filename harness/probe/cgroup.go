@@ -68,7 +68,8 @@ func below(m *kernel.Mount, path string) (string, error) {
 	case ok && strings.HasPrefix(rest, "/"):
 		return rest, nil
 	}
-	return "", fmt.Errorf("this process's cgroup %s is not below %s, which is all that is mounted at %s", path, m.Root, m.Point)
+	return "", fmt.Errorf("this process's cgroup %s is not below %s, which is all that is mounted at %s", path, m.Root,
+		m.Point)
 }
 
 // FreezerV1 is the caller's own cgroup in the v1 freezer hierarchy.

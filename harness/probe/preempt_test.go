@@ -45,7 +45,8 @@ func TestCgroupThatWasNotMade(t *testing.T) {
 		{fmt.Errorf("%w: awaited for 1m0s", ErrUnfinished), "unsure"},
 		{nil, "unsure"},
 	} {
-		got := Root("testdata/linux-6.12-v2").abilities(kernel.Machine{}, Cgroup{}, Options{CgroupErr: tt.err})[kernel.AbilityMemcg]
+		got := Root("testdata/linux-6.12-v2").abilities(kernel.Machine{}, Cgroup{},
+			Options{CgroupErr: tt.err})[kernel.AbilityMemcg]
 		if got.Is != tt.want {
 			t.Errorf("%v: %q, want %q", tt.err, got.Is, tt.want)
 		}

@@ -30,7 +30,8 @@ func TestMachine(t *testing.T) {
 				Badness: kernel.ReadsThreadBatched,
 			},
 			answers: map[kernel.Ability]string{
-				kernel.AbilityOOMGroup: "no: cgroup v1 has no memory.oom.group", kernel.AbilityMemoryHigh: "no: cgroup v1 has no memory.high",
+				kernel.AbilityOOMGroup:    "no: cgroup v1 has no memory.oom.group",
+				kernel.AbilityMemoryHigh:  "no: cgroup v1 has no memory.high",
 				kernel.AbilityNegativeAdj: "yes", kernel.AbilityMemcg: "yes",
 			},
 		},
@@ -43,8 +44,9 @@ func TestMachine(t *testing.T) {
 				Badness: kernel.ReadsCPUBatched,
 			},
 			answers: map[kernel.Ability]string{
-				kernel.AbilityOOMGroup: "yes", kernel.AbilityMemoryHigh: "yes", kernel.AbilityFreeze: "yes: cgroup.freeze",
-				kernel.AbilityRoot: "yes", kernel.AbilityNegativeAdj: "yes", kernel.AbilityMemcg: "yes",
+				kernel.AbilityOOMGroup: "yes", kernel.AbilityMemoryHigh: "yes",
+				kernel.AbilityFreeze: "yes: cgroup.freeze",
+				kernel.AbilityRoot:   "yes", kernel.AbilityNegativeAdj: "yes", kernel.AbilityMemcg: "yes",
 				kernel.AbilityHostOOM: "no: this machine is not to run out of memory as a whole",
 				kernel.AbilitySwap:    "unsure: none is on; whether a swap file can be made depends on the file system",
 			},
@@ -57,8 +59,9 @@ func TestMachine(t *testing.T) {
 				Badness: kernel.ReadsCPUBatched,
 			},
 			answers: map[kernel.Ability]string{
-				kernel.AbilityMemcg:    "no: it was refused",
-				kernel.AbilityOOMGroup: "unsure: the root cgroup does not show whether its children have memory.oom.group",
+				kernel.AbilityMemcg: "no: it was refused",
+				kernel.AbilityOOMGroup: "unsure: the root cgroup does not show whether its children have " +
+					"memory.oom.group",
 			},
 		},
 		{
@@ -75,7 +78,8 @@ func TestMachine(t *testing.T) {
 			fixture: "linux-6.18-v1",
 			want: kernel.Machine{
 				Release: "6.18.44-fc-v669", Arch: "x86_64", CPUs: 2, MemTotal: 25276502016, THP: "madvise",
-				Cgroup:  kernel.CgroupMount{Version: 1, Root: "/sys/fs/cgroup/memory", Self: "/user.slice/session-1.scope"},
+				Cgroup: kernel.CgroupMount{Version: 1, Root: "/sys/fs/cgroup/memory",
+					Self: "/user.slice/session-1.scope"},
 				Badness: kernel.ReadsCPUBatched,
 			},
 			answers: map[kernel.Ability]string{
@@ -101,7 +105,8 @@ func TestMachine(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := kernel.Machine{
-				Release: m.Release, Arch: m.Arch, CPUs: m.CPUs, MemTotal: m.MemTotal, THP: m.THP, Cgroup: m.Cgroup, Badness: m.Badness,
+				Release: m.Release, Arch: m.Arch, CPUs: m.CPUs, MemTotal: m.MemTotal, THP: m.THP, Cgroup: m.Cgroup,
+				Badness: m.Badness,
 			}
 			if test.want.Arch == "" { // before 6.1 /proc does not tell
 				got.Arch = ""
@@ -110,7 +115,8 @@ func TestMachine(t *testing.T) {
 				t.Errorf("machine\n%+v\nwant\n%+v", got, test.want)
 			}
 			if m.MemFree <= 0 || m.MemFree > m.MemTotal || m.MemAvailable <= 0 || m.WatermarkMin <= 0 || m.Nodes != 1 {
-				t.Errorf("memory: %d free, %d available, watermark %d, %d nodes", m.MemFree, m.MemAvailable, m.WatermarkMin, m.Nodes)
+				t.Errorf("memory: %d free, %d available, watermark %d, %d nodes", m.MemFree, m.MemAvailable,
+					m.WatermarkMin, m.Nodes)
 			}
 			if m.Sysctls["vm.panic_on_oom"] != "0" {
 				t.Errorf("sysctls %v", m.Sysctls)
@@ -165,8 +171,9 @@ func TestOthers(t *testing.T) {
 		fields := slices.Repeat([]string{"1"}, 50)
 		fields[19] = start
 		for name, text := range map[string]string{
-			"stat":          pid + " (x) S " + strings.Join(fields[1:], " "),
-			"status":        "Name:\tx\nState:\tS (sleeping)\nTgid:\t" + pid + "\nPid:\t" + pid + "\nPPid:\t1\nUid:\t0\t0\t0\t0\nThreads:\t1\nVmRSS:\t8 kB\n",
+			"stat": pid + " (x) S " + strings.Join(fields[1:], " "),
+			"status": "Name:\tx\nState:\tS (sleeping)\nTgid:\t" + pid + "\nPid:\t" + pid +
+				"\nPPid:\t1\nUid:\t0\t0\t0\t0\nThreads:\t1\nVmRSS:\t8 kB\n",
 			"oom_score_adj": adj + "\n",
 		} {
 			if err := os.WriteFile(filepath.Join(at, name), []byte(text), 0o644); err != nil {
@@ -196,7 +203,8 @@ func TestBelow(t *testing.T) {
 		{"/docker/x", "/", "", "is not below /docker/x"},
 	} {
 		got, err := below(&kernel.Mount{Root: test.root, Point: "/cg"}, test.path)
-		if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+		if got != test.want || (err == nil) != (test.err == "") || err != nil &&
+			!strings.Contains(err.Error(), test.err) {
 			t.Errorf("below(%s, %s): %q, %v; want %q, %q", test.root, test.path, got, err, test.want, test.err)
 		}
 	}
