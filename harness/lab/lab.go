@@ -194,9 +194,17 @@ func (l *Lab) vmOptions(ctx context.Context, s scenario.Scenario, dir string) (v
 	if swap := s.System.Swap; swap != nil && (swap.Kind == "" || swap.Kind == "disk") {
 		o.SwapDisk = (swap.Size + kernel.MiB - 1) / kernel.MiB * kernel.MiB
 	}
+	program := func(command []string) {
+		if len(command) > 0 {
+			o.Programs = append(o.Programs, command[0])
+		}
+	}
 	for _, p := range s.Processes {
-		if len(p.Command) > 0 {
-			o.Programs = append(o.Programs, p.Command[0])
+		program(p.Command)
+	}
+	for _, p := range s.Pods {
+		for _, c := range p.Containers {
+			program(c.Command)
 		}
 	}
 	return o, nil
