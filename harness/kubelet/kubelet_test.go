@@ -95,7 +95,7 @@ func TestPodLimit(t *testing.T) {
 		{"an init container without one", kubelet.Pod{Containers: []kubelet.Container{limited("a", 10)}, InitContainers: []kubelet.Container{{Name: "i"}}}, 0},
 		{"the pod's own", kubelet.Pod{Limits: mem(64), Containers: []kubelet.Container{{Name: "a"}}}, 64},
 	} {
-		if got := kubelet.PodLimit(kubelet.Default(tt.pod, kubelet.Current())); got != tt.want {
+		if got := kubelet.PodLimit(kubelet.Default(tt.pod, kubelet.Node{}.Gates())); got != tt.want {
 			t.Errorf("%s: %d; want %d", tt.name, got, tt.want)
 		}
 	}

@@ -86,9 +86,6 @@ func (n Node) Gates() Gates {
 	return g
 }
 
-// Current is what the newest version does by default.
-func Current() Gates { return Node{}.Gates() }
-
 // newest stands for a version that cannot be read.
 const newest = 1 << 20
 

@@ -5,7 +5,7 @@ import (
 	"github.com/oomlab/oomlab/harness/kubelet"
 )
 
-// Pods are pods, in the order they are created.
+// Pods are in the order they are created.
 type Pods []Pod
 
 // Pod is one pod. Keys carry the names of the Kubernetes API. A target without a
