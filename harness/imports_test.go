@@ -53,7 +53,6 @@ var arrows = map[string][]string{
 	"harness/reproduce":           {"stressor/profile", "harness/explain", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel", "harness/oomlog"},
 	"harness/agent/wire":          {"harness/kubelet", "harness/evidence", "harness/plan", "harness/kernel"},
 	"scenarios":                   {"harness/scenario"},
-	"kind-config":                 {},
 	"bpf":                         {},
 	"stressor":                    {"stressor/profile"},
 	"harness/probe":               {"harness/predict", "harness/kernel"},

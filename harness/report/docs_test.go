@@ -21,15 +21,6 @@ import (
 
 const guide = "../../docs/reading-a-verdict.md"
 
-func readGuide(t *testing.T) string {
-	t.Helper()
-	data, err := os.ReadFile(guide)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
-
 // verdictSource parses package verdict, to learn the names that it gives.
 func verdictSource(t *testing.T) []*ast.File {
 	t.Helper()

@@ -19,17 +19,36 @@ import (
 	"sigs.k8s.io/kind/pkg/cluster"
 	"sigs.k8s.io/yaml"
 	goyaml "sigs.k8s.io/yaml/goyaml.v2"
-
-	kindconfig "github.com/oomlab/oomlab/kind-config"
 )
+
+// names lists the files of a directory of kind-config.
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", dir, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files in %s (%v)", len(files), dir, err)
+	}
+	var out []string
+	for _, f := range files {
+		out = append(out, strings.TrimSuffix(filepath.Base(f), ".yaml"))
+	}
+	return out
+}
+
+// file reads one of them.
+func file(t *testing.T, dir, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", dir, name+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
 
 // decode reads a file as kind does: strictly, into its own types.
 func decode(t *testing.T, name string) v1alpha4.Cluster {
 	t.Helper()
-	data, err := kindconfig.Cluster(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := file(t, ".", name)
 	var c v1alpha4.Cluster
 	if err := goyaml.UnmarshalStrict(data, &c); err != nil {
 		t.Fatalf("%s: %v", name, err)
@@ -55,7 +74,7 @@ func kubelet(t *testing.T, c v1alpha4.Cluster) kubeletconfig.KubeletConfiguratio
 
 func TestClustersAreWhatTheyAreCalled(t *testing.T) {
 	seen := map[string]string{}
-	for _, name := range kindconfig.Names() {
+	for _, name := range names(t, ".") {
 		c := decode(t, name)
 		if c.APIVersion != "kind.x-k8s.io/v1alpha4" || c.Kind != "Cluster" {
 			t.Errorf("%s is a %s of %s", name, c.Kind, c.APIVersion)
@@ -106,11 +125,8 @@ func TestKindReadsThem(t *testing.T) {
 	create := func(data []byte) error {
 		return provider.Create("oomlab-check", cluster.CreateWithRawConfig(data))
 	}
-	for _, name := range kindconfig.Names() {
-		data, err := kindconfig.Cluster(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, name := range names(t, ".") {
+		data := file(t, ".", name)
 		if err := create(data); err == nil || !strings.Contains(err.Error(), "docker network") {
 			t.Errorf("%s: got %v; want it to fail for want of an engine", name, err)
 		}
@@ -129,10 +145,7 @@ func TestKindReadsThem(t *testing.T) {
 // objects reads every document of a manifest strictly, as its own type.
 func objects(t *testing.T, name string) []runtime.Object {
 	t.Helper()
-	data, err := kindconfig.Manifest(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := file(t, "manifests", name)
 	var out []runtime.Object
 	for _, doc := range bytes.Split(data, []byte("\n---\n")) {
 		var kind struct {
@@ -160,7 +173,7 @@ func objects(t *testing.T, name string) []runtime.Object {
 
 func TestManifests(t *testing.T) {
 	const own = "oomlab"
-	for _, name := range kindconfig.Manifests() {
+	for _, name := range names(t, "manifests") {
 		for _, o := range objects(t, name) {
 			m, ok := o.(interface {
 				GetName() string
