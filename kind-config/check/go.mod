@@ -2,8 +2,6 @@ module github.com/oomlab/oomlab/kind-config/check
 
 go 1.26.0
 
-replace github.com/oomlab/oomlab => ../..
-
 require (
 	k8s.io/api v0.36.3
 	k8s.io/apimachinery v0.36.3
