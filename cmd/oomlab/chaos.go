@@ -38,25 +38,26 @@ func (a *app) chaosCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "chaos [flags]",
-		Short: "put the model to the test with random scenarios",
-		Long: `Put the model to the test with random scenarios.
+		Short: "test the model with random scenarios",
+		Long: `Test the model with random scenarios.
 
 Every scenario is drawn from the seed and its number, and is the same on every
-machine and for every kernel. It is carried out in a virtual machine and judged
-like any other: who is killed, in which order, by whose limit, and whether the
-kernel's scores are the model's to the page.
+machine and for every kernel. It runs in a virtual machine and is judged like
+any other: the victims, their order, the limit that was hit, and whether the
+kernel's scores equal the model's to the page.
 
-What shows a disagreement is kept below --runs-dir as a run directory, whose
-scenario.yaml oomlab run accepts; --shrink makes it as small as it still shows
-it. A summary of each kernel is kept beside them, and oomlab report shows it all.
---count is the number of scenarios and --kills that of OOM kills, for each
-kernel; whatever is reached first ends it.
+A scenario that shows a disagreement is kept below --runs-dir as a run
+directory, whose scenario.yaml oomlab run accepts; --shrink reduces it as long as
+it still shows the disagreement. A summary of each kernel is kept beside them;
+oomlab report shows them all. --count is the number of scenarios and --kills
+that of OOM kills, for each kernel; the first one that is reached ends the
+campaign.
 
 Exit status:
   0    no disagreement
   1    the evidence contradicts the model
   64   wrong usage
-  70   broken: some evidence cannot carry a judgement, or something failed
+  70   broken: some evidence is incomplete or contradicts itself, or something failed
   130  interrupted`,
 		Example: `  oomlab chaos --seed 1 --count 100
   oomlab chaos --kernel 5.10,6.12 --domain memcg --duration 10m --shrink
@@ -68,27 +69,27 @@ Exit status:
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.Uint64Var(&f.seed, "seed", 1, "the scenarios are drawn from `SEED`")
-	flags.IntVar(&f.count, "count", 0, "end after `N` scenarios (default 100 where nothing else ends it)")
+	flags.IntVar(&f.count, "count", 0, "end after `N` scenarios (default 100 without --kills and --duration)")
 	flags.IntVar(&f.kills, "kills", 0, "end after `N` OOM kills")
 	flags.DurationVar(&f.duration, "duration", 0, "end after `TIME`, such as 10m")
 	flags.StringSliceVar(&f.kernels, "kernel", nil,
 		"`KERNEL`s, one after the other: 5.10,6.12 (default the newest cached one)")
 	flags.Var(f.domain, "domain", "what the scenarios are about")
-	flags.BoolVar(&f.shrink, "shrink", false, "make what shows a disagreement as small as it still shows it")
+	flags.BoolVar(&f.shrink, "shrink", false, "reduce scenarios that show a disagreement")
 	flags.BoolVar(&f.keepAll, "keep-all", false, "keep the run directories of all scenarios")
 	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are made")
 	flags.IntVar(&f.parallel, "parallel", 0, "run `N` VMs side by side (default as many as there is room for)")
 	f.output = output(cmd, "text", "json", "markdown", "html")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing of progress")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress")
 	return cmd
 }
 
 func (f *chaosFlags) check() error {
 	switch {
 	case f.count < 0, f.kills < 0:
-		return &mistake{"--count and --kills count from 1", "leave out the one that is not to end it"}
+		return &mistake{"--count and --kills must be at least 1", "leave out the one that should not end the campaign"}
 	case f.duration < 0:
-		return &mistake{fmt.Sprintf("--duration %s: time goes forward", f.duration), ""}
+		return &mistake{fmt.Sprintf("--duration %s is not positive", f.duration), ""}
 	case f.parallel < 0:
 		return notParallel(f.parallel)
 	}

@@ -15,19 +15,19 @@ func (a *app) cleanCommand() *cobra.Command {
 	var where kube.Where
 	cmd := &cobra.Command{
 		Use:   "clean",
-		Short: "put back what killed runs have left",
-		Long: `Put back what killed runs have left: sysctls, swap, cgroups and what runs in
-them, temporary directories; and the VM cluster in the background. Runs that are
-still going on are left alone, and so are run directories.
+		Short: "restore what killed runs left behind",
+		Long: `Restore what killed runs left behind: sysctls and swap are reset; cgroups with
+their processes, temporary directories and the VM cluster in the background are
+removed. Runs in progress and run directories are not touched.
 
-With --kubeconfig or --context, delete what oomlab has left in that cluster
-instead: every pod with its labels, those of runs that still go on included, and
-the namespace if a run has made it.`,
+With --kubeconfig or --context, delete what oomlab left behind in that cluster
+instead: every pod with its labels, including those of runs in progress, and the
+namespace if a run created it.`,
 		Args: wants(0, 0, ""),
 	}
 	cmd.Flags().SortFlags = false
-	cmd.Flags().BoolVar(&cached, "cache", false, "remove the snapshots of VMs too; they are made anew when needed")
-	cmd.Flags().BoolVar(&all, "all", false, "remove snapshots and fetched kernels too")
+	cmd.Flags().BoolVar(&cached, "cache", false, "also remove the snapshots of VMs; they are recreated when needed")
+	cmd.Flags().BoolVar(&all, "all", false, "also remove snapshots and fetched kernels")
 	cmd.Flags().StringVar(&where.Kubeconfig, "kubeconfig", "", "clean the cluster of a kubeconfig `FILE`")
 	cmd.Flags().StringVar(&where.Context, "context", "", "clean the cluster of a `CONTEXT`")
 	cmd.Flags().StringVar(&where.Namespace, "namespace", "", "the `NAMESPACE` there (default oomlab)")

@@ -31,12 +31,12 @@ func (a *app) clusterCommand() *cobra.Command {
 		Use:   "cluster",
 		Short: "a real kubelet and API server in a VM: up, down, status, kubeconfig",
 		Long: `A real kubelet and a real API server in a VM, for kubectl and for scenarios with
-pods. It boots once; from then on it is restored within seconds. Only loopback
-of this machine reaches it. It has one node or two, no scheduler and no
-controllers: a pod has to say nodeName: ` + image.NodeName + ` and hostNetwork: true.
+pods. It boots once; afterwards it is restored from a snapshot within seconds. It
+listens on this machine's loopback only. It has one node or two, no scheduler and
+no controllers: a pod must set nodeName: ` + image.NodeName + ` and hostNetwork: true.
 
-Scenarios (oomlab run kube/...) restore a cluster of their own for each run and
-need none that is up.`,
+Each run of oomlab run kube/... restores its own cluster; it does not use this
+one.`,
 		Example: `  make node-image
   oomlab cluster up
   kubectl --kubeconfig <(oomlab cluster kubeconfig) get nodes
@@ -54,7 +54,7 @@ func (f *clusterFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.kernel, "kernel", lab.NodeKernel, "`KERNEL` of the node, as oomlab run takes it")
 	flags.StringVar(&f.memory, "memory", "4Gi", "`SIZE` of the node's memory")
 	flags.IntVar(&f.nodes, "nodes", 1, "`N` nodes, 1 or 2")
-	flags.DurationVar(&f.lifetime, "for", 2*time.Hour, "`TIME` after which the cluster ends by itself")
+	flags.DurationVar(&f.lifetime, "for", 2*time.Hour, "`TIME` after which the cluster ends")
 }
 
 // open gets the cluster ready. Its errors say what is wrong with the flags, or
@@ -70,7 +70,7 @@ func (f *clusterFlags) open(ctx context.Context, a *app) (*kube.VMCluster, kerne
 	}
 	if f.lifetime <= 0 {
 		return nil, kernels.Kernel{},
-			&mistake{fmt.Sprintf("--for %s: a cluster lives longer than that", f.lifetime), "write 2h"}
+			&mistake{fmt.Sprintf("--for %s is too short for a cluster", f.lifetime), "write 2h"}
 	}
 	return lab.OpenCluster(ctx, lab.ClusterOptions{Kernel: f.kernel, Memory: memory, Nodes: f.nodes, Log: a.say})
 }
@@ -81,8 +81,8 @@ func (a *app) clusterUp() *cobra.Command {
 		Use:   "up",
 		Short: "start a cluster in the background",
 		Long: `Start a cluster in the background. The first time it boots, which takes minutes
-without KVM; then it is restored from a snapshot. It ends with oomlab cluster
-down, with oomlab clean, or by itself after --for.`,
+without KVM; afterwards it is restored from a snapshot. It ends with oomlab
+cluster down, with oomlab clean, or after --for.`,
 		Args: wants(0, 0, ""),
 	}
 	f.add(cmd)
@@ -203,9 +203,9 @@ func (a *app) clusterKubeconfig() *cobra.Command {
 func (a *app) clusterImages() *cobra.Command {
 	return &cobra.Command{
 		Use:   "images FILE",
-		Short: "write oomlab's container images to an archive, to be loaded into a cluster",
-		Long: `Write oomlab's container images to an archive. No registry has them: load it
-into the cluster that is to run scenarios.
+		Short: "write oomlab's container images to an archive that a cluster can load",
+		Long: `Write oomlab's container images to an archive. No registry has them: load the
+archive into the cluster that will run scenarios.
 
   kind load image-archive FILE
   ctr --namespace k8s.io images import FILE    (on a node)`,

@@ -39,28 +39,28 @@ func (a *app) compareCommand() *cobra.Command {
 	var f compareFlags
 	cmd := &cobra.Command{
 		Use:   "compare [flags] SCENARIO|PATTERN|FILE.yaml|[NAME=]DIR...",
-		Short: "hold what kernels do against each other",
-		Long: `Hold what kernels do against each other: a matrix of scenarios and kernels,
-then only what differs, each difference with the first kernel that shows it.
+		Short: "compare what kernels do",
+		Long: `Compare what kernels do: a matrix of scenarios and kernels, then only the
+differences, each with the first kernel that shows it.
 
-Kernels are versions, ranges over what oomlab kernels list knows (6.12..7.3),
+Kernels are versions, ranges over the output of oomlab kernels list (6.12..7.3),
 paths of a bzImage, or host for this machine's own. Run directories, or
-directories that hold some, are compared as they are, by the kernel that they
-were made on, or with NAME= under a name: old=runs-before new=runs-after. With
---by FIELD they are put together by what their node is: --by node.kernelVersion,
+directories that hold some, are compared as they are, by the kernel on which they
+were recorded, or with NAME= under a name: old=runs-before new=runs-after. With
+--by FIELD they are grouped by a property of their node: --by node.kernelVersion,
 node.kubeletVersion, node.containerRuntimeVersion, node.osImage, node.name,
 node.cgroupDriver, node.labels.KEY.
 
-With --baseline FILE the comparison is saved if FILE does not exist, and else
-held against it. A scenario that seems to have changed is run twice more before
-that is believed. How long something takes is not checked.
+With --baseline FILE the comparison is saved if FILE does not exist, and checked
+against it otherwise. A scenario that seems to have changed is run twice more to
+confirm it. Durations are not checked.
 
 Exit status:
   0    compared; nothing changed against the baseline
   1    something changed against the baseline
   64   wrong usage
-  70   broken: some run has no verdict that could be compared
-  130  interrupted, after everything was put back`,
+  70   broken: some run has no verdict to compare
+  130  interrupted, after everything was restored`,
 		Example: `  oomlab compare --kernels 5.10,6.1,6.12,6.18,7.3 memcg/adj-outweighs-size
   oomlab compare --kernels 6.12..7.3 --bisect memcg/...
   oomlab compare --kernels 6.12 --baseline node-image.json ...
@@ -77,15 +77,15 @@ Exit status:
 	flags.StringVar(&f.by, "by", "",
 		"columns of run directories by `FIELD`: kernel, node.kubeletVersion, node.labels.KEY ...")
 	flags.StringVar(&f.baseline, "baseline", "", "save the comparison in `FILE`, or check against it")
-	flags.BoolVar(&f.update, "update-baseline", false, "save it even if there is one already")
-	flags.BoolVar(&f.bisect, "bisect", false, "run the known kernels between two that differ too, until neighbours do")
+	flags.BoolVar(&f.update, "update-baseline", false, "overwrite an existing baseline")
+	flags.BoolVar(&f.bisect, "bisect", false, "also run known kernels between two that differ, until neighbours differ")
 	flags.IntVar(&f.cgroup, "cgroup", 0, "cgroup `VERSION` of the VMs, 1 or 2, where a scenario does not say")
 	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "`DIR` where the run directories are made")
 	flags.IntVar(&f.parallel, "parallel", 0, "run `N` VMs side by side (default as many as there is room for)")
 	flags.BoolVar(&f.hostOOM, "allow-host-oom", false, "let host run this machine out of memory")
 	f.output = output(cmd, "text", "json", "markdown", "html")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing of progress")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show every change and all that was not the same every time")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show every change, and everything that varied between runs")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		f.quiet = f.quiet || f.output.value != "text" && a.outWidth() == 0 && !a.watched()
 		return a.compareAll(cmd.Context(), f, args)
@@ -116,7 +116,7 @@ func (f compareFlags) check() error {
 	case f.by != "" && len(f.kernels) > 0:
 		return &mistake{"--by is for run directories; with --kernels every kernel has a column", ""}
 	case f.update && f.baseline == "":
-		return &mistake{"--update-baseline: of which file?", "name it with --baseline FILE"}
+		return &mistake{"--update-baseline: --baseline is missing", "name it with --baseline FILE"}
 	case f.quiet && f.verbose && f.output.value == "text":
 		return &mistake{"-q and -v contradict each other", ""}
 	}
@@ -127,7 +127,7 @@ func (f compareFlags) check() error {
 func (f compareFlags) checkKernels() error {
 	for _, spec := range f.kernels {
 		if spec == "" {
-			return &mistake{"--kernels: a name between two commas is missing", ""}
+			return &mistake{"--kernels: the list has an empty name", ""}
 		}
 		ends, err := compare.Expand(spec, nil)
 		if errors.Is(err, compare.ErrBackwards) {

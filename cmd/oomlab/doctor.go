@@ -16,10 +16,10 @@ import (
 func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "say what this machine can run, and what it lacks",
-		Long: `Say what this machine can run, and what it lacks. Every ability is answered yes,
-no or unsure, the last two with the reason and a hint. What can only be learnt
-by doing is done in a cgroup that is removed again.
+		Short: "show what this machine can run, and what it lacks",
+		Long: `Show what this machine can run, and what it lacks. Every ability is yes, no or
+unsure; no and unsure come with the reason and a hint. Abilities that need a
+trial are tried in a temporary cgroup.
 
 The exit status is 4 if nothing at all can run.`,
 		Args: wants(0, 0, ""),

@@ -34,15 +34,15 @@ func (a *app) explainCommand() *cobra.Command {
 		Long: `Explain the kills in a kernel log.
 
 FILE is a kernel log in any form: dmesg, journalctl (short, export, json), syslog,
-raw /dev/kmsg records, a serial console, a mail. Without FILE, or with -, it is
-standard input. Lines of user space may stand in between; heads and tails may be
-missing. Nothing is made up: what the log lacks is listed.
+raw /dev/kmsg records, a serial console, a mail. Without FILE, or with -, explain
+reads standard input. The log may contain lines of user space, and reports may be
+incomplete: missing parts are listed, never guessed.
 
-For each report: what happened, the score of every candidate and how it is made
-up, whether the model chooses whom the kernel chose, the reason in a few
-sentences, and the memory that no process holds.
+For each report: what happened, the score of every candidate and its parts,
+whether the model chooses the same victim as the kernel, the reason in a few
+sentences, and the memory that belongs to no process.
 
-A log without a report is no error: the exit status is 0, -o json prints [].`,
+A log without a report is not an error: the exit status is 0, -o json prints [].`,
 		Example: `  dmesg | oomlab explain
   oomlab explain --last --what-if victim.oom_score_adj=-500 /var/log/kern.log
   oomlab explain -o json node.log | jq '.[] | [.victim.pid, .agrees, .why]'`,
@@ -72,7 +72,7 @@ func parsePageSize(text string) (kernel.Bytes, error) {
 	}
 	size, err := kernel.ParseBytes(text)
 	if err != nil || size < 4*kernel.KiB || size > 256*kernel.KiB || size&(size-1) != 0 {
-		return 0, &mistake{fmt.Sprintf("--page-size: %q is no page size", text),
+		return 0, &mistake{fmt.Sprintf("--page-size: %q is not a page size", text),
 			"there are 4Ki, 8Ki, 16Ki, 32Ki, 64Ki, 128Ki and 256Ki"}
 	}
 	return size, nil
@@ -88,7 +88,7 @@ func (f explainFlags) options() (explain.Options, error) {
 	for _, text := range f.whatIf {
 		c, err := explain.ParseChange(text)
 		if err != nil {
-			return o, &mistake{fmt.Sprintf("--what-if %q cannot be understood", text), err.Error()}
+			return o, &mistake{fmt.Sprintf("--what-if %q is not valid", text), err.Error()}
 		}
 		o.WhatIf = append(o.WhatIf, c)
 	}
@@ -98,7 +98,7 @@ func (f explainFlags) options() (explain.Options, error) {
 	case f.list && f.output.value == "json":
 		return o, &mistake{"--list is text; -o json has everything", "leave out one of them"}
 	case f.list && len(f.whatIf) > 0:
-		return o, &mistake{"--list does not show what --what-if asks", "leave out one of them"}
+		return o, &mistake{"--list and --what-if contradict each other", "leave out one of them"}
 	}
 	return o, nil
 }

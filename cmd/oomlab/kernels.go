@@ -16,9 +16,9 @@ func (a *app) kernelsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kernels",
 		Short: "the kernels that VMs boot: list, fetch and prune them",
-		Long: `The kernels that VMs boot. They come from the Debian archive by this machine's
-own apt and mirror, signatures checked, into a cache of their own; nothing of
-the machine's apt is changed. Any bzImage can be booted with --kernel PATH.`,
+		Long: `The kernels that VMs boot. oomlab fetches them from the Debian archive with this
+machine's apt and mirror, checks signatures, and caches them. The machine's apt
+configuration and lists do not change. --kernel PATH boots any bzImage.`,
 	}
 	cmd.AddCommand(a.kernelsList(), a.kernelsFetch(), a.kernelsPrune(), a.kernelsPath())
 	return cmd
@@ -34,7 +34,7 @@ func (a *app) kernelsList() *cobra.Command {
 		Use:   "list",
 		Short: "list the cached kernels and those that can be fetched",
 		Long: `List the cached kernels and, of each series in each suite, the newest that the
-mirror offers. What it offers is asked once, with --offered, and remembered.`,
+mirror offers. --offered queries the mirror and stores the answer.`,
 		Args: wants(0, 0, ""),
 	}
 	cmd.Flags().SortFlags = false
@@ -83,9 +83,9 @@ func (a *app) listKernels(format string, cachedOnly bool) error {
 	if err != nil || cachedOnly {
 		return err
 	}
-	note := "the mirror was not asked what it offers; --offered asks it"
+	note := "the mirror was never queried; --offered queries it"
 	if !asked.IsZero() {
-		note = fmt.Sprintf("what the mirror offered on %s; --offered asks it again", asked.Format(time.DateOnly))
+		note = fmt.Sprintf("as offered by the mirror on %s; --offered queries it again", asked.Format(time.DateOnly))
 	}
 	_, err = fmt.Fprintln(a.out, "\n"+note)
 	return err
@@ -97,9 +97,9 @@ func (a *app) kernelsPrune() *cobra.Command {
 		Use:               "prune [VERSION...]",
 		ValidArgsFunction: completeKernels,
 		Short:             "remove kernels from the cache",
-		Long: `Remove kernels from the cache: those that are named, or else what nothing asks
-for any more: older versions of a series, entries that cannot be read, downloads
-that were cut short.`,
+		Long: `Remove kernels from the cache: the named ones, or without names everything that
+is obsolete: older versions of a series, unreadable entries, interrupted
+downloads.`,
 		Example: `  oomlab kernels prune --dry-run
   oomlab kernels prune 6.16 6.17`,
 		Args: wants(0, -1, ""),
@@ -153,8 +153,8 @@ func (a *app) kernelsFetch() *cobra.Command {
 		Use:               "fetch VERSION...",
 		ValidArgsFunction: completeKernels,
 		Short:             "download kernels into the cache",
-		Long: `Download kernels into the cache, two at a time. A download that was cut short
-goes on where it stopped when it is asked for again.`,
+		Long: `Download kernels into the cache, two at a time. An interrupted download resumes
+where it stopped.`,
 		Example: "  oomlab kernels fetch 5.10 6.1 6.12",
 		Args:    wants(1, -1, "a kernel such as 6.12"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -187,7 +187,7 @@ func (a *app) kernelsPath() *cobra.Command {
 	return &cobra.Command{
 		Use:               "path VERSION",
 		ValidArgsFunction: completeKernels,
-		Short:             "print where a kernel's image is, fetching it first if need be",
+		Short:             "print the path of a kernel's image, fetching it first if necessary",
 		Args:              wants(1, 1, "a kernel such as 6.12"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := kernels.Check(args[0]); err != nil {

@@ -73,7 +73,7 @@ func (a *app) validateCommand() *cobra.Command {
 		Use:   "validate FILE...",
 		Short: "check scenario files",
 		Long: `Check scenario files, or standard input with -. Every problem of every file is
-reported at once, with its line and with what was probably meant.`,
+reported at once, with its line and, where possible, a correction.`,
 		Args: wants(1, -1, "a scenario file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var errs []error

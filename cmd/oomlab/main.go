@@ -200,7 +200,7 @@ func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 			fmt.Fprintln(a.err, "oomlab: interrupted")
 			os.Exit(exitInterrupted)
 		}
-		fmt.Fprintln(a.err, "oomlab: interrupted; putting everything back (once more: stop at once)")
+		fmt.Fprintln(a.err, "oomlab: interrupted; restoring everything (interrupt again to stop at once)")
 		cancel(errInterrupted)
 		select {
 		case <-signals:

@@ -150,7 +150,7 @@ func TestFirstSignalCancels(t *testing.T) {
 	if cause := context.Cause(ctx); cause != errInterrupted {
 		t.Errorf("cause: %v, want %v", cause, errInterrupted)
 	}
-	if want := "oomlab: interrupted; putting everything back (once more: stop at once)\n"; said.String() != want {
+	if want := "oomlab: interrupted; restoring everything (interrupt again to stop at once)\n"; said.String() != want {
 		t.Errorf("said %q, want %q", said.String(), want)
 	}
 }

@@ -23,15 +23,15 @@ func (a *app) reportCommand() *cobra.Command {
 		Short: "judge recorded runs again and show them",
 		Long: `Judge recorded runs again and show them. A run is its directory, or the
 directory's name or number below --runs-dir; a directory that holds run
-directories is all of them. The record is not changed.
+directories stands for all of them. The record is not changed.
 
-A directory that oomlab chaos has made is a campaign: what each kernel has
-shown, and what was found.
+A directory made by oomlab chaos is a campaign; its report shows the results for
+each kernel and every disagreement.
 
-html is one file that needs no network, for a run or for many; ktap is what the
-kernel's own tests print; markdown is for the summary of a CI step.
+html is one file that needs no network, for one run or many; ktap is the format of
+the kernel's own tests; markdown is for the summary of a CI step.
 
-With -o json each run is printed as its result.json has it, byte for byte. The
+With -o json each run is printed byte for byte as in its result.json. The
 exit status is that of the worst verdict.`,
 		Example: `  oomlab report runs/0142-memcg-adj-outweighs-size
   oomlab report -v 142

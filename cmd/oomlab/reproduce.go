@@ -36,16 +36,16 @@ func (a *app) reproduceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reproduce [flags] FILE|-",
 		Short: "turn a report of a kernel log into a scenario",
-		Long: `Turn a report of a kernel log into a scenario that makes it happen again.
+		Long: `Turn a report of a kernel log into a scenario that reproduces it.
 
 The scenario has processes of the reported sizes, kinds of memory and
 oom_score_adj, in a cgroup or a machine of the reported size, scaled down to a VM
-of at most 2Gi. What cannot be kept is said, here and in the scenario. It is
-printed, or written to a file with -o; oomlab run runs it.
+of at most 2Gi. Deviations are listed on standard error and in the scenario. It
+is printed, or written to a file with -o; oomlab run runs it.
 
 With --run it is run at once, and its victim is compared with the reported one.
 
-Exit status: 0; with --run that of the verdict, and 1 if somebody else was
+Exit status: 0; with --run that of the verdict, and 1 if another process was
 killed; 4 if no scenario can be made of the report; 64 for wrong usage, or a log
 without a report.`,
 		Example: `  oomlab reproduce -o incident.yaml kern.log
@@ -81,7 +81,7 @@ func (f reproduceFlags) options() (reproduce.Options, error) {
 		}
 		o.Scale, err = strconv.ParseFloat(n, 64)
 		if err != nil || ok && one != "1" || !ok && n != "1" || !(o.Scale >= 1 && o.Scale <= 1e6) {
-			return o, &mistake{fmt.Sprintf("--scale: %q is no scale", f.scale), "write 1/16, 1 or auto"}
+			return o, &mistake{fmt.Sprintf("--scale: %q is not a scale", f.scale), "write 1/16, 1 or auto"}
 		}
 	}
 	switch {

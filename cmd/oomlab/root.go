@@ -15,17 +15,17 @@ import (
 
 const about = `oomlab reproduces out-of-memory kills on real kernels and proves what happened.
 
-A scenario says what should happen; a model says what will happen; the kernel
-says what did happen, through four independent witnesses. A verdict is only
-"pass" when all of them agree.`
+A scenario states what should happen, a model predicts what will happen, and four
+independent witnesses record what the kernel did. A verdict is "pass" only when
+all of them agree.`
 
 const exitStatuses = `Exit status:
   0    pass: every claim is shown
   1    fail: the evidence contradicts a claim or the prediction
   4    skip: this machine cannot run it
-  64   wrong usage, or a wrong scenario
-  70   broken: it ran, but the evidence cannot carry a judgement
-  130  interrupted, after everything was put back`
+  64   wrong usage, or an invalid scenario
+  70   broken: it ran, but the evidence is incomplete or contradicts itself
+  130  interrupted, after everything was restored`
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{

@@ -89,13 +89,13 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags.StringVar(&f.nodes, "nodes", "", "run on every node of that cluster whose labels match `SELECTOR`")
 	flags.StringSliceVar(&f.where.AllowNodeOOM, "allow-node-oom", nil,
 		"let the `NODE` of that cluster run out of memory")
-	flags.BoolVar(&f.allowSkip, "allow-skip", false, "a scenario that cannot run here counts as passed")
+	flags.BoolVar(&f.allowSkip, "allow-skip", false, "count a scenario that cannot run here as passed")
 	flags.BoolVar(&f.failFast, "fail-fast", false, "stop at the first run that does not pass")
 	f.output = output(cmd, "text", "json", "junit", "ktap", "markdown", "html")
 	flags.StringVar(&f.html, "html", "", "write an HTML report to `FILE` as well")
 	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to `FILE` as well")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing of progress, and little of what passed")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show everything, events as they happen included")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress, and little about runs that passed")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show everything, including events as they happen")
 	return cmd
 }
 
@@ -142,7 +142,7 @@ func (f runFlags) check() error {
 		return &mistake{"--node names one node, --nodes selects several", ""}
 	case f.where.VM() &&
 		(f.where.Namespace != "" || f.where.Node != "" || f.nodes != "" || len(f.where.AllowNodeOOM) > 0):
-		return &mistake{"--namespace, --node, --nodes and --allow-node-oom are for a cluster that is there already",
+		return &mistake{"--namespace, --node, --nodes and --allow-node-oom are for an existing cluster",
 			"name it with --kubeconfig or --context"}
 	}
 	if err := kube.CheckSelector(f.nodes); err != nil {
@@ -347,7 +347,7 @@ func (p *printer) summary(finished []verdict.Result) error {
 		err = report.Table(p.out, finished)
 	}
 	if n := len(p.results) - len(finished); n > 0 {
-		fmt.Fprintf(p.out, "%d of %d have no verdict: they were not started, or were cut short\n", n, len(p.results))
+		fmt.Fprintf(p.out, "%d of %d have no verdict: they were not started, or were interrupted\n", n, len(p.results))
 	}
 	return err
 }

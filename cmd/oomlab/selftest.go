@@ -16,18 +16,18 @@ func (a *app) selftestCommand() *cobra.Command {
 	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "selftest [RUN...]",
-		Short: "show that the judge catches every lie",
-		Long: `Show that the judge catches every lie. In a recorded run that passed, every
-witness is made to lie in turn: a wrong pid, a missing line, a counter that is
-off by one, an exit status that was swapped, an event that was lost or came
-twice. Then every claim of the scenario is turned into its opposite. None of it
-may pass: a lie is red (fail or broken), a claim's opposite fails.
+		Short: "verify that the judge catches false evidence",
+		Long: `Verify that the judge catches false evidence. In a recorded run that passed, the
+evidence of each witness is falsified in turn: a wrong pid, a missing line, a
+counter that is off by one, a swapped exit status, a lost or repeated event. Then
+every claim of the scenario is inverted. None of these may pass: a lie must give
+fail or broken, an inverted claim must fail.
 
-Without a run the recordings that oomlab carries are used. The exit status is 1
-if anything slipped through.`,
+Without a run the built-in recordings are used. The exit status is 1 if any lie
+passed.`,
 	}
 	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are looked for")
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show why each was caught")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show why each lie was caught")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		all, err := recordings(runsDir, args)
 		if err != nil {
@@ -56,7 +56,7 @@ func recordings(runsDir string, args []string) ([]selftest.Recording, error) {
 		}
 		if got := verdict.Judge(in).Verdict; got != verdict.Pass {
 			return nil, &mistake{fmt.Sprintf("selftest: the verdict of %s is %s", dir, got),
-				"a lie is only told from the truth in a run that passed"}
+				"selftest needs a run that passed"}
 		}
 		out = append(out, selftest.Recording{Name: dir, Input: in})
 	}

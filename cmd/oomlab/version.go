@@ -44,7 +44,7 @@ func hash(data []byte) string {
 }
 
 func (a *app) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "print what this oomlab was made of", Args: wants(0, 0, "")}
+	cmd := &cobra.Command{Use: "version", Short: "print the version of oomlab and of what it embeds", Args: wants(0, 0, "")}
 	format := output(cmd, "text", "json")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		v := versionHere()
