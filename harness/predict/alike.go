@@ -173,8 +173,8 @@ func (w *world) key(setOf []int, sets [][]int, ordered bool) stateKey {
 		b = append(b, strings.Join(w.left, "\n")...)
 	}
 	number(int64(w.stacks))
-	flag(w.hasty)
-	flag(w.stuck)
+	flag(w.overlapped)
+	flag(w.noVictim)
 	b = append(b, w.panic...)
 	return sha256.Sum256(b)
 }
@@ -220,7 +220,7 @@ func (p *proc) appendState(b []byte, rank int64) []byte {
 	}
 	number(rank)
 	var flags int64
-	for i, f := range []bool{p.partial, p.fresh, p.freed, p.stop, p.stuck, p.oom} {
+	for i, f := range []bool{p.partial, p.fresh, p.freed, p.stop, p.throttled, p.oom} {
 		if f {
 			flags |= 1 << i
 		}

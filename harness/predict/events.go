@@ -40,7 +40,7 @@ func (w *world) start() bool {
 func (w *world) launch(p *proc) {
 	w.joined++
 	p.phase, p.pc, p.rest, p.order = running, 0, Range{}, w.joined
-	p.anon, p.shm, p.cache, p.partial, p.stuck = Range{}, Range{}, Range{}, false, false
+	p.anon, p.shm, p.cache, p.partial, p.throttled = Range{}, Range{}, Range{}, false, false
 	p.freed, p.forks, p.fresh = false, 0, true
 	if p.p.IsCommand() {
 		p.cache.Hi = programText
@@ -57,7 +57,7 @@ const programText = 2048
 func (w *world) instant() bool {
 	for i := range w.procs {
 		p := &w.procs[i]
-		if p.phase != running || p.stop || p.stuck {
+		if p.phase != running || p.stop || p.throttled {
 			continue
 		}
 		steps := p.p.Profile.Steps
@@ -151,7 +151,7 @@ func (w *world) segments() []segment {
 	var out []segment
 	for i := range w.procs {
 		p := &w.procs[i]
-		if p.phase != running || p.stop || p.stuck {
+		if p.phase != running || p.stop || p.throttled {
 			continue
 		}
 		if s, ok := w.next(p); ok {
@@ -600,7 +600,7 @@ func (w *world) throttle(segs []segment) bool {
 			g := Range{0, min(s.want.Hi, room.Hi+crawl)}
 			p := w.find(s.p.p.Name)
 			s.took(p, g)
-			p.stuck = true
+			p.throttled = true
 		}
 		return true
 	}

@@ -140,7 +140,7 @@ func (w *world) choose(step Step, candidates []candidate) []*world {
 		if step.OOMMemcg == "" {
 			w.panic = panicDeadlocked
 		} else {
-			w.stuck = true
+			w.noVictim = true
 		}
 		return []*world{w}
 	}
@@ -202,7 +202,7 @@ func (w *world) kill(step Step, c candidate) []*world {
 	if c.p == nil {
 		w.steps = append(w.steps, step)
 		w.doubts = c.name + " is not the scenario's and may be killed"
-		w.stuck = true
+		w.noVictim = true
 		return []*world{w}
 	}
 	step.Group = w.group(c.p.p.Cgroup, step.OOMMemcg)
@@ -229,20 +229,20 @@ func (w *world) kill(step Step, c candidate) []*world {
 			certain = append(certain, i)
 		}
 	}
-	out := []*world{w.clone().bury(step, first, certain...)}
+	out := []*world{w.clone().killAll(step, first, certain...)}
 	orders := [][]int{certain}
 	// who waits for others joins some time between those who do not, and who is
 	// forked after those who did not wait for that
 	for _, order := range [][]int{w.inPlanOrder(certain), w.forkedLast(certain)} {
 		if !slices.ContainsFunc(orders, func(o []int) bool { return slices.Equal(o, order) }) {
 			orders = append(orders, order)
-			out = append(out, w.clone().bury(step, first, order...))
+			out = append(out, w.clone().killAll(step, first, order...))
 		}
 	}
 	if len(doubtful) > 0 {
 		all := w.groupMembers(step.Group, first)
 		all = slices.DeleteFunc(all, func(i int) bool { return !slices.Contains(certain, i) && !slices.Contains(doubtful, i) })
-		out = append(out, w.clone().bury(step, first, all...))
+		out = append(out, w.clone().killAll(step, first, all...))
 	}
 	return out
 }
@@ -292,12 +292,12 @@ func (w *world) alone(step Step, c candidate, victim int) []*world {
 	racing := slices.ContainsFunc(w.procs, func(p proc) bool {
 		return p.p.Name != c.name && p.phase == running && p.partial && inside(p.p.Cgroup, step.OOMMemcg)
 	})
-	if c.p.phase != running || !racing || w.hasty {
-		return []*world{w.bury(step, victim)}
+	if c.p.phase != running || !racing || w.overlapped {
+		return []*world{w.killAll(step, victim)}
 	}
-	again := w.clone().bury(step, victim)
-	again.hasty = true // once is rare enough
-	return append([]*world{w.bury(step, victim)}, again.oom(step.OOMMemcg, step.Trigger, false)...)
+	again := w.clone().killAll(step, victim)
+	again.overlapped = true // once is rare enough
+	return append([]*world{w.killAll(step, victim)}, again.oom(step.OOMMemcg, step.Trigger, false)...)
 }
 
 // childOf reports whether process i was forked by one of the others.
@@ -310,8 +310,8 @@ func (w *world) parentOfSharer(i int, of []int) bool {
 	return slices.ContainsFunc(of, func(k int) bool { return w.procs[k].sharer && w.procs[k].p.Parent == w.procs[i].p.Name })
 }
 
-// bury makes the step's victims of processes: the chosen one first.
-func (w *world) bury(step Step, chosen int, rest ...int) *world {
+// killAll makes the step's victims of processes: the chosen one first.
+func (w *world) killAll(step Step, chosen int, rest ...int) *world {
 	step.Victims = slices.Clip(step.Victims)
 	for _, i := range rest {
 		step.Victims = append(step.Victims, w.procs[i].p.Name)
@@ -391,7 +391,7 @@ func (w *world) leave(p *proc) {
 func (w *world) die(p *proc) {
 	p.phase, p.ends = killed, Ends{Signal: kernel.SignalNumber("SIGKILL")}
 	name := p.p.Name
-	w.mourn(p)
+	w.noteOOM(p)
 	w.over(p)
 	w.leave(p)
 	w.orphan(name)

@@ -69,9 +69,9 @@ type life struct {
 // contained reports whether the plan is about pods of a cluster.
 func (w *world) contained() bool { return w.plan.On != nil }
 
-// mourn notes that a process was OOM-killed: the runtime sees it as the
+// noteOOM notes that a process was OOM-killed: the runtime sees it as the
 // container's affair, whatever its first process does.
-func (w *world) mourn(p *proc) {
+func (w *world) noteOOM(p *proc) {
 	for i := range w.procs {
 		if q := &w.procs[i]; q.p.Parent == "" && q.p.Cgroup == p.p.Cgroup {
 			q.oom = true

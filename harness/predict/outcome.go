@@ -166,7 +166,7 @@ func (x *explorer) course(w *world) {
 // step lets the next thing happen. It returns the worlds that may follow, the
 // likeliest first; none if nothing happens any more, or the budget is spent.
 func (w *world) step() []*world {
-	if w.panic != "" || w.stuck {
+	if w.panic != "" || w.noVictim {
 		return nil
 	}
 	if w.start() || w.instant() {
@@ -221,7 +221,7 @@ func (x *explorer) prediction() Prediction {
 		if w.panic != best.panic && p.Unsure == "" {
 			p.Unsure = "whether the kernel panics depends on timing"
 		}
-		p.NoVictim = p.NoVictim || w.stuck
+		p.NoVictim = p.NoVictim || w.noVictim
 	}
 	p.Possible = slices.Sorted(maps.Keys(possible))
 	switch {
@@ -297,7 +297,7 @@ func (x *explorer) endings(p *Prediction) {
 			}
 		}
 		p.Ends[q.p.Name] = ends
-		if q.stuck && q.alive() {
+		if q.throttled && q.alive() {
 			p.Throttled = append(p.Throttled, q.p.Name)
 		}
 	}

@@ -396,12 +396,12 @@ func (s *states) ends(w *world, last int, p *Prediction) {
 			}
 		}
 		p.Ends[q.p.Name] = ends
-		if q.stuck && q.alive() {
+		if q.throttled && q.alive() {
 			p.Throttled = append(p.Throttled, q.p.Name)
 		}
 	}
 	for _, f := range finals {
-		if p.NoVictim = p.NoVictim || f.stuck; f.panic != best.panic && s.doubts == "" {
+		if p.NoVictim = p.NoVictim || f.noVictim; f.panic != best.panic && s.doubts == "" {
 			s.doubts = "whether the kernel panics depends on timing"
 		}
 	}

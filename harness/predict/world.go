@@ -42,8 +42,8 @@ type proc struct {
 	order   int  // scan order: when it joined its cgroup, which is when it was forked
 	stop    bool // SIGSTOP or a frozen cgroup
 	ends    Ends
-	// stuck: throttled by memory.high; makes no progress worth counting
-	stuck bool
+	// throttled by memory.high; makes no progress worth counting
+	throttled bool
 	// oom: a process of the container whose first process this is was OOM-killed
 	// in this life of it.
 	oom bool
@@ -54,27 +54,27 @@ func (p *proc) alive() bool { return p.phase == running || p.phase == holding }
 
 // world is one possible state of things.
 type world struct {
-	rules    Rules
-	m        *kernel.Machine
-	plan     *plan.Plan
-	look     *lookup
-	budget   *budget
-	setOf    []int // of equal processes, see alike; nil: each is followed by itself
-	procs    []proc
-	cgroups  []plan.Cgroup // with limits as they are now
-	sysctls  map[string]string
-	swapOn   kernel.Bytes
-	during   []bool // done
-	joined   int
-	steps    []Step // kills so far
-	panic    string
-	stuck    bool // nobody could be killed
-	doubts   string
-	squeezed *string      // a cgroup whose limit was just lowered
-	remains  kernel.Pages // of those that were killed for that, at most
-	left     []string     // the cgroups they were in
-	stacks   kernel.Pages // of their threads, of those who were killed last
-	hasty    bool         // a second process was killed before the first had left
+	rules      Rules
+	m          *kernel.Machine
+	plan       *plan.Plan
+	look       *lookup
+	budget     *budget
+	setOf      []int // of equal processes, see alike; nil: each is followed by itself
+	procs      []proc
+	cgroups    []plan.Cgroup // with limits as they are now
+	sysctls    map[string]string
+	swapOn     kernel.Bytes
+	during     []bool // done
+	joined     int
+	steps      []Step // kills so far
+	panic      string
+	noVictim   bool // nobody could be killed
+	doubts     string
+	squeezed   *string      // a cgroup whose limit was just lowered
+	remains    kernel.Pages // of those that were killed for that, at most
+	left       []string     // the cgroups they were in
+	stacks     kernel.Pages // of their threads, of those who were killed last
+	overlapped bool         // a second process was killed before the first had left
 
 	// of pods
 	past     []life
