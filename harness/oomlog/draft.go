@@ -286,7 +286,15 @@ func unescapeNewlines(s string) string {
 }
 
 func isStatName(s string) bool {
-	return s != "" && len(s) <= 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_()") == "" && (s[0] < '0' || s[0] > '9')
+	if s == "" || len(s) > 64 || digits(s) > 0 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '(' && c != ')' {
+			return false
+		}
+	}
+	return true
 }
 
 // kbFields reads "free:1kB min:2kB" and "shmem_thp: 0kB".
@@ -423,7 +431,8 @@ func (d *draft) finish() *Report {
 		d.scope(true)
 	}
 	killed := r.Killed()
-	ended := r.NoKillable || r.PanicText != "" || slices.ContainsFunc(r.Kills, func(k KillLine) bool { return k.AlreadyExiting })
+	ended := r.NoKillable || r.PanicText != "" ||
+		slices.ContainsFunc(r.Kills, func(k KillLine) bool { return k.AlreadyExiting })
 	miss := func(is bool, what string) {
 		if is {
 			r.Missing = append(r.Missing, what)

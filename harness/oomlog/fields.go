@@ -100,16 +100,9 @@ func parseUsage(s string) (Usage, bool) {
 // clip bounds a name that the log gives, and lets go of its line.
 func clip(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }
 
-// killTail is what stands behind the name in a line that names a process as
-// "N (comm) ...". The name may hold parentheses and the words that follow it,
-// so the last place where they fit counts.
-func killTail(s string) string {
-	_, _, tail, _ := splitProcess(s, "total-vm:")
-	return tail
-}
-
-// splitProcess splits "... N (comm) tail", where tail begins with next. If it
-// does not, because the line is cut, the name ends at the last parenthesis.
+// splitProcess splits "... N (comm) tail", where tail begins with next. The name
+// may hold parentheses and the words that follow it, so the last place where
+// they fit counts; if they are cut off, the name ends at the last parenthesis.
 func splitProcess(s, next string) (pid int, comm, tail string, ok bool) {
 	i := strings.Index(s, "process")
 	if i >= 0 {

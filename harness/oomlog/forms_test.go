@@ -189,3 +189,59 @@ func TestGroupsBeyondTheRateLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryRow: each example in the tables is what its row says.
+func TestEveryRow(t *testing.T) {
+	for k, row := range kinds {
+		if row.apply == nil {
+			t.Errorf("kind %d: nothing takes its lines", k)
+		}
+		if got := classifyNamed(row.like); got != kind(k) {
+			t.Errorf("%q: kind %d, want %d", row.like, got, k)
+		}
+		for _, o := range row.opens {
+			if o.words == "" || o.far != "" && !strings.HasPrefix(o.far, o.words) && o.words[0] != o.far[0] {
+				t.Errorf("%q: told by %q, far away by %q", row.like, o.words, o.far)
+			}
+		}
+	}
+	for _, form := range timeForms {
+		if at, rest, ok := form.cut(form.like + "x"); !ok || at == "" || rest != "x" {
+			t.Errorf("%q: %q, %q, %v", form.like, at, rest, ok)
+		}
+	}
+	for _, form := range tagForms {
+		foreign := strings.Contains(form.like, "sshd")
+		if host, rest, other, ok := cutTag(form.like+"x", false); !ok || other != foreign || !foreign && (host != "node-1" || rest != "x") {
+			t.Errorf("%q: host %q, rest %q, foreign %v, %v", form.like, host, rest, other, ok)
+		}
+	}
+	for _, m := range marks {
+		if got := stripQuotes(m.open + "x" + m.shut); m.open != "" && got != "x" {
+			t.Errorf("%+v: %q", m, got)
+		}
+	}
+	const head = "hog invoked oom-killer: order=0"
+	for _, p := range append(leading, pieces...) {
+		line := p.like + "Nov 17 09:08:07 " + p.like + head
+		if slices.ContainsFunc(leading, func(l piece) bool { return l.like == p.like }) {
+			line = p.like + head
+		}
+		if got := parseLogLine(strings.TrimPrefix(line, "node-1 kernel: ")); got.kind != kindHead || got.text != head {
+			t.Errorf("%q: %+v", line, got)
+		}
+	}
+}
+
+// TestLastLineIsHeld: a log may end in a line that was to go on.
+func TestLastLineIsHeld(t *testing.T) {
+	const head = "[ 1000.000001] hog invoked oom-killer: gfp_mask"
+	for _, log := range []string{
+		head + "=3D0xcc0(GFP_KERNEL), order=3D0, oom_score_adj=3D=",
+		"2026-11-17T09:08:07.1Z stdout P " + head + "=0xcc0(GFP_KERNEL), order=0, oom_sco",
+	} {
+		if r := oneReport(t, log+"\n"); r.Trigger.Comm != "hog" || r.Trigger.Order == nil {
+			t.Errorf("%q: %s", log, jsonOf(r))
+		}
+	}
+}

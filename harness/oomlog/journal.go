@@ -74,21 +74,29 @@ func isFieldName(line []byte) bool {
 	return true
 }
 
-// exportLine takes one line of journalctl -o export. An empty line ends the
+// exportLine takes the lines of journalctl -o export. An empty line ends the
 // entry.
-func (s *scanner) exportLine(line []byte) {
+func (s *scanner) exportLine(line []byte) []byte {
+	if !s.export && !bytes.HasPrefix(line, []byte("__CURSOR=")) {
+		return line
+	}
+	s.export = true
 	if len(line) == 0 {
 		s.endEntry()
-		return
+		return nil
 	}
-	name, value, ok := bytes.Cut(line, []byte{'='})
-	if !ok || !isFieldName(name) {
-		return
+	if name, value, ok := bytes.Cut(line, []byte{'='}); ok && isFieldName(name) {
+		s.set(string(name), value)
 	}
+	return nil
+}
+
+// set sets a field of the entry that the lines are in.
+func (s *scanner) set(name string, value []byte) {
 	if s.entry == nil {
 		s.entry = &journalEntry{}
 	}
-	s.entry.set(string(name), value)
+	s.entry.set(name, value)
 }
 
 func (s *scanner) endEntry() {
@@ -98,28 +106,28 @@ func (s *scanner) endEntry() {
 	}
 }
 
-// verboseLine takes a line of journalctl -o verbose, which prints an entry as a
-// time with a cursor, and its fields below that, indented. It reports whether
-// the line was one.
-func (s *scanner) verboseLine(line []byte) bool {
-	if i := bytes.Index(line, []byte(" [s=")); i > 0 && i < 64 && bytes.Contains(line, []byte(";i=")) && clock(string(line[:i])) >= 0 {
+// verboseLine takes the lines of journalctl -o verbose, which prints an entry
+// as a time with a cursor, and its fields below that, indented.
+func (s *scanner) verboseLine(line []byte) []byte {
+	if i := bytes.Index(line, []byte(" [s=")); i > 0 && i < 64 && bytes.Contains(line, []byte(";i=")) &&
+		clock(string(line[:i])) >= 0 {
 		s.endEntry()
 		s.entry, s.verbose = &journalEntry{at: string(line[:i])}, true
-		return true
+		return nil
 	}
 	if !s.verbose {
-		return false
+		return line
 	}
 	rest, indented := bytes.CutPrefix(line, []byte("    "))
 	if !indented {
 		s.endEntry()
 		s.verbose = false
-		return false
+		return line
 	}
 	if name, value, ok := bytes.Cut(rest, []byte{'='}); ok && isFieldName(name) {
 		s.entry.set(string(name), value)
 	}
-	return true
+	return nil
 }
 
 // binaryField takes a field of journalctl -o export whose value is not plain
@@ -140,29 +148,44 @@ func (s *scanner) binaryField(data []byte, n int, cut bool) (int, bool) {
 		}
 		size = uint64(len(rest)) - 8
 	}
-	if s.entry == nil {
-		s.entry = &journalEntry{}
-	}
-	s.entry.set(string(data[:n]), rest[8:8+size])
+	s.set(string(data[:n]), rest[8:8+size])
 	return min(n+1+8+int(size)+1, len(data)), true
 }
 
-// jsonLine takes a line that is a JSON object with a log message in it, as
-// journalctl -o json and -o json-pretty, container runtimes and log shippers
-// write it. It reports whether the line was one.
-func (s *scanner) jsonLine(line []byte) bool {
+// The names that journals, container runtimes and log shippers give to things:
+// what holds the fields of an entry, the kernel's line, and the host.
+var (
+	jsonEntries  = []string{"jsonPayload", "journald", "fields", "_source", "result", "event", "data"}
+	jsonMessages = []string{"message", "log", "msg", "textPayload", "line", "_raw", "@message", "body"}
+	jsonHosts    = []string{"host", "hostname", "node"}
+	jsonJournal  = []string{
+		"_TRANSPORT", "SYSLOG_IDENTIFIER", "_HOSTNAME", "_SOURCE_MONOTONIC_TIMESTAMP", "__REALTIME_TIMESTAMP", "MESSAGE",
+	}
+)
+
+// jsonLine takes a line that is a JSON object with a log message in it, or one
+// line of an object that is spread over many, as journalctl -o json-pretty
+// prints it.
+func (s *scanner) jsonLine(whole []byte) []byte {
+	line := bytes.TrimLeft(whole, " \t\x1e") // of JSON sequences
 	line = bytes.TrimPrefix(line, []byte("data: "))
+	if len(line) == 0 {
+		return whole
+	}
 	if value, ok := bytes.CutPrefix(line, []byte(`"MESSAGE" : `)); ok {
 		if text, ok := jsonText(bytes.TrimSuffix(bytes.TrimRight(value, "\r "), []byte{','})); ok {
 			s.give(&journalEntry{message: text, has: true})
-			return true
+			return nil
 		}
 	}
-	var fields map[string]json.RawMessage
-	if line[0] != '{' || json.Unmarshal(line, &fields) != nil {
-		return false
+	if line[0] != '{' {
+		return whole
 	}
-	for _, key := range []string{"jsonPayload", "journald", "fields", "_source", "result", "event", "data"} {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(line, &fields) != nil {
+		return whole
+	}
+	for _, key := range jsonEntries {
 		var inner map[string]json.RawMessage
 		if json.Unmarshal(fields[key], &inner) == nil {
 			for k, v := range inner {
@@ -173,36 +196,43 @@ func (s *scanner) jsonLine(line []byte) bool {
 		}
 	}
 	var e journalEntry
-	for _, name := range []string{"_TRANSPORT", "SYSLOG_IDENTIFIER", "_HOSTNAME", "_SOURCE_MONOTONIC_TIMESTAMP", "__REALTIME_TIMESTAMP", "MESSAGE"} {
+	for _, name := range jsonJournal {
 		if text, ok := jsonText(fields[name]); ok {
 			e.set(name, text)
 		}
 	}
 	if e.has {
 		s.give(&e)
-		return true
+		return nil
 	}
-	for _, key := range []string{"message", "log", "msg", "textPayload", "line", "_raw", "@message", "body"} {
-		text, ok := jsonText(fields[key])
-		if !ok {
-			continue
-		}
-		for _, key := range []string{"host", "hostname", "node"} {
-			if host, ok := jsonText(fields[key]); ok && e.host == "" {
-				e.host = string(host)
-			}
-		}
-		for line := range strings.SplitSeq(strings.TrimRight(string(text), "\n"), "\n") {
-			l := parseLogLine(line)
-			if l.host == "" {
-				l.host = e.host
-			}
-			l.foreign = l.foreign || !e.kernel()
-			s.parser.accept(l)
-		}
-		return true
+	text, ok := firstText(fields, jsonMessages)
+	if !ok {
+		return whole
 	}
-	return false
+	for _, key := range jsonHosts {
+		if host, ok := jsonText(fields[key]); ok && e.host == "" {
+			e.host = string(host)
+		}
+	}
+	for line := range strings.SplitSeq(strings.TrimRight(string(text), "\n"), "\n") {
+		l := parseLogLine(line)
+		if l.host == "" {
+			l.host = e.host
+		}
+		l.foreign = l.foreign || !e.kernel()
+		s.parser.accept(l)
+	}
+	return nil
+}
+
+// firstText gives the first of several fields that is a text.
+func firstText(fields map[string]json.RawMessage, keys []string) (text []byte, ok bool) {
+	for _, key := range keys {
+		if text, ok = jsonText(fields[key]); ok {
+			break
+		}
+	}
+	return text, ok
 }
 
 // jsonText gives a JSON string, or an array of bytes, which is how journalctl

@@ -20,52 +20,50 @@ func (p *Parser) end(d *draft) {
 	}
 }
 
-func (p *Parser) applyKill(l logLine) {
-	switch l.kind {
-	case kindChosen:
-		k, ok := parseChosen(l.text)
-		if !ok {
-			return
-		}
-		k.At = clip(l.at, maxName)
-		d := p.pick(l, func(d *draft) bool { return d.announced < 0 && d.fits(k.Message) })
-		if d == nil {
-			d = p.begin(l)
-		}
-		d.addKill(k)
-		d.announced = len(d.Kills) - 1
-		return
-	case kindSharing, kindExiting:
-		next := ""
-		if l.kind == kindSharing {
-			next = "sharing same memory"
-		} else {
-			next = "is already exiting"
-		}
-		message, _ := classifyKill(l.text)
-		pid, comm, _, ok := splitProcess(l.text[len(message):], next)
-		if !ok {
-			return
-		}
-		k := KillLine{At: clip(l.at, maxName), PID: pid, Comm: clip(comm, maxName), Message: strings.Clone(message),
-			SharesMemory: l.kind == kindSharing, AlreadyExiting: l.kind == kindExiting}
-		var d *draft
-		if k.AlreadyExiting {
-			d = p.pickOrBegin(l, func(d *draft) bool { return d.fits(message) })
-			p.end(d)
-		} else if d = p.latest(l, func(d *draft) bool { return len(d.Kills) > 0 }); d == nil {
-			d = p.begin(l)
-			p.end(d)
-		}
-		d.addKill(k)
-		return
-	}
-	k, ok := parseKill(l.text)
+func (p *Parser) applyChosen(l logLine) {
+	k, ok := parseChosen(l.text)
 	if !ok {
 		return
 	}
 	k.At = clip(l.at, maxName)
-	p.applyKilled(l, k)
+	d := p.pick(l, func(d *draft) bool { return d.announced < 0 && d.fits(k.Message) })
+	if d == nil {
+		d = p.begin(l)
+	}
+	d.addKill(k)
+	d.announced = len(d.Kills) - 1
+}
+
+func (p *Parser) applySharing(l logLine) {
+	k, ok := parseNamed(l, "sharing same memory")
+	if !ok {
+		return
+	}
+	k.SharesMemory = true
+	d := p.latest(l, func(d *draft) bool { return len(d.Kills) > 0 })
+	if d == nil {
+		d = p.begin(l)
+		p.end(d)
+	}
+	d.addKill(k)
+}
+
+func (p *Parser) applyExiting(l logLine) {
+	k, ok := parseNamed(l, "is already exiting")
+	if !ok {
+		return
+	}
+	k.AlreadyExiting = true
+	d := p.pickOrBegin(l, func(d *draft) bool { return d.fits(k.Message) })
+	p.end(d)
+	d.addKill(k)
+}
+
+// parseNamed reads a line that says no more of a process than its name.
+func parseNamed(l logLine, next string) (KillLine, bool) {
+	message, _ := classifyKill(l.text)
+	pid, comm, _, ok := splitProcess(l.text[len(message):], next)
+	return KillLine{At: clip(l.at, maxName), PID: pid, Comm: clip(comm, maxName), Message: strings.Clone(message)}, ok
 }
 
 // latest finds the latest report of the line's place, finished or not.
@@ -78,9 +76,14 @@ func (p *Parser) latest(l logLine, can func(*draft) bool) *draft {
 	return nil
 }
 
-// applyKilled finds the report that a "Killed process" line ends, or begins
+// applyKill finds the report that a "Killed process" line ends, or begins
 // one that is nothing but the line: the rate limit spares only it.
-func (p *Parser) applyKilled(l logLine, k KillLine) {
+func (p *Parser) applyKill(l logLine) {
+	k, ok := parseKill(l.text)
+	if !ok {
+		return
+	}
+	k.At = clip(l.at, maxName)
 	// The kill that a report announced.
 	announced := func(d *draft) bool {
 		return d.announced >= 0 && k.Message == "" && d.Kills[d.announced].PID == k.PID
@@ -138,7 +141,8 @@ func (p *Parser) applyKilled(l logLine, k KillLine) {
 func sameKill(a, b KillLine) bool {
 	equal := func(x, y *uint64) bool { return x == nil && y == nil || x != nil && y != nil && *x == *y }
 	return a.PID == b.PID && a.Comm == b.Comm && a.Message == b.Message &&
-		a.AnonRSSKB != nil && equal(a.AnonRSSKB, b.AnonRSSKB) && equal(a.TotalVMKB, b.TotalVMKB) && equal(a.FileRSSKB, b.FileRSSKB)
+		a.AnonRSSKB != nil && equal(a.AnonRSSKB, b.AnonRSSKB) &&
+		equal(a.TotalVMKB, b.TotalVMKB) && equal(a.FileRSSKB, b.FileRSSKB)
 }
 
 func (p *Parser) applyGroup(l logLine) {
@@ -173,7 +177,9 @@ func (p *Parser) applyReaper(l logLine) {
 		return
 	}
 	line := ReapLine{PID: pid, Comm: clip(comm, maxName), Unable: unable}
-	sizes(tail, map[string]**uint64{"anon-rss:": &line.AnonRSSKB, "file-rss:": &line.FileRSSKB, "shmem-rss:": &line.ShmemRSSKB})
+	sizes(tail, map[string]**uint64{
+		"anon-rss:": &line.AnonRSSKB, "file-rss:": &line.FileRSSKB, "shmem-rss:": &line.ShmemRSSKB,
+	})
 	// The reaper is a thread of its own: the caller's tag does not tell.
 	l.caller = ""
 	d := p.latest(l, func(d *draft) bool {

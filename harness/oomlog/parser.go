@@ -36,7 +36,8 @@ type Parser struct {
 	quiet  int
 	// shape is that of the prefix that lines of this log have, where it is of
 	// no known form.
-	shape string
+	shape  string
+	prefix prefix // of the line that is read; kept for its memory
 	// said before the head that they belong to
 	suppressed *uint64
 	sysrq      bool
@@ -57,7 +58,7 @@ func (p *Parser) Line(line string) []Report {
 	if len(line) > maxLine {
 		line = line[:maxLine]
 	}
-	p.accept(parseLogLine(line))
+	p.accept(p.prefix.read(line))
 	return p.take()
 }
 
@@ -91,7 +92,10 @@ func (p *Parser) busy() bool {
 }
 
 func (p *Parser) begin(l logLine) *draft {
-	d := &draft{Report: Report{At: clip(l.at, maxName), Host: clip(l.host, 255)}, caller: clip(l.caller, maxName), body: true, announced: -1}
+	d := &draft{
+		Report: Report{At: clip(l.at, maxName), Host: clip(l.host, 255)},
+		caller: clip(l.caller, maxName), body: true, announced: -1,
+	}
 	p.open = append(p.open, d)
 	if len(p.open) > maxOpen {
 		p.emit(p.open[0])
@@ -105,7 +109,7 @@ func (p *Parser) begin(l logLine) *draft {
 func (p *Parser) accept(l logLine) {
 	switch {
 	case l.shape == "":
-	case l.kind.ends() && l.shape != p.shape && !slices.ContainsFunc(p.open, func(d *draft) bool { return d.body }):
+	case kinds[l.kind].ends && l.shape != p.shape && !slices.ContainsFunc(p.open, func(d *draft) bool { return d.body }):
 		// somebody who tells of a kill: only the kernel's own report makes it one
 		l.kind = kindNone
 	default:
@@ -125,11 +129,23 @@ func (p *Parser) accept(l logLine) {
 		}
 		p.flush()
 	}
-	if !l.record && (l.kind.wraps() && !p.whole(l.kind, l.text) || l.kind == kindNone && hangs(l.text) || l.kind == kindNone && l.text == "" && l.prefixed && l.at != "") {
-		p.pend, p.pieces = &l, 1
+	if p.broken(l) {
+		held := l
+		p.pend, p.pieces = &held, 1
 		return
 	}
-	p.apply(l)
+	kinds[l.kind].apply(p, l)
+}
+
+// broken reports whether a line may go on in the next one.
+func (p *Parser) broken(l logLine) bool {
+	switch {
+	case l.record:
+		return false
+	case l.kind != kindNone:
+		return l.kind.wraps() && !p.whole(l.kind, l.text)
+	}
+	return hangs(l.text) || l.text == "" && l.prefixed && l.at != ""
 }
 
 // learn remembers the shape of an unknown prefix, and takes it off the names
@@ -184,7 +200,7 @@ func (p *Parser) join(l logLine) bool {
 			}
 			sep = ""
 		}
-	case l.kind != kindNone || !extends(p.pend.kind, b):
+	case l.kind != kindNone || !p.pend.kind.extends(b):
 		return false
 	case p.pend.kind == kindSummary:
 		sep = "" // it has no spaces of its own, so it is cut, not wrapped
@@ -192,7 +208,8 @@ func (p *Parser) join(l logLine) bool {
 	joined := *p.pend
 	joined.text = a + sep + b
 	if joined.kind == kindNone {
-		if joined.kind = classify(joined.text); joined.kind == kindNone && isHead(joined.text) {
+		joined.kind = classify(joined.text)
+		if isHead(joined.text) {
 			joined.kind = kindHead
 		}
 		if joined.kind == kindNone {
@@ -207,33 +224,10 @@ func (p *Parser) join(l logLine) bool {
 	return true
 }
 
-// extends reports whether s can be the rest of a line of kind k.
-func extends(k kind, s string) bool {
-	first, _, _ := strings.Cut(s, " ")
-	switch k {
-	case kindHead:
-		return strings.ContainsAny(s, "=|")
-	case kindUsage, kindNode, kindZone, kindHuge:
-		return strings.Contains(s, "kB") || strings.Contains(s, "failcnt") || strings.Contains(s, "=") || strings.HasPrefix(s, "all_unreclaimable")
-	case kindTable:
-		return columnSet[first] != nil || first == "name"
-	case kindSummary:
-		return strings.Contains(s, "=") || !strings.Contains(s, " ")
-	case kindKill:
-		return s[0] == '(' || digits(s) > 0 || strings.Contains(s, "kB") || strings.Contains(s, "oom_score_adj:") ||
-			strings.Contains(s, "total-vm:") || strings.HasSuffix(s, ")") || first == "B," || first == "UID:"
-	case kindReaper:
-		return strings.Contains(s, "rss:")
-	case kindPanic:
-		return endsPanic(s) || s == "enabled"
-	}
-	return true
-}
-
 // whole is complete with what only the draft knows: the table's columns.
 func (p *Parser) whole(k kind, s string) bool {
 	if k != kindRow {
-		return complete(k, s)
+		return kinds[k].complete(s)
 	}
 	var columns []string
 	for _, d := range slices.Backward(p.open) {
@@ -249,7 +243,7 @@ func (p *Parser) whole(k kind, s string) bool {
 func (p *Parser) flush() {
 	if l := p.pend; l != nil {
 		p.pend = nil
-		p.apply(*l)
+		kinds[l.kind].apply(p, *l)
 	}
 }
 
@@ -299,229 +293,4 @@ func (p *Parser) pickOrBegin(l logLine, can func(*draft) bool) *draft {
 		return d
 	}
 	return p.begin(l)
-}
-
-func (p *Parser) apply(l logLine) {
-	switch l.kind {
-	case kindNone:
-		for _, d := range slices.Backward(p.open) {
-			if d.body && d.section != sectionNone && d.same(l) && d.weak(l.text) {
-				p.quiet = 0
-				return
-			}
-		}
-		p.rest()
-	case kindOther:
-		p.rest()
-	case kindSuppressed:
-		_, v, _ := strings.Cut(l.text, ": ")
-		if n, _, ok := unsigned(v); ok {
-			p.suppressed = &n
-		}
-	case kindSysrq:
-		p.sysrq = true
-	case kindHead:
-		p.applyHead(l)
-	case kindCPU:
-		p.applyCPU(l)
-	case kindCpuset:
-		comm, rest, _ := strings.Cut(l.text, " cpuset=")
-		if d := p.pick(l, func(d *draft) bool {
-			return d.head && !d.cpuset && (comm == d.Trigger.Comm || len(comm) > maxComm && strings.HasSuffix(comm, d.Trigger.Comm))
-		}); d != nil {
-			d.cpuset = true
-			d.Cpuset, d.MemsAllowed, _ = strings.Cut(strings.TrimRight(rest, `"`), " mems_allowed=")
-			p.mixed(d)
-		}
-	case kindTaskIn, kindUsage, kindStats:
-		p.applyMemcg(l)
-	case kindMemInfo, kindNode, kindZone, kindHuge, kindSwapTotals, kindPages, kindSlab:
-		p.applyMem(l)
-	case kindTasks, kindTable, kindRow:
-		p.applyTable(l)
-	case kindSummary:
-		d := p.pickOrBegin(l, func(d *draft) bool { return !d.summary })
-		d.setSummary(l.text)
-	case kindSummaryEnd:
-		p.continues(l)
-	case kindKill, kindChosen, kindSharing, kindExiting:
-		p.applyKill(l)
-	case kindGroup:
-		p.applyGroup(l)
-	case kindReaper:
-		p.applyReaper(l)
-	case kindNoKillable:
-		d := p.pickOrBegin(l, func(d *draft) bool { return len(d.Kills) == 0 })
-		d.NoKillable = true
-		p.end(d)
-	case kindPanic:
-		p.applyPanic(l)
-	}
-}
-
-func (p *Parser) applyHead(l logLine) {
-	comm, rest, ok := strings.Cut(l.text, invoked)
-	if !ok {
-		comm, rest = "", strings.TrimPrefix(l.text, invoked[1:])
-	}
-	d := p.begin(l)
-	d.head = true
-	d.Trigger = parseHead(rest)
-	d.Trigger.Comm, d.guess = clip(comm, maxName), clip(l.guess, maxPath)
-	d.Sysrq = p.sysrq || d.Trigger.Order != nil && *d.Trigger.Order == -1
-	d.SuppressedCallbacks = p.suppressed
-	p.sysrq, p.suppressed = false, nil
-}
-
-func (p *Parser) applyCPU(l logLine) {
-	d := p.pick(l, func(d *draft) bool {
-		_, comm, _ := parseCPU(l.text, d.Trigger.Comm)
-		return d.head && !d.cpu && (comm == d.Trigger.Comm || d.guess != "" && strings.HasSuffix(d.guess, comm))
-	})
-	if d == nil {
-		p.rest()
-		return
-	}
-	d.cpu = true
-	var comm string
-	d.Trigger.PID, comm, d.KernelRelease = parseCPU(l.text, d.Trigger.Comm)
-	if d.guess != "" {
-		d.Trigger.Comm, d.guess = clip(comm, maxName), ""
-	}
-	p.mixed(d)
-}
-
-// mixed notes that d got a line behind the head of a later report: up to 4.x
-// nothing kept two cgroups from reporting at the same time.
-func (p *Parser) mixed(d *draft) {
-	i := slices.Index(p.open, d)
-	for _, later := range p.open[i+1:] {
-		if later.body && later.head && (d.Host == later.Host) && (d.caller == "" || later.caller == "") {
-			d.interleaved, later.interleaved = true, true
-		}
-	}
-}
-
-func (p *Parser) applyMemcg(l logLine) {
-	switch l.kind {
-	case kindTaskIn:
-		s := strings.TrimPrefix(l.text, "Task in ")
-		task, limit, ok := strings.Cut(s, " killed as a result of limit of ")
-		if !ok {
-			return // cut: what is left of it does not tell the two paths apart
-		}
-		d := p.pickOrBegin(l, func(d *draft) bool { return !d.taskIn })
-		d.taskIn = true
-		d.TaskMemcg, d.OOMMemcg = clip(task, maxPath), clip(limit, maxPath)
-		d.scope(false)
-	case kindUsage:
-		name, rest, _ := strings.Cut(l.text, ": ")
-		u, ok := parseUsage(rest)
-		if !ok {
-			return
-		}
-		slot := func(d *draft) **Usage {
-			switch m := d.memcg(); name {
-			case "memory":
-				return &m.Memory
-			case "swap":
-				return &m.Swap
-			case "memory+swap":
-				return &m.MemorySwap
-			default:
-				return &m.Kmem
-			}
-		}
-		d := p.pickOrBegin(l, func(d *draft) bool { return d.Memcg == nil || *slot(d) == nil })
-		*slot(d) = &u
-		d.scope(false)
-	case kindStats:
-		d := p.pickOrBegin(l, func(d *draft) bool { return d.Mem == nil })
-		d.addStats(l.text)
-		d.scope(false)
-	}
-}
-
-func (p *Parser) applyMem(l logLine) {
-	if l.kind == kindMemInfo {
-		if d := p.pick(l, func(d *draft) bool { return d.head && d.Mem == nil && d.Memcg == nil && !d.summary }); d != nil {
-			d.mem()
-			d.section = sectionMem
-			return
-		}
-		p.rest()
-		return
-	}
-	if l.kind == kindSlab {
-		if d := p.pick(l, func(d *draft) bool { return d.Slab == nil }); d != nil {
-			d.section = sectionSlab
-		}
-		return
-	}
-	d := p.pick(l, func(d *draft) bool {
-		return d.head && d.Memcg == nil && !d.summary && (l.kind != kindZone || !d.hasZone(l.text))
-	})
-	if d == nil {
-		p.rest()
-		return
-	}
-	switch l.kind {
-	case kindNode:
-		d.addNode(l.text)
-	case kindZone:
-		d.addZone(l.text)
-	case kindHuge:
-		d.addHuge(l.text)
-	case kindSwapTotals:
-		d.addSwapTotal(l.text)
-	case kindPages:
-		d.addPages(l.text)
-	}
-}
-
-func (p *Parser) applyTable(l logLine) {
-	switch l.kind {
-	case kindTasks:
-		d := p.pickOrBegin(l, func(d *draft) bool { return !d.tasks && !d.table && !d.summary })
-		d.tasks = true
-	case kindTable:
-		columns := parseTableHeader(l.text)
-		if columns == nil {
-			return
-		}
-		d := p.pickOrBegin(l, func(d *draft) bool { return !d.table && len(d.Tasks) == 0 && !d.summary })
-		d.table, d.columns = true, columns
-		d.TableFormat = strings.Join(append([]string{"pid"}, append(columns, "name")...), " ")
-	case kindRow:
-		inside, _, _ := strings.Cut(l.text[1:], "]")
-		pid, ok := integer(strings.TrimSpace(inside))
-		if !ok {
-			return
-		}
-		seen := false
-		can := func(d *draft) bool {
-			has := d.pids[*pid]
-			seen = seen || has
-			return !has && !d.summary && len(d.Kills) == 0
-		}
-		// Of two tables that are printed at once, each has its trigger.
-		d := p.pick(l, func(d *draft) bool {
-			return can(d) && d.interleaved && d.Trigger.PID != nil && *d.Trigger.PID == *pid
-		})
-		if d == nil {
-			d = p.pick(l, can)
-		}
-		if d == nil {
-			if seen {
-				return
-			}
-			d = p.begin(l)
-		}
-		row, ok := parseRow(l.text, d.columns)
-		if !ok {
-			d.cutRow = true
-			return
-		}
-		d.addRow(row)
-	}
 }

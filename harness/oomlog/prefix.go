@@ -29,7 +29,10 @@ type logLine struct {
 	guess string
 }
 
-// parseLogLine finds the kernel's text in a line of any log: raw /dev/kmsg,
+// parseLogLine reads a line of any log.
+func parseLogLine(s string) logLine { return new(prefix).read(s) }
+
+// read finds the kernel's text in a line of any log: raw /dev/kmsg,
 // dmesg, journalctl, syslog, a serial console, a container runtime's log, a
 // quoted mail.
 //
@@ -37,167 +40,304 @@ type logLine struct {
 // are known; a name inside the text that looks like a prefix stays a name.
 // Where a line begins with something unknown, the text is looked for behind
 // "kernel: " and behind a time in brackets.
-func parseLogLine(s string) logLine {
-	s = strings.Trim(s, "\r\x00")
-	if strings.IndexByte(s, 0x1b) >= 0 {
-		s = strings.TrimRight(stripANSI(s), "\r")
-	}
-	if strings.Contains(s, nbsp) {
-		s = plainSpaces(s)
-	}
+func (p *prefix) read(s string) logLine {
+	s = clean(s)
 	if s == "" {
 		return logLine{}
 	}
-	if s[0] >= '0' && s[0] <= '9' && isKmsg(s) {
+	if isKmsg(s) {
 		if r, err := kernel.ParseKmsgRecord([]byte(s)); err == nil {
 			return recordLine(r)
 		}
 	}
 	s = strings.TrimPrefix(stripQuotes(s), bom)
-	var l logLine
 	// Lines of the kernel's that begin the line are bare.
-	if l.kind = classify(s); l.kind != kindNone {
-		l.text = s
-		return l
+	if k := classify(s); k != kindNone {
+		return logLine{kind: k, text: s}
 	}
-	rest := s
-	if after, user, ok := cutDecoded(rest); ok {
-		if user {
-			return logLine{prefixed: true, foreign: true}
-		}
-		l.prefixed, rest = true, after
+	*p = prefix{logLine: logLine{text: s}}
+	if p.cut() || !p.prefixed && p.search() {
+		return p.logLine
 	}
-	if n := prioTag(rest); n > 0 {
-		l.prefixed = true
-		rest = rest[n:]
-		rest = strings.TrimPrefix(rest, "1 ") // RFC 5424
-	}
-	// Several times can stand one behind the other: syslog's, the kernel's.
-	for range 3 {
-		bracketed := rest != "" && rest[0] == '['
-		at, after, ok := cutTime(rest)
-		if !ok || strings.HasPrefix(after, invoked[1:]) { // the name is a time
+	for _, tell := range tellers {
+		if tell(p) {
 			break
 		}
-		l.prefixed = true
-		if l.at == "" {
-			l.at = at
-		}
-		rest = after
-		for {
-			caller, after, ok := cutCaller(rest)
-			if !ok {
-				break
-			}
-			l.caller, rest = caller, after
-		}
-		for _, stream := range []string{"stdout F ", "stderr F ", "stdout P ", "stderr P "} {
-			if after, ok := strings.CutPrefix(rest, stream); ok {
-				if rest = after; isKmsg(rest) {
-					return parseLogLine(rest)
-				}
-			}
-		}
-		if l.kind = classify(rest); l.kind != kindNone {
-			l.text = rest
-			return l
-		}
-		if n := prioTag(rest); n > 0 && !bracketed {
-			rest = rest[n:]
-		}
-		host, after, foreign, ok := cutTag(rest, bracketed)
-		switch {
-		case ok && foreign && !isHead(rest): // "x: y invoked oom-killer:" is a bare log's
-			return logLine{prefixed: true, foreign: true}
-		case ok && !foreign && (host != "" || !bracketed):
-			rest = after
-			if l.host == "" {
-				l.host = host
-			}
-			continue
-		}
-		if bracketed && (!strings.Contains(at, ":") || !strings.ContainsAny(at, ".-")) {
-			break // the kernel's own time is the last of the prefix; a terminal's has a fraction, or dashes
+	}
+	return p.logLine
+}
+
+// prefix is a line whose prefix is being taken off; text is what is left.
+type prefix struct {
+	logLine
+	last      string // the time that was taken off last
+	bracketed bool   // it stood in brackets
+}
+
+// step says how to go on behind a piece of a prefix.
+type step uint8
+
+const (
+	next step = iota // with the next piece, whether this one was there or not
+	stop             // the prefix ends here
+	done             // the line is read
+)
+
+// piece is a part of a prefix, with an example.
+type piece struct {
+	like string
+	cut  func(*prefix) step
+}
+
+// A prefix is made of leading pieces, each once, and of pieces that can come
+// up to three times: syslog has a time, and the kernel has one too. To read
+// another form of log, add a row here, or to timeForms, tagForms or marks.
+var (
+	leading = []piece{
+		{"kern  :warn  : ", (*prefix).cutDecoded},
+		{"<4>1 ", (*prefix).cutPriority},
+	}
+	pieces = []piece{
+		{"[ 1000.000001] ", (*prefix).cutTime},
+		{"[ T107] ", (*prefix).cutCallers},
+		{"stdout F ", (*prefix).cutStream},
+		{"", (*prefix).bare},
+		{"<4>", (*prefix).cutLevel},
+		{"node-1 kernel: ", (*prefix).cutTag},
+	}
+)
+
+// cut takes the pieces off. It reports whether the line is read.
+func (p *prefix) cut() bool {
+	for _, piece := range leading {
+		if piece.cut(p) == done {
+			return true
 		}
 	}
-	if !l.prefixed {
-		if i := strings.Index(rest[:min(len(rest), 256)], "kernel: "); i == 0 || i > 0 && !isHead(s) {
-			after := rest[i+len("kernel: "):]
-			inner := parseLogLine(after)
-			if inner.kind != kindNone || inner.at != "" {
-				inner.prefixed = true
-				return inner
+	for range 3 {
+		for _, piece := range pieces {
+			switch piece.cut(p) {
+			case stop:
+				return false
+			case done:
+				return true
 			}
-			rest, l.prefixed = after, true
-		} else if rest == "kernel:" {
-			return logLine{prefixed: true}
-		} else if i := consoleTime(rest); i > 0 && !isHead(s) {
-			inner := parseLogLine(rest[i:])
-			inner.prefixed = true
-			return inner
 		}
 	}
-	if l.kind = classify(strings.TrimLeft(rest, " \t")); l.kind != kindNone {
-		rest = strings.TrimLeft(rest, " \t")
-	} else if isHead(rest) || isHead(strings.TrimSpace(rest)) {
-		l.kind = kindHead
-		if !l.prefixed {
-			rest = strings.TrimLeft(rest, " \t")
-		}
-	} else if i := strings.Index(rest, invoked); i > maxComm {
-		// An unknown prefix, and a name behind it: the last word is a guess,
-		// but the report is there.
-		l.kind, l.prefixed, l.guess = kindHead, true, rest[:i]
-		rest = rest[strings.LastIndexAny(rest[:i], " \t")+1:]
-	} else {
-		cpuset := rest
-		if !l.prefixed {
-			cpuset = strings.TrimLeft(rest, " \t")
-		}
-		if isCpuset(cpuset) {
-			l.kind, rest = kindCpuset, cpuset
-		}
-	}
-	if l.kind == kindNone {
-		if i := strings.Index(rest, " cpuset="); i > maxComm && i < 256 && strings.Contains(rest[i:], " mems_allowed=") && !otherTag(rest[:i]) {
-			l.kind, l.prefixed = kindCpuset, true // some prefix, and a name
-		} else if k, i := behind(rest); i > 0 {
-			l.kind, l.shape, l.prefixed = k, shapeOf(rest[:i]), true
-			rest = unquoteTail(rest[i:], l.shape)
-		}
-	}
-	l.text = rest
-	return l
+	return false
 }
 
 // bom is what some programs put before UTF-8.
 const bom = "\ufeff"
 
+// ofAnother makes the line another program's.
+func (p *prefix) ofAnother() step {
+	p.logLine = logLine{prefixed: true, foreign: true}
+	return done
+}
+
 // cutDecoded takes off what dmesg --decode puts before a line, "kern  :warn  : ".
-// user: the line is of another facility than the kernel's.
-func cutDecoded(s string) (rest string, user, ok bool) {
-	facility, after, ok := strings.Cut(s, ":")
+func (p *prefix) cutDecoded() step {
+	facility, after, ok := strings.Cut(p.text, ":")
 	level, rest, ok2 := strings.Cut(after, ": ")
 	facility, level = strings.TrimRight(facility, " "), strings.TrimRight(level, " ")
 	if !ok || !ok2 || !slices.Contains(facilities, facility) || !slices.Contains(levels, level) {
-		return s, false, false
+		return next
 	}
-	return rest, facility != "kern", true
+	if facility != "kern" {
+		return p.ofAnother()
+	}
+	p.prefixed, p.text = true, rest
+	return next
 }
 
 var (
-	facilities = strings.Fields("kern user mail daemon auth syslog lpr news uucp cron authpriv ftp res0 res1 res2 res3 local0 local1 local2 local3 local4 local5 local6 local7")
-	levels     = strings.Fields("emerg alert crit err warn notice info debug")
+	facilities = append(strings.Fields("kern user mail daemon auth syslog lpr news uucp cron authpriv ftp"),
+		strings.Fields("res0 res1 res2 res3 local0 local1 local2 local3 local4 local5 local6 local7")...)
+	levels = strings.Fields("emerg alert crit err warn notice info debug")
 )
 
-// farWords begin lines that are told behind any prefix: nobody but the kernel
-// begins a line with them.
-var farWords = []string{
-	"oom-kill:constraint=", "Memory cgroup out of memory: Kill", "Out of memory: Kill", "Out of memory (oom_kill_allocating_task): Kill",
-	"Tasks state (memory values in pages)", "Memory cgroup stats for ", "Mem-Info:", "memory: usage ", "swap: usage ", "memory+swap: usage ",
-	"kmem: usage ", "Task in /", "Tasks in /", "CPU: ", "Out of memory and no killable processes", panicMsg, "oom_reaper: ", "Node ",
-	"Free swap  = ", "Total swap = ", "Unreclaimable slab info:", "Killed process ", "Hardware name: ", "Call Trace:",
-	"oom_kill_process: ", "sysrq: Manual OOM", "SysRq : Manual OOM",
+// cutPriority takes "<4>" off, and the version of RFC 5424 behind it.
+func (p *prefix) cutPriority() step {
+	if n := prioTag(p.text); n > 0 {
+		p.prefixed, p.text = true, strings.TrimPrefix(p.text[n:], "1 ")
+	}
+	return next
+}
+
+// cutTime takes a time off. The prefix ends where none is.
+func (p *prefix) cutTime() step {
+	at, rest, ok := cutTime(p.text)
+	if !ok || strings.HasPrefix(rest, invoked[1:]) { // the name is a time
+		return stop
+	}
+	p.bracketed, p.last = p.text[0] == '[', at
+	p.prefixed, p.text = true, rest
+	if p.at == "" {
+		p.at = at
+	}
+	return next
+}
+
+func (p *prefix) cutCallers() step {
+	for {
+		caller, rest, ok := cutCaller(p.text)
+		if !ok {
+			return next
+		}
+		p.caller, p.text = caller, rest
+	}
+}
+
+// cutStream takes off what a container runtime says of a line, behind which a
+// whole record of /dev/kmsg may stand.
+func (p *prefix) cutStream() step {
+	for _, stream := range []string{"stdout F ", "stderr F ", "stdout P ", "stderr P "} {
+		rest, ok := strings.CutPrefix(p.text, stream)
+		if !ok {
+			continue
+		}
+		if p.text = rest; isKmsg(rest) {
+			if r, err := kernel.ParseKmsgRecord([]byte(rest)); err == nil {
+				p.logLine = recordLine(r)
+				return done
+			}
+		}
+	}
+	return next
+}
+
+// bare ends the prefix where the kernel's text begins.
+func (p *prefix) bare() step {
+	if p.kind = classify(p.text); p.kind != kindNone {
+		return done
+	}
+	return next
+}
+
+func (p *prefix) cutLevel() step {
+	if !p.bracketed {
+		p.text = p.text[prioTag(p.text):]
+	}
+	return next
+}
+
+// cutTag takes a host and a tag off.
+func (p *prefix) cutTag() step {
+	host, rest, foreign, ok := cutTag(p.text, p.bracketed)
+	switch {
+	case ok && foreign && !isHead(p.text): // "x: y invoked oom-killer:" is a bare log's
+		return p.ofAnother()
+	case ok && !foreign && (host != "" || !p.bracketed):
+		if p.text = rest; p.host == "" {
+			p.host = host
+		}
+		return next
+	case p.bracketed && (!strings.Contains(p.last, ":") || !strings.ContainsAny(p.last, ".-")):
+		return stop // the kernel's own time is the last of the prefix; a terminal's has a fraction, or dashes
+	}
+	return next
+}
+
+// search looks for the kernel's text inside a line without a known prefix. It
+// reports whether the line is read.
+func (p *prefix) search() bool {
+	const tag = "kernel: "
+	at := strings.Index(p.text[:min(len(p.text), 256)], tag)
+	if at > 0 && isHead(p.text) {
+		at = -1
+	}
+	switch {
+	case at >= 0:
+		rest := p.text[at+len(tag):]
+		if inner := parseLogLine(rest); inner.kind != kindNone || inner.at != "" {
+			p.logLine = inner
+			break
+		}
+		p.prefixed, p.text = true, rest
+		return false
+	case p.text == "kernel:":
+		p.text = ""
+	default:
+		i := consoleTime(p.text)
+		if i < 0 || isHead(p.text) {
+			return false
+		}
+		p.logLine = parseLogLine(p.text[i:])
+	}
+	p.prefixed = true
+	return true
+}
+
+// tellers say what a line is whose known prefix has been taken off, from the
+// surest sign to guesses. The first that reports true has said it.
+var tellers = []func(*prefix) bool{
+	(*prefix).tellWords, (*prefix).tellHead, (*prefix).guessHead,
+	(*prefix).tellCpuset, (*prefix).guessCpuset, (*prefix).guessFar,
+}
+
+func (p *prefix) tellWords() bool {
+	s := strings.TrimLeft(p.text, " \t")
+	if p.kind = classify(s); p.kind != kindNone {
+		p.text = s
+	}
+	return p.kind != kindNone
+}
+
+func (p *prefix) tellHead() bool {
+	if !isHead(p.text) && !isHead(strings.TrimSpace(p.text)) {
+		return false
+	}
+	if p.kind = kindHead; !p.prefixed {
+		p.text = strings.TrimLeft(p.text, " \t")
+	}
+	return true
+}
+
+// guessHead is for an unknown prefix and a name behind it: the last word is a
+// guess, but the report is there.
+func (p *prefix) guessHead() bool {
+	i := strings.Index(p.text, invoked)
+	if i <= maxComm {
+		return false
+	}
+	p.kind, p.prefixed, p.guess = kindHead, true, p.text[:i]
+	p.text = p.text[strings.LastIndexAny(p.text[:i], " \t")+1:]
+	return true
+}
+
+func (p *prefix) tellCpuset() bool {
+	s := p.text
+	if !p.prefixed {
+		s = strings.TrimLeft(s, " \t")
+	}
+	if !isCpuset(s) {
+		return false
+	}
+	p.kind, p.text = kindCpuset, s
+	return true
+}
+
+// guessCpuset is for an unknown prefix and a name behind it.
+func (p *prefix) guessCpuset() bool {
+	i := strings.Index(p.text, " cpuset=")
+	if i <= maxComm || i >= 256 || !strings.Contains(p.text[i:], " mems_allowed=") || otherTag(p.text[:i]) {
+		return false
+	}
+	p.kind, p.prefixed = kindCpuset, true
+	return true
+}
+
+// guessFar is for an unknown prefix and words behind it that only the kernel
+// prints.
+func (p *prefix) guessFar() bool {
+	k, i := behind(p.text)
+	if i == 0 {
+		return false
+	}
+	p.kind, p.shape, p.prefixed = k, shapeOf(p.text[:i]), true
+	p.text = unquoteTail(p.text[i:], p.shape)
+	return true
 }
 
 // behind finds the kernel's line behind a prefix of no known form, as long as
@@ -246,10 +386,13 @@ func otherTag(prefix string) bool {
 // isKernelTag recognises kernel:, kernel[0]:, kern.warn<4>: and the like.
 func isKernelTag(word string) bool {
 	name, ok := strings.CutSuffix(word, ":")
+	if !ok {
+		return false
+	}
 	if i := strings.IndexAny(name, "[<"); i > 0 {
 		name = name[:i]
 	}
-	return ok && (name == "kernel" || name == "vmunix" || strings.HasPrefix(name, "kern."))
+	return name == "kernel" || name == "vmunix" || strings.HasPrefix(name, "kern.")
 }
 
 // shapeOf is a prefix with its words, numbers and spaces made alike: those of
@@ -301,13 +444,7 @@ func (l logLine) behindShape(shape string) logLine {
 		return l
 	}
 	l.text, l.prefixed = unquoteTail(rest, shape), true
-	switch l.kind = classify(l.text); {
-	case l.kind != kindNone:
-	case isHead(l.text):
-		l.kind = kindHead
-	case isCpuset(l.text):
-		l.kind = kindCpuset
-	}
+	l.kind = classifyNamed(l.text)
 	return l
 }
 
@@ -333,18 +470,9 @@ func recordLine(r kernel.Record) logLine {
 		caller: r.Caller, text: r.Text, prefixed: true, record: true,
 		foreign: r.Facility != 0,
 	}
-	if l.kind = classify(l.text); l.kind == kindNone {
-		switch {
-		case isHead(l.text):
-			l.kind = kindHead
-		case isCpuset(l.text):
-			l.kind = kindCpuset
-		case l.text != "" && l.text[0] == ' ': // " </TASK>"
-			l.kind = classify(strings.TrimLeft(l.text, " "))
-			if l.kind != kindOther {
-				l.kind = kindNone
-			}
-		}
+	l.kind = classifyNamed(l.text)
+	if l.kind == kindNone && strings.HasPrefix(l.text, " ") && classify(strings.TrimLeft(l.text, " ")) == kindOther {
+		l.kind = kindOther // " </TASK>"
 	}
 	return l
 }
@@ -375,12 +503,21 @@ func isCpuset(s string) bool {
 
 const nbsp = "\u00a0"
 
-// plainSpaces undoes what mail programs do to runs of spaces: they make some of
-// them no-break spaces. A no-break space that stands alone is left; it is part
-// of a name.
-func plainSpaces(s string) string {
-	if strings.HasPrefix(s, nbsp) || strings.Contains(s, nbsp+" ") || strings.Contains(s, " "+nbsp) || strings.Contains(s, nbsp+nbsp) {
-		return strings.ReplaceAll(s, nbsp, " ")
+// clean takes out what terminals and mail programs put into a line: colours,
+// and no-break spaces in runs of spaces. A no-break space that stands alone is
+// left; it is part of a name.
+func clean(s string) string {
+	s = strings.Trim(s, "\r\x00")
+	if strings.IndexByte(s, 0x1b) >= 0 {
+		s = strings.TrimRight(stripANSI(s), "\r")
+	}
+	if !strings.Contains(s, nbsp) {
+		return s
+	}
+	for _, run := range []string{nbsp + " ", " " + nbsp, nbsp + nbsp} {
+		if strings.HasPrefix(s, nbsp) || strings.Contains(s, run) {
+			return strings.ReplaceAll(s, nbsp, " ")
+		}
 	}
 	return s
 }
@@ -403,25 +540,47 @@ func stripANSI(s string) string {
 	return b.String()
 }
 
-// stripQuotes takes off what mail programs and archives put around a line.
+// marks are what mail programs and archives put around a line.
+var marks = []struct{ open, shut string }{
+	{">", ""},
+	{"| ", ""},
+	{"&gt;", ""},
+	{"&nbsp;", ""},
+	{"<pre>", ""},
+	{"<p>", "</p>"},
+	{"<div>", "</div>"},
+	{"", "<br>"},
+	{"", "<br/>"},
+	{"", "<br />"},
+}
+
+// markBytes are what a mark begins with.
+var markBytes = func() (all string) {
+	for _, m := range marks {
+		all += (m.open + m.shut)[:1]
+	}
+	return all
+}()
+
+// stripQuotes takes the marks off.
 func stripQuotes(s string) string {
 	trimmed := strings.TrimLeft(s, " \t")
-	if trimmed == "" || strings.IndexByte(">|&<", trimmed[0]) < 0 {
+	if trimmed == "" || strings.IndexByte(markBytes, trimmed[0]) < 0 {
 		return s
 	}
 	s = trimmed
 	for {
 		before := s
-		for _, p := range []string{"&gt;", "&nbsp;", "<div>", "<p>", "<pre>", ">", "| "} {
-			s = strings.TrimPrefix(s, p)
+		for _, m := range marks {
+			s = strings.TrimPrefix(s, m.open)
 		}
 		if s == before {
 			break
 		}
 		s = strings.TrimLeft(s, " \t")
 	}
-	for _, p := range []string{"</p>", "</div>", "<br>", "<br/>", "<br />"} {
-		s = strings.TrimSuffix(s, p)
+	for _, m := range marks {
+		s = strings.TrimSuffix(s, m.shut)
 	}
 	return s
 }
@@ -446,41 +605,57 @@ func cutCaller(s string) (caller, rest string, ok bool) {
 	}
 	inside, rest, ok := strings.Cut(t[1:], "]")
 	inside = strings.TrimSpace(inside)
-	if !ok || len(inside) < 2 || len(inside) > 12 || inside[0] != 'T' && inside[0] != 'C' || digits(inside[1:]) != len(inside)-1 {
+	if !ok || len(inside) < 2 || len(inside) > 12 || inside[0] != 'T' && inside[0] != 'C' ||
+		digits(inside[1:]) != len(inside)-1 {
 		return "", s, false
 	}
 	return inside, strings.TrimPrefix(rest, " "), true
 }
 
-// cutTime takes a time off, in any of the forms that dmesg, journalctl and
-// syslog write it, in any language, and one space behind it.
+// timeForms are the forms in which dmesg, journalctl and syslog write a time,
+// in any language, and one space behind it. The first that fits counts.
+var timeForms = []struct {
+	like string
+	cut  func(s string) (at, rest string, ok bool)
+}{
+	{"[ 1000.000001] ", bracketTime},
+	{"Nov 17 09:08:07 ", clockTime},
+	{"1762164000.123456 ", unixTime}, // journalctl -o short-unix
+}
+
+// cutTime takes a time off.
 func cutTime(s string) (at, rest string, ok bool) {
-	if strings.HasPrefix(s, "[") {
-		inside, rest, ok := strings.Cut(s[1:], "]")
-		if !ok || len(inside) > 64 {
-			return "", s, false
+	for _, form := range timeForms {
+		if at, rest, ok := form.cut(s); ok {
+			return at, rest, true
 		}
-		trimmed := strings.TrimSpace(strings.Trim(inside, "<> "))
-		if !isMonotonic(strings.TrimPrefix(trimmed, "+")) && clock(inside) < 0 {
-			return "", s, false
-		}
-		return trimmed, strings.TrimPrefix(rest, " "), true
 	}
-	head := s[:min(len(s), 64)]
-	i := clock(head)
-	if i < 0 {
-		// journalctl -o short-unix
-		if n := digits(s); n >= 9 && n <= 11 {
-			word, rest, ok := strings.Cut(s, " ")
-			if ok && isMonotonic(word) {
-				return word, rest, true
-			}
-		}
+	return "", s, false
+}
+
+// bracketTime is the kernel's own clock, or any other, in brackets.
+func bracketTime(s string) (at, rest string, ok bool) {
+	if !strings.HasPrefix(s, "[") {
 		return "", s, false
 	}
-	// In front of the clock stand a date, a weekday or nothing: at most four
-	// words and no punctuation that a date would not have.
-	if strings.ContainsAny(head[:i], ":=()[]{}\"") || len(strings.Fields(head[:i])) > 4 {
+	inside, rest, ok := strings.Cut(s[1:], "]")
+	if !ok || len(inside) > 64 {
+		return "", s, false
+	}
+	trimmed := strings.TrimSpace(strings.Trim(inside, "<> "))
+	if !isMonotonic(strings.TrimPrefix(trimmed, "+")) && clock(inside) < 0 {
+		return "", s, false
+	}
+	return trimmed, strings.TrimPrefix(rest, " "), true
+}
+
+// clockTime has a time of day in it. In front of that stand a date, a weekday
+// or nothing: at most four words and no punctuation that a date does not have.
+// Behind it can stand a zone, or a year if none stands in front.
+func clockTime(s string) (at, rest string, ok bool) {
+	head := s[:min(len(s), 64)]
+	i := clock(head)
+	if i < 0 || strings.ContainsAny(head[:i], ":=()[]{}\"") || len(strings.Fields(head[:i])) > 4 {
 		return "", s, false
 	}
 	end := strings.IndexByte(s[i:], ' ')
@@ -488,12 +663,20 @@ func cutTime(s string) (at, rest string, ok bool) {
 		return s, "", true
 	}
 	end += i
-	// Behind it can stand a zone, or a year if none stands in front.
 	dated := strings.Contains(head[:i], "-")
 	if word, _, ok := strings.Cut(s[end+1:], " "); ok && isZone(word) && !(dated && digits(word) > 0) {
 		end += 1 + len(word)
 	}
 	return s[:end], s[end+1:], true
+}
+
+// unixTime is seconds since 1970.
+func unixTime(s string) (at, rest string, ok bool) {
+	if n := digits(s); n < 9 || n > 11 || clock(s[:min(len(s), 64)]) >= 0 {
+		return "", s, false
+	}
+	at, rest, ok = strings.Cut(s, " ")
+	return at, rest, ok && isMonotonic(at)
 }
 
 // clock finds HH:MM, of a time of day, in s.
@@ -538,32 +721,36 @@ func isZone(s string) bool {
 	return true
 }
 
-// cutTag takes "host kernel: " off what follows a time. ok says that there is
-// a tag, foreign that it is another program's. Behind a time in brackets, which
-// most often is the kernel's, tags stand nearer.
+// tagWord is a word in front of which a tag can end.
+type tagWord struct {
+	text, rest string // the word, and what is behind it
+	n          int    // its place
+	bracketed  bool   // a time in brackets is in front, which most often is the kernel's
+}
+
+// tagForms are the forms of a tag. rest is what is behind it; foreign says that
+// it is another program's.
+var tagForms = []struct {
+	like string
+	cut  func(w tagWord) (rest string, foreign, ok bool)
+}{
+	{"node-1 kernel: ", kernelTag},
+	{"node-1 kernel - - - ", plainTag}, // RFC 5424
+	{"node-1 sshd[12]: ", foreignTag},
+}
+
+// cutTag takes "host kernel: " off what follows a time.
 func cutTag(s string, bracketed bool) (host, rest string, foreign, ok bool) {
-	far := 5
-	if bracketed {
-		far = 1
-	}
 	rest = s
 	for n := range 6 {
 		word, after, more := strings.Cut(rest, " ")
 		if word == "" || len(word) > 255 {
 			return "", s, false, false
 		}
-		name, colon := strings.CutSuffix(word, ":")
-		switch {
-		case colon && (isKernelTag(word) || name == "" && n > 1):
-			return host, after, false, true
-		case !colon && n > 0 && word == "kernel" && strings.HasPrefix(after, "- "):
-			// RFC 5424: kernel - - - text
-			for range 2 {
-				_, after, _ = strings.Cut(after, " ")
+		for _, form := range tagForms {
+			if rest, foreign, ok := form.cut(tagWord{word, after, n, bracketed}); ok {
+				return host, rest, foreign, true
 			}
-			return host, strings.TrimPrefix(strings.TrimPrefix(structured(after), " "), bom), false, true
-		case colon && n > 0 && n <= far && isTag(word), colon && bracketed && strings.HasSuffix(name, "]") && isTag(word):
-			return "", s, true, true
 		}
 		if !more || strings.HasPrefix(word, "[") {
 			return "", s, false, false
@@ -576,6 +763,31 @@ func cutTag(s string, bracketed bool) (host, rest string, foreign, ok bool) {
 		}
 	}
 	return "", s, false, false
+}
+
+func kernelTag(w tagWord) (rest string, foreign, ok bool) {
+	return w.rest, false, isKernelTag(w.text) || w.text == ":" && w.n > 1
+}
+
+func plainTag(w tagWord) (rest string, foreign, ok bool) {
+	if w.n == 0 || w.text != "kernel" || !strings.HasPrefix(w.rest, "- ") {
+		return "", false, false
+	}
+	rest = w.rest
+	for range 2 {
+		_, rest, _ = strings.Cut(rest, " ")
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(structured(rest), " "), bom), false, true
+}
+
+// foreignTag stands near the time. Behind one in brackets it stands nearer.
+func foreignTag(w tagWord) (rest string, foreign, ok bool) {
+	far := 5
+	if w.bracketed {
+		far = 1
+	}
+	near := w.n > 0 && w.n <= far || w.bracketed && strings.HasSuffix(w.text, "]:")
+	return "", true, near && isTag(w.text)
 }
 
 // structured takes the structured data of RFC 5424 off: "-" or

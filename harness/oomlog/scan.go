@@ -52,7 +52,7 @@ func Reports(r io.Reader) iter.Seq2[Report, error] {
 			}
 			s.endEntry()
 			if s.held != nil || s.partial != nil {
-				s.text(nil)
+				s.text([]byte{})
 			}
 			for _, report := range s.parser.Close() {
 				if !yield(report, nil) {
@@ -211,29 +211,22 @@ func (s *scanner) line(data []byte, cut bool) (int, bool) {
 	return next, true
 }
 
-// text gives one line to whom it belongs.
+// text takes one line through the layers in which a log can be wrapped, from
+// the outermost in: each gives what is inside, or nil if it has taken the line.
+// To read another wrapping of whole lines, add a row.
 func (s *scanner) text(line []byte) {
-	if s.export || bytes.HasPrefix(line, []byte("__CURSOR=")) {
-		s.export = true
-		s.exportLine(line)
-		return
-	}
-	if s.verboseLine(line) {
-		return
-	}
-	if line = s.unquote(line); line == nil {
-		return
-	}
-	if line = s.uncut(line); line == nil {
-		return
-	}
-	trimmed := bytes.TrimLeft(line, " \t\x1e") // of JSON sequences
-	if len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '"' || bytes.HasPrefix(trimmed, []byte("data: {"))) {
-		if s.jsonLine(trimmed) {
+	for _, layer := range [...]func(*scanner, []byte) []byte{
+		(*scanner).exportLine,  // journalctl -o export
+		(*scanner).verboseLine, // journalctl -o verbose
+		(*scanner).unquote,     // a mail's quoted-printable
+		(*scanner).uncut,       // lines that a container runtime cut
+		(*scanner).jsonLine,    // JSON of journals, runtimes and log shippers
+	} {
+		if line = layer(s, line); line == nil {
 			return
 		}
 	}
-	s.parser.accept(parseLogLine(string(line[:min(len(line), maxLine)])))
+	s.parser.accept(s.parser.prefix.read(string(line[:min(len(line), maxLine)])))
 }
 
 // unquote undoes the quoted-printable encoding of mails, which writes = as =3D
