@@ -395,7 +395,7 @@ func (g *generator) nested() {
 	for strings.Count(hit, "/") > 1 && g.chance(50) {
 		hit = hit[:strings.LastIndex(hit, "/")]
 	}
-	g.grown = of(g.draw, slices.DeleteFunc(slices.Clone(leaves), func(p string) bool { return p != hit && !strings.HasPrefix(p, hit+"/") })...)
+	g.grown = of(g.draw, slices.DeleteFunc(slices.Clone(leaves), func(p string) bool { return !kernel.InCgroup(p, hit) })...)
 	g.overflow(hit, 0)
 	// limits elsewhere, with room to spare
 	for i := range g.s.Cgroups {

@@ -50,6 +50,13 @@ func ParseCgroup(r io.Reader) ([]CgroupEntry, error) {
 	return all, nil
 }
 
+// InCgroup reports whether path is the cgroup dir or below it. Everything is
+// below the root, "/" or "".
+func InCgroup(path, dir string) bool {
+	return dir == "" || dir == "/" || path == dir ||
+		len(path) > len(dir) && path[len(dir)] == '/' && path[:len(dir)] == dir
+}
+
 // MemoryCgroup picks the line of the memory controller: the v1 hierarchy that
 // has it, else cgroup v2. It does not know whether cgroup v2 has the controller
 // enabled; cgroup.controllers says.

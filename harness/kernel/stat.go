@@ -8,6 +8,10 @@ import (
 	"strings"
 )
 
+// CommLen is how many bytes the kernel keeps of a command name: TASK_COMM_LEN
+// without the final NUL.
+const CommLen = 15
+
 // Stat is what OOM work needs of /proc/PID/stat.
 //
 // See fs/proc/array.c, do_task_stat(), and proc_pid_stat(5) for the fields'

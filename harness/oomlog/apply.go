@@ -3,6 +3,8 @@ package oomlog
 import (
 	"slices"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // applyWeak takes a line that only the lines around it explain.
@@ -59,7 +61,7 @@ func (p *Parser) applyCpuset(l logLine) {
 	comm, rest, _ := strings.Cut(l.text, " cpuset=")
 	d := p.pick(l, func(d *draft) bool {
 		return d.head && !d.cpuset &&
-			(comm == d.Trigger.Comm || len(comm) > maxComm && strings.HasSuffix(comm, d.Trigger.Comm))
+			(comm == d.Trigger.Comm || len(comm) > kernel.CommLen && strings.HasSuffix(comm, d.Trigger.Comm))
 	})
 	if d == nil {
 		return

@@ -226,7 +226,7 @@ func parseSummary(s string, name func(pid int) (string, bool)) summary {
 	at := -1
 	for i := strings.Index(s, task); i >= 0; {
 		comm := s[i+len(task):]
-		if len(comm) <= maxComm || len(comm) <= maxName && len(kernel.UnescapeHex([]byte(comm))) <= maxComm {
+		if len(comm) <= kernel.CommLen || len(comm) <= maxName && len(kernel.UnescapeHex([]byte(comm))) <= kernel.CommLen {
 			if at < 0 {
 				at = i
 			}
@@ -281,7 +281,7 @@ func splitMemcgs(s string) (oom, task string) {
 			break
 		}
 		i += from
-		if o, t := s[:i], s[i+len(sep):]; o == "/" || t == o || strings.HasPrefix(t, o+"/") {
+		if o, t := s[:i], s[i+len(sep):]; kernel.InCgroup(t, o) {
 			return o, t
 		}
 		from = i + 1

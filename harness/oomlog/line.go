@@ -8,7 +8,6 @@ import (
 )
 
 const (
-	maxComm  = 15      // TASK_COMM_LEN without the zero
 	maxName  = 64      // of the log's names: a comm with every byte escaped fits
 	maxPath  = 4 << 10 // PATH_MAX
 	invoked  = " invoked oom-killer:"
@@ -108,7 +107,7 @@ func isHead(s string) bool {
 	if i < 0 {
 		return strings.HasPrefix(s, invoked[1:])
 	}
-	return i <= maxComm || i <= maxName && len(kernel.UnescapeHex([]byte(s[:i]))) <= maxComm
+	return i <= kernel.CommLen || i <= maxName && len(kernel.UnescapeHex([]byte(s[:i]))) <= kernel.CommLen
 }
 
 // classifyKill tells the lines about victims apart, and gives the message

@@ -160,7 +160,7 @@ func (p *Parser) learn(shape string) {
 		if name == "" {
 			name = d.Trigger.Comm
 		}
-		if comm, ok := cutShape(name, shape); ok && comm != "" && len(comm) <= maxComm {
+		if comm, ok := cutShape(name, shape); ok && comm != "" && len(comm) <= kernel.CommLen {
 			d.Trigger.Comm, d.guess = clip(comm, maxName), ""
 		}
 	}
@@ -171,7 +171,7 @@ func (p *Parser) learn(shape string) {
 func hangs(s string) bool {
 	s = strings.TrimRight(s, " ")
 	if i := strings.LastIndex(s, " "); strings.HasSuffix(s, " invoked") {
-		return i <= maxComm
+		return i <= kernel.CommLen
 	}
 	for _, head := range []string{
 		"Memory cgroup out of memory: Killed process ", "Memory cgroup out of memory: Kill process ",

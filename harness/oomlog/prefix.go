@@ -298,7 +298,7 @@ func (p *prefix) tellHead() bool {
 // guess, but the report is there.
 func (p *prefix) guessHead() bool {
 	i := strings.Index(p.text, invoked)
-	if i <= maxComm {
+	if i <= kernel.CommLen {
 		return false
 	}
 	p.kind, p.prefixed, p.guess = kindHead, true, p.text[:i]
@@ -321,7 +321,7 @@ func (p *prefix) tellCpuset() bool {
 // guessCpuset is for an unknown prefix and a name behind it.
 func (p *prefix) guessCpuset() bool {
 	i := strings.Index(p.text, " cpuset=")
-	if i <= maxComm || i >= 256 || !strings.Contains(p.text[i:], " mems_allowed=") || otherTag(p.text[:i]) {
+	if i <= kernel.CommLen || i >= 256 || !strings.Contains(p.text[i:], " mems_allowed=") || otherTag(p.text[:i]) {
 		return false
 	}
 	p.kind, p.prefixed = kindCpuset, true
@@ -498,7 +498,7 @@ func isKmsg(s string) bool {
 // the head.
 func isCpuset(s string) bool {
 	i := strings.Index(s, " cpuset=")
-	return i >= 0 && i <= maxComm && strings.Contains(s[i:], " mems_allowed=")
+	return i >= 0 && i <= kernel.CommLen && strings.Contains(s[i:], " mems_allowed=")
 }
 
 const nbsp = "\u00a0"

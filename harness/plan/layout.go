@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
@@ -183,7 +182,7 @@ func (l Layout) demand() (total kernel.Bytes, uncaged string) {
 func (l Layout) cage(path string) (cage string, limit kernel.Bytes) {
 	for _, c := range l.cgroups {
 		shared := len(l.scenario.Pods) > 0 && (c.Path == kubelet.Root || c.Path == kubelet.NodeRoot)
-		if c.Max == nil || shared || path != c.Path && !strings.HasPrefix(path, c.Path+"/") {
+		if c.Max == nil || shared || !kernel.InCgroup(path, c.Path) {
 			continue
 		}
 		if cage == "" || len(c.Path) < len(cage) {

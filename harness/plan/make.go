@@ -243,9 +243,6 @@ func writes(c scenario.Cgroup, m kernel.Machine) []Write {
 	return out
 }
 
-// commLen is TASK_COMM_LEN without its final NUL.
-const commLen = 15
-
 func planProcess(s scenario.Process, name string, i int, o shared) (Process, error) {
 	n, deadlineMS := o.names, o.deadlineMS
 	p := Process{
@@ -276,7 +273,7 @@ func pick(of []string, i int) string {
 	return of[min(i, len(of)-1)]
 }
 
-func comm(name string) string { return name[:min(len(name), commLen)] }
+func comm(name string) string { return name[:min(len(name), kernel.CommLen)] }
 
 func planProfile(s scenario.Process, name string, i int, o shared) (profile.Profile, error) {
 	n, all := o.names, o.all

@@ -2,9 +2,9 @@ package plan
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/scenario"
 )
 
@@ -48,7 +48,7 @@ func Rehearsal(p Plan, m kernel.Machine) (rehearsal Plan, needed bool) {
 func (p Plan) cage(path string, m kernel.Machine) kernel.Bytes {
 	least := m.MemAvailable / 2 / m.PageSize * m.PageSize
 	for _, c := range p.Cgroups {
-		if c.Max != nil && (path == c.Path || strings.HasPrefix(path, c.Path+"/")) {
+		if c.Max != nil && c.Path != kubelet.NodeRoot && kernel.InCgroup(path, c.Path) {
 			least = min(least, *c.Max)
 		}
 	}

@@ -326,7 +326,7 @@ func (w *world) grow(segs []segment) []*world {
 func mayFill(dir string, segs []segment, room Range) bool {
 	var most kernel.Pages
 	for _, s := range segs {
-		if !inside(s.p.p.Cgroup, dir) {
+		if !kernel.InCgroup(s.p.p.Cgroup, dir) {
 			continue
 		}
 		want := s.want.Hi
@@ -344,7 +344,7 @@ func (w *world) grown(dir string, segs []segment, f func(segment) kernel.Pages) 
 	var sum kernel.Pages
 	below := map[string][]segment{}
 	for _, s := range segs {
-		if !inside(s.p.p.Cgroup, dir) {
+		if !kernel.InCgroup(s.p.p.Cgroup, dir) {
 			continue
 		}
 		if child := w.limitBelow(dir, s.p.p.Cgroup); child != "" {
@@ -366,7 +366,7 @@ func (w *world) limitBelow(dir, path string) string {
 	best := ""
 	for i := range w.cgroups {
 		c := &w.cgroups[i]
-		if c.Max != nil && c.Path != dir && inside(path, c.Path) && inside(c.Path, dir) && (best == "" || len(c.Path) < len(best)) {
+		if c.Max != nil && c.Path != dir && kernel.InCgroup(path, c.Path) && kernel.InCgroup(c.Path, dir) && (best == "" || len(c.Path) < len(best)) {
 			best = c.Path
 		}
 	}
@@ -384,12 +384,12 @@ func (w *world) nearest(dirs []string, segs []segment) []string {
 				return false // the machine's room is uncertain in its own way
 			}
 			for _, s := range segs {
-				if !inside(s.p.p.Cgroup, dir) || !inside(s.p.p.Cgroup, other) {
+				if !kernel.InCgroup(s.p.p.Cgroup, dir) || !kernel.InCgroup(s.p.p.Cgroup, other) {
 					return false
 				}
 			}
 			child, parent := dir, other
-			if inside(other, dir) {
+			if kernel.InCgroup(other, dir) {
 				child, parent = other, dir
 			}
 			// what the parent has to spare when the child is full
@@ -406,17 +406,17 @@ func (w *world) nearest(dirs []string, segs []segment) []string {
 func (w *world) beside(parent, child string) Range {
 	var parts []Range
 	for i := range w.procs {
-		if p := &w.procs[i]; inside(p.p.Cgroup, parent) && !inside(p.p.Cgroup, child) {
+		if p := &w.procs[i]; kernel.InCgroup(p.p.Cgroup, parent) && !kernel.InCgroup(p.p.Cgroup, child) {
 			parts = append(parts, p.charge())
 		}
 	}
 	var cgroups Range
 	for i := range w.cgroups {
 		c := w.cgroups[i].Path
-		if c != parent && inside(c, parent) && (c == child || !inside(c, child)) {
+		if c != parent && kernel.InCgroup(c, parent) && (c == child || !kernel.InCgroup(c, child)) {
 			cgroups = cgroups.plus(w.cgroupCost())
 		}
-		if inside(c, parent) && !inside(c, child) {
+		if kernel.InCgroup(c, parent) && !kernel.InCgroup(c, child) {
 			parts = append(parts, w.extra(&w.cgroups[i]))
 		}
 	}
@@ -428,7 +428,7 @@ func (w *world) beside(parent, child string) Range {
 func (w *world) middling(segs []segment, o overflow) bool {
 	var want kernel.Pages
 	for _, s := range segs {
-		if inside(s.p.p.Cgroup, o.dir) {
+		if kernel.InCgroup(s.p.p.Cgroup, o.dir) {
 			want += s.want.Mid()
 		}
 	}
@@ -456,21 +456,21 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 	var sum Range
 	for i, s := range segs {
 		grown[i] = Range{s.least(o.early), s.most(late)}
-		if inside(s.p.p.Cgroup, o.dir) {
+		if kernel.InCgroup(s.p.p.Cgroup, o.dir) {
 			sum = sum.plus(grown[i])
 		}
 	}
 	var triggers []string
 	growers := 0
 	for i, s := range segs {
-		if inside(s.p.p.Cgroup, o.dir) && grown[i].Hi > 0 {
+		if kernel.InCgroup(s.p.p.Cgroup, o.dir) && grown[i].Hi > 0 {
 			growers++
 		}
 	}
 	for i, s := range segs {
 		g := grown[i]
-		alone := growers == 1 && g.Hi > 0 && inside(s.p.p.Cgroup, o.dir)
-		if inside(s.p.p.Cgroup, o.dir) {
+		alone := growers == 1 && g.Hi > 0 && kernel.InCgroup(s.p.p.Cgroup, o.dir)
+		if kernel.InCgroup(s.p.p.Cgroup, o.dir) {
 			// all of them together have just filled the room
 			others := sum.minus(Range{g.Hi, g.Lo})
 			g.Lo = max(g.Lo, min(g.Hi, o.room.Lo-others.Hi-tables(others).Hi))
@@ -502,7 +502,7 @@ func (w *world) still(segs []segment, dir string) []string {
 	var out []string
 	for i := range w.procs {
 		p := &w.procs[i]
-		if p.phase != holding || p.sharer || p.anon.Hi+p.shm.Hi == 0 || !inside(p.p.Cgroup, dir) {
+		if p.phase != holding || p.sharer || p.anon.Hi+p.shm.Hi == 0 || !kernel.InCgroup(p.p.Cgroup, dir) {
 			continue
 		}
 		waited := func(s segment) bool { return w.waitedFor(s.p.p, p.p.Name) }
@@ -582,7 +582,7 @@ func (w *world) throttle(segs []segment) bool {
 		}
 		var want Range
 		for _, s := range segs {
-			if inside(s.p.p.Cgroup, c.Path) {
+			if kernel.InCgroup(s.p.p.Cgroup, c.Path) {
 				want = want.plus(s.want)
 			}
 		}
@@ -594,7 +594,7 @@ func (w *world) throttle(segs []segment) bool {
 			continue // memory.max is so near that it is hit first
 		}
 		for _, s := range segs {
-			if !inside(s.p.p.Cgroup, c.Path) {
+			if !kernel.InCgroup(s.p.p.Cgroup, c.Path) {
 				continue
 			}
 			g := Range{0, min(s.want.Hi, room.Hi+crawl)}

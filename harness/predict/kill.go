@@ -96,7 +96,7 @@ func (w *world) candidates(dir string) []candidate {
 	var out []candidate
 	for i := range w.procs {
 		p := &w.procs[i]
-		if !p.alive() || !inside(p.p.Cgroup, dir) || p.adj == AdjMin {
+		if !p.alive() || !kernel.InCgroup(p.p.Cgroup, dir) || p.adj == AdjMin {
 			continue
 		}
 		order := p.order
@@ -126,7 +126,7 @@ func (w *world) scan(path string) int { return w.look.scans[path] }
 // diverge is the shortest prefix of path, in whole names, that other is not in.
 func diverge(path, other string) string {
 	for i := 1; i < len(path); i++ {
-		if path[i] == '/' && !inside(other, path[:i]) {
+		if path[i] == '/' && !kernel.InCgroup(other, path[:i]) {
 			return path[:i]
 		}
 	}
@@ -290,7 +290,7 @@ func (w *world) forkedLast(all []int) []int {
 // before anything is given back, and have a second process killed.
 func (w *world) alone(step Step, c candidate, victim int) []*world {
 	racing := slices.ContainsFunc(w.procs, func(p proc) bool {
-		return p.p.Name != c.name && p.phase == running && p.partial && inside(p.p.Cgroup, step.OOMMemcg)
+		return p.p.Name != c.name && p.phase == running && p.partial && kernel.InCgroup(p.p.Cgroup, step.OOMMemcg)
 	})
 	if c.p.phase != running || !racing || w.overlapped {
 		return []*world{w.killAll(step, victim)}
@@ -337,7 +337,7 @@ func (w *world) group(path, dir string) string {
 		if w.rules.mistake == groupNotInherited && c.Path != path {
 			continue
 		}
-		if c.OOMGroup && inside(path, c.Path) && inside(c.Path, dir) && (best == "" || len(c.Path) < len(best)) {
+		if c.OOMGroup && kernel.InCgroup(path, c.Path) && kernel.InCgroup(c.Path, dir) && (best == "" || len(c.Path) < len(best)) {
 			best = c.Path
 		}
 	}
@@ -348,7 +348,7 @@ func (w *world) groupMembers(group string, except int) []int {
 	var out []int
 	for i := range w.procs {
 		p := &w.procs[i]
-		if i != except && p.alive() && p.adj != AdjMin && inside(p.p.Cgroup, group) {
+		if i != except && p.alive() && p.adj != AdjMin && kernel.InCgroup(p.p.Cgroup, group) {
 			out = append(out, i)
 		}
 	}
@@ -445,10 +445,10 @@ func (w *world) do(d plan.During) []*world {
 	}
 	for i := range w.procs {
 		p := &w.procs[i]
-		if d.Freeze != "" && inside(p.p.Cgroup, d.Freeze) {
+		if d.Freeze != "" && kernel.InCgroup(p.p.Cgroup, d.Freeze) {
 			p.stop = true
 		}
-		if d.Thaw != "" && inside(p.p.Cgroup, d.Thaw) {
+		if d.Thaw != "" && kernel.InCgroup(p.p.Cgroup, d.Thaw) {
 			p.stop = false
 		}
 	}

@@ -150,7 +150,7 @@ func (w *world) evictsFirst(dir string, segs []segment) bool {
 	between := w.capacity(dir).Lo - threshold.Hi
 	fast := 0.0
 	for _, s := range segs {
-		if inside(s.p.p.Cgroup, dir) {
+		if kernel.InCgroup(s.p.p.Cgroup, dir) {
 			fast += s.fast
 		}
 	}
@@ -240,7 +240,7 @@ func (w *world) evict() bool {
 }
 
 func (w *world) runs(cgroup string) bool {
-	return slices.ContainsFunc(w.procs, func(p proc) bool { return p.alive() && inside(p.p.Cgroup, cgroup) })
+	return slices.ContainsFunc(w.procs, func(p proc) bool { return p.alive() && kernel.InCgroup(p.p.Cgroup, cgroup) })
 }
 
 // kube works out what a cluster says of the courses that were followed.

@@ -58,7 +58,7 @@ func walk(cgroups []plan.Cgroup, places map[string]int) []string {
 		return -1
 	}
 	slices.SortStableFunc(paths, func(a, b string) int {
-		if inside(a, b) || inside(b, a) {
+		if kernel.InCgroup(a, b) || kernel.InCgroup(b, a) {
 			return cmp.Compare(len(a), len(b))
 		}
 		a, b = diverge(a, b), diverge(b, a)

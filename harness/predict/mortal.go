@@ -51,7 +51,7 @@ func (w *world) most(dir string) kernel.Pages {
 	tops := map[string]kernel.Pages{}
 	for i := range w.procs {
 		p := &w.procs[i]
-		if !inside(p.p.Cgroup, dir) {
+		if !kernel.InCgroup(p.p.Cgroup, dir) {
 			continue
 		}
 		if top := w.limitBelow(dir, p.p.Cgroup); top != "" {
@@ -142,7 +142,7 @@ func (w *world) excess(dir string) (kills int, never bool) {
 	var removable []kernel.Pages
 	for i := range w.procs {
 		p := &w.procs[i]
-		if !inside(p.p.Cgroup, dir) {
+		if !kernel.InCgroup(p.p.Cgroup, dir) {
 			continue
 		}
 		want := w.holds(p)

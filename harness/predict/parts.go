@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
@@ -124,7 +125,7 @@ func (w *world) independent() [][]int {
 		for k := range w.cgroups {
 			c := &w.cgroups[k]
 			knobs := c.Max != nil || c.High != nil || c.SwapMax != nil || c.OOMGroup
-			if !knobs || !inside(p.Cgroup, c.Path) {
+			if !knobs || !kernel.InCgroup(p.Cgroup, c.Path) {
 				continue
 			}
 			if first[c.Path] == "" {

@@ -100,28 +100,22 @@ func (w *world) find(name string) *proc {
 	return nil
 }
 
-// inside reports whether the cgroup path is dir or below it.
-func inside(path, dir string) bool {
-	return dir == "" || dir == kubelet.NodeRoot || path == dir ||
-		len(path) > len(dir) && path[len(dir)] == '/' && path[:len(dir)] == dir
-}
-
 // charges are what the processes in a cgroup and below it are charged, and what
 // the cgroups below it cost; the empty path is the machine.
 func (w *world) charges(dir string) []Range {
 	var out []Range
 	for i := range w.procs {
-		if p := &w.procs[i]; inside(p.p.Cgroup, dir) {
+		if p := &w.procs[i]; kernel.InCgroup(p.p.Cgroup, dir) {
 			out = append(out, p.charge())
 		}
 	}
 	var cgroups Range // each costs the same: they do err to the same side
 	for i := range w.cgroups {
 		c := &w.cgroups[i]
-		if c.Path != dir && inside(c.Path, dir) {
+		if c.Path != dir && kernel.InCgroup(c.Path, dir) {
 			cgroups = cgroups.plus(w.cgroupCost())
 		}
-		if inside(c.Path, dir) && !(dir == "" && c.Path == kubelet.NodeRoot) {
+		if kernel.InCgroup(c.Path, dir) && !(dir == "" && c.Path == kubelet.NodeRoot) {
 			out = append(out, w.extra(c))
 		}
 	}
@@ -212,7 +206,7 @@ func (w *world) swapFor(dir string) kernel.Pages {
 	}
 	free := w.swapOn
 	for i := range w.cgroups {
-		if c := &w.cgroups[i]; c.SwapMax != nil && inside(dir, c.Path) {
+		if c := &w.cgroups[i]; c.SwapMax != nil && kernel.InCgroup(dir, c.Path) {
 			free = min(free, *c.SwapMax)
 		}
 	}
@@ -229,7 +223,7 @@ func (w *world) swapBelow(dir string) (sum kernel.Bytes, limited bool) {
 	seen := map[string]bool{}
 	for i := range w.procs {
 		path := w.procs[i].p.Cgroup
-		if seen[path] || path == dir || !inside(path, dir) {
+		if seen[path] || path == dir || !kernel.InCgroup(path, dir) {
 			continue
 		}
 		seen[path] = true
@@ -255,7 +249,7 @@ func (w *world) cgroup(path string) *plan.Cgroup {
 func (w *world) domains(path string) []string {
 	var out []string
 	for i := range w.cgroups {
-		if c := &w.cgroups[i]; c.Max != nil && inside(path, c.Path) {
+		if c := &w.cgroups[i]; c.Max != nil && kernel.InCgroup(path, c.Path) {
 			out = append(out, c.Path)
 		}
 	}

@@ -3,13 +3,12 @@ package reproduce
 import (
 	"strconv"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // namer makes names for processes that scenarios allow, each once.
 type namer map[string]bool
-
-// commLen is what the kernel keeps of a name.
-const commLen = 15
 
 func (n namer) of(comm string) string {
 	name := strings.Map(func(r rune) rune {
@@ -24,14 +23,14 @@ func (n namer) of(comm string) string {
 		return -1
 	}, comm)
 	name = strings.TrimLeft(name, ".-")
-	name = strings.TrimRight(name[:min(len(name), commLen)], "-")
+	name = strings.TrimRight(name[:min(len(name), kernel.CommLen)], "-")
 	if name == "" {
 		name = "process"
 	}
 	unique := name
 	for i := 2; n[unique]; i++ {
 		suffix := "-" + strconv.Itoa(i)
-		unique = name[:min(len(name), commLen-len(suffix))] + suffix
+		unique = name[:min(len(name), kernel.CommLen-len(suffix))] + suffix
 	}
 	n[unique] = true
 	return unique

@@ -243,7 +243,7 @@ func (v *validator) cgroup(name string, path []string) {
 		return
 	}
 	if len(v.s.Pods) > 0 {
-		if (name != kubelet.NodeRoot || !v.s.NeedsKubelet()) && !under(name, kubelet.Root) {
+		if (name != kubelet.NodeRoot || !v.s.NeedsKubelet()) && !kernel.InCgroup(name, kubelet.Root) {
 			v.problem(path, "write "+kubelet.PodCgroup(kubelet.Burstable, "NAME")+"; pods are below "+kubelet.Root, "no cgroup %q", name)
 		}
 		return

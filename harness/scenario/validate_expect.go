@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // Constraints are the kernel's reasons for an OOM, enum oom_constraint of
@@ -305,7 +307,7 @@ func (v *validator) events(key string, claim map[string]map[string]Num) {
 			// never fewer than victims; more with memory.oom.group, which counts the first one twice
 			victims := 0
 			for _, one := range certain {
-				if p := v.of(one); p != nil && (p.Cgroup == cgroup || key == "memory.events" && under(p.Cgroup, cgroup)) {
+				if p := v.of(one); p != nil && (p.Cgroup == cgroup || key == "memory.events" && kernel.InCgroup(p.Cgroup, cgroup)) {
 					victims++
 				}
 			}

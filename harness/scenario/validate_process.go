@@ -12,10 +12,6 @@ import (
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
-// commLen is the kernel's TASK_COMM_LEN without the final NUL: what is left of
-// a longer name in its reports would no longer tell processes apart.
-const commLen = 15
-
 var processName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*$`)
 
 // name collects what every name stands for.
@@ -112,8 +108,8 @@ func (v *validator) process(p *Process) {
 	switch {
 	case !processName.MatchString(p.Name):
 		v.problem(path, "begin with a letter or a digit and go on with these, dots and dashes", "%q is not a name for a process", p.Name)
-	case len(longest) > commLen:
-		v.problem(path, "take a shorter one", "%q is longer than the %d bytes that the kernel keeps of a name", longest, commLen)
+	case len(longest) > kernel.CommLen:
+		v.problem(path, "take a shorter one", "%q is longer than the %d bytes that the kernel keeps of a name", longest, kernel.CommLen)
 	}
 	if p.Cgroup != "" {
 		v.cgroup(p.Cgroup, with(path, "cgroup"))
@@ -391,7 +387,7 @@ func (v *validator) unkillable(c Cgroup) *Process {
 	var over *Process
 	for i := range v.s.Processes {
 		p := &v.s.Processes[i]
-		if !under(p.Cgroup, c.Path) {
+		if !kernel.InCgroup(p.Cgroup, c.Path) {
 			continue
 		}
 		if p.OOMScoreAdj != -1000 || len(p.Command) > 0 || v.readjusted(p.Name) || v.wrong("processes", p.Name) {
@@ -406,9 +402,6 @@ func (v *validator) unkillable(c Cgroup) *Process {
 	}
 	return over
 }
-
-// under reports whether the cgroup is top or below it.
-func under(cgroup, top string) bool { return cgroup == top || strings.HasPrefix(cgroup, top+"/") }
 
 // readjusted reports whether the process's oom_score_adj changes on the way.
 func (v *validator) readjusted(name string) bool {

@@ -50,7 +50,3 @@ func (c *cgroups) printed(path string) string {
 
 // base is how the run's own cgroup, above all of the plan's, is called.
 const base = "/"
-
-func inside(path, dir string) bool {
-	return dir == "" || dir == base || path == dir || strings.HasPrefix(path, dir+"/")
-}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // counterKey names one counter: a file of a cgroup, or of the machine.
@@ -84,7 +85,7 @@ func (w *countersWitness) tells(_ *account, _ *Kill, l *life) bool {
 				return true
 			}
 		case evidence.FileMemoryEvents:
-			if inside(path, key.cgroup) {
+			if kernel.InCgroup(path, key.cgroup) {
 				return true
 			}
 		case evidence.FileMemoryEventsLocal, evidence.FileOOMControl:
@@ -105,7 +106,7 @@ func (w *countersWitness) v1Kills(path string, below bool) (BeforeAfter, bool) {
 		if key.file != evidence.FileOOMControl || key.name != evidence.CounterOOMKill || key.cgroup == base {
 			continue
 		}
-		if key.cgroup == path || below && inside(key.cgroup, path) {
+		if key.cgroup == path || below && kernel.InCgroup(key.cgroup, path) {
 			sum.Before += c.Before
 			sum.After += c.After
 			found = true
@@ -168,7 +169,7 @@ func (w *countersWitness) counts(key counterKey, k Kill) bool {
 	case key.file == evidence.FileVmstat:
 		return true
 	case key.file == evidence.FileMemoryEvents && !w.in.Machine.Cgroup.Local:
-		return ours && inside(at, key.cgroup)
+		return ours && kernel.InCgroup(at, key.cgroup)
 	}
 	// memory.events.local, v1 memory.oom_control: this cgroup only
 	return ours && at == key.cgroup

@@ -204,7 +204,7 @@ func (w *kmsgWitness) groups(a *account, found *findings) {
 		}
 		path := a.cgroups.printed(r.GroupPath)
 		for _, l := range a.lives {
-			member := inside(l.plan.Cgroup, path) && l.plan.OOMScoreAdj != predict.AdjMin && bornBefore(l, r)
+			member := kernel.InCgroup(l.plan.Cgroup, path) && l.plan.OOMScoreAdj != predict.AdjMin && bornBefore(l, r)
 			if member && l.exit == nil && l.alive {
 				found.add(GroupPartlyKilled, "memory.oom.group of %s was honoured, and %s lives", path, l)
 			}
