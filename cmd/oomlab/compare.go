@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/oomlab/oomlab/harness/compare"
 	"github.com/oomlab/oomlab/harness/lab"
@@ -96,7 +97,7 @@ Exit status:
 // watched reports whether somebody may look at what is said of progress.
 func (a *app) watched() bool {
 	f, ok := a.err.(*os.File)
-	return ok && isTerminal(f)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func (f compareFlags) check() error {

@@ -9,7 +9,7 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/oomlab/oomlab/harness/explain"
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -125,11 +125,9 @@ func (a *app) explain(f explainFlags, args []string) error {
 // openLog opens the log that the arguments name.
 func (a *app) openLog(args []string) (io.ReadCloser, string, error) {
 	if len(args) == 0 || args[0] == "-" {
-		if f, ok := a.in.(*os.File); ok && len(args) == 0 {
-			if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
-				return nil, "",
-					&mistake{"there is no log to read", "name a file, or pipe one in: dmesg | oomlab explain"}
-			}
+		if f, ok := a.in.(*os.File); ok && len(args) == 0 && term.IsTerminal(int(f.Fd())) {
+			return nil, "",
+				&mistake{"there is no log to read", "name a file, or pipe one in: dmesg | oomlab explain"}
 		}
 		return io.NopCloser(a.in), "standard input", nil
 	}

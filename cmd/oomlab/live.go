@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/lab"
@@ -52,7 +52,7 @@ func (a *app) show(total int, quiet bool) *live {
 	l := &live{say: a.say, plain: a.say, total: total, began: time.Now(), busy: map[int]*underway{},
 		over: make(chan struct{})}
 	f, ok := a.err.(*os.File)
-	if quiet || !ok || os.Getenv("TERM") == "dumb" || !isTerminal(f) || total < 2 {
+	if quiet || !ok || os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(f.Fd())) || total < 2 {
 		return l
 	}
 	l.term, l.width = f, func() int { return columns(f) }
@@ -239,24 +239,18 @@ func clip(s string, width int) string {
 	return string([]rune(s)[:max(0, width-1)])
 }
 
-// isTerminal reports whether a file is one.
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
-
 // columns is the width of a terminal, 80 where it does not say.
 func columns(f *os.File) int {
-	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	if err != nil || size.Col < 20 {
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width < 20 {
 		return 80
 	}
-	return int(size.Col)
+	return width
 }
 
 // outWidth is how wide what goes to standard output may be; 0: it is no terminal.
 func (a *app) outWidth() int {
-	if f, ok := a.out.(*os.File); ok && isTerminal(f) {
+	if f, ok := a.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return columns(f)
 	}
 	return 0
