@@ -17,7 +17,7 @@ const module = "github.com/oomlab/oomlab/"
 // same on every machine, from a recording.
 var pure = []string{
 	"harness/kernel", "harness/oomlog", "harness/kubelet", "harness/scenario", "harness/plan", "harness/predict", "harness/evidence", "harness/verdict",
-	"harness/selftest", "harness/report", "harness/compare", "harness/chaos", "harness/explain", "harness/reproduce", "harness/agent/wire", "stressor/profile",
+	"harness/selftest", "harness/plaintext", "harness/report", "harness/compare", "harness/chaos", "harness/explain", "harness/reproduce", "harness/agent/wire", "stressor/profile",
 }
 
 // impure maps what a pure package must not import to the way out.
@@ -35,6 +35,7 @@ var impure = map[string]string{
 var arrows = map[string][]string{
 	"harness/allocs":              {},
 	"harness/golden":              {},
+	"harness/plaintext":           {},
 	"harness/kernel":              {},
 	"harness/oomlog":              {"harness/kernel"},
 	"stressor/profile":            {},
@@ -45,11 +46,11 @@ var arrows = map[string][]string{
 	"harness/predict":             {"harness/plan", "stressor/profile", "harness/kernel", "harness/kubelet"},
 	"harness/verdict":             {"stressor/profile", "harness/kubelet", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/oomlog"},
 	"harness/compare":             {"harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/oomlog"},
-	"harness/report":              {"harness/kubelet", "harness/chaos", "harness/compare", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
+	"harness/report":              {"harness/plaintext", "harness/kubelet", "harness/chaos", "harness/compare", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/clustertest":         {"stressor/profile", "harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel", "harness/kubelet"},
 	"harness/selftest":            {"harness/verdict", "harness/verdict/testdata", "harness/predict", "harness/evidence", "harness/kubelet", "harness/kernel"},
 	"harness/chaos":               {"harness/kubelet", "stressor/profile", "harness/verdict", "harness/predict", "harness/scenario", "harness/kernel"},
-	"harness/explain":             {"harness/predict", "harness/scenario", "harness/plan", "harness/kernel", "harness/oomlog"},
+	"harness/explain":             {"harness/plaintext", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel", "harness/oomlog"},
 	"harness/reproduce":           {"stressor/profile", "harness/explain", "harness/predict", "harness/scenario", "harness/plan", "harness/kernel", "harness/oomlog"},
 	"harness/agent/wire":          {"harness/kubelet", "harness/evidence", "harness/plan", "harness/kernel"},
 	"scenarios":                   {"harness/scenario"},
@@ -74,7 +75,7 @@ var arrows = map[string][]string{
 	"harness/target/kube/image":   {"harness/kernel", "harness/target/vm/cache", "harness/target/vm/debian"},
 	"harness/guest":               {"harness/agent", "harness/agent/wire"},
 	"cmd/oomlab-agent":            {"harness/agent", "harness/guest"},
-	"cmd/oomlab": {"harness", "harness/selftest", "harness/target/kube", "harness/target/kube/image", "harness/lab", "harness/chaos", "harness/report", "harness/compare", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
+	"cmd/oomlab": {"harness/plaintext", "harness", "harness/selftest", "harness/target/kube", "harness/target/kube/image", "harness/lab", "harness/chaos", "harness/report", "harness/compare", "harness/probe", "harness/observe", "harness/agent", "harness/payload", "harness/target", "harness/target/local",
 		"harness/target/vm", "harness/target/vm/cache", "harness/target/vm/kernels", "harness/verdict", "harness/explain", "harness/reproduce", "harness/evidence", "harness/plan", "harness/scenario", "harness/kernel", "harness/oomlog", "scenarios"},
 }
 

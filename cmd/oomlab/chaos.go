@@ -10,6 +10,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/chaos"
 	"github.com/oomlab/oomlab/harness/lab"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/report"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
@@ -179,7 +180,7 @@ func (p *chaosProgress) ended(r lab.ChaosRun) {
 
 func (p *chaosProgress) found(f lab.ChaosFinding) {
 	p.say(fmt.Sprintf("%s: scenario %d: %s\n  %s, %s", strings.ToUpper(f.Verdict), f.Index, f.Reason, f.Scenario,
-		plural(f.Processes, "process")))
+		plaintext.Count(f.Processes, "process")))
 }
 
 // line is one line of progress.
@@ -195,8 +196,8 @@ func (p *chaosProgress) line(since time.Duration) string {
 	sooner(float64(p.done), float64(p.flags.count))
 	sooner(float64(p.tally.Kills), float64(p.flags.kills))
 	sooner(float64(since), float64(p.flags.duration))
-	text := fmt.Sprintf("%s, %s, %.0f a minute, %s", plural(p.done, "scenario"), plural(p.tally.Kills, "kill"),
-		float64(p.tally.Kills)/since.Minutes(), plural(p.tally.Disagreements, "disagreement"))
+	text := fmt.Sprintf("%s, %s, %.0f a minute, %s", plaintext.Count(p.done, "scenario"), plaintext.Count(p.tally.Kills, "kill"),
+		float64(p.tally.Kills)/since.Minutes(), plaintext.Count(p.tally.Disagreements, "disagreement"))
 	if p.tally.Broken > 0 {
 		text += fmt.Sprintf(", %d broken", p.tally.Broken)
 	}
@@ -204,16 +205,6 @@ func (p *chaosProgress) line(since time.Duration) string {
 		text += fmt.Sprintf(", %s to go", left.Round(time.Second))
 	}
 	return text
-}
-
-func plural(n int, of string) string {
-	if n == 1 {
-		return "1 " + of
-	}
-	if strings.HasSuffix(of, "s") {
-		of += "e"
-	}
-	return fmt.Sprintf("%d %ss", n, of)
 }
 
 // chaosSummary prints what a kernel has shown, where that is done kernel by

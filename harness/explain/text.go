@@ -8,6 +8,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/oomlog"
+	"github.com/oomlab/oomlab/harness/plaintext"
 )
 
 // TextOptions say how a text is laid out.
@@ -57,8 +58,8 @@ func Line(w io.Writer, n int, e Explanation, width int) error {
 	if e.Agrees != nil {
 		model = map[bool]string{true: "agrees", false: "DIFFERS"}[*e.Agrees]
 	}
-	line := fmt.Sprintf("%4d  %-24s  %-26s  %-7s  %s", n, cut(at, 24), cut(victim, 26), model, printable(where))
-	_, err := fmt.Fprintln(w, cut(plain(line), width))
+	line := fmt.Sprintf("%4d  %-24s  %-26s  %-7s  %s", n, plaintext.Cut(at, 24), plaintext.Cut(victim, 26), model, printable(where))
+	_, err := fmt.Fprintln(w, plaintext.Cut(plain(line), width))
 	return err
 }
 
@@ -92,7 +93,7 @@ func (p *page) line(format string, args ...any) { p.out = append(p.out, fmt.Spri
 
 func (p *page) field(label, text string) {
 	if text != "" {
-		p.out = append(p.out, hang(label, text, 10, p.o.Width)...)
+		p.out = append(p.out, plaintext.Hang(label, text, 10, p.o.Width)...)
 	}
 }
 
@@ -105,7 +106,7 @@ func (p *page) head(n int) {
 	if e.Host != "" {
 		title += "  " + printable(e.Host)
 	}
-	p.line("%s", cut(title, p.o.Width))
+	p.line("%s", plaintext.Cut(title, p.o.Width))
 	killed := "nobody"
 	if v := e.Victim; v != nil {
 		killed = process(v.Comm, v.PID)
@@ -136,7 +137,7 @@ func (p *page) head(n int) {
 	}
 	p.field("kernel", kern)
 	p.line("")
-	p.out = append(p.out, wrap(e.Why, p.o.Width)...)
+	p.out = append(p.out, plaintext.Wrap(e.Why, p.o.Width)...)
 }
 
 func sizes(k oomlog.KillLine) string {
@@ -212,8 +213,8 @@ func (p *page) ranking() {
 	}
 	p.field("total", total)
 	p.line("")
-	g := grid{right: []bool{false, true, false, true, true, true, true, true}}
-	g.add("", "pid", "comm", "rss", "swap", "pgt", "adj", "score")
+	g := plaintext.Grid{Right: []bool{false, true, false, true, true, true, true, true}}
+	g.Add("", "pid", "comm", "rss", "swap", "pgt", "adj", "score")
 	shown := len(e.Ranking)
 	if !p.o.All {
 		shown = min(shown, someRows)
@@ -227,9 +228,9 @@ func (p *page) ranking() {
 			shown++
 		}
 		victimShown = victimShown || k.Killed
-		g.add(row(k)...)
+		g.Add(row(k)...)
 	}
-	p.out = append(p.out, g.lines("  ")...)
+	p.out = append(p.out, g.Lines("  ")...)
 	if more := len(e.Ranking) - shown; more > 0 && !p.o.All {
 		p.line("  ... and %d more with lower scores (-v shows all)", more)
 	}
@@ -264,7 +265,7 @@ func row(k Ranked) []string {
 	if k.RootBonus != 0 {
 		score += fmt.Sprintf(" (root -%d)", k.RootBonus)
 	}
-	return []string{mark, fmt.Sprint(k.PID), cut(printable(k.Comm), 15), fmt.Sprint(k.RSS), fmt.Sprint(k.Swap), fmt.Sprint(k.PgTables), adj, score}
+	return []string{mark, fmt.Sprint(k.PID), plaintext.Cut(printable(k.Comm), kernel.CommLen), fmt.Sprint(k.RSS), fmt.Sprint(k.Swap), fmt.Sprint(k.PgTables), adj, score}
 }
 
 func (p *page) model() {
@@ -315,7 +316,7 @@ func (p *page) memory() {
 		s = append(s, fmt.Sprintf("the table's processes hold %s, what they share counted in each, and %s in swap", size(m.Resident), size(m.Swapped)))
 	}
 	p.field("memory", strings.Join(s, "; "))
-	g := grid{right: []bool{false, true, true}}
+	g := plaintext.Grid{Right: []bool{false, true, true}}
 	parts := m.Elsewhere
 	if m.Unaccounted != nil {
 		parts = append(parts[:len(parts):len(parts)], Part{Name: "unaccounted", Pages: *m.Unaccounted, Note: "in none of the kernel's figures"})
@@ -328,13 +329,13 @@ func (p *page) memory() {
 		if m.Size != nil && *m.Size > 0 {
 			share = fmt.Sprintf("%.1f%%", 100*float64(part.Pages)/float64(*m.Size))
 		}
-		g.add(part.Name, size(part.Pages), share, part.Note)
+		g.Add(part.Name, size(part.Pages), share, part.Note)
 	}
-	if len(g.rows) > 0 {
-		p.field("", "held by no process:")
-		for _, l := range g.lines("  ") {
-			p.out = append(p.out, cut(l, p.o.Width))
+	for i, l := range g.Lines("  ") {
+		if i == 0 {
+			p.field("", "held by no process:")
 		}
+		p.out = append(p.out, plaintext.Cut(l, p.o.Width))
 	}
 }
 

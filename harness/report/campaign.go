@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/chaos"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -43,7 +44,7 @@ func (c Campaign) results() []verdict.Result {
 			Started: s.Started, DurationMS: int64(s.Seconds * 1000)}
 		r.Kernel.Release = s.Kernel
 		if r.Verdict != verdict.Pass {
-			r.Reason = fmt.Sprintf("%s and %d broken of %s", counted(s.Tally.Disagreements, "disagreement"), s.Tally.Broken, counted(s.Tally.Scenarios, "scenario"))
+			r.Reason = fmt.Sprintf("%s and %d broken of %s", plaintext.Count(s.Tally.Disagreements, "disagreement"), s.Tally.Broken, plaintext.Count(s.Tally.Scenarios, "scenario"))
 		}
 		out = append(out, r)
 	}
@@ -74,8 +75,8 @@ func CampaignKTAP(w io.Writer, c Campaign) error { return KTAP(w, c.results()) }
 // counts is the campaign in one line.
 func (c Campaign) counts() string {
 	t := c.total()
-	text := fmt.Sprintf("%s, %s, %s; %s", counted(len(c.Summaries), "kernel"), counted(t.Scenarios, "scenario"),
-		counted(t.Kills, "kill"), counted(t.Disagreements, "disagreement"))
+	text := fmt.Sprintf("%s, %s, %s; %s", plaintext.Count(len(c.Summaries), "kernel"), plaintext.Count(t.Scenarios, "scenario"),
+		plaintext.Count(t.Kills, "kill"), plaintext.Count(t.Disagreements, "disagreement"))
 	if t.Broken > 0 {
 		text += fmt.Sprintf(", %d broken", t.Broken)
 	}
@@ -204,13 +205,13 @@ func CampaignText(w io.Writer, c Campaign, o Options) error {
 			line("")
 		}
 		t := s.Tally
-		out = append(out, wrap(fmt.Sprintf("kernel %s, seed %d, domain %s: %s in %.1f min", s.Kernel, s.Seed, s.Domain,
-			counted(t.Scenarios, "scenario"), s.Seconds/60), o.width())...)
+		out = append(out, plaintext.Wrap(fmt.Sprintf("kernel %s, seed %d, domain %s: %s in %.1f min", s.Kernel, s.Seed, s.Domain,
+			plaintext.Count(t.Scenarios, "scenario"), s.Seconds/60), o.width())...)
 		if s.Cut != "" {
-			out = append(out, hang("  cut short", s.Cut, 14, o.width())...)
+			out = append(out, plaintext.Hang("  cut short", s.Cut, 14, o.width())...)
 		}
 		line("  kills       %d (%.0f a minute), %d of them machine-wide", t.Kills, perMinute(s), t.Global)
-		line("  wrong       %s; %s", portion(t.Wrong, t.Kills), counted(t.Disagreements, "disagreement"))
+		line("  wrong       %s; %s", portion(t.Wrong, t.Kills), plaintext.Count(t.Disagreements, "disagreement"))
 		if t.Kills > 0 {
 			line("              at most %.2f %% of all, with a confidence of 95 %%", 100*atMost(t.Wrong, t.Kills))
 		}
@@ -219,18 +220,18 @@ func CampaignText(w io.Writer, c Campaign, o Options) error {
 		line("  collateral  %d", t.Strangers)
 		line("  broken      %d, refused %d", t.Broken, t.Refused)
 		if t.Skipped > 0 {
-			line("  skipped     %s with a swap disk: the kernel lacks its modules", counted(t.Skipped, "scenario"))
+			line("  skipped     %s with a swap disk: the kernel lacks its modules", plaintext.Count(t.Skipped, "scenario"))
 		}
 		var claims []string
 		for _, name := range slices.Sorted(maps.Keys(t.Claims)) {
 			claims = append(claims, fmt.Sprintf("%s %d", name, t.Claims[name]))
 		}
 		if len(claims) > 0 {
-			out = append(out, hang("  claims that failed: ", strings.Join(claims, ", "), 22, o.width())...)
+			out = append(out, plaintext.Hang("  claims that failed: ", strings.Join(claims, ", "), 22, o.width())...)
 		}
 		for _, f := range s.Findings {
 			out = append(out, fmt.Sprintf("  %-11s %s", f.Verdict, f.Scenario))
-			out = append(out, hang("", f.Reason, 14, o.width())...)
+			out = append(out, plaintext.Hang("", f.Reason, 14, o.width())...)
 		}
 	}
 	return write(w, out)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/chaos"
 	"github.com/oomlab/oomlab/harness/golden"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -49,7 +50,7 @@ func TestCampaignText(t *testing.T) {
 	}
 	golden.File(t, "testdata/campaign.txt", b.Bytes())
 	for line := range strings.Lines(b.String()) {
-		if n := runes(strings.TrimSuffix(line, "\n")); n > 80 && !strings.Contains(line, "/scenario.yaml") {
+		if n := plaintext.Width(strings.TrimSuffix(line, "\n")); n > 80 && !strings.Contains(line, "/scenario.yaml") {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}

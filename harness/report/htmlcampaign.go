@@ -8,6 +8,7 @@ import (
 	"path"
 
 	"github.com/oomlab/oomlab/harness/chaos"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -60,10 +61,10 @@ func CampaignHTML(w io.Writer, c Campaign) error {
 		for _, f := range s.Findings {
 			shown := campaignFinding{
 				ID: fmt.Sprintf("finding-%d", len(v.Findings)+1), Kernel: s.Kernel, Index: f.Index, Verdict: verdict.Verdict(f.Verdict),
-				Reason: f.Reason, Size: counted(f.Processes, "process"), Again: c.findingAgain(s, f),
+				Reason: f.Reason, Size: plaintext.Count(f.Processes, "process"), Again: c.findingAgain(s, f),
 			}
 			if f.Attempts > 0 {
-				shown.Size += fmt.Sprintf(", made smaller in %s", counted(f.Attempts, "run"))
+				shown.Size += fmt.Sprintf(", made smaller in %s", plaintext.Count(f.Attempts, "run"))
 			}
 			name := path.Base(path.Dir(f.Scenario))
 			if r, ok := byDir[name]; ok {
@@ -87,11 +88,11 @@ func CampaignHTML(w io.Writer, c Campaign) error {
 		predicted, observed := Outcome(r.Result)
 		v.Kept = append(v.Kept, suiteRun{
 			Scenario: r.Result.Scenario, Kernel: version(r.Result), Verdict: r.Result.Verdict, Bad: red(r.Result.Verdict),
-			Predicted: cut(predicted, 60), Observed: cut(observed, 60), Time: seconds(r.Result.DurationMS),
+			Predicted: plaintext.Cut(predicted, 60), Observed: plaintext.Cut(observed, 60), Time: seconds(r.Result.DurationMS),
 		})
 	}
 	if more > 0 {
-		v.MoreKept = fmt.Sprintf("And %s that passed, in %s.", counted(more, "more run"), c.Dir)
+		v.MoreKept = fmt.Sprintf("And %s that passed, in %s.", plaintext.Count(more, "more run"), c.Dir)
 	}
 	var body bytes.Buffer
 	if err := pages.ExecuteTemplate(&body, "campaign", v); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -106,7 +107,7 @@ func draw(s Subject, points int) *chart {
 	}
 	c.kills(s.Result, x)
 	c.rows(all, last)
-	c.Label = fmt.Sprintf("Memory of %d cgroups and processes over %s, on a scale up to %s; %s", len(all), seconds(last), top.Human(), counted(len(s.Result.Kills), "kill"))
+	c.Label = fmt.Sprintf("Memory of %d cgroups and processes over %s, on a scale up to %s; %s", len(all), seconds(last), top.Human(), plaintext.Count(len(s.Result.Kills), "kill"))
 	return c
 }
 
@@ -257,7 +258,7 @@ func (c *chart) kills(r verdict.Result, x func(int64) float64) {
 		m := mark{At: number1(at), Percent: number1(at / 10)}
 		who := named(k.Victim.Process, k.Victim.Comm, k.Victim.PID)
 		if lastText >= 0 && at-lastAt < apart {
-			if t := &c.Kills[lastText].Text; runes(*t) < 40 {
+			if t := &c.Kills[lastText].Text; plaintext.Width(*t) < 40 {
 				*t += ", " + who
 			} else if !strings.HasSuffix(*t, "…") {
 				*t += ", …"

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/compare"
+	"github.com/oomlab/oomlab/harness/plaintext"
 )
 
 type comparePage struct {
@@ -44,7 +45,7 @@ type noiseView struct{ Scenario, Column, What, Seen string }
 func CompareHTML(w io.Writer, c Comparison, command []string) error {
 	m := c.Matrix
 	v := comparePage{Title: "Kernels compared", Command: shell(command)}
-	v.Counts = fmt.Sprintf("%s, %s, %s", counted(len(m.Scenarios), "scenario"), counted(len(m.Columns), "kernel"), counted(m.Runs(), "run"))
+	v.Counts = fmt.Sprintf("%s, %s, %s", plaintext.Count(len(m.Scenarios), "scenario"), plaintext.Count(len(m.Columns), "kernel"), plaintext.Count(m.Runs(), "run"))
 	for _, col := range m.Columns {
 		v.Columns = append(v.Columns, pair{Name: col.Name, Value: strings.Join(col.Releases, ", ")})
 	}
@@ -52,7 +53,7 @@ func CompareHTML(w io.Writer, c Comparison, command []string) error {
 		row := compareRow{Name: scenario}
 		for j, cell := range m.Cells[i] {
 			s := cell.Summary()
-			row.Cells = append(row.Cells, compareCell{s.Verdict, s.Runs, cut(s.Killed, 60), s.Points, m.Differing(i, j)})
+			row.Cells = append(row.Cells, compareCell{s.Verdict, s.Runs, plaintext.Cut(s.Killed, 60), s.Points, m.Differing(i, j)})
 		}
 		v.Rows = append(v.Rows, row)
 	}
@@ -69,7 +70,7 @@ func CompareHTML(w io.Writer, c Comparison, command []string) error {
 		if n.Subject != "" {
 			what = n.Subject + ": " + what
 		}
-		v.Noise = append(v.Noise, noiseView{n.Scenario, n.Column, what, cut(n.Seen, 300)})
+		v.Noise = append(v.Noise, noiseView{n.Scenario, n.Column, what, plaintext.Cut(n.Seen, 300)})
 	}
 	var body bytes.Buffer
 	if err := pages.ExecuteTemplate(&body, "compare", v); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -104,7 +105,7 @@ func view(s Subject, d detail) runView {
 		v.Kills = append(v.Kills, killOf(s, i, k))
 	}
 	if n := len(r.Kills) - len(v.Kills); n > 0 {
-		v.MoreKills = "And " + counted(n, "more kill") + "."
+		v.MoreKills = "And " + plaintext.Count(n, "more kill") + "."
 	}
 	v.Boards = boards(s, mostBoards, mostRows)
 	v.counters(r)
@@ -232,7 +233,7 @@ func risen(all map[string]map[string]verdict.BeforeAfter, cgroup string) []strin
 		case c.Delta() == 0, name == evidence.FileMemoryEventsLocal:
 		case where == "":
 			out = append(out, fmt.Sprintf("%s oom_kill %d → %d", file, c.Before, c.After))
-		case where == "/" || cgroup == where || strings.HasPrefix(cgroup, where+"/"):
+		case kernel.InCgroup(cgroup, where):
 			nearest = fmt.Sprintf("%s oom_kill %d → %d", file, c.Before, c.After) // sorted, so the longest is last
 		}
 	}

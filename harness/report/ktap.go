@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -67,7 +68,7 @@ func ktapLine(s string) string { return strings.Join(strings.Fields(printable(s)
 func ktapName(s string) string { return strings.ReplaceAll(ktapLine(s), "#", "_") }
 
 func ktapDiagnostic(b *strings.Builder, indent, text string) {
-	for _, line := range wrap(ktapLine(text), 100) {
+	for _, line := range plaintext.Wrap(ktapLine(text), 100) {
 		fmt.Fprintf(b, "%s# %s\n", indent, line)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kubelet"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -25,7 +26,7 @@ func (p *page) cluster() {
 	p.section("pods")
 	for _, pod := range k.Pods {
 		text := fmt.Sprintf("%s, %s", orNothing(pod.Class), phaseText(pod))
-		p.out = append(p.out, hang("  "+pod.Pod, text, podIndent(k), p.width())...)
+		p.out = append(p.out, plaintext.Hang("  "+pod.Pod, text, podIndent(k), p.width())...)
 		for _, c := range k.Containers {
 			if kubelet.NameOf(c.Container).Pod == pod.Pod {
 				p.container(c, podIndent(k))
@@ -44,7 +45,7 @@ func (p *page) cluster() {
 			if m.Predicted {
 				as = "as predicted: "
 			}
-			p.out = append(p.out, hang("  "+m.Name, as+m.Detail, 32, p.width())...)
+			p.out = append(p.out, plaintext.Hang("  "+m.Name, as+m.Detail, 32, p.width())...)
 		}
 	}
 }
@@ -53,7 +54,7 @@ func (p *page) cluster() {
 func podIndent(k *verdict.Kube) int {
 	longest := 0
 	for _, pod := range k.Pods {
-		longest = max(longest, runes(pod.Pod))
+		longest = max(longest, plaintext.Width(pod.Pod))
 	}
 	return longest + 4
 }
@@ -75,7 +76,7 @@ func (p *page) container(c verdict.KubeContainer, indent int) {
 	if kills := killsText(c); kills != "" {
 		text += "; killed in it: " + kills
 	}
-	p.out = append(p.out, hang("", text, indent, p.width())...)
+	p.out = append(p.out, plaintext.Hang("", text, indent, p.width())...)
 }
 
 func adjText(c verdict.KubeContainer) string {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -45,7 +46,7 @@ func Markdown(w io.Writer, all []verdict.Result) error {
 	for _, r := range all {
 		predicted, observed := Outcome(r)
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", escape(r.Scenario), escape(orNothing(version(r))), sign[r.Verdict],
-			escape(cut(predicted, 60)), escape(cut(observed, 60)), seconds(r.DurationMS))
+			escape(plaintext.Cut(predicted, 60)), escape(plaintext.Cut(observed, 60)), seconds(r.DurationMS))
 	}
 	for _, r := range all {
 		if r.Verdict == verdict.Pass {

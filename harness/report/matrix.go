@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/compare"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -42,28 +43,28 @@ const differing = "*"
 func (p *matrixPage) matrix() {
 	const most = 26 // columns of a list of victims
 	m := p.Matrix
-	g := grid{}
+	g := plaintext.Grid{}
 	head := []string{"SCENARIO"}
 	for _, c := range m.Columns {
 		head = append(head, strings.ToUpper(c.Name))
 	}
-	g.add(head...)
+	g.Add(head...)
 	for i, scenario := range m.Scenarios {
 		row := []string{scenario}
 		for j, cell := range m.Cells[i] {
 			s := cell.Summary()
-			text := orNothing(strings.Join(strings.Fields(s.Word()+" "+cut(s.Killed, most)+" "+s.Points), " "))
+			text := orNothing(strings.Join(strings.Fields(s.Word()+" "+plaintext.Cut(s.Killed, most)+" "+s.Points), " "))
 			if m.Differing(i, j) {
 				text += differing
 			}
 			row = append(row, text)
 		}
-		g.add(row...)
+		g.Add(row...)
 	}
-	lines := g.lines("")
+	lines := g.Lines("")
 	widest := 0
 	for _, line := range lines {
-		widest = max(widest, runes(line))
+		widest = max(widest, plaintext.Width(line))
 	}
 	if widest <= p.width() {
 		p.out = append(p.out, lines...)
@@ -74,15 +75,15 @@ func (p *matrixPage) matrix() {
 			p.line("")
 		}
 		p.line("%s", scenario)
-		g := grid{right: []bool{false, false, false, false, true}}
+		g := plaintext.Grid{Right: []bool{false, false, false, false, true}}
 		for j, cell := range m.Cells[i] {
 			s, mark := cell.Summary(), ""
 			if m.Differing(i, j) {
 				mark = differing
 			}
-			g.add(m.Columns[j].Name, mark, orNothing(s.Word()), cut(orNothing(s.Killed), p.width()-40), orNothing(s.Points))
+			g.Add(m.Columns[j].Name, mark, orNothing(s.Word()), plaintext.Cut(orNothing(s.Killed), max(1, p.width()-40)), orNothing(s.Points))
 		}
-		p.out = append(p.out, g.lines("  ")...)
+		p.out = append(p.out, g.Lines("  ")...)
 	}
 }
 
@@ -114,7 +115,7 @@ func (p *matrixPage) since(all []compare.Difference) {
 		for _, g := range groups[:shown] {
 			text := g.Short
 			if !p.Verbose {
-				text = cut(text, 260)
+				text = plaintext.Cut(text, 260)
 			}
 			if g.Subject != "" {
 				text = g.Subject + ": " + text
@@ -122,11 +123,11 @@ func (p *matrixPage) since(all []compare.Difference) {
 			if len(p.Matrix.Scenarios) > 1 {
 				text += " (" + p.inScenarios(g.Scenarios) + ")"
 			}
-			p.out = append(p.out, hang(label, text, indent, p.width())...)
+			p.out = append(p.out, plaintext.Hang(label, text, indent, p.width())...)
 			label = ""
 		}
 		if shown < len(groups) {
-			p.out = append(p.out, hang("", fmt.Sprintf("and %s (-v shows all)", counted(len(groups)-shown, "more change")), indent, p.width())...)
+			p.out = append(p.out, plaintext.Hang("", fmt.Sprintf("and %s (-v shows all)", plaintext.Count(len(groups)-shown, "more change")), indent, p.width())...)
 		}
 	}
 }
@@ -155,7 +156,7 @@ func (p *matrixPage) noise() {
 		if n.Subject != "" {
 			text = n.Subject + ", " + text
 		}
-		p.out = append(p.out, hang("  "+string(n.Aspect), text, 16, p.width())...)
+		p.out = append(p.out, plaintext.Hang("  "+string(n.Aspect), text, 16, p.width())...)
 	}
 	p.more(len(all), shown, "fact")
 }
@@ -168,19 +169,19 @@ func (p *matrixPage) checked() {
 	p.section("baseline %s: %s", p.Baseline, CheckedLine(*c))
 	p.since(c.Differences())
 	if len(c.Unknown) > 0 {
-		p.out = append(p.out, hang("    not in it", strings.Join(c.Unknown, ", "), 18, p.width())...)
+		p.out = append(p.out, plaintext.Hang("    not in it", strings.Join(c.Unknown, ", "), 18, p.width())...)
 	}
 	if len(c.Missing) > 0 {
-		p.out = append(p.out, hang("    not run", strings.Join(c.Missing, ", "), 18, p.width())...)
+		p.out = append(p.out, plaintext.Hang("    not run", strings.Join(c.Missing, ", "), 18, p.width())...)
 	}
 }
 
 // CheckedLine says in one line how a baseline held.
 func CheckedLine(c compare.Checked) string {
 	if len(c.Drifts) == 0 {
-		return fmt.Sprintf("nothing changed in %s", counted(c.Cells, "cell"))
+		return fmt.Sprintf("nothing changed in %s", plaintext.Count(c.Cells, "cell"))
 	}
-	return fmt.Sprintf("CHANGED: %s in %s", counted(len(c.Drifts), "fact"), counted(c.Cells, "cell"))
+	return fmt.Sprintf("CHANGED: %s in %s", plaintext.Count(len(c.Drifts), "fact"), plaintext.Count(c.Cells, "cell"))
 }
 
 // CompareJSON writes one object: the matrix as a baseline has it, and what
@@ -221,7 +222,7 @@ func CompareMarkdown(w io.Writer, c Comparison) error {
 		cells := []string{escape(scenario)}
 		for j, cell := range m.Cells[i] {
 			s := cell.Summary()
-			text := strings.Join(strings.Fields(sign[verdict.Verdict(s.Verdict)]+" "+s.Runs+" "+escape(cut(s.Killed, 40))+" "+s.Points), " ")
+			text := strings.Join(strings.Fields(sign[verdict.Verdict(s.Verdict)]+" "+s.Runs+" "+escape(plaintext.Cut(s.Killed, 40))+" "+s.Points), " ")
 			if m.Differing(i, j) {
 				text = "**" + text + "**"
 			}
@@ -253,7 +254,7 @@ func markdownDifferences(b *strings.Builder, all []compare.Difference, scenarios
 			} else if len(g.Scenarios) > 3 {
 				where = fmt.Sprintf("%d of %d", len(g.Scenarios), scenarios)
 			}
-			change := cut(g.Short, 400)
+			change := plaintext.Cut(g.Short, 400)
 			if g.Subject != "" {
 				change = g.Subject + ": " + change
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/compare"
 	"github.com/oomlab/oomlab/harness/golden"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -65,8 +66,8 @@ func TestCompareText(t *testing.T) {
 		}
 		golden.File(t, "testdata/"+name, b.Bytes())
 		for i, line := range strings.Split(b.String(), "\n") {
-			if runes(line) > o.width() || line != strings.TrimRight(line, " ") {
-				t.Errorf("%s:%d: %d columns of %d, or spaces at the end: %q", name, i+1, runes(line), o.width(), line)
+			if plaintext.Width(line) > o.width() || line != strings.TrimRight(line, " ") {
+				t.Errorf("%s:%d: %d columns of %d, or spaces at the end: %q", name, i+1, plaintext.Width(line), o.width(), line)
 			}
 		}
 	}

@@ -5,11 +5,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/golden"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -65,8 +67,8 @@ func TestTextFits(t *testing.T) {
 			for _, verbose := range []bool{false, true} {
 				got := text(t, read(t, name), Options{Width: width, Verbose: verbose, RunsDir: "runs"})
 				for i, line := range strings.Split(got, "\n") {
-					if runes(line) > width {
-						t.Errorf("%s, line %d has %d columns of %d: %s", name, i+1, runes(line), width, line)
+					if plaintext.Width(line) > width {
+						t.Errorf("%s, line %d has %d columns of %d: %s", name, i+1, plaintext.Width(line), width, line)
 					}
 					if line != strings.TrimRight(line, " ") {
 						t.Errorf("%s, line %d ends with spaces: %q", name, i+1, line)
@@ -251,30 +253,36 @@ func TestEvent(t *testing.T) {
 	}
 }
 
-func TestWrap(t *testing.T) {
-	for _, tt := range []struct {
-		in    string
-		width int
-		want  string
-	}{
-		{"", 5, ""},
-		{"a b c", 80, "a b c"},
-		{"a  b\nc", 3, "a b|c"},
-		{"/kubepods.slice/pod/main", 12, "/kubepods.sl|ice/pod/main"},
-		{"kubepods-besteffort/main", 12, "kubepods-|besteffort/|main"},
-		{"äöü äöü", 3, "äöü|äöü"},
-		{"äöüäöü", 4, "äöüä|öü"},
-	} {
-		if got := strings.Join(wrap(tt.in, tt.width), "|"); got != tt.want {
-			t.Errorf("wrap(%q, %d) = %q, want %q", tt.in, tt.width, got, tt.want)
-		}
-	}
-}
-
 // TestShell: a command that is copied out of a report is the one that was run.
 func TestShell(t *testing.T) {
 	got := shell([]string{"oomlab", "run", "--kernel", "6.12", "it's here.yaml", ""})
 	if want := `oomlab run --kernel 6.12 'it'\''s here.yaml' ''`; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestChoices: the replayed victim is the one that the judge says the model
+// chooses, whatever the order of equal scores: before 5.3 the first of them is
+// chosen, since then the last.
+func TestChoices(t *testing.T) {
+	n := int64(7)
+	first, last := verdict.Row{Comm: "a", PID: 1, Replayed: &n}, verdict.Row{Comm: "b", PID: 2, Replayed: &n}
+	chosen := first
+	chosen.Chosen = true
+	instead := last
+	instead.Instead = true
+	refused := chosen
+	refused.Replayed = nil
+	for _, tt := range []struct {
+		board []verdict.Row
+		want  []string
+	}{
+		{[]verdict.Row{chosen, last}, []string{"a[1]"}},
+		{[]verdict.Row{chosen, instead}, []string{"b[2]"}},
+		{[]verdict.Row{refused}, nil},
+	} {
+		if got := choices(verdict.Result{Scoreboard: [][]verdict.Row{tt.board}}); !slices.Equal(got, tt.want) {
+			t.Errorf("%+v: %q, want %q", tt.board, got, tt.want)
+		}
 	}
 }

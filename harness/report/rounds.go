@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -35,14 +36,14 @@ func Rounds(w io.Writer, all []verdict.Result, each int) error {
 		text = "verdict tables DIFFER"
 	}
 	out := []string{fmt.Sprintf("%d of %d rounds complete: %s", complete, rounds, text)}
-	g := grid{}
+	g := plaintext.Grid{}
 	for i := range each {
 		name, seen := outcomes(all, i, each)
 		if name != "" {
-			g.add(name, seen)
+			g.Add(name, seen)
 		}
 	}
-	return write(w, append(out, g.lines("  ")...))
+	return write(w, append(out, g.Lines("  ")...))
 }
 
 func verdictsOf(all []verdict.Result) []verdict.Verdict {

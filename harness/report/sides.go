@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -32,20 +33,20 @@ func (p *page) sides() {
 		wrapped := make([][]string, len(cells))
 		height := 1
 		for i, cell := range cells {
-			wrapped[i] = wrap(cmp.Or(cell, nothing), width-2)
+			wrapped[i] = plaintext.Wrap(cmp.Or(cell, nothing), width-2)
 			height = max(height, len(wrapped[i]))
 		}
 		for n := range height {
-			line := pad("", gutter+label)
+			line := plaintext.Pad("", gutter+label)
 			if n == 0 {
-				line = pad(mark, gutter) + pad(name, label)
+				line = plaintext.Pad(mark, gutter) + plaintext.Pad(name, label)
 			}
 			for _, lines := range wrapped {
 				cell := ""
 				if n < len(lines) {
 					cell = lines[n]
 				}
-				line += pad(cell, width)
+				line += plaintext.Pad(cell, width)
 			}
 			p.line("%s", line)
 		}
@@ -113,7 +114,7 @@ func (p *page) expected(claim string) string {
 func (p *page) predictedKills() string {
 	text := p.names(p.r.Prediction.Killed)
 	if n := len(p.r.Prediction.Orders); p.r.Prediction.Unsure != "" && n > 1 {
-		text += fmt.Sprintf(" or %s", counted(n-1, "other order"))
+		text += fmt.Sprintf(" or %s", plaintext.Count(n-1, "other order"))
 	}
 	return text
 }
@@ -145,16 +146,6 @@ func anyOf(names []string) string {
 	return strings.Join(all, " or ")
 }
 
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	if strings.HasSuffix(what, "s") {
-		what += "e"
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
 // victims are those that were killed, in order; never nil.
 func victims(r verdict.Result) []string {
 	out := []string{}
@@ -164,20 +155,17 @@ func victims(r verdict.Result) []string {
 	return out
 }
 
-// choices are those whom our own arithmetic chooses from the numbers that the
-// kernel read, one for each decision: the last maximum wins, as in
-// mm/oom_kill.c oom_evaluate_task(). It is nil where no decision was shown.
+// choices are those whom the model chooses from the numbers that the kernel
+// read, one for each decision. It is nil where no decision was shown.
 func choices(r verdict.Result) []string {
 	var out []string
 	for _, board := range r.Scoreboard {
-		best := -1
-		for i, row := range board {
-			if row.Replayed != nil && (best < 0 || *row.Replayed >= *board[best].Replayed) {
-				best = i
-			}
+		i := slices.IndexFunc(board, func(row verdict.Row) bool { return row.Instead })
+		if i < 0 {
+			i = slices.IndexFunc(board, func(row verdict.Row) bool { return row.Chosen && row.Replayed != nil })
 		}
-		if best >= 0 {
-			out = append(out, named(board[best].Process, board[best].Comm, board[best].PID))
+		if i >= 0 {
+			out = append(out, named(board[i].Process, board[i].Comm, board[i].PID))
 		}
 	}
 	return out
@@ -229,12 +217,12 @@ func (p *page) scoreboard(n int, board []verdict.Row) {
 		title += fmt.Sprintf(", the highest %d of %d candidates", len(rows), len(board))
 	}
 	p.section("%s", title)
-	g := grid{right: []bool{false, false, true, true, true, true, true}}
+	g := plaintext.Grid{Right: []bool{false, false, true, true, true, true, true}}
 	head := []string{"", "process", "pid", "adj", "points", "replayed"}
 	if n == 0 {
 		head = append(head, "predicted")
 	}
-	g.add(head...)
+	g.Add(head...)
 	for _, row := range rows {
 		mark := ""
 		if row.Chosen {
@@ -248,9 +236,9 @@ func (p *page) scoreboard(n int, board []verdict.Row) {
 		if n == 0 {
 			cells = append(cells, cmp.Or(bounds(p.r.Prediction, row.Process), nothing))
 		}
-		g.add(cells...)
+		g.Add(cells...)
 	}
-	p.out = append(p.out, g.lines("  ")...)
+	p.out = append(p.out, g.Lines("  ")...)
 }
 
 func equal(a, b *int64) bool {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -15,10 +16,10 @@ import (
 func Line(w io.Writer, r verdict.Result, o Options) error {
 	out := []string{fmt.Sprintf("%s%s  %s  %s", o.word(r.Verdict), r.Scenario, place(r), seconds(r.DurationMS))}
 	if r.Reason != "" {
-		out = append(out, hang("", r.Reason, wordWidth, o.width())...)
+		out = append(out, plaintext.Hang("", r.Reason, wordWidth, o.width())...)
 	}
 	if r.Verdict != verdict.Pass && o.RunsDir != "" && r.Run != "" {
-		out = append(out, hang("", path.Join(o.RunsDir, r.Run), wordWidth, o.width())...)
+		out = append(out, plaintext.Hang("", path.Join(o.RunsDir, r.Run), wordWidth, o.width())...)
 	}
 	return write(w, out)
 }
@@ -43,13 +44,13 @@ func shortRelease(release string) string {
 // verdict there are.
 func Table(w io.Writer, all []verdict.Result) error {
 	const most = 24 // columns of a list of names
-	g := grid{right: []bool{false, false, false, false, false, true}}
-	g.add("SCENARIO", "KERNEL", "VERDICT", "PREDICTED", "OBSERVED", "TIME")
+	g := plaintext.Grid{Right: []bool{false, false, false, false, false, true}}
+	g.Add("SCENARIO", "KERNEL", "VERDICT", "PREDICTED", "OBSERVED", "TIME")
 	for _, r := range all {
 		predicted, observed := Outcome(r)
-		g.add(r.Scenario, orNothing(version(r)), string(r.Verdict), cut(predicted, most), cut(observed, most), seconds(r.DurationMS))
+		g.Add(r.Scenario, orNothing(version(r)), string(r.Verdict), plaintext.Cut(predicted, most), plaintext.Cut(observed, most), seconds(r.DurationMS))
 	}
-	out := g.lines("")
+	out := g.Lines("")
 	return write(w, append(out, "", Summary(all)))
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -46,7 +47,7 @@ func (p *page) line(format string, args ...any) { p.out = append(p.out, fmt.Spri
 
 func (p *page) field(label, text string) {
 	if text != "" {
-		p.out = append(p.out, hang(label, text, labelWidth, p.width())...)
+		p.out = append(p.out, plaintext.Hang(label, text, labelWidth, p.width())...)
 	}
 }
 
@@ -58,10 +59,10 @@ func (p *page) section(format string, args ...any) {
 
 func (p *page) head() {
 	took := seconds(p.r.DurationMS)
-	gap := max(2, p.width()-wordWidth-runes(p.r.Scenario)-runes(took))
+	gap := max(2, p.width()-wordWidth-plaintext.Width(p.r.Scenario)-plaintext.Width(took))
 	p.line("%s%s%s%s", p.word(p.r.Verdict), p.r.Scenario, strings.Repeat(" ", gap), took)
 	if p.r.Summary != "" {
-		p.out = append(p.out, hang("", p.r.Summary, wordWidth, p.width())...)
+		p.out = append(p.out, plaintext.Hang("", p.r.Summary, wordWidth, p.width())...)
 	}
 	p.field("reason", p.r.Reason)
 	target := p.r.Target
@@ -100,7 +101,7 @@ func (p *page) disagreements() {
 	}
 	p.section("witnesses disagree")
 	for _, d := range p.r.Disagreements {
-		p.out = append(p.out, hang("  "+string(d.Name), d.Detail, 25, p.width())...)
+		p.out = append(p.out, plaintext.Hang("  "+string(d.Name), d.Detail, 25, p.width())...)
 	}
 }
 
@@ -111,7 +112,7 @@ func (p *page) console() {
 	p.section("last lines of the machine's console")
 	lines := strings.Split(p.r.Console, "\n")
 	for _, line := range lines[len(lines)-p.shown(len(lines), mostConsole):] {
-		p.out = append(p.out, hang("", line, 2, p.width())...)
+		p.out = append(p.out, plaintext.Hang("", line, 2, p.width())...)
 	}
 }
 
@@ -128,7 +129,7 @@ func (p *page) shown(n, most int) int {
 
 func (p *page) more(n, shown int, what string) {
 	if shown < n {
-		p.line("  ... and %s (-v shows all)", counted(n-shown, "more "+what))
+		p.line("  ... and %s (-v shows all)", plaintext.Count(n-shown, "more "+what))
 	}
 }
 
@@ -161,9 +162,9 @@ func (p *page) kill(n int, k verdict.Kill) {
 			all, m.Anon, m.File, m.Shmem, m.Swap, m.PgTables)
 	}
 	head += fmt.Sprintf(", oom_score_adj %d, at %.3f s", k.OOMScoreAdj, float64(k.AtMS)/1000)
-	p.out = append(p.out, hang(fmt.Sprintf("  %d", n), head, indent, p.width())...)
+	p.out = append(p.out, plaintext.Hang(fmt.Sprintf("  %d", n), head, indent, p.width())...)
 	if pages != "" {
-		p.out = append(p.out, hang("", pages, indent, p.width())...)
+		p.out = append(p.out, plaintext.Hang("", pages, indent, p.width())...)
 	}
 	there, missing := witnesses(k.Sources, p.r.Kube != nil)
 	seen := "witnesses " + sources(there)
@@ -180,7 +181,7 @@ func (p *page) kill(n int, k verdict.Kill) {
 	if k.ExitMS != nil && p.Verbose {
 		seen += fmt.Sprintf("; its end was seen %d ms later", *k.ExitMS-k.AtMS)
 	}
-	p.out = append(p.out, hang("", seen, indent, p.width())...)
+	p.out = append(p.out, plaintext.Hang("", seen, indent, p.width())...)
 }
 
 // named is a process as the scenario calls it; a stranger is its comm and pid.
@@ -269,10 +270,10 @@ func (p *page) claims() {
 		if len(c.Sources) > 0 {
 			text += " (" + sources(c.Sources) + ")"
 		}
-		p.out = append(p.out, hang("  "+claimWord(c.Verdict), text, indent, p.width())...)
+		p.out = append(p.out, plaintext.Hang("  "+claimWord(c.Verdict), text, indent, p.width())...)
 	}
 	if len(fine) > 0 {
-		p.out = append(p.out, hang("  ok", strings.Join(fine, ", "), indent, p.width())...)
+		p.out = append(p.out, plaintext.Hang("  ok", strings.Join(fine, ", "), indent, p.width())...)
 	}
 }
 

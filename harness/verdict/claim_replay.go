@@ -82,12 +82,7 @@ func (a *account) replayedChoice() []Claim {
 			continue
 		}
 		n++
-		tasks := make([]predict.Task, len(d.rows))
-		for k, o := range d.rows {
-			tasks[k] = a.task(o.Task)
-			tasks[k].Skip = tasks[k].Skip || a.unexplained(o)
-		}
-		c, _ := predict.Choose(tasks, d.total(d.rows[0]), a.rules())
+		c := a.choice(d)
 		if c < 0 || d.rows[c].Task == nil || d.rows[c].Task.TGID != d.chosen.TGID {
 			wrong = fmt.Sprintf("decision %d: the kernel chose %s[%d], the model another",
 				i+1, d.chosen.Comm, d.chosen.TGID)

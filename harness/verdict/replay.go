@@ -55,6 +55,18 @@ func (a *account) replay(t *evidence.Task, total kernel.Pages) *int64 {
 	return &p
 }
 
+// choice is the candidate that the model chooses from the numbers that the
+// kernel read, in its order; -1: none.
+func (a *account) choice(d *decision) int {
+	tasks := make([]predict.Task, len(d.rows))
+	for i, o := range d.rows {
+		tasks[i] = a.task(o.Task)
+		tasks[i].Skip = tasks[i].Skip || a.unexplained(o)
+	}
+	c, _ := predict.Choose(tasks, d.total(d.rows[0]), a.rules())
+	return c
+}
+
 // finite hides LONG_MIN, which is not a number of pages but a refusal.
 func finite(p *int64) *int64 {
 	if p == nil || *p == predict.Never {

@@ -163,6 +163,9 @@ type Row struct {
 	Points   *int64 `json:"points"`
 	Replayed *int64 `json:"replayed_points"`
 	Chosen   bool   `json:"chosen,omitempty"`
+	// Instead: given the numbers that the kernel read, the model chooses this
+	// candidate and not the kernel's.
+	Instead bool `json:"instead,omitempty"`
 	// unexplained: the kernel refused it, and the record does not say why.
 	unexplained bool
 }

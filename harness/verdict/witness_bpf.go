@@ -185,8 +185,7 @@ func (w *bpfWitness) groupOf(a *account, d *decision) string {
 	}
 	best := ""
 	for _, c := range w.in.Plan.Cgroups {
-		below := path == c.Path || strings.HasPrefix(path, c.Path+"/")
-		if c.OOMGroup && below && (best == "" || len(c.Path) < len(best)) {
+		if c.OOMGroup && kernel.InCgroup(path, c.Path) && (best == "" || len(c.Path) < len(best)) {
 			best = c.Path
 		}
 	}
@@ -248,13 +247,15 @@ func (a *account) scoreboards() [][]Row {
 			continue // the scan was given up: a victim was still on its way out
 		}
 		var board []Row
-		for _, o := range d.rows {
+		choice := a.choice(d)
+		for i, o := range d.rows {
 			if o.Task == nil {
 				continue
 			}
+			chosen := d.chosen.TGID == o.Task.TGID
 			board = append(board, Row{
 				Process: a.name(o.Task.TGID), PID: o.Task.TGID, Comm: o.Task.Comm, Adj: o.Task.Adj,
-				Chosen: d.chosen.TGID == o.Task.TGID, unexplained: a.unexplained(o),
+				Chosen: chosen, Instead: i == choice && !chosen, unexplained: a.unexplained(o),
 				Points: finite(o.Points), Replayed: finite(a.replay(o.Task, d.total(o))),
 			})
 		}
