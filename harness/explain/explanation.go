@@ -167,8 +167,9 @@ func explain(r oomlog.Report, o Options, killedBefore func(int, string) (string,
 		At: r.At, Host: r.Host, KernelFormat: r.KernelFormat, KernelRelease: r.KernelRelease,
 		Constraint: r.Constraint, Global: r.Global, OOMMemcg: r.OOMMemcg, TaskMemcg: r.TaskMemcg,
 		Trigger: r.Trigger, Kills: r.Killed(), GroupPath: r.GroupPath, Kubernetes: kubernetesOf(r),
-		PageSize: o.PageSize, PageSizeFrom: from, NoKillable: r.NoKillable, Panic: r.PanicText, Suppressed: r.SuppressedCallbacks,
-		Complete: r.Complete, Missing: r.Missing, Capped: r.Capped, report: &r,
+		PageSize: o.PageSize, PageSizeFrom: from, NoKillable: r.NoKillable, Panic: r.PanicText,
+		Suppressed: r.SuppressedCallbacks,
+		Complete:   r.Complete, Missing: r.Missing, Capped: r.Capped, report: &r,
 	}
 	if len(e.Kills) > 0 {
 		e.Victim = &e.Kills[0]

@@ -73,7 +73,8 @@ func (e *Explanation) allocating() {
 		e.ReplayedVictimPID = &e.Victim.PID
 		e.agree(true)
 	case r.Trigger.Comm != "":
-		e.Disagreement = fmt.Sprintf("vm.oom_kill_allocating_task is set, but %s asked and %s died", r.Trigger.Comm, e.Victim.Comm)
+		e.Disagreement = fmt.Sprintf("vm.oom_kill_allocating_task is set, but %s asked and %s died", r.Trigger.Comm,
+			e.Victim.Comm)
 		e.agree(false)
 	}
 }
@@ -131,7 +132,8 @@ func (e *Explanation) disagreement(i int) string {
 	r, p := e.report, &e.replay
 	at := e.Scored()
 	if i < 0 {
-		return "no process of the table may be killed by the rules, and yet one was: its oom_score_adj or its state changed between the choice and the table"
+		return "no process of the table may be killed by the rules, and yet one was: its oom_score_adj or its state " +
+			"changed between the choice and the table"
 	}
 	row := p.rows[i]
 	best, _ := p.points(i, at)
@@ -140,26 +142,35 @@ func (e *Explanation) disagreement(i int) string {
 		if p.chosen < 0 {
 			what = "only a negative score could be chosen, and there is none"
 		}
-		return fmt.Sprintf("the choice is the one of a kernel that compares signed scores as unsigned numbers, so that %s: a mistake in linux-next of July 2020, on the way to the signed scores of 5.9. Released kernels choose %s (pid %d), with %d points", what, row.Name, row.PID, best)
+		return fmt.Sprintf("the choice is the one of a kernel that compares signed scores as unsigned numbers, so that "+
+			"%s: a mistake in linux-next of July 2020, on the way to the signed scores of 5.9. Released kernels choose %s "+
+			"(pid %d), with %d points", what, row.Name, row.PID, best)
 	}
 	if p.chosen < 0 {
-		return fmt.Sprintf("%s (pid %d) could have been killed, with %d points. The kernel passes over processes that it has killed and reaped before (MMF_OOM_SKIP); these kills would stand before the part of the log that is here", row.Name, row.PID, best)
+		return fmt.Sprintf("%s (pid %d) could have been killed, with %d points. The kernel passes over processes that it "+
+			"has killed and reaped before (MMF_OOM_SKIP); these kills would stand before the part of the log that is here",
+			row.Name, row.PID, best)
 	}
 	victim := p.rows[p.chosen]
 	if why := p.never[p.chosen]; why != "" {
-		return fmt.Sprintf("%s (pid %d) may never be chosen (%s), and yet was: that changed between the choice and the table", victim.Name, victim.PID, why)
+		return fmt.Sprintf("%s (pid %d) may never be chosen (%s), and yet was: that changed between the choice and the table",
+			victim.Name, victim.PID, why)
 	}
 	got, _ := p.points(p.chosen, at)
-	between := fmt.Sprintf("%s (pid %d) has %d points, %s (pid %d), whom the kernel chose, %d", row.Name, row.PID, best, victim.Name, victim.PID, got)
+	between := fmt.Sprintf("%s (pid %d) has %d points, %s (pid %d), whom the kernel chose, %d", row.Name, row.PID, best,
+		victim.Name, victim.PID, got)
 	switch {
 	case slices.Contains(r.Missing, oomlog.MissingOwner):
 		return between + ". Two reports are interleaved in this log, and rows of the table may be of the other one"
 	case best-got <= near(best):
-		return between + ". The table is printed after the choice, and meanwhile counters move; scores this close say nothing about which was higher then"
+		return between + ". The table is printed after the choice, and meanwhile counters move; scores this close say " +
+			"nothing about which was higher then"
 	case r.Trigger.Order != nil && *r.Trigger.Order == -1:
-		return between + ". For sysrq-f a process that is being killed already counts as any other, which the table does not show"
+		return between + ". For sysrq-f a process that is being killed already counts as any other, which the table does " +
+			"not show"
 	}
-	return between + ". The kernel passes over a process that was killed and reaped before (MMF_OOM_SKIP) or is between vfork and exec; the table shows neither, and no earlier report in this log kills it"
+	return between + ". The kernel passes over a process that was killed and reaped before (MMF_OOM_SKIP) or is " +
+		"between vfork and exec; the table shows neither, and no earlier report in this log kills it"
 }
 
 // between58And59 are the development kernels in which scores became signed.

@@ -115,11 +115,13 @@ func (m *Memory) ofCgroup(g *oomlog.MemcgUsage, pageSize kernel.Bytes) {
 	file, _ := sum("file", "cache")
 	m.part("shmem", shmem)
 	m.part("page cache", file-shmem)
-	for name, keys := range map[string][]string{"dirty": {"file_dirty", "dirty"}, "writeback": {"file_writeback", "writeback"}} {
+	for name, keys := range map[string][]string{"dirty": {"file_dirty", "dirty"},
+		"writeback": {"file_writeback", "writeback"}} {
 		pages, _ := sum(keys...)
 		m.part(name, pages)
 	}
-	for _, name := range []string{"slab_unreclaimable", "slab_reclaimable", "kernel_stack", "percpu", "sock", "vmalloc", "zswap", "sec_pagetables", "unevictable"} {
+	for _, name := range []string{"slab_unreclaimable", "slab_reclaimable", "kernel_stack", "percpu", "sock", "vmalloc",
+		"zswap", "sec_pagetables", "unevictable"} {
 		pages, _ := sum(name)
 		m.part(name, pages)
 	}
@@ -162,7 +164,8 @@ func (m *Memory) ofMachine(i *oomlog.MemInfo, pageSize kernel.Bytes) {
 	m.part("page cache", file)
 	m.part("hugepages", huge)
 	m.part("kernel_stack", stacks)
-	for _, name := range []string{"dirty", "writeback", "slab_unreclaimable", "slab_reclaimable", "unevictable", "sec_pagetables", "bounce", "free_cma"} {
+	for _, name := range []string{"dirty", "writeback", "slab_unreclaimable", "slab_reclaimable", "unevictable",
+		"sec_pagetables", "bounce", "free_cma"} {
 		pages, _ := get(name)
 		m.part(name, pages)
 	}
@@ -181,7 +184,8 @@ func (m *Memory) ofMachine(i *oomlog.MemInfo, pageSize kernel.Bytes) {
 	if !okAnon || !okFile || !okSlab {
 		return
 	}
-	other, _ := get("isolated_anon", "isolated_file", "unevictable", "pagetables", "sec_pagetables", "bounce", "free_pcp", "kernel_misc_reclaimable")
+	other, _ := get("isolated_anon", "isolated_file", "unevictable", "pagetables", "sec_pagetables", "bounce", "free_pcp",
+		"kernel_misc_reclaimable")
 	if rest := usage - anon - file - slab - other - stacks - huge; rest > 0 {
 		m.Unaccounted = &rest
 	}

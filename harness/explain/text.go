@@ -58,7 +58,8 @@ func Line(w io.Writer, n int, e Explanation, width int) error {
 	if e.Agrees != nil {
 		model = map[bool]string{true: "agrees", false: "DIFFERS"}[*e.Agrees]
 	}
-	line := fmt.Sprintf("%4d  %-24s  %-26s  %-7s  %s", n, plaintext.Cut(at, 24), plaintext.Cut(victim, 26), model, printable(where))
+	line := fmt.Sprintf("%4d  %-24s  %-26s  %-7s  %s", n, plaintext.Cut(at, 24), plaintext.Cut(victim, 26), model,
+		printable(where))
 	_, err := fmt.Fprintln(w, plaintext.Cut(plain(line), width))
 	return err
 }
@@ -203,11 +204,13 @@ func (p *page) ranking() {
 		return
 	}
 	p.line("")
-	p.field("ranking", fmt.Sprintf("in pages of %s; score = rss + swap + page tables + adj, which is oom_score_adj * (total / 1000)", e.PageSize))
+	p.field("ranking", fmt.Sprintf("in pages of %s; score = rss + swap + page tables + adj, which is oom_score_adj * "+
+		"(total / 1000)", e.PageSize))
 	total := e.TotalFrom
 	switch {
 	case e.TotalPages != nil:
-		total = fmt.Sprintf("%d pages (%s): %d for each oom_score_adj", *e.TotalPages, e.TotalFrom, inThousands(*e.TotalPages))
+		total = fmt.Sprintf("%d pages (%s): %d for each oom_score_adj", *e.TotalPages, e.TotalFrom,
+			inThousands(*e.TotalPages))
 	case e.TotalRange.Min > 0 || e.TotalRange.Max != nil:
 		total = fmt.Sprintf("%s pages: %s", e.span(e.TotalRange, true, 0), e.TotalFrom)
 	}
@@ -265,7 +268,8 @@ func row(k Ranked) []string {
 	if k.RootBonus != 0 {
 		score += fmt.Sprintf(" (root -%d)", k.RootBonus)
 	}
-	return []string{mark, fmt.Sprint(k.PID), plaintext.Cut(printable(k.Comm), kernel.CommLen), fmt.Sprint(k.RSS), fmt.Sprint(k.Swap), fmt.Sprint(k.PgTables), adj, score}
+	return []string{mark, fmt.Sprint(k.PID), plaintext.Cut(printable(k.Comm), kernel.CommLen), fmt.Sprint(k.RSS),
+		fmt.Sprint(k.Swap), fmt.Sprint(k.PgTables), adj, score}
 }
 
 func (p *page) model() {
@@ -313,13 +317,15 @@ func (p *page) memory() {
 		s = append(s, size(*m.Anon)+" anonymous")
 	}
 	if m.Resident > 0 || m.Swapped > 0 {
-		s = append(s, fmt.Sprintf("the table's processes hold %s, what they share counted in each, and %s in swap", size(m.Resident), size(m.Swapped)))
+		s = append(s, fmt.Sprintf("the table's processes hold %s, what they share counted in each, and %s in swap",
+			size(m.Resident), size(m.Swapped)))
 	}
 	p.field("memory", strings.Join(s, "; "))
 	g := plaintext.Grid{Right: []bool{false, true, true}}
 	parts := m.Elsewhere
 	if m.Unaccounted != nil {
-		parts = append(parts[:len(parts):len(parts)], Part{Name: "unaccounted", Pages: *m.Unaccounted, Note: "in none of the kernel's figures"})
+		parts = append(parts[:len(parts):len(parts)], Part{Name: "unaccounted", Pages: *m.Unaccounted,
+			Note: "in none of the kernel's figures"})
 	}
 	for i, part := range parts {
 		if i >= someParts && !p.o.All {

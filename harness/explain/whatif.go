@@ -112,7 +112,8 @@ func (e *Explanation) whatIf(changes []Change) WhatIf {
 		if c.kind == changeWithout {
 			p.tasks[i].Skip, p.never[i] = true, "left out"
 			freed := clampPages(p.rows[i].RSS)
-			notes = append(notes, fmt.Sprintf("without %s up to %s more would have been free, and memory might not have run out then.",
+			notes = append(notes, fmt.Sprintf("without %s up to %s more would have been free, and memory might not have run "+
+				"out then.",
 				process(p.rows[i].Name, p.rows[i].PID), e.bytes(freed)))
 			continue
 		}
@@ -133,7 +134,8 @@ func (e *Explanation) whatIf(changes []Change) WhatIf {
 	i := p.choose(sorted)
 	if i >= 0 && total == nil {
 		if r, ok := p.wins(i, rng); !ok || !rng.same(r) {
-			notes = append(notes, fmt.Sprintf("this holds if the domain has %s pages; its size is not known.", e.span(r, ok, sorted)))
+			notes = append(notes, fmt.Sprintf("this holds if the domain has %s pages; its size is not known.",
+				e.span(r, ok, sorted)))
 		}
 	}
 	about := ""
@@ -183,7 +185,8 @@ func (e *Explanation) resized(limit kernel.Bytes, notes *[]string) (*kernel.Page
 		old = *m.Size
 	}
 	if m := e.Memory; m != nil && m.Usage != nil && *m.Usage < pages {
-		*notes = append(*notes, fmt.Sprintf("%s were in use, so %s would not have been full yet; the answer is for when they are, with sizes as they were.",
+		*notes = append(*notes, fmt.Sprintf("%s were in use, so %s would not have been full yet; the answer is for when "+
+			"they are, with sizes as they were.",
 			e.bytes(*m.Usage), e.bytes(pages)))
 	}
 	shift := func(p kernel.Pages) kernel.Pages { return max(1, p-old+pages) }

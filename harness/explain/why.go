@@ -40,13 +40,16 @@ func (e *Explanation) why() string {
 	}
 	s = append(s, e.choice()...)
 	if r := e.report; r.Trigger.Comm == "" && e.Victim != nil && len(r.Tasks) == 0 && r.ContextPID == nil {
-		s = append(s, "Nothing but the kill is in the log: more than ten reports in five seconds are swallowed by the kernel's rate limit, or the log was cut.")
+		s = append(s, "Nothing but the kill is in the log: more than ten reports in five seconds are swallowed by the "+
+			"kernel's rate limit, or the log was cut.")
 	}
 	if e.GroupPath != "" && len(e.Kills) > 1 {
-		s = append(s, fmt.Sprintf("memory.oom.group is set for %s, so its processes die together; the log names %d.", printable(e.GroupPath), len(e.Kills)))
+		s = append(s, fmt.Sprintf("memory.oom.group is set for %s, so its processes die together; the log names %d.",
+			printable(e.GroupPath), len(e.Kills)))
 	}
 	if p, ok := e.Memory.biggest(); ok {
-		s = append(s, fmt.Sprintf("%s of %s was %s (%s), which a kill need not give back.", e.bytes(p.Pages), e.bytes(*e.Memory.Size), p.Name, p.Note))
+		s = append(s, fmt.Sprintf("%s of %s was %s (%s), which a kill need not give back.", e.bytes(p.Pages),
+			e.bytes(*e.Memory.Size), p.Name, p.Note))
 	}
 	if e.Disagreement != "" {
 		s = append(s, capital(e.Disagreement)+".")
@@ -112,7 +115,8 @@ func (e *Explanation) event() string {
 		what = fmt.Sprintf("The memory nodes %s, all that a memory policy allows,", printable(r.NodeMask))
 	}
 	size := ""
-	if m := e.Memory; m != nil && m.Size != nil && r.Constraint != "CONSTRAINT_CPUSET" && r.Constraint != "CONSTRAINT_MEMORY_POLICY" {
+	if m := e.Memory; m != nil && m.Size != nil && r.Constraint != "CONSTRAINT_CPUSET" &&
+		r.Constraint != "CONSTRAINT_MEMORY_POLICY" {
 		size = e.bytes(*m.Size)
 		switch {
 		case m.TotalSwap != nil && *m.TotalSwap > 0 && m.FreeSwap != nil:
@@ -146,7 +150,8 @@ func (e *Explanation) freeButNoUse() string {
 		return ""
 	}
 	if mask := e.Trigger.GFPMask; mask != nil && *mask == 0 {
-		return fmt.Sprintf("%s were free: gfp_mask 0 is a page fault that failed (pagefault_out_of_memory()), for whatever reason.", e.bytes(free))
+		return fmt.Sprintf("%s were free: gfp_mask 0 is a page fault that failed (pagefault_out_of_memory()), for "+
+			"whatever reason.", e.bytes(free))
 	}
 	if piece := e.piece(); piece > 0 {
 		return fmt.Sprintf("%s were free, but not in pieces of %s: memory was fragmented.", e.bytes(free), piece.Human())
@@ -160,7 +165,8 @@ func (e *Explanation) freeButNoUse() string {
 	if len(short) == 0 {
 		return fmt.Sprintf("%s were free by then; the log does not show why they were of no use.", e.bytes(free))
 	}
-	return fmt.Sprintf("%s were free, but zone %s had less than its min watermark; what was free lay in zones that this request could not use, or is kept back.",
+	return fmt.Sprintf("%s were free, but zone %s had less than its min watermark; what was free lay in zones that "+
+		"this request could not use, or is kept back.",
 		e.bytes(free), strings.Join(short[:min(3, len(short))], ", "))
 }
 
@@ -193,7 +199,8 @@ func (e *Explanation) choice() []string {
 	r, p := e.report, &e.replay
 	switch {
 	case r.AllocatingTask && e.Victim != nil:
-		return []string{fmt.Sprintf("vm.oom_kill_allocating_task is set, so %s was killed because it asked, whatever its score.", process(e.Victim.Comm, e.Victim.PID))}
+		return []string{fmt.Sprintf("vm.oom_kill_allocating_task is set, so %s was killed because it asked, whatever its "+
+			"score.", process(e.Victim.Comm, e.Victim.PID))}
 	case r.PanicText != "":
 		s := []string{"The kernel panicked: " + printable(r.PanicText) + "."}
 		if r.NoKillable {
@@ -211,7 +218,8 @@ func (e *Explanation) choice() []string {
 	var s []string
 	chosen := e.victimName()
 	if e.Victim != nil && e.Victim.SacrificeChild {
-		s = append(s, fmt.Sprintf("%s was chosen, and its child %s died in its place, as kernels up to 5.0 do.", chosen, process(e.Victim.Comm, e.Victim.PID)))
+		s = append(s, fmt.Sprintf("%s was chosen, and its child %s died in its place, as kernels up to 5.0 do.", chosen,
+			process(e.Victim.Comm, e.Victim.PID)))
 	}
 	if p.chosen < 0 {
 		if len(p.rows) == 0 {
@@ -271,7 +279,8 @@ func (e *Explanation) reason(chosen string) []string {
 	if adj := p.tasks[v].Adj; adj != 0 {
 		score += fmt.Sprintf(" %+d for oom_score_adj %d", int64(adj)*inThousands(at), adj)
 	}
-	s := []string{fmt.Sprintf("Of the %d processes that could be killed %s had the highest score, %s%d points (%s).", able, chosen, about, points, score)}
+	s := []string{fmt.Sprintf("Of the %d processes that could be killed %s had the highest score, %s%d points (%s).", able,
+		chosen, about, points, score)}
 	if next := e.runnerUp(at); next >= 0 {
 		s = append(s, e.against(next, at))
 	}
@@ -306,12 +315,14 @@ func (e *Explanation) against(next int, at kernel.Pages) string {
 		adj := p.tasks[big].Adj
 		switch {
 		case adj == predict.AdjMin:
-			return fmt.Sprintf("%s holds more, %s, but its oom_score_adj of -1000 exempts it; the next that could be killed is %s with %d.",
+			return fmt.Sprintf("%s holds more, %s, but its oom_score_adj of -1000 exempts it; the next that could be killed "+
+				"is %s with %d.",
 				process(p.rows[big].Name, p.rows[big].PID), e.bytes(kernel.Pages(p.holds(big))), name, other)
 		case p.never[big] != "":
 			return fmt.Sprintf("The next is %s with %d.", name, other)
 		}
-		return fmt.Sprintf("Not size but oom_score_adj decided: %s holds more, %s, but has oom_score_adj %d, and one point of it is worth %s here.",
+		return fmt.Sprintf("Not size but oom_score_adj decided: %s holds more, %s, but has oom_score_adj %d, and one "+
+			"point of it is worth %s here.",
 			process(p.rows[big].Name, p.rows[big].PID), e.bytes(kernel.Pages(p.holds(big))), adj, e.bytes(at/1000))
 	}
 	return fmt.Sprintf("It held %s; the next is %s with %d points.", e.bytes(kernel.Pages(p.holds(v))), name, other)

@@ -40,11 +40,13 @@ func (c Campaign) total() chaos.Tally {
 func (c Campaign) results() []verdict.Result {
 	var out []verdict.Result
 	for _, s := range c.Summaries {
-		r := verdict.Result{Scenario: fmt.Sprintf("chaos/%d-%s", s.Seed, s.Domain), Target: string(scenario.VM), Verdict: s.Tally.Verdict(),
+		r := verdict.Result{Scenario: fmt.Sprintf("chaos/%d-%s", s.Seed, s.Domain), Target: string(scenario.VM),
+			Verdict: s.Tally.Verdict(),
 			Started: s.Started, DurationMS: int64(s.Seconds * 1000)}
 		r.Kernel.Release = s.Kernel
 		if r.Verdict != verdict.Pass {
-			r.Reason = fmt.Sprintf("%s and %d broken of %s", plaintext.Count(s.Tally.Disagreements, "disagreement"), s.Tally.Broken, plaintext.Count(s.Tally.Scenarios, "scenario"))
+			r.Reason = fmt.Sprintf("%s and %d broken of %s", plaintext.Count(s.Tally.Disagreements, "disagreement"),
+				s.Tally.Broken, plaintext.Count(s.Tally.Scenarios, "scenario"))
 		}
 		out = append(out, r)
 	}
@@ -75,7 +77,8 @@ func CampaignKTAP(w io.Writer, c Campaign) error { return KTAP(w, c.results()) }
 // counts is the campaign in one line.
 func (c Campaign) counts() string {
 	t := c.total()
-	text := fmt.Sprintf("%s, %s, %s; %s", plaintext.Count(len(c.Summaries), "kernel"), plaintext.Count(t.Scenarios, "scenario"),
+	text := fmt.Sprintf("%s, %s, %s; %s",
+		plaintext.Count(len(c.Summaries), "kernel"), plaintext.Count(t.Scenarios, "scenario"),
 		plaintext.Count(t.Kills, "kill"), plaintext.Count(t.Disagreements, "disagreement"))
 	if t.Broken > 0 {
 		text += fmt.Sprintf(", %d broken", t.Broken)
@@ -105,7 +108,8 @@ func (c Campaign) findingAgain(s chaos.Summary, f chaos.Finding) string {
 	if strings.ContainsRune(s.Asked, '/') {
 		k = s.Asked
 	}
-	return shell([]string{"oomlab", "run", "--target", string(scenario.VM), "--kernel", k, path.Join(c.findingDir(f), path.Base(f.Scenario))})
+	return shell([]string{"oomlab", "run", "--target", string(scenario.VM), "--kernel", k,
+		path.Join(c.findingDir(f), path.Base(f.Scenario))})
 }
 
 // figure is one line of what kernels have shown, with a value for each.
@@ -127,18 +131,26 @@ func (c Campaign) figures() []figure {
 	}
 	row("Scenarios", "carried out and judged", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Scenarios) })
 	row("Kills", "by the OOM killer", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Kills) })
-	row("Machine-wide", "of these, without a cgroup's limit", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Global) })
-	row("Wrong", "kills that were not predicted, or did not come", func(s chaos.Summary) string { return wrongShare(s.Tally) })
-	row("Unsure", "kills with more than one predicted course", func(s chaos.Summary) string { return portion(s.Tally.Unsure, s.Tally.Kills) })
-	row("Happening", "of these, only whether they happen", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Whether) })
+	row("Machine-wide", "of these, without a cgroup's limit",
+		func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Global) })
+	row("Wrong", "kills that were not predicted, or did not come",
+		func(s chaos.Summary) string { return wrongShare(s.Tally) })
+	row("Unsure", "kills with more than one predicted course",
+		func(s chaos.Summary) string { return portion(s.Tally.Unsure, s.Tally.Kills) })
+	row("Happening", "of these, only whether they happen",
+		func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Whether) })
 	row("Scores", "the kernel's, replayed to the page", func(s chaos.Summary) string {
 		return fmt.Sprintf("%d of %d", s.Tally.Scores-s.Tally.ScoresWrong, s.Tally.Scores)
 	})
-	row("Collateral", "victims that are not the scenario's", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Strangers) })
-	row("Disagreements", "scenarios with a claim that does not hold", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Disagreements) })
+	row("Collateral", "victims that are not the scenario's",
+		func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Strangers) })
+	row("Disagreements", "scenarios with a claim that does not hold",
+		func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Disagreements) })
 	row("Broken", "scenarios without a judgement", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Broken) })
-	row("Refused", "scenarios that might have livelocked", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Refused) })
-	row("Skipped", "scenarios with a swap disk, for which the kernel has no modules", func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Skipped) })
+	row("Refused", "scenarios that might have livelocked",
+		func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Refused) })
+	row("Skipped", "scenarios with a swap disk, for which the kernel has no modules",
+		func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Skipped) })
 	row("Took", "", func(s chaos.Summary) string { return fmt.Sprintf("%.1f min", s.Seconds/60) })
 	row("Kills a minute", "", func(s chaos.Summary) string { return fmt.Sprintf("%.0f", perMinute(s)) })
 	return out
@@ -205,7 +217,8 @@ func CampaignText(w io.Writer, c Campaign, o Options) error {
 			line("")
 		}
 		t := s.Tally
-		out = append(out, plaintext.Wrap(fmt.Sprintf("kernel %s, seed %d, domain %s: %s in %.1f min", s.Kernel, s.Seed, s.Domain,
+		out = append(out, plaintext.Wrap(fmt.Sprintf("kernel %s, seed %d, domain %s: %s in %.1f min",
+			s.Kernel, s.Seed, s.Domain,
 			plaintext.Count(t.Scenarios, "scenario"), s.Seconds/60), o.width())...)
 		if s.Cut != "" {
 			out = append(out, plaintext.Hang("  cut short", s.Cut, 14, o.width())...)
@@ -215,7 +228,8 @@ func CampaignText(w io.Writer, c Campaign, o Options) error {
 		if t.Kills > 0 {
 			line("              at most %.2f %% of all, with a confidence of 95 %%", 100*atMost(t.Wrong, t.Kills))
 		}
-		line("  unsure      %s: of %d the victim, of %d whether they happen", portion(t.Unsure, t.Kills), t.Unsure-t.Whether, t.Whether)
+		line("  unsure      %s: of %d the victim, of %d whether they happen", portion(t.Unsure, t.Kills), t.Unsure-t.Whether,
+			t.Whether)
 		line("  replayed    %d of %d scores to the page", t.Scores-t.ScoresWrong, t.Scores)
 		line("  collateral  %d", t.Strangers)
 		line("  broken      %d, refused %d", t.Broken, t.Refused)
@@ -254,7 +268,8 @@ func CampaignMarkdown(w io.Writer, c Campaign) error {
 			fmt.Fprintf(&b, "\n%s was cut short: %s\n", escape(s.Kernel), escape(s.Cut))
 		}
 		for _, f := range s.Findings {
-			fmt.Fprintf(&b, "\n<details><summary>%s, scenario %d: %s</summary>\n\n%s\n\n    %s\n\n</details>\n", escape(s.Kernel), f.Index,
+			fmt.Fprintf(&b, "\n<details><summary>%s, scenario %d: %s</summary>\n\n%s\n\n    %s\n\n</details>\n",
+				escape(s.Kernel), f.Index,
 				escape(f.Verdict), escape(f.Reason), printable(c.findingAgain(s, f)))
 		}
 	}

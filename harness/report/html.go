@@ -64,7 +64,8 @@ func HTML(w io.Writer, title string, all []Subject) error {
 		predicted, observed := Outcome(r)
 		s.Runs = append(s.Runs, suiteRun{
 			ID: fmt.Sprintf("run-%d", i+1), Scenario: r.Scenario, Kernel: version(r), Verdict: r.Verdict, Bad: red(r.Verdict),
-			Predicted: plaintext.Cut(predicted, 60), Observed: plaintext.Cut(observed, 60), Time: seconds(r.DurationMS), Body: bodies[i],
+			Predicted: plaintext.Cut(predicted, 60), Observed: plaintext.Cut(observed, 60),
+			Time: seconds(r.DurationMS), Body: bodies[i],
 		})
 	}
 	s.Counts = Summary(results)

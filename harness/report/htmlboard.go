@@ -35,7 +35,8 @@ type bar struct{ Class, X, Y, Width, Height string }
 
 var barParts = [5]string{"anon", "file", "shmem", "swap", "pgtables"}
 
-var legend = []pair{{Name: "anon", Value: "anonymous"}, {Name: "file", Value: "file"}, {Name: "shmem", Value: "shared"}, {Name: "swap", Value: "swap"},
+var legend = []pair{{Name: "anon", Value: "anonymous"}, {Name: "file", Value: "file"}, {Name: "shmem", Value: "shared"},
+	{Name: "swap", Value: "swap"},
 	{Name: "pgtables", Value: "page tables"}, {Name: "adj", Value: "oom_score_adj: added, or forgiven (below the bar)"}}
 
 // boards are the scoreboards of a run with what each score is made of, which is
@@ -132,10 +133,12 @@ func (r *boardRow) split(m kernel.Machine, t *evidence.Task, total kernel.Pages)
 	if pageSize <= 0 {
 		pageSize = kernel.DefaultPageSize
 	}
-	r.parts = [5]kernel.Pages{max(0, c.Anon), max(0, c.File), max(0, c.Shmem), max(0, c.Swap), kernel.Pages(t.MM.PgTables / pageSize)}
+	r.parts = [5]kernel.Pages{max(0, c.Anon), max(0, c.File), max(0, c.Shmem), max(0, c.Swap),
+		kernel.Pages(t.MM.PgTables / pageSize)}
 	r.adj = kernel.Pages(t.Adj) * (total / 1000) // divided first, as oom_badness() does
 	r.known = true
-	r.RSS, r.Swap, r.PgTables = fmt.Sprint(r.parts[0]+r.parts[1]+r.parts[2]), fmt.Sprint(r.parts[3]), fmt.Sprint(r.parts[4])
+	r.RSS = fmt.Sprint(r.parts[0] + r.parts[1] + r.parts[2])
+	r.Swap, r.PgTables = fmt.Sprint(r.parts[3]), fmt.Sprint(r.parts[4])
 	r.Adjustment = fmt.Sprintf("%+d", r.adj)
 	if r.adj == 0 {
 		r.Adjustment = "0"

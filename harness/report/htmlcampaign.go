@@ -43,10 +43,12 @@ const mostKept = 200
 
 // CampaignHTML writes a campaign as one page that needs nothing else.
 func CampaignHTML(w io.Writer, c Campaign) error {
-	v := campaignPage{Title: "Chaos campaign", Counts: c.counts(), Dir: c.Dir, Verdict: c.Verdict(), Figures: c.figures(), Claims: c.failedClaims(), Commands: c.commands()}
+	v := campaignPage{Title: "Chaos campaign", Counts: c.counts(), Dir: c.Dir, Verdict: c.Verdict(), Figures: c.figures(),
+		Claims: c.failedClaims(), Commands: c.commands()}
 	for _, s := range c.Summaries {
 		v.Kernels = append(v.Kernels, campaignKernel{
-			Name: shortRelease(s.Kernel), Release: s.Kernel, What: fmt.Sprintf("%s, seed %d", s.Domain, s.Seed), Cut: s.Cut, Verdict: s.Tally.Verdict(), Shares: killShares(s.Tally),
+			Name: shortRelease(s.Kernel), Release: s.Kernel, What: fmt.Sprintf("%s, seed %d", s.Domain, s.Seed),
+			Cut: s.Cut, Verdict: s.Tally.Verdict(), Shares: killShares(s.Tally),
 		})
 	}
 	byDir := map[string]Subject{}
@@ -60,8 +62,9 @@ func CampaignHTML(w io.Writer, c Campaign) error {
 	for _, s := range c.Summaries {
 		for _, f := range s.Findings {
 			shown := campaignFinding{
-				ID: fmt.Sprintf("finding-%d", len(v.Findings)+1), Kernel: s.Kernel, Index: f.Index, Verdict: verdict.Verdict(f.Verdict),
-				Reason: f.Reason, Size: plaintext.Count(f.Processes, "process"), Again: c.findingAgain(s, f),
+				ID: fmt.Sprintf("finding-%d", len(v.Findings)+1), Kernel: s.Kernel, Index: f.Index,
+				Verdict: verdict.Verdict(f.Verdict),
+				Reason:  f.Reason, Size: plaintext.Count(f.Processes, "process"), Again: c.findingAgain(s, f),
 			}
 			if f.Attempts > 0 {
 				shown.Size += fmt.Sprintf(", made smaller in %s", plaintext.Count(f.Attempts, "run"))

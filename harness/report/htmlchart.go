@@ -102,12 +102,14 @@ func draw(s Subject, points int) *chart {
 	c.Series = all
 	for _, l := range limits {
 		if l.bytes <= top {
-			c.Limits = append(c.Limits, mark{At: number1(y(l.bytes)), Percent: number1(y(l.bytes) / 10), Text: l.name + " " + l.bytes.Human()})
+			c.Limits = append(c.Limits, mark{At: number1(y(l.bytes)), Percent: number1(y(l.bytes) / 10),
+				Text: l.name + " " + l.bytes.Human()})
 		}
 	}
 	c.kills(s.Result, x)
 	c.rows(all, last)
-	c.Label = fmt.Sprintf("Memory of %d cgroups and processes over %s, on a scale up to %s; %s", len(all), seconds(last), top.Human(), plaintext.Count(len(s.Result.Kills), "kill"))
+	c.Label = fmt.Sprintf("Memory of %d cgroups and processes over %s, on a scale up to %s; %s", len(all), seconds(last),
+		top.Human(), plaintext.Count(len(s.Result.Kills), "kill"))
 	return c
 }
 

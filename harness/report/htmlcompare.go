@@ -45,7 +45,8 @@ type noiseView struct{ Scenario, Column, What, Seen string }
 func CompareHTML(w io.Writer, c Comparison, command []string) error {
 	m := c.Matrix
 	v := comparePage{Title: "Kernels compared", Command: shell(command)}
-	v.Counts = fmt.Sprintf("%s, %s, %s", plaintext.Count(len(m.Scenarios), "scenario"), plaintext.Count(len(m.Columns), "kernel"), plaintext.Count(m.Runs(), "run"))
+	v.Counts = fmt.Sprintf("%s, %s, %s", plaintext.Count(len(m.Scenarios), "scenario"),
+		plaintext.Count(len(m.Columns), "kernel"), plaintext.Count(m.Runs(), "run"))
 	for _, col := range m.Columns {
 		v.Columns = append(v.Columns, pair{Name: col.Name, Value: strings.Join(col.Releases, ", ")})
 	}
@@ -53,7 +54,8 @@ func CompareHTML(w io.Writer, c Comparison, command []string) error {
 		row := compareRow{Name: scenario}
 		for j, cell := range m.Cells[i] {
 			s := cell.Summary()
-			row.Cells = append(row.Cells, compareCell{s.Verdict, s.Runs, plaintext.Cut(s.Killed, 60), s.Points, m.Differing(i, j)})
+			row.Cells = append(row.Cells, compareCell{s.Verdict, s.Runs, plaintext.Cut(s.Killed, 60), s.Points,
+				m.Differing(i, j)})
 		}
 		v.Rows = append(v.Rows, row)
 	}

@@ -92,7 +92,8 @@ func view(s Subject, d detail) runView {
 	v.Cluster = clusterOf(r)
 	v.claims(r, d)
 	if d == brief {
-		v.Left = "Not shown here, to keep the page small: pictures, kills, counters, the log. oomlab report -o html " + cmp.Or(s.Dir, r.Run, "RUN") + " shows it all."
+		v.Left = "Not shown here, to keep the page small: pictures, kills, counters, the log. oomlab report -o html " +
+			cmp.Or(s.Dir, r.Run, "RUN") + " shows it all."
 		return v
 	}
 	points := 240
@@ -110,7 +111,8 @@ func view(s Subject, d detail) runView {
 	v.Boards = boards(s, mostBoards, mostRows)
 	v.counters(r)
 	if d == middle {
-		v.Left = "Not shown here, to keep the page small: the log and the environment. oomlab report -o html " + cmp.Or(s.Dir, r.Run, "RUN") + " shows it all."
+		v.Left = "Not shown here, to keep the page small: the log and the environment. oomlab report -o html " +
+			cmp.Or(s.Dir, r.Run, "RUN") + " shows it all."
 		return v
 	}
 	v.Console = r.Console
@@ -126,7 +128,8 @@ func facts(r verdict.Result) []pair {
 	}
 	out := []pair{{Name: "Kernel", Value: r.Kernel.Release}, {Name: "Target", Value: target}}
 	if r.Verdict != verdict.Skip {
-		out = append(out, pair{Name: "eBPF", Value: fmt.Sprintf("tier %d of 3%s; %s", r.Tier, tierGives[min(max(r.Tier, 0), 3)], lost(r.Lost))},
+		out = append(out, pair{Name: "eBPF", Value: fmt.Sprintf("tier %d of 3%s; %s",
+			r.Tier, tierGives[min(max(r.Tier, 0), 3)], lost(r.Lost))},
 			pair{Name: "Panic", Value: r.Panic}, pair{Name: "Unsure", Value: r.Prediction.Unsure})
 	}
 	out = append(out, pair{Name: "Started", Value: r.Started}, pair{Name: "Took", Value: seconds(r.DurationMS)},
@@ -154,7 +157,8 @@ func (v *runView) claims(r verdict.Result, d detail) {
 				continue
 			}
 		}
-		v.Claims = append(v.Claims, claimView{Name: c.Name, Expected: c.Expected, Observed: c.Observed, Sources: sources(c.Sources),
+		v.Claims = append(v.Claims, claimView{Name: c.Name, Expected: c.Expected, Observed: c.Observed,
+			Sources: sources(c.Sources),
 			Verdict: c.Verdict, Bad: red(c.Verdict)})
 		v.ClaimsOpen = v.ClaimsOpen || red(c.Verdict)
 	}
@@ -174,7 +178,8 @@ func (v *runView) counters(r verdict.Result) {
 // killOf puts the four witnesses of a kill side by side, each with its own words.
 func killOf(s Subject, i int, k verdict.Kill) killView {
 	v := killView{N: i + 1, Who: named(k.Victim.Process, k.Victim.Comm, k.Victim.PID)}
-	v.What = fmt.Sprintf("pid %d in %s, oom_score_adj %d, at %s", k.Victim.PID, cgroup(k.Victim.Cgroup), k.OOMScoreAdj, seconds(k.AtMS))
+	v.What = fmt.Sprintf("pid %d in %s, oom_score_adj %d, at %s", k.Victim.PID, cgroup(k.Victim.Cgroup), k.OOMScoreAdj,
+		seconds(k.AtMS))
 	if k.RSS != nil {
 		all := k.RSS.Anon + k.RSS.File + k.RSS.Shmem + k.RSS.Swap + k.RSS.PgTables
 		v.What += ", with " + all.Bytes(s.Result.Kernel.PageSize).Human()
@@ -211,7 +216,8 @@ func killOf(s Subject, i int, k verdict.Kill) killView {
 	for _, w := range []struct {
 		source evidence.Source
 		name   string
-	}{{evidence.BPF, "eBPF"}, {evidence.Kmsg, "kernel log"}, {evidence.Counters, "counters"}, {evidence.Wait, "wait status"}} {
+	}{{evidence.BPF, "eBPF"}, {evidence.Kmsg, "kernel log"}, {evidence.Counters, "counters"},
+		{evidence.Wait, "wait status"}} {
 		view := witnessView{Name: w.name, Says: says[w.source]}
 		if len(view.Says) == 0 {
 			view.Says, view.Silent = []string{"says nothing of it"}, true
@@ -274,7 +280,8 @@ func environment(in verdict.Input) []pair {
 		{Name: "Kernel", Value: m.Release + " " + m.Version}, {Name: "Architecture", Value: m.Arch},
 		{Name: "Processors", Value: fmt.Sprint(m.CPUs)}, {Name: "Emulated", Value: yes(m.Emulated)},
 		{Name: "Memory", Value: m.MemTotal.Human()}, {Name: "Swap", Value: m.SwapTotal.Human()},
-		{Name: "Page size", Value: m.PageSize.String()}, {Name: "Memory cgroups", Value: fmt.Sprintf("version %d", m.Cgroup.Version)},
+		{Name: "Page size", Value: m.PageSize.String()},
+		{Name: "Memory cgroups", Value: fmt.Sprintf("version %d", m.Cgroup.Version)},
 		{Name: "oom_badness() reads", Value: string(m.Badness)}, {Name: "Transparent huge pages", Value: m.THP},
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.Sysctls)) {

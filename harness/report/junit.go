@@ -107,7 +107,8 @@ func junit(w io.Writer, all []verdict.Result, text func(verdict.Result) (string,
 func properties(r verdict.Result) []junitProperty {
 	out := []junitProperty{{"target", r.Target}}
 	if r.Kernel.Release != "" {
-		out = append(out, junitProperty{"kernel.release", r.Kernel.Release}, junitProperty{"kernel.version", r.Kernel.Version})
+		out = append(out, junitProperty{"kernel.release", r.Kernel.Release},
+			junitProperty{"kernel.version", r.Kernel.Version})
 	}
 	return out
 }

@@ -176,7 +176,8 @@ func clusterOf(r verdict.Result) *clusterView {
 			if c.Open {
 				predicted = "left open"
 			}
-			out.Containers = append(out.Containers, containerView{Name: kubelet.NameOf(c.Container).Container, Adj: strings.TrimPrefix(adjText(c), "oom_score_adj "),
+			out.Containers = append(out.Containers, containerView{Name: kubelet.NameOf(c.Container).Container,
+				Adj: strings.TrimPrefix(adjText(c), "oom_score_adj "),
 				Max: limit, Says: c.Status.String(), Predicted: orNothing(predicted), Kills: orNothing(killsText(c))})
 		}
 		v.Pods = append(v.Pods, out)

@@ -42,17 +42,20 @@ func escape(s string) string {
 func Markdown(w io.Writer, all []verdict.Result) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "**oomlab: %s**\n\n", Summary(all))
-	b.WriteString("| scenario | kernel | verdict | predicted | observed | time |\n| --- | --- | --- | --- | --- | ---: |\n")
+	b.WriteString("| scenario | kernel | verdict | predicted | observed | time |\n" +
+		"| --- | --- | --- | --- | --- | ---: |\n")
 	for _, r := range all {
 		predicted, observed := Outcome(r)
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", escape(r.Scenario), escape(orNothing(version(r))), sign[r.Verdict],
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", escape(r.Scenario), escape(orNothing(version(r))),
+			sign[r.Verdict],
 			escape(plaintext.Cut(predicted, 60)), escape(plaintext.Cut(observed, 60)), seconds(r.DurationMS))
 	}
 	for _, r := range all {
 		if r.Verdict == verdict.Pass {
 			continue
 		}
-		fmt.Fprintf(&b, "\n<details><summary>%s: %s</summary>\n\n", escape(r.Scenario), escape(string(r.Verdict)+": "+r.Reason))
+		fmt.Fprintf(&b, "\n<details><summary>%s: %s</summary>\n\n", escape(r.Scenario),
+			escape(string(r.Verdict)+": "+r.Reason))
 		var text strings.Builder
 		if err := Text(&text, r, Options{}); err != nil {
 			return err

@@ -81,7 +81,8 @@ func (p *matrixPage) matrix() {
 			if m.Differing(i, j) {
 				mark = differing
 			}
-			g.Add(m.Columns[j].Name, mark, orNothing(s.Word()), plaintext.Cut(orNothing(s.Killed), max(1, p.width()-40)), orNothing(s.Points))
+			g.Add(m.Columns[j].Name, mark, orNothing(s.Word()), plaintext.Cut(orNothing(s.Killed), max(1, p.width()-40)),
+				orNothing(s.Points))
 		}
 		p.out = append(p.out, g.Lines("  ")...)
 	}
@@ -127,7 +128,8 @@ func (p *matrixPage) since(all []compare.Difference) {
 			label = ""
 		}
 		if shown < len(groups) {
-			p.out = append(p.out, plaintext.Hang("", fmt.Sprintf("and %s (-v shows all)", plaintext.Count(len(groups)-shown, "more change")), indent, p.width())...)
+			p.out = append(p.out, plaintext.Hang("", fmt.Sprintf("and %s (-v shows all)",
+				plaintext.Count(len(groups)-shown, "more change")), indent, p.width())...)
 		}
 	}
 }
@@ -196,7 +198,8 @@ func CompareJSON(w io.Writer, c Comparison) error {
 		Noise       []compare.Noise      `json:"noise"`
 		Baseline    string               `json:"baseline,omitempty"`
 		Checked     *compare.Checked     `json:"checked,omitempty"`
-	}{c.Matrix, append([]compare.Difference{}, c.Matrix.Differences()...), append([]compare.Noise{}, c.Matrix.Noise()...), c.Baseline, c.Checked}
+	}{c.Matrix, append([]compare.Difference{}, c.Matrix.Differences()...),
+		append([]compare.Noise{}, c.Matrix.Noise()...), c.Baseline, c.Checked}
 	if err := enc.Encode(doc); err != nil {
 		return fmt.Errorf("comparison: %w", err)
 	}
@@ -222,7 +225,8 @@ func CompareMarkdown(w io.Writer, c Comparison) error {
 		cells := []string{escape(scenario)}
 		for j, cell := range m.Cells[i] {
 			s := cell.Summary()
-			text := strings.Join(strings.Fields(sign[verdict.Verdict(s.Verdict)]+" "+s.Runs+" "+escape(plaintext.Cut(s.Killed, 40))+" "+s.Points), " ")
+			text := strings.Join(strings.Fields(sign[verdict.Verdict(s.Verdict)]+" "+s.Runs+" "+
+				escape(plaintext.Cut(s.Killed, 40))+" "+s.Points), " ")
 			if m.Differing(i, j) {
 				text = "**" + text + "**"
 			}
@@ -230,7 +234,8 @@ func CompareMarkdown(w io.Writer, c Comparison) error {
 		}
 		row(cells...)
 	}
-	b.WriteString("\nThe verdict, who was killed in order, and the kernel's score of the first victim in pages. **Bold**: differs from the column before.\n")
+	b.WriteString("\nThe verdict, who was killed in order, and the kernel's score of the first victim in pages. " +
+		"**Bold**: differs from the column before.\n")
 	if all := m.Differences(); len(all) > 0 {
 		b.WriteString("\n### What differs\n\n")
 		markdownDifferences(&b, all, len(m.Scenarios))
@@ -258,7 +263,8 @@ func markdownDifferences(b *strings.Builder, all []compare.Difference, scenarios
 			if g.Subject != "" {
 				change = g.Subject + ": " + change
 			}
-			fmt.Fprintf(b, "| %s (not %s) | %s | %s | %s |\n", escape(d.Since), escape(d.After), escape(d.What), escape(change), escape(where))
+			fmt.Fprintf(b, "| %s (not %s) | %s | %s | %s |\n", escape(d.Since), escape(d.After), escape(d.What), escape(change),
+				escape(where))
 		}
 	}
 	b.WriteString("\n")

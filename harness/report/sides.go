@@ -72,7 +72,8 @@ func (p *page) compared() []side {
 	all := []side{
 		{
 			label: "killed", claims: []string{"killed", "prediction.killed", "collateral", "replay.choice", "replay.log"},
-			expected: p.expected("killed"), predicted: p.predictedKills(), observed: p.names(victims(p.r)), replayed: p.names(choices(p.r)),
+			expected: p.expected("killed"), predicted: p.predictedKills(),
+			observed: p.names(victims(p.r)), replayed: p.names(choices(p.r)),
 		}, {
 			label: "constraint", claims: []string{"constraint", "oom_memcg", "prediction.constraint"},
 			expected:  strings.TrimSpace(p.expected("constraint") + " " + p.expected("oom_memcg")),

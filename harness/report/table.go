@@ -48,7 +48,8 @@ func Table(w io.Writer, all []verdict.Result) error {
 	g.Add("SCENARIO", "KERNEL", "VERDICT", "PREDICTED", "OBSERVED", "TIME")
 	for _, r := range all {
 		predicted, observed := Outcome(r)
-		g.Add(r.Scenario, orNothing(version(r)), string(r.Verdict), plaintext.Cut(predicted, most), plaintext.Cut(observed, most), seconds(r.DurationMS))
+		g.Add(r.Scenario, orNothing(version(r)), string(r.Verdict),
+			plaintext.Cut(predicted, most), plaintext.Cut(observed, most), seconds(r.DurationMS))
 	}
 	out := g.Lines("")
 	return write(w, append(out, "", Summary(all)))
