@@ -211,11 +211,7 @@ archive into the cluster that will run scenarios.
   ctr --namespace k8s.io images import FILE    (on a node)`,
 		Args: wants(1, 1, "the file to write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			agent, err := payload.Agent()
-			if err != nil {
-				return err
-			}
-			stressor, err := payload.Stressor()
+			agent, stressor, err := payload.Load()
 			if err != nil {
 				return err
 			}

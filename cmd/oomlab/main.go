@@ -21,6 +21,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/oomlab/oomlab/harness/lab"
+	"github.com/oomlab/oomlab/harness/payload"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
@@ -164,12 +165,12 @@ func statusOfVerdict(w verdict.Verdict) int {
 // complain prints an error, a line for each thing that is wrong and one for
 // each way out.
 func complain(w io.Writer, err error) {
-	unknown := misnamed(err)
+	hinted := misnamed(err) || errors.Is(err, payload.ErrMissing)
 	for line := range strings.Lines(err.Error()) {
 		line = strings.TrimRight(line, "\n")
 		text, named := strings.CutPrefix(line, program)
 		hint := ""
-		if unknown && !named {
+		if hinted && !named {
 			text, hint, _ = strings.Cut(text, "; ")
 		}
 		fmt.Fprintln(w, program+text)

@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 			if cond != "payload" {
 				return false, fmt.Errorf("unknown condition %q", cond)
 			}
-			_, err := payload.Agent()
+			_, _, err := payload.Load()
 			return err == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": exitStatus},

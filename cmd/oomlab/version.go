@@ -29,11 +29,8 @@ func versionHere() version {
 		Version: agent.Build(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Scenarios: len(scenarios.Names()),
 	}
-	if data, err := payload.Agent(); err == nil {
-		v.Agent = hash(data)
-	}
-	if data, err := payload.Stressor(); err == nil {
-		v.Stressor = hash(data)
+	if agent, stressor, err := payload.Load(); err == nil {
+		v.Agent, v.Stressor = hash(agent), hash(stressor)
 	}
 	return v
 }
@@ -54,11 +51,14 @@ func (a *app) versionCommand() *cobra.Command {
 		fmt.Fprintf(a.out, "oomlab %s (%s, %s)\n", v.Version, v.Go, v.Platform)
 		for _, p := range []struct{ name, sum string }{{"agent", v.Agent}, {"stressor", v.Stressor}} {
 			if p.sum == "" {
-				p.sum = "missing; build oomlab with make build"
+				p.sum = "missing"
 			}
 			fmt.Fprintf(a.out, "  %-10s %s\n", p.name, p.sum)
 		}
 		_, err := fmt.Fprintf(a.out, "  %-10s %d\n", "scenarios", v.Scenarios)
+		if v.Agent == "" {
+			complain(a.err, payload.ErrMissing)
+		}
 		return err
 	}
 	return cmd

@@ -19,11 +19,7 @@ type ClusterOptions struct {
 
 // OpenCluster gets a VM cluster ready, and says which kernel its nodes boot.
 func OpenCluster(ctx context.Context, o ClusterOptions) (*kube.VMCluster, kernels.Kernel, error) {
-	agent, err := payload.Agent()
-	if err != nil {
-		return nil, kernels.Kernel{}, err
-	}
-	stressor, err := payload.Stressor()
+	agent, stressor, err := payload.Load()
 	if err != nil {
 		return nil, kernels.Kernel{}, err
 	}

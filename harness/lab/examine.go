@@ -14,8 +14,10 @@ import (
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/payload"
 	"github.com/oomlab/oomlab/harness/probe"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/target/vm"
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
@@ -67,7 +69,14 @@ func Examine(ctx context.Context, log func(string)) (Checkup, error) {
 	if err := c.here(ctx); err != nil {
 		return c, err
 	}
-	return c, c.machines(ctx, log)
+	if err := c.machines(ctx, log); err != nil {
+		return c, err
+	}
+	if _, _, err := payload.Load(); err != nil {
+		why, hint, _ := strings.Cut(err.Error(), "; ")
+		c.Local, c.VM = found("no", why, hint), found("no", why, hint)
+	}
+	return c, nil
 }
 
 // here looks at this machine as the target local. What it cannot learn by
@@ -133,7 +142,10 @@ func (c *Checkup) machines(ctx context.Context, log func(string)) error {
 	if c.Kernels, err = kernels.List(kernels.Options{Progress: log}); err != nil {
 		return err
 	}
+	var missing *target.Missing
 	switch {
+	case errors.As(vm.Supported(), &missing):
+		c.VM = found("no", "needs "+missing.What, missing.Hint)
 	case c.QEMU.Is != "yes":
 		c.VM = found("no", "there is no QEMU", c.QEMU.Hint)
 	case len(c.Kernels) == 0:

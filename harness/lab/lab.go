@@ -93,11 +93,10 @@ func Open(o Options) (*Lab, error) {
 	}
 	l := &Lab{o: o}
 	var err error
-	if l.agent, err = payload.Agent(); err != nil {
+	if l.agent, l.stressor, err = payload.Load(); err != nil {
 		return nil, err
 	}
-	l.stressor, err = payload.Stressor()
-	return l, err
+	return l, nil
 }
 
 // Close puts back what a lab set up.

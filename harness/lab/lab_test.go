@@ -148,7 +148,7 @@ func BenchmarkScenario(b *testing.B) {
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		b.Skip("needs QEMU")
 	}
-	if _, err := payload.Agent(); err != nil {
+	if _, _, err := payload.Load(); err != nil {
 		b.Skip(err)
 	}
 	l, err := Open(Options{Target: scenario.VM, RunsDir: filepath.Join(b.TempDir(), "runs"),

@@ -12,14 +12,19 @@ import (
 //go:embed bin
 var files embed.FS
 
-// ErrMissing says that this oomlab was built without its payload.
-var ErrMissing = errors.New("this oomlab carries no agent and no stressor; build it with make build")
+// ErrMissing says that this oomlab was built without its payload, as go install
+// does it. What helps stands behind the semicolon.
+var ErrMissing = errors.New("this oomlab was built without its agent and its stressor, and runs no scenario; " +
+	"install a release, or run make build in a clone of the repository: go install does not embed them")
 
-// Agent is the agent's binary for the machine that oomlab was built for.
-func Agent() ([]byte, error) { return read("bin/oomlab-agent") }
-
-// Stressor is the stressor's binary.
-func Stressor() ([]byte, error) { return read("bin/oomlab-stressor") }
+// Load gives the binaries, for the processor that oomlab was built for.
+func Load() (agent, stressor []byte, err error) {
+	if agent, err = read("bin/oomlab-agent"); err != nil {
+		return nil, nil, err
+	}
+	stressor, err = read("bin/oomlab-stressor")
+	return agent, stressor, err
+}
 
 func read(name string) ([]byte, error) {
 	data, err := files.ReadFile(name)

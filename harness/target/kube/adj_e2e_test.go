@@ -146,11 +146,7 @@ func TestAdjOfRandomPods(t *testing.T) {
 
 // bootNode restores a node like the one that most scenarios of the library use.
 func bootNode(ctx context.Context, t *testing.T) (*site, wire.Hello) {
-	agent, err := payload.Agent()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stressor, err := payload.Stressor()
+	agent, stressor, err := payload.Load()
 	if err != nil {
 		t.Fatal(err)
 	}

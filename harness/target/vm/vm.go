@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -178,7 +179,22 @@ func Open(ctx context.Context, o Options) (*VM, error) {
 	return v, nil
 }
 
+// Supported says whether this oomlab can run guests: its agent runs in them, and
+// guests are x86-64 machines.
+func Supported() error {
+	if runtime.GOARCH == "amd64" {
+		return nil
+	}
+	return &target.Missing{
+		What: "an oomlab for x86-64, not " + runtime.GOARCH + ", to run virtual machines",
+		Hint: "use --target local; explain, report, compare and reproduce read recorded runs and logs anywhere",
+	}
+}
+
 func check(o Options) error {
+	if err := Supported(); err != nil {
+		return err
+	}
 	switch {
 	case o.Memory%kernel.MiB != 0 || o.Memory < leastMemory:
 		return fmt.Errorf("vm: memory of %s: a guest needs a whole number of MiB, and at least %s", o.Memory, leastMemory)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -155,7 +156,7 @@ func assemble(files map[string][]byte, argv []string) (v1.Image, error) {
 		return nil, err
 	}
 	c = c.DeepCopy()
-	c.Architecture, c.OS = "amd64", "linux"
+	c.Architecture, c.OS = runtime.GOARCH, "linux" // as the payload is
 	c.Config.Entrypoint = argv
 	return mutate.ConfigFile(img, c)
 }
