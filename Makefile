@@ -14,10 +14,17 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload node-image have-node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots check-formats fuzz lint update-goldens generate check-generate deps tidy clean
+.PHONY: help build payload node-image have-node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+dist: ## archives, .deb and .rpm for amd64 and arm64, with checksums, in dist/
+	.ci/dist dist
+
+check-dist: dist ## make dist once more, elsewhere, and compare the bytes
+	.ci/dist dist/again
+	cmp dist/SHA256SUMS dist/again/SHA256SUMS && rm -r dist/again
 
 deps: ## what the rest needs, installed by apt where it is missing
 	@.ci/deps
@@ -130,4 +137,4 @@ tidy:
 	$(GO) mod tidy
 
 clean: ## what make built; `oomlab clean` removes what runs left
-	rm -rf bin $(REPORTS) $(PAYLOAD)/oomlab-agent $(PAYLOAD)/oomlab-stressor
+	rm -rf bin dist $(REPORTS) $(PAYLOAD)/oomlab-agent $(PAYLOAD)/oomlab-stressor

@@ -43,6 +43,7 @@ func (a *app) root() *cobra.Command {
 		a.runCommand(), a.compareCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(),
 		a.reportCommand(), a.explainCommand(), a.reproduceCommand(), a.chaosCommand(), a.selftestCommand(),
 		a.kernelsCommand(), a.clusterCommand(), a.doctorCommand(), a.cleanCommand(), a.versionCommand(),
+		a.manCommand(),
 	)
 	completions(root)
 	return root
