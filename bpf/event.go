@@ -62,7 +62,8 @@ var eventSize = binary.Size(Event{})
 func Decode(sample []byte) (Event, error) {
 	var e Event
 	if len(sample) != eventSize {
-		return e, fmt.Errorf("sample of %d bytes is not a struct event, which has %d; oom.bpf.c was compiled without making its Go types again", len(sample), eventSize)
+		return e, fmt.Errorf("sample of %d bytes is not a struct event, which has %d; "+
+			"oom.bpf.c was compiled without making its Go types again", len(sample), eventSize)
 	}
 	if _, err := binary.Decode(sample, binary.NativeEndian, &e); err != nil {
 		return e, fmt.Errorf("struct event: %w", err)

@@ -186,7 +186,8 @@ func (o *offer) readCPUs(path string) {
 	case o.symbolsErr != nil:
 		o.exactErr = o.symbolsErr
 	case o.perCPU == 0:
-		o.exactErr = fmt.Errorf("the address of %s is not in /proc/kallsyms; it needs CONFIG_KALLSYMS_ALL and kernel.kptr_restrict below 2", perCPUSymbol)
+		o.exactErr = fmt.Errorf("the address of %s is not in /proc/kallsyms; "+
+			"it needs CONFIG_KALLSYMS_ALL and kernel.kptr_restrict below 2", perCPUSymbol)
 	}
 }
 

@@ -68,18 +68,28 @@ type hook struct {
 }
 
 var hooks = []hook{
-	{name: "mark_victim", tier: 1, symbol: "mark_victim", group: "oom", raw: oomProgMarkVictim, bare: oomProgTraceMarkVictim},
-	{name: "sched_process_exit", tier: 1, optional: true, symbol: "sched_process_exit", group: "sched", trace: oomProgSchedProcessExit, raw: oomProgRawSchedProcessExit},
+	{name: "mark_victim", tier: 1, symbol: "mark_victim", group: "oom",
+		raw: oomProgMarkVictim, bare: oomProgTraceMarkVictim},
+	{name: "sched_process_exit", tier: 1, optional: true, symbol: "sched_process_exit", group: "sched",
+		trace: oomProgSchedProcessExit, raw: oomProgRawSchedProcessExit},
 
-	{name: "out_of_memory", tier: 2, symbol: "out_of_memory", kprobe: oomProgKprobeOutOfMemory, fentry: oomProgFentryOutOfMemory},
-	{name: "out_of_memory return", tier: 2, symbol: "out_of_memory", kprobe: oomProgKretprobeOutOfMemory, fentry: oomProgFexitOutOfMemory, ret: true},
-	{name: "oom_kill_process", tier: 2, symbol: "oom_kill_process", kprobe: oomProgKprobeOomKillProcess, fentry: oomProgFentryOomKillProcess},
-	{name: "__oom_kill_process", tier: 2, symbol: "__oom_kill_process", kprobe: oomProgKprobeEachKill, fentry: oomProgFentryEachKill},
-	{name: "mark_oom_victim", tier: 2, optional: true, symbol: "mark_oom_victim", kprobe: oomProgKprobeMarkOomVictim, fentry: oomProgFentryMarkOomVictim},
+	{name: "out_of_memory", tier: 2, symbol: "out_of_memory",
+		kprobe: oomProgKprobeOutOfMemory, fentry: oomProgFentryOutOfMemory},
+	{name: "out_of_memory return", tier: 2, symbol: "out_of_memory",
+		kprobe: oomProgKretprobeOutOfMemory, fentry: oomProgFexitOutOfMemory, ret: true},
+	{name: "oom_kill_process", tier: 2, symbol: "oom_kill_process",
+		kprobe: oomProgKprobeOomKillProcess, fentry: oomProgFentryOomKillProcess},
+	{name: "__oom_kill_process", tier: 2, symbol: "__oom_kill_process",
+		kprobe: oomProgKprobeEachKill, fentry: oomProgFentryEachKill},
+	{name: "mark_oom_victim", tier: 2, optional: true, symbol: "mark_oom_victim",
+		kprobe: oomProgKprobeMarkOomVictim, fentry: oomProgFentryMarkOomVictim},
 
-	{name: "oom_badness", tier: 3, symbol: "oom_badness", kprobe: oomProgKprobeOomBadness, fentry: oomProgFentryOomBadness},
-	{name: "oom_badness return", tier: 3, symbol: "oom_badness", kprobe: oomProgKretprobeOomBadness, fentry: oomProgFexitOomBadness, ret: true},
-	{name: "oom_evaluate_task", tier: 3, optional: true, symbol: "oom_evaluate_task", kprobe: oomProgKprobeOomEvaluateTask, fentry: oomProgFentryOomEvaluateTask},
+	{name: "oom_badness", tier: 3, symbol: "oom_badness",
+		kprobe: oomProgKprobeOomBadness, fentry: oomProgFentryOomBadness},
+	{name: "oom_badness return", tier: 3, symbol: "oom_badness",
+		kprobe: oomProgKretprobeOomBadness, fentry: oomProgFexitOomBadness, ret: true},
+	{name: "oom_evaluate_task", tier: 3, optional: true, symbol: "oom_evaluate_task",
+		kprobe: oomProgKprobeOomEvaluateTask, fentry: oomProgFentryOomEvaluateTask},
 }
 
 // partHooks are needed besides those of oom_badness where gcc split it.
@@ -110,7 +120,8 @@ func Open(ctx context.Context, opt Options) (*Programs, error) {
 		unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
 		err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited)
 		if err != nil && offer.btfErr == nil { // else it may not be needed
-			return nil, fmt.Errorf("RLIMIT_MEMLOCK, which this kernel applies to eBPF: %w; it needs CAP_SYS_RESOURCE", err)
+			return nil, fmt.Errorf("RLIMIT_MEMLOCK, which this kernel applies to eBPF: %w; "+
+				"it needs CAP_SYS_RESOURCE", err)
 		}
 	}
 	spec, err := loadOom()
@@ -328,7 +339,8 @@ func (p *Programs) probe(h hook, symbol string, load func(string) (*ebpf.Program
 // attaching one does not.
 func noKprobes(root string) error {
 	for _, path := range []string{
-		"sys/bus/event_source/devices/kprobe", "sys/kernel/tracing/kprobe_events", "sys/kernel/debug/tracing/kprobe_events",
+		"sys/bus/event_source/devices/kprobe", "sys/kernel/tracing/kprobe_events",
+		"sys/kernel/debug/tracing/kprobe_events",
 	} {
 		if _, err := os.Stat(filepath.Join(root, path)); err == nil {
 			return nil
@@ -338,7 +350,8 @@ func noKprobes(root string) error {
 }
 
 // hold loads a program, attaches it and keeps both until Close.
-func (p *Programs) hold(load func(string) (*ebpf.Program, error), name string, attach func(*ebpf.Program) (link.Link, error)) error {
+func (p *Programs) hold(load func(string) (*ebpf.Program, error), name string,
+	attach func(*ebpf.Program) (link.Link, error)) error {
 	prog, err := load(name)
 	if err != nil {
 		return err

@@ -30,10 +30,11 @@ type flow struct {
 
 func newFlow(t target.Target, s scenario.Scenario, o Options) *flow {
 	now := time.Now()
-	return &flow{target: t, o: o, began: now, lap: now, in: verdict.Input{Scenario: s, Rules: o.Rules, Meta: verdict.Meta{
-		Scenario: s.Name, Target: string(t.Name()), Because: o.Because, Run: o.Name, Seed: o.Seed,
-		Started: now.UTC().Format(time.RFC3339), Command: o.Command, Timings: map[string]int64{},
-	}}}
+	return &flow{target: t, o: o, began: now, lap: now,
+		in: verdict.Input{Scenario: s, Rules: o.Rules, Meta: verdict.Meta{
+			Scenario: s.Name, Target: string(t.Name()), Because: o.Because, Run: o.Name, Seed: o.Seed,
+			Started: now.UTC().Format(time.RFC3339), Command: o.Command, Timings: map[string]int64{},
+		}}}
 }
 
 // timed notes how long the part took that ends now.

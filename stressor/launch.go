@@ -207,7 +207,8 @@ func signals(names []string) ([]syscall.Signal, error) {
 	for _, name := range names {
 		s := unix.SignalNum(name)
 		if s == 0 || s == unix.SIGKILL || s == unix.SIGSTOP {
-			return nil, errors.New("ignore: " + strconv.Quote(name) + " is not a signal that can be ignored; write SIGTERM")
+			return nil, errors.New("ignore: " + strconv.Quote(name) +
+				" is not a signal that can be ignored; write SIGTERM")
 		}
 		out = append(out, s)
 	}

@@ -91,7 +91,8 @@ func allGoFirst() error {
 
 // setPolicy leaves a thread's nice value alone.
 func setPolicy(tid int, policy uintptr, priority int32) error {
-	_, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(tid), policy, uintptr(unsafe.Pointer(&priority)))
+	_, _, errno := unix.RawSyscall(unix.SYS_SCHED_SETSCHEDULER,
+		uintptr(tid), policy, uintptr(unsafe.Pointer(&priority)))
 	if errno != 0 {
 		return errno
 	}

@@ -290,7 +290,8 @@ func (g *generator) growers(path string, holds, room kernel.Bytes) {
 		n = 2
 	}
 	for i := range n {
-		p := scenario.Process{Name: "g" + strconv.Itoa(i+1), Cgroup: path, OOMScoreAdj: g.adj(), After: slices.Clone(scenario.Names(g.holders))}
+		p := scenario.Process{Name: "g" + strconv.Itoa(i+1), Cgroup: path,
+			OOMScoreAdj: g.adj(), After: slices.Clone(scenario.Names(g.holders))}
 		if g.chance(30) {
 			p.OOMScoreAdj = g.between(-999, -300) // lives long enough to have several killed
 		}
@@ -365,7 +366,8 @@ func (g *generator) squeeze(path string, limit kernel.Bytes) {
 			return
 		}
 		limit = roundUp(limit)
-		g.s.During = append(g.s.During, scenario.During{After: g.everybody(), Set: map[string]scenario.Cgroup{path: {MemoryMax: knob(limit)}}})
+		g.s.During = append(g.s.During, scenario.During{After: g.everybody(),
+			Set: map[string]scenario.Cgroup{path: {MemoryMax: knob(limit)}}})
 	}
 }
 
@@ -395,7 +397,9 @@ func (g *generator) nested() {
 	for strings.Count(hit, "/") > 1 && g.chance(50) {
 		hit = hit[:strings.LastIndex(hit, "/")]
 	}
-	g.grown = of(g.draw, slices.DeleteFunc(slices.Clone(leaves), func(p string) bool { return !kernel.InCgroup(p, hit) })...)
+	g.grown = of(g.draw, slices.DeleteFunc(slices.Clone(leaves), func(p string) bool {
+		return !kernel.InCgroup(p, hit)
+	})...)
 	g.overflow(hit, 0)
 	// limits elsewhere, with room to spare
 	for i := range g.s.Cgroups {
@@ -455,7 +459,8 @@ func (g *generator) fill(place func() string) {
 	}
 	g.s.Processes = append(g.s.Processes, scenario.Process{
 		Name: "g1", Cgroup: place(), OOMScoreAdj: g.between(-900, 1000), After: slices.Clone(scenario.Names(g.holders)),
-		Do: []scenario.Step{{Op: profile.Touch, Size: kernel.Bytes(g.between(420, 600)) * kernel.MiB}, {Op: profile.Hold}},
+		Do: []scenario.Step{{Op: profile.Touch, Size: kernel.Bytes(g.between(420, 600)) * kernel.MiB},
+			{Op: profile.Hold}},
 	})
 }
 
@@ -504,7 +509,8 @@ func (g *generator) qos() {
 		limit := held
 		for range g.between(1, 3) {
 			limit = roundUp(limit * kernel.Bytes(g.between(40, 85)) / 100)
-			g.s.During = append(g.s.During, scenario.During{After: all, Set: map[string]scenario.Cgroup{kubelet.Root: {MemoryMax: knob(limit)}}})
+			g.s.During = append(g.s.During, scenario.During{After: all,
+				Set: map[string]scenario.Cgroup{kubelet.Root: {MemoryMax: knob(limit)}}})
 		}
 		return
 	}

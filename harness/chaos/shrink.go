@@ -78,7 +78,8 @@ func copyOf(s scenario.Scenario) scenario.Scenario {
 	s.During = slices.Clone(s.During)
 	for i := range s.During {
 		d := &s.During[i]
-		d.After, d.Set, d.OOMScoreAdj, d.Signal = slices.Clone(d.After), maps.Clone(d.Set), maps.Clone(d.OOMScoreAdj), maps.Clone(d.Signal)
+		d.After, d.Set = slices.Clone(d.After), maps.Clone(d.Set)
+		d.OOMScoreAdj, d.Signal = maps.Clone(d.OOMScoreAdj), maps.Clone(d.Signal)
 	}
 	s.Pods = slices.Clone(s.Pods)
 	for i := range s.Pods {

@@ -30,7 +30,8 @@ func Node() (kernel.Machine, kubelet.Node) {
 		},
 	}
 	n := kubelet.Node{
-		Name: "node", KubeletVersion: "v1.36.3", Runtime: "containerd://2.1.9", MemoryCapacity: m.MemTotal, CgroupVersion: 2,
+		Name: "node", KubeletVersion: "v1.36.3", Runtime: "containerd://2.1.9",
+		MemoryCapacity: m.MemTotal, CgroupVersion: 2,
 		CgroupDriver: "cgroupfs", Kubepods: "/kubepods", EnforceNodeAllocatable: []string{"pods"}, Ours: true,
 	}
 	return m, n

@@ -309,7 +309,8 @@ func (p *player) step(s predict.Step) {
 			p.log(fmt.Sprintf("Tasks in %s are going to be killed due to memory.oom.group set", victim.Cgroup))
 		}
 		p.log(fmt.Sprintf("%s: Killed process %d (%s) total-vm:%dkB, anon-rss:%dkB, file-rss:0kB,"+
-			" shmem-rss:0kB, UID:0 pgtables:0kB oom_score_adj:%d", message, t.PID, t.Comm, t.MM.Batched.Anon*4, t.MM.Batched.Anon*4, t.Adj))
+			" shmem-rss:0kB, UID:0 pgtables:0kB oom_score_adj:%d",
+			message, t.PID, t.Comm, t.MM.Batched.Anon*4, t.MM.Batched.Anon*4, t.Adj))
 		p.count(t.Cgroup)
 	}
 	for _, name := range s.Victims {
@@ -422,7 +423,8 @@ func (p *player) evict(pod string) {
 			continue
 		}
 		for _, c := range planned.Containers {
-			p.say(evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskEnded, Process: c.Process, PID: p.pids[c.Process],
+			p.say(evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskEnded,
+				Process: c.Process, PID: p.pids[c.Process],
 				Exit: &evidence.ExitStatus{Code: 137}, Text: id(c.Process, 0)})
 			delete(p.pids, c.Process)
 		}

@@ -35,9 +35,10 @@ type Node struct {
 	Cgroup string        `json:"cgroup,omitempty"`
 	Used   kernel.Bytes  `json:"used,omitempty"`
 
-	CgroupVersion          int               `json:"cgroup_version"`
-	CgroupDriver           string            `json:"cgroup_driver"` // cgroupfs, systemd
-	Kubepods               string            `json:"kubepods"`      // the cgroup of all pods: /kubepods, /kubepods.slice
+	CgroupVersion int    `json:"cgroup_version"`
+	CgroupDriver  string `json:"cgroup_driver"` // cgroupfs, systemd
+	// Kubepods is the cgroup of all pods: /kubepods, /kubepods.slice.
+	Kubepods               string            `json:"kubepods"`
 	SingleProcessOOMKill   bool              `json:"single_process_oom_kill"`
 	EvictionHard           map[string]string `json:"eviction_hard,omitempty"` // memory.available: 100Mi, 5%
 	SystemReserved         kernel.Bytes      `json:"system_reserved,omitempty"`

@@ -80,7 +80,8 @@ func rules(p scenario.Pod) kubelet.Pod {
 	}
 	container := func(c scenario.Container) kubelet.Container {
 		return kubelet.Container{
-			Name: c.Name, Requests: resources(c.Requests), Limits: resources(c.Limits), Sidecar: c.RestartPolicy == "Always",
+			Name: c.Name, Requests: resources(c.Requests), Limits: resources(c.Limits),
+			Sidecar: c.RestartPolicy == "Always",
 		}
 	}
 	for _, c := range p.InitContainers {
@@ -97,7 +98,8 @@ func (l *Layout) pod(p scenario.Pod, raw []byte) {
 	r := kubelet.Default(written, l.gates)
 	out := Pod{
 		Name: p.Name, Spec: written, Class: kubelet.ClassOf(r), After: p.After,
-		RestartPolicy: p.RestartPolicy, Restarts: p.Restarts, PriorityClassName: p.PriorityClassName, NodeName: p.NodeName, NodeSelector: p.NodeSelector, Manifest: raw,
+		RestartPolicy: p.RestartPolicy, Restarts: p.Restarts, PriorityClassName: p.PriorityClassName,
+		NodeName: p.NodeName, NodeSelector: p.NodeSelector, Manifest: raw,
 	}
 	extra := sandboxExtra
 	cgroup := Cgroup{Path: kubelet.PodCgroup(out.Class, p.Name), Extra: &extra}
@@ -127,7 +129,8 @@ func (l *Layout) container(
 	extra := containerExtra
 	swap := kubelet.SwapLimit(r, k, l.node)
 	cgroup := Cgroup{
-		Path: kubelet.ContainerCgroup(pod.Class, pod.Name, c.Name), OOMGroup: l.node.Grouped(), SwapMax: &swap, Extra: &extra,
+		Path: kubelet.ContainerCgroup(pod.Class, pod.Name, c.Name), OOMGroup: l.node.Grouped(),
+		SwapMax: &swap, Extra: &extra,
 	}
 	if limit := kubelet.ContainerLimit(r, k); limit > 0 {
 		cgroup.Max = &limit
@@ -135,7 +138,8 @@ func (l *Layout) container(
 	l.cgroups = append(l.cgroups, cgroup)
 	out := Container{
 		Name: c.Name, Process: name, Cgroup: cgroup.Path,
-		OOMScoreAdj: kubelet.OOMScoreAdj(r, k, l.node.MemoryCapacity, l.gates), Sidecar: k.Sidecar, Image: c.Image, Command: c.Command, Args: c.Args,
+		OOMScoreAdj: kubelet.OOMScoreAdj(r, k, l.node.MemoryCapacity, l.gates), Sidecar: k.Sidecar,
+		Image: c.Image, Command: c.Command, Args: c.Args,
 	}
 	if cgroup.Max != nil {
 		out.Max = *cgroup.Max

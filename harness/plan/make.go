@@ -62,7 +62,8 @@ func (l Layout) Make(run string) (Plan, error) {
 	for _, proc := range l.processes {
 		n.add(proc, l.more[proc.Name].Aside)
 	}
-	shared := shared{names: n, all: l.processes, deadlineMS: p.DeadlineMS, oneCPU: s.Needs.CPUs <= 1, contained: l.kubelet}
+	shared := shared{names: n, all: l.processes, deadlineMS: p.DeadlineMS,
+		oneCPU: s.Needs.CPUs <= 1, contained: l.kubelet}
 	for i := range p.Pods {
 		if err := n.known(p.Pods[i].After); err != nil {
 			return Plan{}, err

@@ -15,10 +15,11 @@ type Pod struct {
 	Class kubelet.Class `json:"class"`           // as predicted
 	After []string      `json:"after,omitempty"` // processes; created when all are ready or have ended for good
 	// InitContainers come first, one after the other; a sidecar goes on running.
-	InitContainers    []Container       `json:"init_containers,omitempty"`
-	Containers        []Container       `json:"containers"`
-	RestartPolicy     string            `json:"restart_policy"`
-	Restarts          int               `json:"restarts,omitempty"` // how often the run waits for a container to be started again
+	InitContainers []Container `json:"init_containers,omitempty"`
+	Containers     []Container `json:"containers"`
+	RestartPolicy  string      `json:"restart_policy"`
+	// Restarts is how often the run waits for a container to be started again.
+	Restarts          int               `json:"restarts,omitempty"`
 	PriorityClassName string            `json:"priority_class_name,omitempty"`
 	NodeName          string            `json:"node_name,omitempty"`
 	NodeSelector      map[string]string `json:"node_selector,omitempty"`

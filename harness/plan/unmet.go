@@ -106,9 +106,11 @@ func (l Layout) unmetCluster() []Need {
 	// give, whatever else runs there. Several pods that fit one by one and not
 	// together depend on when each of them is over.
 	for _, p := range l.pods {
-		if want := kubelet.Requests(kubelet.Default(p.Spec, l.gates)).Memory; n.Allocatable > 0 && want > n.Allocatable {
+		want := kubelet.Requests(kubelet.Default(p.Spec, l.gates)).Memory
+		if n.Allocatable > 0 && want > n.Allocatable {
 			out = append(out, Need{
-				fmt.Sprintf("a node that has %s for pod %s; %s can give %s", want.Human(), p.Name, n.Name, n.Allocatable.Human()),
+				fmt.Sprintf("a node that has %s for pod %s; %s can give %s",
+					want.Human(), p.Name, n.Name, n.Allocatable.Human()),
 				"raise needs.memory, or run it on a larger node",
 			})
 		}
@@ -127,7 +129,8 @@ func (l Layout) unmetCluster() []Need {
 func unmetKnobs(c scenario.Cgroup, m kernel.Machine) []Need {
 	var out []Need
 	v1 := func(knob string) {
-		out = append(out, Need{What: fmt.Sprintf("%s (%s), which cgroup v1 has not", knob, c.Path), Hint: "use --target vm"})
+		out = append(out, Need{What: fmt.Sprintf("%s (%s), which cgroup v1 has not", knob, c.Path),
+			Hint: "use --target vm"})
 	}
 	if m.Cgroup.Version == 1 {
 		for knob, b := range map[string]*kernel.Bytes{"memory.min": c.MemoryMin, "memory.low": c.MemoryLow} {

@@ -161,7 +161,8 @@ func (w *world) score(p *proc, dir string, total kernel.Pages) Range {
 		}
 	}
 	rss, tables := w.read(p, dir), w.pageTables(p)
-	if w.contained() && kubelet.DomainOf("memcg", dir) != kubelet.InContainer && kubelet.DomainOf("memcg", dir) != kubelet.InPod {
+	if w.contained() && kubelet.DomainOf("memcg", dir) != kubelet.InContainer &&
+		kubelet.DomainOf("memcg", dir) != kubelet.InPod {
 		// A program in an image is a file on a disk: when a node runs out, reclaim
 		// takes the pages of its text from whoever is idle.
 		rss.Lo -= p.base.File + p.base.Shmem

@@ -137,7 +137,8 @@ func Choose(tasks []Task, total kernel.Pages, r Rules) (index int, points int64)
 // TotalPages is the size of a memory cgroup's OOM domain as mem_cgroup_get_max()
 // gives it: the limit of the cgroup that was hit and, unless swappiness is 0,
 // the swap it may use. A limit of nil is none.
-func TotalPages(max, swapMax *kernel.Bytes, swapTotal kernel.Bytes, swappiness int, pageSize kernel.Bytes) kernel.Pages {
+func TotalPages(max, swapMax *kernel.Bytes, swapTotal kernel.Bytes,
+	swappiness int, pageSize kernel.Bytes) kernel.Pages {
 	if max == nil {
 		return 0
 	}

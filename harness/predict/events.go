@@ -366,7 +366,8 @@ func (w *world) limitBelow(dir, path string) string {
 	best := ""
 	for i := range w.cgroups {
 		c := &w.cgroups[i]
-		if c.Max != nil && c.Path != dir && kernel.InCgroup(path, c.Path) && kernel.InCgroup(c.Path, dir) && (best == "" || len(c.Path) < len(best)) {
+		if c.Max != nil && c.Path != dir && kernel.InCgroup(path, c.Path) && kernel.InCgroup(c.Path, dir) &&
+			(best == "" || len(c.Path) < len(best)) {
 			best = c.Path
 		}
 	}

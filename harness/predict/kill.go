@@ -154,7 +154,9 @@ func (w *world) choose(step Step, candidates []candidate) []*world {
 		if w.triedAlike(c, tried) {
 			continue
 		}
-		if c.score.Hi < floor || slices.ContainsFunc(candidates, func(o candidate) bool { return c.equals(o) && w.preferred(o, c) }) {
+		if c.score.Hi < floor || slices.ContainsFunc(candidates, func(o candidate) bool {
+			return c.equals(o) && w.preferred(o, c)
+		}) {
 			continue
 		}
 		if forks++; forks > maxForks || w.budget.left <= 0 && forks > 1 {
@@ -241,7 +243,9 @@ func (w *world) kill(step Step, c candidate) []*world {
 	}
 	if len(doubtful) > 0 {
 		all := w.groupMembers(step.Group, first)
-		all = slices.DeleteFunc(all, func(i int) bool { return !slices.Contains(certain, i) && !slices.Contains(doubtful, i) })
+		all = slices.DeleteFunc(all, func(i int) bool {
+			return !slices.Contains(certain, i) && !slices.Contains(doubtful, i)
+		})
 		out = append(out, w.clone().killAll(step, first, all...))
 	}
 	return out
@@ -281,7 +285,8 @@ func (w *world) forkedLast(all []int) []int {
 		return 1
 	}
 	return slices.SortedStableFunc(slices.Values(all), func(a, b int) int {
-		return cmp.Or(cmp.Compare(w.scan(w.procs[a].p.Cgroup), w.scan(w.procs[b].p.Cgroup)), cmp.Compare(late(a), late(b)))
+		return cmp.Or(cmp.Compare(w.scan(w.procs[a].p.Cgroup), w.scan(w.procs[b].p.Cgroup)),
+			cmp.Compare(late(a), late(b)))
 	})
 }
 
@@ -307,7 +312,9 @@ func (w *world) childOf(i int, of []int) bool {
 
 // parentOfSharer reports whether one of the others uses the memory of process i.
 func (w *world) parentOfSharer(i int, of []int) bool {
-	return slices.ContainsFunc(of, func(k int) bool { return w.procs[k].sharer && w.procs[k].p.Parent == w.procs[i].p.Name })
+	return slices.ContainsFunc(of, func(k int) bool {
+		return w.procs[k].sharer && w.procs[k].p.Parent == w.procs[i].p.Name
+	})
 }
 
 // killAll makes the step's victims of processes: the chosen one first.
@@ -337,7 +344,8 @@ func (w *world) group(path, dir string) string {
 		if w.rules.mistake == groupNotInherited && c.Path != path {
 			continue
 		}
-		if c.OOMGroup && kernel.InCgroup(path, c.Path) && kernel.InCgroup(c.Path, dir) && (best == "" || len(c.Path) < len(best)) {
+		if c.OOMGroup && kernel.InCgroup(path, c.Path) && kernel.InCgroup(c.Path, dir) &&
+			(best == "" || len(c.Path) < len(best)) {
 			best = c.Path
 		}
 	}

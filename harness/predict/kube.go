@@ -227,7 +227,8 @@ func (w *world) evict() bool {
 	first := all[0]
 	for _, r := range all[1:] {
 		if r.exceeds == first.exceeds && r.priority == first.priority && r.beyond.Hi >= first.beyond.Lo {
-			w.doubts = "pods " + first.pod.Name + " and " + r.pod.Name + " use too nearly the same to say which is evicted"
+			w.doubts = "pods " + first.pod.Name + " and " + r.pod.Name + " use too nearly the same " +
+				"to say which is evicted"
 		}
 	}
 	w.evicted = append(slices.Clip(w.evicted), first.pod.Name)
@@ -269,7 +270,8 @@ func (x *explorer) kube(p *plan.Plan) *Kube {
 			c.Sure = c.Sure && !x.open && c.Phase == o.Phase && c.Reason == o.Reason
 			k.Pods[name] = c
 		}
-		if w.mayEvict && k.Eviction == Impossible || !slices.Equal(other.Evicted, k.Evicted) || len(other.Evicted) > 0 && w.doubts != "" {
+		if w.mayEvict && k.Eviction == Impossible ||
+			!slices.Equal(other.Evicted, k.Evicted) || len(other.Evicted) > 0 && w.doubts != "" {
 			k.Eviction = Possible
 		}
 	}
@@ -280,7 +282,8 @@ func (x *explorer) kube(p *plan.Plan) *Kube {
 // told is what the API says of this course when it is over.
 func (w *world) told() *Kube {
 	k := &Kube{
-		Classes: map[string]kubelet.Class{}, Adj: map[string]int{}, Containers: map[string]ContainerEnd{}, Pods: map[string]PodEnd{},
+		Classes: map[string]kubelet.Class{}, Adj: map[string]int{},
+		Containers: map[string]ContainerEnd{}, Pods: map[string]PodEnd{},
 		Eviction: Impossible, Evicted: slices.Clone(w.evicted), Misreports: []string{},
 	}
 	if k.Evicted == nil {

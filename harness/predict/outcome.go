@@ -90,7 +90,9 @@ func said(q plan.Process, measured map[string]Measured) map[string]Measured {
 		return measured
 	}
 	pages := q.Holds.Pages(kernel.DefaultPageSize)
-	return map[string]Measured{q.Name: {Footprint: kernel.Footprint{Anon: pages, PgTable: pages/perTable + 8, Threads: 1}}}
+	return map[string]Measured{q.Name: {
+		Footprint: kernel.Footprint{Anon: pages, PgTable: pages/perTable + 8, Threads: 1},
+	}}
 }
 
 // sharer reports whether a process uses its parent's memory (CLONE_VM).
@@ -197,7 +199,8 @@ func (w *world) killedNames() []string {
 
 func (x *explorer) prediction() Prediction {
 	best := x.finals[0]
-	p := Prediction{Killed: best.killedNames(), Steps: best.steps, Ends: map[string]Ends{}, Panic: best.panic, Open: x.open}
+	p := Prediction{Killed: best.killedNames(), Steps: best.steps,
+		Ends: map[string]Ends{}, Panic: best.panic, Open: x.open}
 	if len(best.steps) > 0 {
 		p.first(best.steps[0])
 	}
@@ -266,7 +269,8 @@ func distinct(all []Step) []Step {
 	var out []Step
 	for _, s := range all {
 		if !slices.ContainsFunc(out, func(o Step) bool {
-			return o.OOMMemcg == s.OOMMemcg && o.Victims[0] == s.Victims[0] && o.TotalPages == s.TotalPages && maps.Equal(o.Ranges, s.Ranges)
+			return o.OOMMemcg == s.OOMMemcg && o.Victims[0] == s.Victims[0] &&
+				o.TotalPages == s.TotalPages && maps.Equal(o.Ranges, s.Ranges)
 		}) {
 			out = append(out, s)
 		}

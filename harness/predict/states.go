@@ -189,7 +189,8 @@ func (s *states) prediction(w *world) Prediction {
 	default:
 		for _, e := range p.Alike {
 			if slices.Contains(p.Killed, e.Label) && p.Unsure == "" {
-				p.Unsure = "which of the equal processes " + strings.Join(e.Names, ", ") + " are killed, and in which order, depends on timing"
+				p.Unsure = "which of the equal processes " + strings.Join(e.Names, ", ") +
+					" are killed, and in which order, depends on timing"
 			}
 		}
 	}

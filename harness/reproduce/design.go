@@ -120,11 +120,13 @@ func (d *design) scale() error {
 		d.memory = guestFor(d.limit.Bytes(guestPage) + 256*kernel.MiB)
 		d.room = d.limit + d.swap
 		if avail := managed(d.memory) - guestOccupies; d.limit.Bytes(guestPage) > avail-64*kernel.MiB {
-			return impossible("at a scale of %s the cgroup has %s, which a VM of %s does not hold; take a smaller scale, such as 1/%.0f",
+			return impossible("at a scale of %s the cgroup has %s, which a VM of %s does not hold; "+
+				"take a smaller scale, such as 1/%.0f",
 				fraction(factor), d.limit.Bytes(guestPage).Human(), maxGuest, 1+1/(float64(cgroupMost)/float64(total)))
 		}
 		if d.limit < 2048 {
-			return impossible("at a scale of %s the cgroup has %s, too little for processes that take memory; leave --scale out", fraction(factor), d.limit.Bytes(guestPage).Human())
+			return impossible("at a scale of %s the cgroup has %s, too little for "+
+				"processes that take memory; leave --scale out", fraction(factor), d.limit.Bytes(guestPage).Human())
 		}
 	} else {
 		if auto {
@@ -136,7 +138,8 @@ func (d *design) scale() error {
 		}
 		want := float64(ram) * factor
 		if want > float64(managed(maxGuest))*1.02 || want < float64(managed(minGuest))*0.9 && !auto {
-			return impossible("at a scale of %s the machine has %s; VMs have %s to %s", fraction(factor), kernel.Bytes(want).Human(), minGuest, maxGuest)
+			return impossible("at a scale of %s the machine has %s; VMs have %s to %s",
+				fraction(factor), kernel.Bytes(want).Human(), minGuest, maxGuest)
 		}
 		d.memory = guestFor(kernel.Bytes(want))
 		d.limit = managed(d.memory).Pages(guestPage)
@@ -315,7 +318,8 @@ func (d *design) separate() {
 		}
 		to := holding(max(most, stressorPoints))
 		if a.held-to > a.held/8 {
-			d.note("%s is made smaller, %s instead of %s, for its score to stay clear of the victim's.", a.name, d.bytes(to), d.bytes(a.held))
+			d.note("%s is made smaller, %s instead of %s, for its score to stay clear of the victim's.",
+				a.name, d.bytes(to), d.bytes(a.held))
 		}
 		a.held = to
 	}
@@ -329,11 +333,14 @@ func (d *design) choose() {
 	switch {
 	case d.mode == triggerFills && d.victim.charge() < 6*d.slack:
 		d.mode = fillerFills
-		d.note("%s asked for memory when %s was killed. Here an exempt child of the victim does: what the victim gives back is too little to satisfy a process that goes on growing.",
+		d.note("%s asked for memory when %s was killed. Here an exempt child of the victim does: "+
+			"what the victim gives back is too little to satisfy a process that goes on growing.",
 			d.others[d.trigger].name, d.victim.name)
 	case d.mode == triggerFills && d.others[d.trigger].charge() < 3*d.slack:
 		d.mode = fillerFills
-		d.note("%s asked for memory, and held too little to fill the domain up here; an exempt child of the victim stands for it.", d.others[d.trigger].name)
+		d.note("%s asked for memory, and held too little to fill the domain up here; "+
+			"an exempt child of the victim stands for it.",
+			d.others[d.trigger].name)
 	case d.mode == fillerFills:
 		d.note("The task that asked for memory is not in the table; an exempt child of the victim stands for it.")
 	}
@@ -350,7 +357,8 @@ func (d *design) fill() error {
 	victim := d.victim.charge()
 	if least := 3 * d.slack; d.mode == victimFills && victim < least {
 		// rest must not be the one that finds the domain full
-		d.note("%s grows to about %s instead of %s: how much room there is, is not known better.", d.victim.name, d.bytes(least), d.bytes(d.victim.points()))
+		d.note("%s grows to about %s instead of %s: how much room there is, is not known better.",
+			d.victim.name, d.bytes(least), d.bytes(d.victim.points()))
 		victim = least
 	}
 	used := victim + d.gap

@@ -36,9 +36,11 @@ func Pick(log io.Reader, want int) (oomlog.Report, int, error) {
 	case n == 0:
 		return found, 0, &NoReport{"there is no OOM report in it", "the line that begins one says: invoked oom-killer"}
 	case want == 0:
-		return found, 0, &NoReport{fmt.Sprintf("none of its %d reports shows who was killed", n), "oomlab explain shows what is there"}
+		return found, 0, &NoReport{fmt.Sprintf("none of its %d reports shows who was killed", n),
+			"oomlab explain shows what is there"}
 	}
-	return found, 0, &NoReport{fmt.Sprintf("it has no report %d; there are %d", want, n), "oomlab explain --list shows them"}
+	return found, 0, &NoReport{fmt.Sprintf("it has no report %d; there are %d", want, n),
+		"oomlab explain --list shows them"}
 }
 
 // Compare says whether the process that a run killed first is the one that stands
@@ -52,5 +54,6 @@ func (want Result) Compare(killed []string) (same bool, text string) {
 	if first == want.Victim {
 		return true, fmt.Sprintf("reproduced: yes; %s, which stands for %s, was killed first here too", first, reported)
 	}
-	return false, fmt.Sprintf("reproduced: no; %s stands for %s, and %q was killed first here", want.Victim, reported, first)
+	return false, fmt.Sprintf("reproduced: no; %s stands for %s, and %q was killed first here",
+		want.Victim, reported, first)
 }

@@ -87,7 +87,8 @@ func Scenario(r oomlog.Report, o Options) (Result, error) {
 		}
 	}
 	if k := best.Prediction.Killed; len(k) == 0 || k[0] != best.Victim {
-		return Result{}, impossible("in no scaled copy of it does the model choose the same victim; the best kills [%s]", strings.Join(k, ", "))
+		return Result{}, impossible("in no scaled copy of it does the model choose the same victim; "+
+			"the best kills [%s]", strings.Join(k, ", "))
 	}
 	best.Notes = append(best.Notes, "The prediction is not sure: "+best.Prediction.Unsure+".")
 	return best, nil
@@ -148,10 +149,12 @@ func read(r oomlog.Report, o Options) (*input, error) {
 		in.note("The report has no task table: the victim is alone.")
 	}
 	if v := e.Victim; v.SacrificeChild {
-		in.note("%s (pid %d) was chosen and its child died in its place; kernels from 5.1 on kill whom they choose.", in.victim.Comm, in.victim.PID)
+		in.note("%s (pid %d) was chosen and its child died in its place; kernels from 5.1 on kill whom they choose.",
+			in.victim.Comm, in.victim.PID)
 	}
 	if file := in.filePages(); file > 0 {
-		in.note("Of what %s held, %s were pages of files. They are anonymous memory here: page cache would be given back under pressure.",
+		in.note("Of what %s held, %s were pages of files. They are anonymous memory here: "+
+			"page cache would be given back under pressure.",
 			in.victim.Comm, file.Bytes(o.PageSize).Human())
 	}
 	if err := in.checkAdj(); err != nil {

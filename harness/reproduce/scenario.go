@@ -111,7 +111,8 @@ func (d *design) scenario() scenario.Scenario {
 		}
 		add(scenario.Process{Name: a.name, Cgroup: home(a.of.PID), OOMScoreAdj: a.adj, Do: steps(a.held, a.shmem())})
 	}
-	v := scenario.Process{Name: d.victim.name, Cgroup: home(d.victim.of.PID), OOMScoreAdj: d.victim.adj, After: slices.Clone(before),
+	v := scenario.Process{Name: d.victim.name, Cgroup: home(d.victim.of.PID),
+		OOMScoreAdj: d.victim.adj, After: slices.Clone(before),
 		Do: steps(d.victim.held, d.victim.shmem())}
 	switch d.mode {
 	case victimFills:
@@ -124,9 +125,10 @@ func (d *design) scenario() scenario.Scenario {
 			After: slices.Clone(before), Do: steps(t.held+3*d.slack, t.shmem())})
 	case fillerFills:
 		v.Do = slices.Insert(v.Do, len(v.Do)-1, scenario.Step{Op: profile.Fork, Name: "filler"})
-		s.Processes = append(s.Processes, v, scenario.Process{Name: "filler", Cgroup: v.Cgroup, OOMScoreAdj: predict.AdjMin, Parent: v.Name,
-			Do: []scenario.Step{{Op: profile.Touch, Size: (d.gap - 2*d.slack).Bytes(guestPage)},
-				{Op: profile.Touch, Size: (5 * d.slack).Bytes(guestPage), Rate: fillRate}, {Op: profile.Hold}}})
+		s.Processes = append(s.Processes, v,
+			scenario.Process{Name: "filler", Cgroup: v.Cgroup, OOMScoreAdj: predict.AdjMin, Parent: v.Name,
+				Do: []scenario.Step{{Op: profile.Touch, Size: (d.gap - 2*d.slack).Bytes(guestPage)},
+					{Op: profile.Touch, Size: (5 * d.slack).Bytes(guestPage), Rate: fillRate}, {Op: profile.Hold}}})
 	case nobodyFills:
 		add(v)
 		s.During = []scenario.During{{After: slices.Clone(before), Sysrq: "f"}}
@@ -237,7 +239,8 @@ func (d *design) summary() string {
 	if d.in.cgroup {
 		what = "a cgroup"
 	}
-	return fmt.Sprintf("What killed %s (pid %d) in %s of %s, at a scale of %s.", clean(d.victim.of.Comm), d.victim.of.PID, what,
+	return fmt.Sprintf("What killed %s (pid %d) in %s of %s, at a scale of %s.",
+		clean(d.victim.of.Comm), d.victim.of.PID, what,
 		d.in.total.Bytes(d.in.o.PageSize).Human(), fraction(d.domain))
 }
 
@@ -262,15 +265,18 @@ func (d *design) because() string {
 	wrap("%s", clean(d.in.e.Why))
 	scale := fmt.Sprintf("Everything is scaled by %s", fraction(d.domain))
 	if d.processes != d.domain {
-		scale = fmt.Sprintf("The domain is scaled by %s, the processes by %s", fraction(d.domain), fraction(d.processes))
+		scale = fmt.Sprintf("The domain is scaled by %s, the processes by %s",
+			fraction(d.domain), fraction(d.processes))
 	}
 	wrap("%s: %d pages here, where one oom_score_adj is worth %d.", scale, d.limit+d.swap, (d.limit+d.swap)/1000)
 	for _, a := range append([]actor{d.victim}, d.others...) {
-		wrap("%s stands for %s (pid %d): %d pages and oom_score_adj %d there, about %d%+d = %d points here.", a.name, clean(a.of.Comm), a.of.PID,
+		wrap("%s stands for %s (pid %d): %d pages and oom_score_adj %d there, about %d%+d = %d points here.",
+			a.name, clean(a.of.Comm), a.of.PID,
 			held(a.of), a.of.Adj, a.points(), d.worth(a.adj), a.points()+d.worth(a.adj))
 	}
 	if d.rest > 0 {
-		wrap("rest stands for memory of no process and of processes that are left out; it is exempt (oom_score_adj -1000).")
+		wrap("rest stands for memory of no process and of processes that are left out; " +
+			"it is exempt (oom_score_adj -1000).")
 	}
 	for _, n := range slices.Concat(d.in.notes, d.notes) {
 		wrap("%s", clean(n))

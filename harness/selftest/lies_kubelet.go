@@ -31,7 +31,8 @@ func (l *liar) kubelet() {
 	}
 	for _, p := range l.in.Plan.Pods {
 		if !l.evicted(p.Name) {
-			const text = `eviction_manager.go:635] "Eviction manager: pod is evicted successfully" pod="oomlab/%s-0123abcd"`
+			const text = `eviction_manager.go:635] "Eviction manager: pod is evicted successfully"` +
+				` pod="oomlab/%s-0123abcd"`
 			l.tell("an eviction that there was not", line(text, p.Name))
 			break
 		}

@@ -9,7 +9,8 @@ import (
 // Validate says what is wrong with a launch, or nil.
 func (l Launch) Validate() error {
 	if l.DeadlineMS <= 0 {
-		return errors.New("deadline: " + duration(l.DeadlineMS) + " is not a time; nothing is launched without a deadline")
+		return errors.New("deadline: " + duration(l.DeadlineMS) + " is not a time; " +
+			"nothing is launched without a deadline")
 	}
 	if len(l.Argv) > 0 && l.Argv[0] == "" {
 		return errors.New(`--: "" is not a program`)

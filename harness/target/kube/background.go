@@ -178,7 +178,8 @@ func Start(ctx context.Context, argv []string) (State, error) {
 			text, err := os.ReadFile(name)
 			return State{}, errors.Join(fmt.Errorf("the cluster did not come up: %s", text), err)
 		case <-ctx.Done():
-			return State{}, errors.Join(fmt.Errorf("the cluster did not come up: %w", ctx.Err()), keeper.Process.Signal(syscall.SIGTERM))
+			return State{}, errors.Join(fmt.Errorf("the cluster did not come up: %w", ctx.Err()),
+				keeper.Process.Signal(syscall.SIGTERM))
 		}
 	}
 }

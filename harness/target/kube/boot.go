@@ -63,7 +63,8 @@ func (s *steps) daemon(name string, adj int, argv ...string) {
 // ask has the API asked, as its administrator.
 func (s *steps) ask(name, method, path, body string, status int, text string) {
 	s.add(wire.BootStep{Name: name, Request: &wire.BootRequest{
-		Method: method, URL: fmt.Sprintf("https://127.0.0.1:%d%s", image.APIPort, path), Body: body, Status: status, Text: text,
+		Method: method, URL: fmt.Sprintf("https://127.0.0.1:%d%s", image.APIPort, path),
+		Body: body, Status: status, Text: text,
 		CA: image.PKIFile("ca.crt"), Cert: image.PKIFile("admin.crt"), Key: image.PKIFile("admin.key"),
 	}})
 }
@@ -89,7 +90,8 @@ func (s *steps) kubelet(access, node, ip string) {
 // a kubelet on containerd. There is neither a scheduler nor a controller: whoever
 // creates a pod says where it runs.
 func nodeBoot(n scenario.Node, linked bool) wire.Boot {
-	b := wire.Boot{Hostname: image.NodeName, Address: image.NodeIP + image.NodeSize, Gateway: image.Gateway, Swap: int64(n.Swap), Protected: int64(protected)}
+	b := wire.Boot{Hostname: image.NodeName, Address: image.NodeIP + image.NodeSize, Gateway: image.Gateway,
+		Swap: int64(n.Swap), Protected: int64(protected)}
 	if linked {
 		b.Link = image.LinkIP + image.LinkSize
 	}
@@ -97,16 +99,19 @@ func nodeBoot(n scenario.Node, linked bool) wire.Boot {
 	s.daemon("etcd", controlPlaneAdj,
 		"/usr/bin/etcd", "--data-dir=/var/lib/etcd", "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
-		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380", "--initial-cluster=default=http://127.0.0.1:2380",
+		"--listen-peer-urls=http://127.0.0.1:2380",
+		"--initial-advertise-peer-urls=http://127.0.0.1:2380", "--initial-cluster=default=http://127.0.0.1:2380",
 	)
 	s.containerd()
 	s.daemon("kube-apiserver", controlPlaneAdj,
-		"/usr/bin/kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", fmt.Sprintf("--secure-port=%d", image.APIPort),
+		"/usr/bin/kube-apiserver", "--etcd-servers=http://127.0.0.1:2379",
+		fmt.Sprintf("--secure-port=%d", image.APIPort),
 		"--bind-address=0.0.0.0", "--advertise-address="+image.NodeIP, "--endpoint-reconciler-type=none",
 		"--tls-cert-file="+image.PKIFile("apiserver.crt"), "--tls-private-key-file="+image.PKIFile("apiserver.key"),
 		"--client-ca-file="+image.PKIFile("ca.crt"),
 		"--kubelet-client-certificate="+image.PKIFile("admin.crt"), "--kubelet-client-key="+image.PKIFile("admin.key"),
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+image.PKIFile("sa.pub"),
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file="+image.PKIFile("sa.pub"),
 		"--service-account-signing-key-file="+image.PKIFile("sa.key"),
 		"--authorization-mode=Node,RBAC", "--allow-privileged=true",
 		// Whose tokens and taints nobody is there to hand out or to take away.
@@ -155,7 +160,9 @@ func kubeletConfig(n scenario.Node) ([]byte, error) {
 	no, yes := false, true
 	zero := metav1.Duration{}
 	c := kubeletv1.KubeletConfiguration{
-		TypeMeta:                 metav1.TypeMeta{APIVersion: kubeletv1.SchemeGroupVersion.String(), Kind: "KubeletConfiguration"},
+		TypeMeta: metav1.TypeMeta{
+			APIVersion: kubeletv1.SchemeGroupVersion.String(), Kind: "KubeletConfiguration",
+		},
 		ContainerRuntimeEndpoint: "unix://" + containerdSocket,
 		CgroupDriver:             "cgroupfs",
 		Authentication: kubeletv1.KubeletAuthentication{
@@ -166,7 +173,10 @@ func kubeletConfig(n scenario.Node) ([]byte, error) {
 		Authorization:          kubeletv1.KubeletAuthorization{Mode: kubeletv1.KubeletAuthorizationModeAlwaysAllow},
 		FailSwapOn:             &no,
 		EnforceNodeAllocatable: []string{"pods"},
-		EvictionHard:           map[string]string{kubelet.MemoryAvailable: "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%", "imagefs.inodesFree": "0%"},
+		EvictionHard: map[string]string{
+			kubelet.MemoryAvailable: "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%",
+			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
+		},
 		MakeIPTablesUtilChains: &no,
 		ResolverConfig:         new(string),
 		SingleProcessOOMKill:   n.SingleProcessOOMKill,

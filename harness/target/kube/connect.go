@@ -49,7 +49,8 @@ func (w Where) String() string {
 func (w Where) Config() (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = w.Kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: w.Context}).ClientConfig()
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
+		&clientcmd.ConfigOverrides{CurrentContext: w.Context}).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", w, err)
 	}
@@ -83,7 +84,8 @@ const agentWait = 3 * time.Minute
 
 // open sets up a cluster for one run: a namespace where there is none, and an
 // agent on the node. What it made is gone when it fails.
-func (w Where) open(ctx context.Context, config *rest.Config, images image.Images) (_ *site, hello wire.Hello, err error) {
+func (w Where) open(ctx context.Context, config *rest.Config,
+	images image.Images) (_ *site, hello wire.Hello, err error) {
 	s := &site{config: config, at: placing{namespace: w.Namespace, images: images, suffix: token()}}
 	s.at.run = label("agent", s.at.suffix)
 	api, set, err := s.client()
@@ -128,7 +130,8 @@ func (w Where) open(ctx context.Context, config *rest.Config, images image.Image
 	if err != nil {
 		return nil, hello, err
 	}
-	l, err := openExec(ctx, config, set, pod.Namespace, pod.Name, []string{image.AgentPath, "node", hostRoot, image.StressorPath})
+	l, err := openExec(ctx, config, set, pod.Namespace, pod.Name,
+		[]string{image.AgentPath, "node", hostRoot, image.StressorPath})
 	if err != nil {
 		return nil, hello, err
 	}
@@ -198,7 +201,8 @@ func (w Where) pick(ctx context.Context, api *resources.Resources) (corev1.Node,
 	if w.Node != "" {
 		return corev1.Node{}, fmt.Errorf("%s: there is no node %s; there are %s", w, w.Node, strings.Join(names, ", "))
 	}
-	return corev1.Node{}, fmt.Errorf("%s: no node is Ready and open to pods; there are %s", w, strings.Join(names, ", "))
+	return corev1.Node{}, fmt.Errorf("%s: no node is Ready and open to pods; there are %s",
+		w, strings.Join(names, ", "))
 }
 
 func ready(n corev1.Node) bool {
@@ -269,7 +273,8 @@ func runs(p corev1.Pod) error {
 			return nil
 		case w != nil && strings.Contains(w.Reason, "Image"):
 			// No registry has it: there is nothing to wait for.
-			return forGood{fmt.Errorf("the agent's pod: %s: %s; load oomlab's images into the cluster, as oomlab cluster images --help says", w.Reason, c.Image)}
+			return forGood{fmt.Errorf("the agent's pod: %s: %s; load oomlab's images into the cluster, "+
+				"as oomlab cluster images --help says", w.Reason, c.Image)}
 		case w != nil:
 			return errors.New(w.Reason)
 		case c.State.Terminated != nil:
@@ -293,7 +298,8 @@ func (s *site) clear(ctx context.Context, namespace bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = remove(ctx, set, s.at.namespace, OwnLabel+"="+Own+","+RunLabel+" in ("+strings.Join(s.at.runs(), ",")+")", namespace)
+	_, err = remove(ctx, set, s.at.namespace,
+		OwnLabel+"="+Own+","+RunLabel+" in ("+strings.Join(s.at.runs(), ",")+")", namespace)
 	return err
 }
 
@@ -321,7 +327,8 @@ func (w Where) Clean(ctx context.Context) (names []string, err error) {
 
 // remove deletes the pods, and if asked the namespace, that bear the labels, and
 // returns when a second listing shows none. It says what there was.
-func remove(ctx context.Context, set kubernetes.Interface, namespace, selector string, ownNamespace bool) (names []string, err error) {
+func remove(ctx context.Context, set kubernetes.Interface,
+	namespace, selector string, ownNamespace bool) (names []string, err error) {
 	list := metav1.ListOptions{LabelSelector: selector}
 	grace := int64(0)
 	err = await(ctx, leaveWait, "the pods with "+selector+" to be gone", func(ctx context.Context) error {

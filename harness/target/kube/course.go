@@ -239,7 +239,8 @@ func (c *course) settledPod(p plan.Pod) bool {
 func (c *course) neverStarts() string {
 	for _, p := range c.plan.Pods {
 		s := c.pods[p.Name]
-		if s.phase == kubelet.PodFailed && s.reason != kubelet.Evicted && strings.HasPrefix(s.message, kubelet.Rejected) {
+		if s.phase == kubelet.PodFailed && s.reason != kubelet.Evicted &&
+			strings.HasPrefix(s.message, kubelet.Rejected) {
 			return p.Name + ": " + s.reason + ": " + s.message
 		}
 		for _, k := range slices.Concat(p.InitContainers, p.Containers) {

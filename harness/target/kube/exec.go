@@ -37,11 +37,14 @@ const maxLine = 8 << 20
 
 // openExec starts a program in a container of a pod. It lives until close, or
 // until the connection breaks.
-func openExec(ctx context.Context, config *rest.Config, set *kubernetes.Clientset, namespace, pod string, argv []string) (*execLine, error) {
+func openExec(ctx context.Context, config *rest.Config, set *kubernetes.Clientset,
+	namespace, pod string, argv []string) (*execLine, error) {
 	config = rest.CopyConfig(config)
 	config.Timeout = 0 // it lasts as long as the run
 	req := set.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: agentContainer, Command: argv, Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+		VersionedParams(&corev1.PodExecOptions{
+			Container: agentContainer, Command: argv, Stdin: true, Stdout: true, Stderr: true,
+		}, scheme.ParameterCodec)
 	socket, err := remotecommand.NewWebSocketExecutor(config, "GET", req.URL().String())
 	if err != nil {
 		return nil, err
@@ -95,7 +98,8 @@ func (l *execLine) next(ctx context.Context) ([]byte, error) {
 
 func (l *execLine) hello(ctx context.Context, within time.Duration) (wire.Hello, error) {
 	var hello wire.Hello
-	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("the node's agent did not say hello within %s", within))
+	ctx, cancel := context.WithTimeoutCause(ctx, within,
+		fmt.Errorf("the node's agent did not say hello within %s", within))
 	defer cancel()
 	line, err := l.next(ctx)
 	if err != nil {
@@ -105,7 +109,8 @@ func (l *execLine) hello(ctx context.Context, within time.Duration) (wire.Hello,
 		return hello, fmt.Errorf("the agent's first line %.200q is no hello: %w", line, err)
 	}
 	if hello.Protocol != wire.Protocol {
-		return hello, fmt.Errorf("the agent speaks protocol %d, and %d is wanted; load the images of this oomlab", hello.Protocol, wire.Protocol)
+		return hello, fmt.Errorf("the agent speaks protocol %d, and %d is wanted; load the images of this oomlab",
+			hello.Protocol, wire.Protocol)
 	}
 	return hello, nil
 }

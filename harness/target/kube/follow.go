@@ -35,7 +35,8 @@ type follower struct {
 	base       bool // what there is now was there before
 }
 
-func newFollower(api, nodeAt *resources.Resources, at placing, pods map[string]string, nodes []string, emit func(evidence.Event)) *follower {
+func newFollower(api, nodeAt *resources.Resources, at placing, pods map[string]string, nodes []string,
+	emit func(evidence.Event)) *follower {
 	return &follower{
 		api: api, nodeAt: nodeAt, at: at, pods: pods, nodes: nodes, emit: emit,
 		containers: map[string]kubelet.Status{}, states: map[string]evidence.PodState{},
@@ -76,7 +77,8 @@ func (f *follower) leave() {
 		return
 	}
 	f.emit(evidence.Event{
-		Source: evidence.API, Kind: evidence.Unreachable, Text: f.last.Error(), N: uint64(time.Since(f.silent).Milliseconds()),
+		Source: evidence.API, Kind: evidence.Unreachable, Text: f.last.Error(),
+		N: uint64(time.Since(f.silent).Milliseconds()),
 	})
 	f.silent = time.Time{}
 }

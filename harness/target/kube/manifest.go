@@ -125,7 +125,9 @@ func (l placing) container(c plan.Container, rules kubelet.Container, p plan.Pro
 	out.Image = l.images.Stressor
 	out.Args = stressorArgs(c.Name, p)
 	// Who takes memory stands back for who holds it; see the stressor's turns.
-	out.SecurityContext = &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_NICE"}}}
+	out.SecurityContext = &corev1.SecurityContext{
+		Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_NICE"}},
+	}
 	return out
 }
 
@@ -177,5 +179,7 @@ func list(r kubelet.Resources) corev1.ResourceList {
 
 // objectMeta is that of everything beside pods that a run creates.
 func (l placing) objectMeta(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Name: name, Namespace: l.namespace, Labels: map[string]string{RunLabel: l.run, OwnLabel: Own}}
+	return metav1.ObjectMeta{
+		Name: name, Namespace: l.namespace, Labels: map[string]string{RunLabel: l.run, OwnLabel: Own},
+	}
 }

@@ -26,7 +26,8 @@ func nodeFacts(ctx context.Context, set kubernetes.Interface, node corev1.Node, 
 	if info.Swap != nil && info.Swap.Capacity != nil {
 		n.SwapCapacity = kernel.Bytes(*info.Swap.Capacity)
 	}
-	raw, err := set.CoreV1().RESTClient().Get().Resource("nodes").Name(node.Name).SubResource("proxy").Suffix("configz").DoRaw(ctx)
+	raw, err := set.CoreV1().RESTClient().Get().Resource("nodes").Name(node.Name).
+		SubResource("proxy").Suffix("configz").DoRaw(ctx)
 	if err != nil {
 		return fmt.Errorf("the kubelet's configuration, /api/v1/nodes/%s/proxy/configz: %w", node.Name, err)
 	}

@@ -220,7 +220,8 @@ func newRun(s *site, req wire.Request, hello wire.Hello, sink func(evidence.Even
 	}
 	runtime := strings.HasPrefix(hello.Tier.Hooks["runtime"], "attached")
 	r := &kubeRun{
-		s: s, req: req, plan: req.Plan, api: api.WithNamespace(s.at.namespace), node: node.WithNamespace(metav1.NamespaceDefault), sink: sink,
+		s: s, req: req, plan: req.Plan,
+		api: api.WithNamespace(s.at.namespace), node: node.WithNamespace(metav1.NamespaceDefault), sink: sink,
 		pods: map[string]string{}, course: newCourse(req.Plan, runtime), began: time.Now(), end: "settled",
 	}
 	for _, p := range req.Plan.Pods {
@@ -264,7 +265,8 @@ func (r *kubeRun) carryOut(ctx context.Context) error {
 	watched := make(chan error, 1)
 	deadline := time.Duration(r.plan.DeadlineMS) * time.Millisecond
 	watch := wire.Request{ID: watchID, WallNS: r.req.WallNS, Watch: &wire.Watch{
-		DeadlineMS: (deadline + beginWait).Milliseconds(), Namespace: r.s.at.namespace, Pods: r.pods, Children: r.children(),
+		DeadlineMS: (deadline + beginWait).Milliseconds(), Namespace: r.s.at.namespace,
+		Pods: r.pods, Children: r.children(),
 	}}
 	if r.req.WallNS > 0 {
 		watch.WallNS = time.Now().UnixNano()
@@ -413,7 +415,8 @@ func (r *kubeRun) create(ctx context.Context, pod *corev1.Pod) error {
 // lasting marks what the API will say again as often as it is asked.
 func lasting(err error) error {
 	if slices.ContainsFunc([]func(error) bool{
-		apierrors.IsForbidden, apierrors.IsInvalid, apierrors.IsBadRequest, apierrors.IsNotFound, apierrors.IsUnauthorized, apierrors.IsMethodNotSupported,
+		apierrors.IsForbidden, apierrors.IsInvalid, apierrors.IsBadRequest, apierrors.IsNotFound,
+		apierrors.IsUnauthorized, apierrors.IsMethodNotSupported,
 	}, func(is func(error) bool) bool { return is(err) }) {
 		return forGood{err}
 	}

@@ -36,7 +36,8 @@ type VMOptions struct {
 }
 
 // guestModules are what a node needs of its kernel beside a bare guest.
-var guestModules = []string{"virtio_pci", "virtio_blk", "virtio_net", "overlay", "ext4", "veth", "br_netfilter", "nf_conntrack"}
+var guestModules = []string{"virtio_pci", "virtio_blk", "virtio_net",
+	"overlay", "ext4", "veth", "br_netfilter", "nf_conntrack"}
 
 // VMCluster is a real API server and a real kubelet in a VM of oomlab's own. It
 // boots once for each node configuration, and is restored from then on.
@@ -58,7 +59,8 @@ func OpenVM(ctx context.Context, o VMOptions) (*VMCluster, error) {
 		return nil, err
 	}
 	if what := unsettable(o.Node); what != "" {
-		return nil, &target.Missing{What: "another cluster for " + what, Hint: "use a cluster of kind, see kind-config/"}
+		return nil, &target.Missing{What: "another cluster for " + what,
+			Hint: "use a cluster of kind, see kind-config/"}
 	}
 	c := &VMCluster{image: img, images: image.NameImages(o.Agent, o.Stressor), memory: memoryOf(o.Memory)}
 	config, err := kubeletConfig(o.Node)

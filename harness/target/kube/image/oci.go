@@ -109,7 +109,8 @@ func inOrder(w io.Writer, archive io.Reader) error {
 	out := tar.NewWriter(w)
 	for _, file := range slices.Sorted(maps.Keys(files)) {
 		data := files[file]
-		h := &tar.Header{Name: file, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(data)), Format: tar.FormatUSTAR}
+		h := &tar.Header{Name: file, Typeflag: tar.TypeReg, Mode: 0o644,
+			Size: int64(len(data)), Format: tar.FormatUSTAR}
 		if err := out.WriteHeader(h); err != nil {
 			return err
 		}
@@ -126,7 +127,8 @@ func assemble(files map[string][]byte, argv []string) (v1.Image, error) {
 	entries := []*tar.Header{{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}}
 	for _, path := range []string{AgentPath, StressorPath} { // in one order
 		if data, ok := files[path]; ok {
-			entries = append(entries, &tar.Header{Name: path[1:], Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(data))})
+			entries = append(entries,
+				&tar.Header{Name: path[1:], Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(data))})
 		}
 	}
 	for _, h := range entries {
@@ -143,7 +145,9 @@ func assemble(files map[string][]byte, argv []string) (v1.Image, error) {
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(layer.Bytes())), nil
+	})
 	if err != nil {
 		return nil, err
 	}

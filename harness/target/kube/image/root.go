@@ -23,9 +23,10 @@ const pkiDir = "/etc/kubernetes/pki"
 
 // static are the files of the node that never differ.
 var static = map[string]string{
-	"/etc/passwd":                "root:x:0:0:root:/root:/bin/sh\n",
-	"/etc/group":                 "root:x:0:\n",
-	"/etc/hosts":                 "127.0.0.1 localhost\n" + NodeIP + " " + NodeName + "\n" + WorkerIP + " " + WorkerName + "\n",
+	"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+	"/etc/group":  "root:x:0:\n",
+	"/etc/hosts": "127.0.0.1 localhost\n" + NodeIP + " " + NodeName + "\n" +
+		WorkerIP + " " + WorkerName + "\n",
 	"/etc/nsswitch.conf":         "hosts: files\n",
 	"/etc/resolv.conf":           "",
 	"/etc/machine-id":            "6f6f6d6c61620000000000000000004e\n",
@@ -63,12 +64,14 @@ var merged = []string{"bin", "sbin", "lib", "lib64"}
 // applets are the programs of busybox that the kubelet starts, and those that
 // somebody wants who looks into a node.
 var applets = []string{
-	"mount", "umount", "sh", "cat", "ls", "ps", "grep", "dmesg", "tail", "head", "find", "sleep", "free", "top", "df", "wget", "dd", "sync",
+	"mount", "umount", "sh", "cat", "ls", "ps", "grep", "dmesg", "tail", "head", "find", "sleep", "free", "top",
+	"df", "wget", "dd", "sync",
 }
 
 // makeRoot lays out the node's files in root.
 func makeRoot(ctx context.Context, root string, debs []string, o Options) error {
-	for _, dir := range []string{"usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "var/log", "var/lib", "root", "opt", "proc", "sys", "dev", "run", "tmp", "oomlab"} {
+	for _, dir := range []string{"usr/bin", "usr/sbin", "usr/lib", "usr/lib64",
+		"etc", "var/log", "var/lib", "root", "opt", "proc", "sys", "dev", "run", "tmp", "oomlab"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return err
 		}
@@ -83,7 +86,8 @@ func makeRoot(ctx context.Context, root string, debs []string, o Options) error 
 	}
 	for _, deb := range debs {
 		o.Progress("unpacking " + filepath.Base(deb))
-		if err := debian.Unpack(ctx, deb, func(h *tar.Header, r io.Reader) error { return place(root, h, r) }); err != nil {
+		err := debian.Unpack(ctx, deb, func(h *tar.Header, r io.Reader) error { return place(root, h, r) })
+		if err != nil {
 			return fmt.Errorf("%s: %w", filepath.Base(deb), err)
 		}
 	}
@@ -111,7 +115,8 @@ func makeRoot(ctx context.Context, root string, debs []string, o Options) error 
 }
 
 // unwanted are the parts of packages that a node does without.
-var unwanted = []string{"usr/share", "usr/lib/systemd", "usr/lib/x86_64-linux-gnu/gconv", "usr/lib/locale", "etc/init.d", "etc/default", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d"}
+var unwanted = []string{"usr/share", "usr/lib/systemd", "usr/lib/x86_64-linux-gnu/gconv", "usr/lib/locale",
+	"etc/init.d", "etc/default", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d"}
 
 // place puts one entry of a package into root. Old packages have bin and lib
 // beside usr; here they are the same.
