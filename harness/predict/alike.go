@@ -30,7 +30,7 @@ func alike(p *plan.Plan, procs []proc) (setOf []int, sets [][]int) {
 		if special[q.Name] {
 			continue
 		}
-		q.Name, q.Of, q.Profile.Name = "", "", ""
+		q.Name, q.Of, q.Profile.Name, q.Launch.Comm = "", "", "", ""
 		k := slices.IndexFunc(models, func(m plan.Process) bool { return reflect.DeepEqual(m, q) })
 		if k < 0 {
 			k = len(models)

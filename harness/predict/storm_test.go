@@ -18,7 +18,7 @@ func copies(of, cgroup string, n, mib, respawn int) []plan.Process {
 	var out []plan.Process
 	for i := range n {
 		p := hog(fmt.Sprintf("%s/%d", of, i+1), cgroup, 0, mib)
-		p.Of, p.Respawn = of, respawn
+		p.Of, p.Respawn, p.Launch.Comm = of, respawn, p.Name
 		out = append(out, p)
 	}
 	return out
