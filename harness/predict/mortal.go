@@ -16,7 +16,7 @@ func (w *world) mortal() []string {
 	full := map[string]bool{}
 	for i := range w.procs {
 		p := &w.procs[i]
-		if p.p.OOMScoreAdj == AdjMin && !w.adjusts(p.p.Name) {
+		if p.p.OOMScoreAdj == AdjMin && !w.adjusts() {
 			continue
 		}
 		for _, dir := range w.domains(p.p.Cgroup) {
@@ -34,9 +34,8 @@ func (w *world) mortal() []string {
 	return out
 }
 
-// adjusts reports whether oom_score_adj of a process, or of one that shares its
-// memory, changes on the way.
-func (w *world) adjusts(string) bool {
+// adjusts reports whether any oom_score_adj changes on the way.
+func (w *world) adjusts() bool {
 	for _, d := range w.plan.During {
 		if len(d.OOMScoreAdj) > 0 {
 			return true

@@ -28,8 +28,9 @@ const (
 // the programs of the user's own, by the plan's name; one that is missing is
 // taken to grow without bound.
 //
-// The time it takes is bounded, whatever the plan: courses beyond the bound are
-// dropped, and the prediction says so (Open, Unsure).
+// The work it takes is bounded, whatever the plan. Courses are followed one by one;
+// where they are too many, state by state. What the budget leaves out, the prediction
+// says (Open, Unsure, AtLeast).
 func Outcome(p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
 	return OutcomeBy(context.Background(), RulesOf(m), p, m, measured)
 }
