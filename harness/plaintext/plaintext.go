@@ -15,6 +15,7 @@ func Wrap(text string, width int) []string {
 	var lines []string
 	line := ""
 	for word := range strings.FieldsSeq(text) {
+		word = Escape(word)
 		if line != "" && Width(line)+1+Width(word) > width {
 			lines = append(lines, line)
 			line = ""
@@ -81,7 +82,13 @@ type Grid struct {
 }
 
 // Add adds a row.
-func (g *Grid) Add(cells ...string) { g.rows = append(g.rows, cells) }
+func (g *Grid) Add(cells ...string) {
+	row := make([]string, len(cells))
+	for i, cell := range cells {
+		row[i] = Escape(cell)
+	}
+	g.rows = append(g.rows, row)
+}
 
 // Lines are the rows, each behind indent.
 func (g *Grid) Lines(indent string) []string {
@@ -116,6 +123,7 @@ func (g *Grid) Lines(indent string) []string {
 // Cut shortens text to width columns and shows that it did. A width of 0 is no
 // limit.
 func Cut(text string, width int) string {
+	text = Escape(text)
 	if width <= 0 || Width(text) <= width {
 		return text
 	}
