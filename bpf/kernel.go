@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/cilium/ebpf/btf"
 )
@@ -22,8 +24,11 @@ type offer struct {
 	constraints    map[int32]string
 	btfErr         error // why there is no BTF; then all of the above is a guess
 
+	pidNS uint32 // pid namespace of what Root's /proc shows; 0: the initial one
+
 	symbols    map[string]uint64 // functions of interest that exist, with every suffix
 	symbolsErr error             // why symbols says nothing
+	handler    string            // callbacks of BPF programs that are attached as OOM handlers
 	cpus       int
 	perCPU     uint64 // address of __per_cpu_offset[]
 	exactErr   error  // why the parts that CPUs keep back cannot be read
@@ -36,6 +41,11 @@ var functions = []string{
 }
 
 const perCPUSymbol = "__per_cpu_offset"
+
+// handlerSymbols begin the names of a struct_ops' trampolines, "bpf__OPS_MEMBER"
+// (kernel/bpf/bpf_struct_ops.c). bpf_oom_ops is the name in the patches for a BPF OOM
+// handler, "mm: introduce BPF OOM struct ops"; no released kernel has it so far.
+const handlerSymbols = "bpf__bpf_oom_ops_"
 
 // readOffer reads what the kernel offers. Without BTF that is little: no program
 // that reads a kernel structure can be relocated.
@@ -65,9 +75,27 @@ func readOffer(root string, cache *btf.Cache) (*offer, error) {
 	}
 	_, o.threadBatched = stat.(*btf.Struct)
 
+	o.pidNS = pidNamespace(root)
 	o.readSymbols(filepath.Join(root, "proc/kallsyms"))
 	o.readCPUs(filepath.Join(root, "sys/devices/system/cpu/possible"))
 	return o, nil
+}
+
+// initPIDNS is the number of the initial pid namespace: PROC_PID_INIT_INO of
+// include/linux/proc_ns.h, PID_NS_INIT_INO of include/uapi/linux/nsfs.h since 6.18.
+const initPIDNS = 0xEFFFFFFC
+
+// pidNamespace is the number of the pid namespace whose processes root's /proc
+// shows; 0: the initial one, or nobody may know.
+func pidNamespace(root string) uint32 {
+	info, err := os.Stat(filepath.Join(root, "proc/1/ns/pid"))
+	if err != nil {
+		return 0
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Ino != initPIDNS {
+		return uint32(st.Ino)
+	}
+	return 0
 }
 
 // tracepointParams are the parameters of a tracepoint's probes without the
@@ -132,7 +160,7 @@ func (o *offer) readSymbols(path string) {
 	f, err := os.Open(path)
 	if err == nil {
 		defer f.Close()
-		o.symbols, err = parseKallsyms(f)
+		o.symbols, o.handler, err = parseKallsyms(f)
 	}
 	if err == nil && len(o.symbols) == 0 {
 		err = fmt.Errorf("%s names none of the OOM killer's functions", path)
@@ -141,14 +169,16 @@ func (o *offer) readSymbols(path string) {
 	o.perCPU = o.symbols[perCPUSymbol]
 }
 
-// parseKallsyms collects the symbols of interest with their suffixes. Modules
-// come last and are not read.
-func parseKallsyms(r io.Reader) (map[string]uint64, error) {
+// parseKallsyms collects the symbols of interest with their suffixes, and what of a BPF
+// OOM handler is attached. What modules have does not count; BPF programs come after
+// them.
+func parseKallsyms(r io.Reader) (found map[string]uint64, handler string, err error) {
 	wanted := map[string]bool{perCPUSymbol: true}
 	for _, f := range functions {
 		wanted[f] = true
 	}
-	found := map[string]uint64{}
+	found = map[string]uint64{}
+	var members []string
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		line := lines.Bytes() // ffffffff81598eb0 t oom_badness.part.0
@@ -156,9 +186,12 @@ func parseKallsyms(r io.Reader) (map[string]uint64, error) {
 		if !ok || len(rest) < 3 {
 			continue
 		}
-		name := rest[2:]
-		if strings.HasSuffix(name, "]") {
-			break
+		name, module, ok := strings.Cut(rest[2:], "\t")
+		if ok {
+			if member, is := strings.CutPrefix(name, handlerSymbols); is && module == "[bpf]" {
+				members = append(members, member)
+			}
+			continue
 		}
 		base, suffix, _ := strings.Cut(name, ".")
 		if !wanted[base] || suffix == "cold" {
@@ -166,11 +199,12 @@ func parseKallsyms(r io.Reader) (map[string]uint64, error) {
 		}
 		value, err := strconv.ParseUint(addr, 16, 64)
 		if err != nil {
-			return nil, fmt.Errorf("kallsyms: %q has no address: %w", line, err)
+			return nil, "", fmt.Errorf("kallsyms: %q has no address: %w", line, err)
 		}
 		found[name] = value
 	}
-	return found, lines.Err()
+	slices.Sort(members)
+	return found, strings.Join(slices.Compact(members), ", "), lines.Err()
 }
 
 func (o *offer) readCPUs(path string) {

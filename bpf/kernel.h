@@ -63,6 +63,9 @@ struct pt_regs {
 #define MMF_OOM_SKIP 21
 #define PF_KTHREAD 0x00200000
 #define TASK_COMM_LEN 16
+#define SIGKILL 9
+#define SIGTERM 15
+#define SEND_SIG_PRIV 1 /* in place of a pointer: the kernel is the sender */
 
 /* Indexes of mm->rss_stat, include/linux/mm_types_task.h. */
 enum {
@@ -97,6 +100,9 @@ struct mm_struct {
 	struct percpu_counter rss_stat[NR_MM_COUNTERS];
 	atomic_long_t pgtables_bytes;
 	unsigned long total_vm;
+	unsigned long hiwater_rss;
+	unsigned long arg_start;
+	unsigned long arg_end;
 	unsigned long flags;
 };
 
@@ -128,6 +134,13 @@ struct cred {
 
 struct kernfs_node {
 	__u64 id;
+	const char *name;
+	struct kernfs_node *parent;
+};
+
+/* Since 6.15 the parent is protected by RCU and has another name. */
+struct kernfs_node___rcu {
+	struct kernfs_node *__parent;
 };
 
 struct cgroup {
@@ -152,12 +165,32 @@ struct mem_cgroup {
 
 struct signal_struct {
 	atomic_t live;
+	int nr_threads;
 	struct list_head thread_head;
 	int group_exit_code;
 	unsigned int flags;
 	bool oom_flag_origin : 1;
 	short oom_score_adj;
 	struct mm_struct *oom_mm;
+};
+
+/* include/linux/pid.h, pid_namespace.h: a pid has a number at every level. */
+struct ns_common {
+	unsigned int inum;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
 };
 
 struct task_struct {
@@ -167,6 +200,7 @@ struct task_struct {
 	__u64 start_time;
 	char comm[TASK_COMM_LEN];
 	struct task_struct *group_leader;
+	struct pid *thread_pid;
 	struct list_head thread_node;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
@@ -179,6 +213,11 @@ struct task_struct {
 
 enum oom_constraint {
 	CONSTRAINT_NONE,
+};
+
+/* A signal that is on its way: include/linux/signal_types.h. */
+struct kernel_siginfo {
+	int si_code;
 };
 
 struct oom_control {

@@ -22,10 +22,18 @@ ffffffff81599500 t oom_badness.part.0
 ffffffff81599310 t oom_kill_process.constprop.0
 ffffffff81599311 t oom_kill_process_other
 ffffffffc0000000 t out_of_memory	[module]
+ffffffffc0000001 t bpf__bpf_oom_ops_no_handler	[module]
+ffffffffc0000002 t bpf__bpf_oom_ops_handle_out_of_memory	[bpf]
+ffffffffc0000003 t bpf__bpf_oom_ops_handle_cgroup_offline	[bpf]
+ffffffffc0000004 t bpf__bpf_oom_ops_handle_out_of_memory	[bpf]
+ffffffffc0000005 t bpf__tcp_congestion_ops_init	[bpf]
 `
-	got, err := parseKallsyms(strings.NewReader(text))
+	got, handler, err := parseKallsyms(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if want := "handle_cgroup_offline, handle_out_of_memory"; handler != want {
+		t.Errorf("handler %q; want %q", handler, want)
 	}
 	want := map[string]uint64{
 		"__per_cpu_offset":             0xffffffff82a3f0c0,
@@ -58,8 +66,9 @@ ffffffffc0000000 t out_of_memory	[module]
 }
 
 func TestParseKallsymsRefuses(t *testing.T) {
-	_, err := parseKallsyms(strings.NewReader("nonsense t oom_badness\n"))
-	if want := `kallsyms: "nonsense t oom_badness" has no address`; err == nil || !strings.HasPrefix(err.Error(), want) {
+	_, _, err := parseKallsyms(strings.NewReader("nonsense t oom_badness\n"))
+	if want := `kallsyms: "nonsense t oom_badness" has no address`; err == nil ||
+		!strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error %v; want %q", err, want)
 	}
 }
@@ -72,7 +81,8 @@ func TestParsePossible(t *testing.T) {
 	}
 	for _, in := range []string{"", "1-3", "0-3,8-11", "0-x"} {
 		_, err := parsePossible(in)
-		if want := fmt.Sprintf("possible CPUs %q are not numbered 0 to N without gaps", in); err == nil || err.Error() != want {
+		if want := fmt.Sprintf("possible CPUs %q are not numbered 0 to N without gaps", in); err == nil ||
+			err.Error() != want {
 			t.Errorf("%q: error %v; want %q", in, err, want)
 		}
 	}

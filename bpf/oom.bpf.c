@@ -25,6 +25,8 @@
 //                               OOM victim, with its wait status: all threads
 //                               are on their way out. Told by mark_victim if
 //                               they had got this far before.
+//   signal_generate             kernel/signal.c. SIGKILL and SIGTERM that processes
+//                               send, if that was asked for.
 //  tier 2
 //   out_of_memory               Entry: a decision begins, struct oom_control.
 //                               Return: it ended, and whether it made progress.
@@ -61,12 +63,17 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define MAX_CPUS 1024
 #define MAX_THREADS 64
+#define MAX_PID_NS_LEVEL 32 // kernel/pid_namespace.c
 #define MESSAGE_LEN 64
 
 // Set by user space before the programs are loaded.
 const volatile __u32 nr_cpus = 0;               // possible CPUs, numbered without gaps
 const volatile __u64 per_cpu_offset = 0;        // address of __per_cpu_offset[]; 0: not known
 const volatile bool mark_victim_has_task = 0;   // else its argument is an int pid
+const volatile __u32 pid_ns = 0;                // user space's pid namespace; 0: the initial one
+const volatile bool tell_status = 0;            // send a struct status with each victim
+const volatile bool quiet_scans = 0;            // do not tell that a decision begins and ends
+const volatile bool tell_stack = 0;             // with the kernel's stack in it
 
 enum kind {
 	KIND_OUT_OF_MEMORY = 1,
@@ -77,6 +84,8 @@ enum kind {
 	KIND_EACH_KILL, // __oom_kill_process
 	KIND_MARK_VICTIM,
 	KIND_SCHED_PROCESS_EXIT,
+	KIND_STATUS,        // struct status, not struct event
+	KIND_SIGNAL,        // the same
 };
 
 enum has {
@@ -108,6 +117,8 @@ struct task_info {
 	__s32 adj;
 	__u32 oom_skip;
 	__u32 mm_gone;     // no thread has it any more: find_lock_task_mm() finds nobody
+	__u32 ns_tgid;     // tgid in pid_ns; 0: it has none there, or that is the initial one
+	__u32 pad;
 	char comm[TASK_COMM_LEN];
 };
 
@@ -127,10 +138,54 @@ struct event {
 	__s32 order;
 	__u32 gfp;
 	__s32 constraint;
-	__u32 pad;
+	__u32 current_ns_tgid;
 	char message[MESSAGE_LEN];
 	struct task_info task;
 };
+
+#define PATH_LEVELS 10
+#define PATH_NAME 96
+#define ARGS_LEN 256
+#define STACK_LEN 24
+
+// The path of a cgroup, read from the kernel: user space would find it gone. The
+// first name is that of the cgroup itself, the last one with text that below the root.
+struct path {
+	char name[PATH_LEVELS][PATH_NAME];
+};
+
+// What there is to know of a process beside struct task_info.
+struct person {
+	struct task_info task;
+	__u64 hiwater_rss;  // pages; the kernel keeps it up when memory is given back
+	__u32 threads;
+	__u32 parent_tgid;
+	__u32 has;          // enum has
+	__u32 args_len;     // of args; 0: they could not be read
+	char parent_comm[TASK_COMM_LEN];
+	char args[ARGS_LEN]; // the command line, its words ended by zeros
+	struct path cgroup;
+};
+
+// Who was killed and who asked, as they were at that moment. One for each
+// KIND_MARK_VICTIM, right behind it; or for a signal.
+struct status {
+	__u64 at_ns;
+	__u64 decision;
+	__u32 kind;         // enum kind
+	__u32 sig;
+	__s32 code;         // si_code of a signal
+	__u32 result;       // enum trace_signal_result
+	__u32 same;         // the trigger is the victim, and not described again
+	__u32 pad;
+	__u64 stack[STACK_LEN]; // of the kernel, the innermost call first
+	struct person victim;
+	struct person trigger;
+	struct path domain; // whose limit was hit; empty: the machine, or not known
+};
+
+// Keeps the type in the object's BTF, from which the Go type is made.
+const struct status *status_type __attribute__((unused));
 
 struct tally {
 	__u64 tried;
@@ -215,6 +270,25 @@ static __always_inline struct decision *my_decision(void)
 	return d && d->owner == bpf_get_current_pid_tgid() ? d : NULL;
 }
 
+// The tgid of p in user space's pid namespace, at whatever level that is.
+static __noinline __u32 ns_tgid(struct task_struct *p)
+{
+	struct pid *pid = BPF_CORE_READ(p, group_leader, thread_pid);
+	__u32 level = pid ? BPF_CORE_READ(pid, level) : 0;
+	__u32 i;
+
+	for (i = 1; i <= MAX_PID_NS_LEVEL; i++) {
+		struct upid *number;
+
+		if (i > level)
+			break;
+		number = (void *)__builtin_preserve_access_index(&pid->numbers) + i * bpf_core_type_size(struct upid);
+		if (BPF_CORE_READ(number, ns, ns.inum) == pid_ns)
+			return BPF_CORE_READ(number, nr);
+	}
+	return 0;
+}
+
 static __always_inline void describe_current(struct event *e, __u32 kind)
 {
 	__u64 id = bpf_get_current_pid_tgid();
@@ -230,8 +304,8 @@ static __always_inline void describe_current(struct event *e, __u32 kind)
 		e->decision = d->number;
 }
 
-// An event to fill and to submit, or NULL when the ring buffer is full.
-static __always_inline struct event *begin(__u32 kind)
+// As begin, with nothing of the kernel's structures, which take BTF.
+static __always_inline struct event *begin_bare(__u32 kind)
 {
 	struct event *e;
 
@@ -242,6 +316,21 @@ static __always_inline struct event *begin(__u32 kind)
 		return NULL;
 	}
 	describe_current(e, kind);
+	return e;
+}
+
+static __always_inline __u32 current_ns_tgid(void)
+{
+	return pid_ns ? ns_tgid((void *)bpf_get_current_task()) : 0;
+}
+
+// An event to fill and to submit, or NULL when the ring buffer is full.
+static __always_inline struct event *begin(__u32 kind)
+{
+	struct event *e = begin_bare(kind);
+
+	if (e)
+		e->current_ns_tgid = current_ns_tgid();
 	return e;
 }
 
@@ -274,18 +363,23 @@ static __always_inline __u64 cgroup_id(struct cgroup_subsys_state *css)
 	return css ? BPF_CORE_READ(css, cgroup, kn, id) : 0;
 }
 
-static __always_inline __u64 memcg_of(struct task_struct *p)
+static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct *p)
 {
 	struct cgroup_subsys_state *css = NULL;
 	struct css_set *set;
 
 	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
-		return 0;
+		return NULL;
 	set = BPF_CORE_READ(p, cgroups);
 	bpf_probe_read_kernel(&css, sizeof(css),
 			      (void *)__builtin_preserve_access_index(&set->subsys) +
 			      sizeof(css) * bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
-	return cgroup_id(css);
+	return css;
+}
+
+static __always_inline __u64 memcg_of(struct task_struct *p)
+{
+	return cgroup_id(memory_css(p));
 }
 
 // percpu_counter_sum(), lib/percpu_counter.c: count plus what every CPU keeps
@@ -381,6 +475,8 @@ static __noinline __u32 describe_task(struct task_info *out, struct task_struct 
 		t = p;
 	out->pid = BPF_CORE_READ(t, pid);
 	out->tgid = BPF_CORE_READ(t, tgid);
+	if (pid_ns)
+		out->ns_tgid = ns_tgid(t);
 	bpf_probe_read_kernel(out->comm, sizeof(out->comm), __builtin_preserve_access_index(&t->comm));
 	out->uid = BPF_CORE_READ(t, real_cred, uid.val);
 	out->start_ns = BPF_CORE_READ(p, group_leader, start_time);
@@ -405,10 +501,122 @@ static __always_inline void describe_control(struct event *e, struct oom_control
 	e->flags |= HAS_CONTROL;
 }
 
+// ---- status ----
+
+static __always_inline struct kernfs_node *parent_of(struct kernfs_node *kn)
+{
+	struct kernfs_node___rcu *rcu = (void *)kn;
+
+	if (bpf_core_field_exists(rcu->__parent))
+		return BPF_CORE_READ(rcu, __parent);
+	return BPF_CORE_READ(kn, parent);
+}
+
+// Fills the names from the cgroup up to the root, whose own is empty.
+static __noinline int describe_path(struct path *out, struct cgroup_subsys_state *css)
+{
+	struct kernfs_node *kn = NULL, *up;
+	int i;
+
+	if (!out)
+		return 0;
+	if (css)
+		kn = BPF_CORE_READ(css, cgroup, kn);
+	for (i = 0; i < PATH_LEVELS; i++) {
+		out->name[i][0] = 0;
+		if (!kn)
+			continue;
+		up = parent_of(kn);
+		if (up) // else it is the root
+			bpf_probe_read_kernel_str(out->name[i], PATH_NAME, BPF_CORE_READ(kn, name));
+		kn = up;
+	}
+	return 0;
+}
+
+// Fills out with p. Only current's own memory can be read from here, so args are
+// empty for everybody else.
+static __noinline int describe_person(struct person *out, struct task_struct *p)
+{
+	struct task_struct *self = (void *)bpf_get_current_task();
+	struct signal_struct *sig;
+	struct task_struct *parent;
+	struct mm_struct *mm;
+	__u64 start, len;
+
+	if (!out)
+		return 0;
+	out->has = 0;
+	out->args_len = 0;
+	out->task.cgroup_id = 0;
+	out->cgroup.name[0][0] = 0;
+	if (!p)
+		return 0;
+	out->has = describe_task(&out->task, p);
+	sig = BPF_CORE_READ(p, signal);
+	out->threads = BPF_CORE_READ(sig, nr_threads);
+	parent = BPF_CORE_READ(p, group_leader, real_parent);
+	out->parent_tgid = BPF_CORE_READ(parent, tgid);
+	bpf_probe_read_kernel(out->parent_comm, sizeof(out->parent_comm),
+			      __builtin_preserve_access_index(&parent->comm));
+	describe_path(&out->cgroup, memory_css(p));
+	mm = BPF_CORE_READ(p, mm);
+	out->hiwater_rss = mm ? BPF_CORE_READ(mm, hiwater_rss) : 0;
+	if (!mm || mm != BPF_CORE_READ(self, mm))
+		return 0;
+	start = BPF_CORE_READ(mm, arg_start);
+	len = BPF_CORE_READ(mm, arg_end) - start;
+	if (len > ARGS_LEN)
+		len = ARGS_LEN;
+	if (!bpf_probe_read_user(out->args, len, (void *)start))
+		out->args_len = len;
+	return 0;
+}
+
+// Sends who was killed and who asked for it.
+static __always_inline int send_status(void *ctx, struct task_struct *victim, __u32 kind, __u32 sig, __s32 code,
+				       __u32 result)
+{
+	struct mem_cgroup *memcg = NULL;
+	struct oom_control *oc = NULL;
+	struct task_struct *self;
+	struct status *s;
+	struct decision *d;
+
+	__sync_fetch_and_add(&counts.tried, 1);
+	s = bpf_ringbuf_reserve(&events, sizeof(*s), 0);
+	if (!s) {
+		__sync_fetch_and_add(&counts.lost, 1);
+		return 0;
+	}
+	d = my_decision();
+	s->at_ns = bpf_ktime_get_ns();
+	s->kind = kind;
+	s->sig = sig;
+	s->code = code;
+	s->result = result;
+	s->decision = d ? d->number : 0;
+	s->pad = 0;
+	__builtin_memset(s->stack, 0, sizeof(s->stack));
+	if (tell_stack)
+		bpf_get_stack(ctx, s->stack, sizeof(s->stack), 0);
+	describe_person(&s->victim, victim);
+	self = (void *)bpf_get_current_task();
+	s->same = self == victim;
+	describe_person(&s->trigger, s->same ? NULL : self);
+	if (d)
+		oc = (void *)d->oc;
+	if (oc)
+		memcg = BPF_CORE_READ(oc, memcg);
+	describe_path(&s->domain, memcg ? __builtin_preserve_access_index(&memcg->css) : NULL);
+	bpf_ringbuf_submit(s, 0);
+	return 0;
+}
+
 // ---- tier 1 ----
 
 struct bpf_raw_tracepoint_args {
-	__u64 args[3];
+	__u64 args[5];
 };
 
 // Tells the end of the process that p belongs to, if it is an OOM victim and
@@ -487,6 +695,32 @@ int mark_victim(struct bpf_raw_tracepoint_args *ctx)
 	// sides write first and read then, with a full barrier between.
 	if (victim)
 		tell_end(victim);
+	if (victim && tell_status)
+		send_status(ctx, victim, KIND_STATUS, SIGKILL, 0, 0);
+	return 0;
+}
+
+// The kernel's own signals are no concern here: those of the OOM killer are known
+// from mark_victim.
+SEC("raw_tp/signal_generate")
+int signal_generate(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u32 sig = ctx->args[0];
+	struct kernel_siginfo *info = (void *)ctx->args[1];
+	struct task_struct *p = (void *)ctx->args[2];
+	__s32 code = 0; // SEND_SIG_NOINFO: a process is the sender
+
+	if (sig != SIGKILL && sig != SIGTERM)
+		return 0;
+	if (BPF_CORE_READ(p, tgid) == bpf_get_current_pid_tgid() >> 32)
+		return 0; // nobody else
+	if ((__u64)info == SEND_SIG_PRIV)
+		return 0;
+	if (info)
+		code = BPF_CORE_READ(info, si_code);
+	if (code > 0)
+		return 0;
+	send_status(ctx, p, KIND_SIGNAL, sig, code, ctx->args[4]);
 	return 0;
 }
 
@@ -500,7 +734,7 @@ struct mark_victim_record {
 SEC("tracepoint/oom/mark_victim")
 int trace_mark_victim(struct mark_victim_record *ctx)
 {
-	struct event *e = begin(KIND_MARK_VICTIM);
+	struct event *e = begin_bare(KIND_MARK_VICTIM);
 
 	if (!e)
 		return 1;
@@ -541,6 +775,8 @@ static __noinline int on_out_of_memory(struct oom_control *oc)
 	d->owner = bpf_get_current_pid_tgid();
 	d->oc = (__u64)oc;
 	d->victim = 0;
+	if (quiet_scans)
+		return 0;
 	e = begin(KIND_OUT_OF_MEMORY);
 	if (!e)
 		return 0;
@@ -556,11 +792,13 @@ static __noinline int on_out_of_memory_return(bool result)
 
 	if (!d)
 		return 0;
-	e = begin(KIND_OUT_OF_MEMORY_RETURN);
-	if (e) {
-		describe_control(e, (void *)d->oc);
-		e->value = result;
-		bpf_ringbuf_submit(e, 0);
+	if (!quiet_scans) {
+		e = begin(KIND_OUT_OF_MEMORY_RETURN);
+		if (e) {
+			describe_control(e, (void *)d->oc);
+			e->value = result;
+			bpf_ringbuf_submit(e, 0);
+		}
 	}
 	d->owner = 0;
 	d->oc = 0;
@@ -637,6 +875,7 @@ static __noinline int on_oom_badness(struct task_struct *p, __u64 totalpages)
 	if (!b || b->task == (__u64)p)
 		return 0;
 	describe_current(&b->event, KIND_OOM_BADNESS);
+	b->event.current_ns_tgid = current_ns_tgid();
 	b->event.value = totalpages;
 	b->event.flags |= describe_task(&b->event.task, p);
 	b->task = (__u64)p;

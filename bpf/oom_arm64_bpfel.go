@@ -37,25 +37,25 @@ type oomDecision struct {
 }
 
 type oomEvent struct {
-	_            structs.HostLayout
-	AtNs         uint64
-	Decision     uint64
-	Kind         oomKind
-	Flags        oomHas
-	CurrentPid   uint32
-	CurrentTgid  uint32
-	CurrentComm  [16]int8
-	Points       int64
-	Value        int64
-	MemcgId      uint64
-	TotalPages   uint64
-	ChosenPoints int64
-	Order        int32
-	Gfp          uint32
-	Constraint   int32
-	Pad          uint32
-	Message      [64]int8
-	Task         oomTaskInfo
+	_             structs.HostLayout
+	AtNs          uint64
+	Decision      uint64
+	Kind          oomKind
+	Flags         oomHas
+	CurrentPid    uint32
+	CurrentTgid   uint32
+	CurrentComm   [16]int8
+	Points        int64
+	Value         int64
+	MemcgId       uint64
+	TotalPages    uint64
+	ChosenPoints  int64
+	Order         int32
+	Gfp           uint32
+	Constraint    int32
+	CurrentNsTgid uint32
+	Message       [64]int8
+	Task          oomTaskInfo
 }
 
 type oomHas uint32
@@ -85,7 +85,43 @@ const (
 	oomKindKIND_EACH_KILL            oomKind = 6
 	oomKindKIND_MARK_VICTIM          oomKind = 7
 	oomKindKIND_SCHED_PROCESS_EXIT   oomKind = 8
+	oomKindKIND_STATUS               oomKind = 9
+	oomKindKIND_SIGNAL               oomKind = 10
 )
+
+type oomPath struct {
+	_    structs.HostLayout
+	Name [10][96]int8
+}
+
+type oomPerson struct {
+	_          structs.HostLayout
+	Task       oomTaskInfo
+	HiwaterRss uint64
+	Threads    uint32
+	ParentTgid uint32
+	Has        uint32
+	ArgsLen    uint32
+	ParentComm [16]int8
+	Args       [256]int8
+	Cgroup     oomPath
+}
+
+type oomStatus struct {
+	_        structs.HostLayout
+	AtNs     uint64
+	Decision uint64
+	Kind     uint32
+	Sig      uint32
+	Code     int32
+	Result   uint32
+	Same     uint32
+	Pad      uint32
+	Stack    [24]uint64
+	Victim   oomPerson
+	Trigger  oomPerson
+	Domain   oomPath
+}
 
 type oomTally struct {
 	_     structs.HostLayout
@@ -107,6 +143,8 @@ type oomTaskInfo struct {
 	Adj      int32
 	OomSkip  uint32
 	MmGone   uint32
+	NsTgid   uint32
+	Pad      uint32
 	Comm     [16]int8
 }
 
@@ -138,11 +176,17 @@ const (
 	oomProgMarkVictim            = "mark_victim"
 	oomProgRawSchedProcessExit   = "raw_sched_process_exit"
 	oomProgSchedProcessExit      = "sched_process_exit"
+	oomProgSignalGenerate        = "signal_generate"
 	oomProgTraceMarkVictim       = "trace_mark_victim"
 	oomVarCounts                 = "counts"
 	oomVarMarkVictimHasTask      = "mark_victim_has_task"
 	oomVarNrCpus                 = "nr_cpus"
 	oomVarPerCpuOffset           = "per_cpu_offset"
+	oomVarPidNs                  = "pid_ns"
+	oomVarQuietScans             = "quiet_scans"
+	oomVarStatusType             = "status_type"
+	oomVarTellStack              = "tell_stack"
+	oomVarTellStatus             = "tell_status"
 )
 
 // loadOom returns the embedded CollectionSpec for oom.
@@ -206,6 +250,7 @@ type oomProgramSpecs struct {
 	MarkVictim            *ebpf.ProgramSpec `ebpf:"mark_victim"`
 	RawSchedProcessExit   *ebpf.ProgramSpec `ebpf:"raw_sched_process_exit"`
 	SchedProcessExit      *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
+	SignalGenerate        *ebpf.ProgramSpec `ebpf:"signal_generate"`
 	TraceMarkVictim       *ebpf.ProgramSpec `ebpf:"trace_mark_victim"`
 }
 
@@ -228,6 +273,11 @@ type oomVariableSpecs struct {
 	MarkVictimHasTask *ebpf.VariableSpec `ebpf:"mark_victim_has_task"`
 	NrCpus            *ebpf.VariableSpec `ebpf:"nr_cpus"`
 	PerCpuOffset      *ebpf.VariableSpec `ebpf:"per_cpu_offset"`
+	PidNs             *ebpf.VariableSpec `ebpf:"pid_ns"`
+	QuietScans        *ebpf.VariableSpec `ebpf:"quiet_scans"`
+	StatusType        *ebpf.VariableSpec `ebpf:"status_type"`
+	TellStack         *ebpf.VariableSpec `ebpf:"tell_stack"`
+	TellStatus        *ebpf.VariableSpec `ebpf:"tell_status"`
 }
 
 // oomObjects contains all objects after they have been loaded into the kernel.
@@ -275,6 +325,11 @@ type oomVariables struct {
 	MarkVictimHasTask *ebpf.Variable `ebpf:"mark_victim_has_task"`
 	NrCpus            *ebpf.Variable `ebpf:"nr_cpus"`
 	PerCpuOffset      *ebpf.Variable `ebpf:"per_cpu_offset"`
+	PidNs             *ebpf.Variable `ebpf:"pid_ns"`
+	QuietScans        *ebpf.Variable `ebpf:"quiet_scans"`
+	StatusType        *ebpf.Variable `ebpf:"status_type"`
+	TellStack         *ebpf.Variable `ebpf:"tell_stack"`
+	TellStatus        *ebpf.Variable `ebpf:"tell_status"`
 }
 
 // oomPrograms contains all programs after they have been loaded into the kernel.
@@ -300,6 +355,7 @@ type oomPrograms struct {
 	MarkVictim            *ebpf.Program `ebpf:"mark_victim"`
 	RawSchedProcessExit   *ebpf.Program `ebpf:"raw_sched_process_exit"`
 	SchedProcessExit      *ebpf.Program `ebpf:"sched_process_exit"`
+	SignalGenerate        *ebpf.Program `ebpf:"signal_generate"`
 	TraceMarkVictim       *ebpf.Program `ebpf:"trace_mark_victim"`
 }
 
@@ -324,6 +380,7 @@ func (p *oomPrograms) Close() error {
 		p.MarkVictim,
 		p.RawSchedProcessExit,
 		p.SchedProcessExit,
+		p.SignalGenerate,
 		p.TraceMarkVictim,
 	)
 }

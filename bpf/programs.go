@@ -32,6 +32,12 @@ type Options struct {
 	// Buffer is the size of the ring buffer in bytes, a power of two and at
 	// least a page; 0: 4 MiB, room for 13000 events.
 	Buffer uint32
+	// Status sends a Status with each victim; Signals sends one with each SIGKILL and
+	// SIGTERM that a process sends. Stack has the kernel's stack in them.
+	Status, Signals, Stack bool
+	// QuietScans leaves out that a decision begins and ends: there are thousands a
+	// second while a victim is on its way out.
+	QuietScans bool
 	// OnlyFentry attaches tiers 2 and 3 by fentry where both would do. It is
 	// for comparing the two.
 	OnlyFentry bool
@@ -65,6 +71,7 @@ type hook struct {
 	kprobe   string
 	fentry   string
 	ret      bool
+	signals  bool // only with Options.Signals
 }
 
 var hooks = []hook{
@@ -72,6 +79,8 @@ var hooks = []hook{
 		raw: oomProgMarkVictim, bare: oomProgTraceMarkVictim},
 	{name: "sched_process_exit", tier: 1, optional: true, symbol: "sched_process_exit", group: "sched",
 		trace: oomProgSchedProcessExit, raw: oomProgRawSchedProcessExit},
+	{name: "signal_generate", tier: 1, optional: true, symbol: "signal_generate", group: "signal",
+		raw: oomProgSignalGenerate, signals: true},
 
 	{name: "out_of_memory", tier: 2, symbol: "out_of_memory",
 		kprobe: oomProgKprobeOutOfMemory, fentry: oomProgFentryOutOfMemory},
@@ -128,7 +137,7 @@ func Open(ctx context.Context, opt Options) (*Programs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the compiled programs: %w", err)
 	}
-	if err := offer.tell(spec); err != nil {
+	if err := offer.tell(spec, opt); err != nil {
 		return nil, err
 	}
 	if opt.Buffer != 0 {
@@ -143,7 +152,7 @@ func Open(ctx context.Context, opt Options) (*Programs, error) {
 }
 
 // tell sets the constants of oom.bpf.c.
-func (o *offer) tell(spec *ebpf.CollectionSpec) error {
+func (o *offer) tell(spec *ebpf.CollectionSpec, opt Options) error {
 	perCPU := o.perCPU
 	if o.exactErr != nil {
 		perCPU = 0
@@ -152,6 +161,10 @@ func (o *offer) tell(spec *ebpf.CollectionSpec) error {
 		"nr_cpus":              uint32(o.cpus),
 		"per_cpu_offset":       perCPU,
 		"mark_victim_has_task": o.markVictimTask,
+		"pid_ns":               o.pidNS,
+		"tell_status":          opt.Status,
+		"tell_stack":           opt.Stack || o.handler != "",
+		"quiet_scans":          opt.QuietScans,
 	} {
 		v, ok := spec.Variables[name]
 		if !ok {
@@ -205,6 +218,9 @@ func (p *Programs) open(ctx context.Context, spec *ebpf.CollectionSpec, cache *b
 	for _, h := range hooks {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("attaching %s: %w", h.name, err)
+		}
+		if h.signals && !opt.Signals {
+			continue
 		}
 		if h.tier > opt.MaxTier {
 			p.hooks[h.name] = fmt.Sprintf("no: above tier %d, which was asked for", opt.MaxTier)
@@ -383,6 +399,10 @@ func (p *Programs) Tier() int { return p.tier }
 // Hooks says for each hook how it is attached, or "no: " and why not.
 func (p *Programs) Hooks() map[string]string { return maps.Clone(p.hooks) }
 
+// Handler names the callbacks of BPF programs that are attached as OOM handlers, as far
+// as the symbols of the kernel can be read; empty: none.
+func (p *Programs) Handler() string { return p.offer.handler }
+
 // ThreadBatched reports whether the kernel keeps page counters as atomics with
 // a cache in every thread (up to 6.1), rather than as percpu_counter.
 func (p *Programs) ThreadBatched() bool { return p.offer.threadBatched }
@@ -395,12 +415,12 @@ func (p *Programs) Constraint(value int32) string {
 	return fmt.Sprintf("constraint %d", value)
 }
 
-// Next waits for the next event. It returns ErrFlushed after Flush, and
+// Next waits for the next record. It returns ErrFlushed after Flush, and
 // os.ErrClosed after Close. One goroutine at a time may call it.
-func (p *Programs) Next() (Event, error) {
+func (p *Programs) Next() (Record, error) {
 	record, err := p.reader.Read()
 	if err != nil {
-		return Event{}, err
+		return Record{}, err
 	}
 	return Decode(record.RawSample)
 }

@@ -22,8 +22,8 @@ func Write(w io.Writer, e Event) error {
 // and samples of many processes.
 const maxLine = 8 << 20
 
-// Read reads events.jsonl. An error names the line; a torn last line, as a
-// killed run leaves it, is an error too.
+// Read reads events.jsonl or samples.jsonl. An error begins with the number of the line;
+// a torn last line, as a killed run leaves it, is an error too.
 func Read(r io.Reader) ([]Event, error) {
 	var events []Event
 	lines := bufio.NewScanner(r)
@@ -35,7 +35,7 @@ func Read(r io.Reader) ([]Event, error) {
 		}
 		var e Event
 		if err := json.Unmarshal(line, &e); err != nil {
-			return nil, fmt.Errorf("events.jsonl:%d: %w", n, err)
+			return nil, fmt.Errorf("%d: %w", n, err)
 		}
 		events = append(events, e)
 	}

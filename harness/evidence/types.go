@@ -60,6 +60,10 @@ const (
 	MarkVictim   Kind = "mark_victim"
 	GivenUp      Kind = "scans_given_up"     // N scans in a row ended at a victim that was still on its way out
 	TaskExit     Kind = "sched_process_exit" // of a process that was an OOM victim
+	// VictimStatus comes behind MarkVictim and Signalled for itself; both only where
+	// they were asked for.
+	VictimStatus Kind = "victim_status"
+	Signalled    Kind = "signal_generate" // SIGKILL or SIGTERM that a process sent
 )
 
 // Event is one line of events.jsonl.
@@ -70,9 +74,12 @@ type Event struct {
 	Source  Source `json:"source"`
 	Kind    Kind   `json:"kind"`
 	Process string `json:"process,omitempty"` // the plan's name, where the agent knows it
-	PID     int    `json:"pid,omitempty"`     // of the process (thread group), in the initial namespace
-	Text    string `json:"text,omitempty"`
-	N       uint64 `json:"n,omitempty"` // Lost: how many
+	// PID of the process (thread group), as its source numbers it: eBPF as the kernel
+	// log does, in the initial pid namespace; all others in that of the agent, which is
+	// another one where the machine is a container.
+	PID  int    `json:"pid,omitempty"`
+	Text string `json:"text,omitempty"`
+	N    uint64 `json:"n,omitempty"` // Lost: how many
 
 	Exit    *ExitStatus  `json:"exit,omitempty"`
 	Held    *Holding     `json:"held,omitempty"`
@@ -80,6 +87,7 @@ type Event struct {
 	Counter *CounterFile `json:"counter,omitempty"`
 	Sample  *SampleData  `json:"sample,omitempty"`
 	OOM     *OOM         `json:"oom,omitempty"`
+	Killed  *Killed      `json:"killed,omitempty"` // of a live trace; no run has it
 	// Status is what /proc/PID/status says of the process: with Alive, and with
 	// Ready of a program that cannot say itself what it holds.
 	Status *ProcessStatus `json:"status,omitempty"`
@@ -199,11 +207,43 @@ type OOM struct {
 	Message    string `json:"message,omitempty"`   // "Memory cgroup out of memory"
 }
 
+// Killed is who was killed, or sent a signal, and who asked for it, as the kernel had
+// them at that moment.
+type Killed struct {
+	Decision uint64 `json:"decision,omitempty"`
+	Signal   int    `json:"signal"`
+	Code     int    `json:"code"`   // si_code; 0 from kill(2)
+	Result   int    `json:"result"` // enum trace_signal_result; 0: delivered
+	Victim   Person `json:"victim"`
+	Trigger  Person `json:"trigger"` // the sender of a signal
+	// Domain is the path of the cgroup whose limit was hit; empty: not known, or none.
+	Domain    string   `json:"domain,omitempty"`
+	DomainCut bool     `json:"domain_cut,omitempty"` // see Person.PathCut
+	Stack     []uint64 `json:"stack,omitempty"`      // addresses, the innermost call first
+}
+
+// Person is a process with what one wants to know of it, beside what is scored.
+type Person struct {
+	Task
+	// PathCut: Task.Cgroup misses its beginning, or the end of a long name.
+	PathCut bool         `json:"path_cut,omitempty"`
+	HWM     kernel.Pages `json:"hiwater_rss"` // pages; kept up by the kernel now and then
+	// Threads are those that are left: the signal was sent just before.
+	Threads int    `json:"threads"`
+	Parent  TaskID `json:"parent"` // TGID and name
+	// Args is the command line; nil where it could not be read in that context.
+	Args    []string `json:"args,omitempty"`
+	ArgsCut bool     `json:"args_cut,omitempty"`
+}
+
 // TaskID names a task.
 type TaskID struct {
-	PID  int    `json:"pid"`  // of the thread
-	TGID int    `json:"tgid"` // of the process
-	Comm string `json:"comm"`
+	PID  int `json:"pid"`  // of the thread
+	TGID int `json:"tgid"` // of the process
+	// NSTGID is the process in the agent's pid namespace, where that is not the
+	// initial one; 0: it is, or the process is outside of it.
+	NSTGID int    `json:"ns_tgid,omitempty"`
+	Comm   string `json:"comm"`
 }
 
 // Task is a task with what oom_badness() looks at.

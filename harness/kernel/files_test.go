@@ -21,8 +21,10 @@ var fileCases = []struct {
 	{
 		name: "memory.events of 6.19", parse: erase(ParseMemoryEvents),
 		in: "low 0\nhigh 3\nmax 41\noom 2\noom_kill 4\noom_group_kill 1\nsock_throttled 7\n",
-		want: MemoryEvents{High: 3, Max: 41, OOM: 2, OOMKill: 4, OOMGroupKill: ptr(uint64(1)), SockThrottled: ptr(uint64(7)),
-			Values: map[string]uint64{"low": 0, "high": 3, "max": 41, "oom": 2, "oom_kill": 4, "oom_group_kill": 1, "sock_throttled": 7}},
+		want: MemoryEvents{High: 3, Max: 41, OOM: 2, OOMKill: 4, OOMGroupKill: ptr(uint64(1)),
+			SockThrottled: ptr(uint64(7)),
+			Values: map[string]uint64{"low": 0, "high": 3, "max": 41, "oom": 2, "oom_kill": 4,
+				"oom_group_kill": 1, "sock_throttled": 7}},
 	},
 	{
 		name: "memory.events of 5.10", parse: erase(ParseMemoryEvents),
@@ -44,7 +46,8 @@ var fileCases = []struct {
 	},
 	{
 		name: "oom_control", parse: erase(ParseOOMControl), in: "oom_kill_disable 0\nunder_oom 1\noom_kill 3\n",
-		want: OOMControl{UnderOOM: true, OOMKill: ptr(uint64(3)), Values: map[string]uint64{"oom_kill_disable": 0, "under_oom": 1, "oom_kill": 3}},
+		want: OOMControl{UnderOOM: true, OOMKill: ptr(uint64(3)), Values: map[string]uint64{"oom_kill_disable": 0,
+			"under_oom": 1, "oom_kill": 3}},
 	},
 	{
 		name: "oom_control before 4.13", parse: erase(ParseOOMControl), in: "oom_kill_disable 1\nunder_oom 0\n",
@@ -59,15 +62,20 @@ var fileCases = []struct {
 		want: Vmstat{OOMKill: ptr(uint64(2)), Values: map[string]uint64{"nr_free_pages": 5, "oom_kill": 2}},
 	},
 	{name: "vmstat, empty", parse: erase(ParseVmstat), in: "\n", err: "vmstat: empty; is /proc mounted?"},
-	{name: "vmstat, three fields", parse: erase(ParseVmstat), in: "a b c\n", err: `vmstat:1: "a b c": want a name and a number, have 3 fields`},
+	{name: "vmstat, three fields", parse: erase(ParseVmstat), in: "a b c\n",
+		err: `vmstat:1: "a b c": want a name and a number, have 3 fields`},
 	{
 		name: "status", parse: erase(ParseStatus),
-		in: "Name:\ta b\\nc\\\\d:)\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t12\nNgid:\t0\nPid:\t13\nPPid:\t1\nTracerPid:\t0\nUid:\t1000\t0\t0\t0\n" +
-			"VmSize:\t    2000 kB\nVmLck:\t       4 kB\nVmRSS:\t     700 kB\nRssAnon:\t     100 kB\nRssFile:\t     400 kB\nRssShmem:\t     200 kB\n" +
+		in: "Name:\ta b\\nc\\\\d:)\nUmask:\t0022\nState:\tS " +
+			"(sleeping)\nTgid:\t12\nNgid:\t0\nPid:\t13\nPPid:\t1\nTracerPid:\t0\nUid:\t1000\t0\t0\t0\n" +
+			"VmSize:\t    2000 kB\nVmLck:\t       4 kB\nVmRSS:\t     700 kB\nRssAnon:\t     100 kB\nRssFile:\t     " +
+			"400 kB\nRssShmem:\t     200 kB\n" +
 			"VmPTE:\t      52 kB\nVmSwap:\t       8 kB\nHugetlbPages:\t    2048 kB\nThreads:\t3\nKthread:\t0\n",
 		want: Status{Name: "a b\nc\\d:)", State: "S", Tgid: 12, Pid: 13, PPid: 1, UID: 1000, Threads: 3,
-			VmSize: ptr(2000 * KiB), VmRSS: ptr(700 * KiB), RssAnon: ptr(100 * KiB), RssFile: ptr(400 * KiB), RssShmem: ptr(200 * KiB),
-			VmPTE: ptr(52 * KiB), VmSwap: ptr(8 * KiB), VmLck: ptr(4 * KiB), HugePgs: ptr(2048 * KiB), KernelThread: ptr(false)},
+			VmSize: ptr(2000 * KiB), VmRSS: ptr(700 * KiB), RssAnon: ptr(100 * KiB), RssFile: ptr(400 * KiB),
+			RssShmem: ptr(200 * KiB),
+			VmPTE:    ptr(52 * KiB), VmSwap: ptr(8 * KiB), VmLck: ptr(4 * KiB), HugePgs: ptr(2048 * KiB),
+			KernelThread: ptr(false)},
 	},
 	{
 		name: "status of a zombie", parse: erase(ParseStatus),
@@ -78,10 +86,12 @@ var fileCases = []struct {
 		name: "status, no unit", parse: erase(ParseStatus), in: "VmRSS:\t12\n",
 		err: `status:1: "VmRSS:\t12": "12" is not an amount such as 1234 kB`,
 	},
-	{name: "status, cut", parse: erase(ParseStatus), in: "Name:\tx\n", err: "status: no State line; is this /proc/PID/status?"},
+	{name: "status, cut", parse: erase(ParseStatus), in: "Name:\tx\n", err: "status: no State line; is this " +
+		"/proc/PID/status?"},
 	{
 		name: "stat", parse: erase(ParseStat),
-		in: "107 (a) b (c\n) R 1 107 107 0 -1 4194560 9 0 0 0 1 2 0 0 20 0 4 0 6543 63930368 10344 18446744073709551615 1 1 0\n",
+		in: "107 (a) b (c\n) R 1 107 107 0 -1 4194560 9 0 0 0 1 2 0 0 20 0 4 0 6543 63930368 10344 " +
+			"18446744073709551615 1 1 0\n",
 		want: Stat{PID: 107, Comm: "a) b (c\n", State: 'R', PPID: 1, Threads: 4, StartTime: 6543, VSize: 63930368,
 			RSS: 10344},
 	},
@@ -97,9 +107,12 @@ var fileCases = []struct {
 	},
 	{
 		name: "meminfo", parse: erase(ParseMeminfo),
-		in: "MemTotal:        1000 kB\nMemFree:          200 kB\nMemAvailable:     300 kB\nSwapTotal:         50 kB\nSwapFree:          40 kB\nHugePages_Total:       2\n",
-		want: Meminfo{MemTotal: 1000 * KiB, MemFree: 200 * KiB, MemAvailable: ptr(300 * KiB), SwapTotal: 50 * KiB, SwapFree: 40 * KiB,
-			Sizes:  map[string]Bytes{"MemTotal": 1000 * KiB, "MemFree": 200 * KiB, "MemAvailable": 300 * KiB, "SwapTotal": 50 * KiB, "SwapFree": 40 * KiB},
+		in: "MemTotal:        1000 kB\nMemFree:          200 kB\nMemAvailable:     300 kB\nSwapTotal:         50 " +
+			"kB\nSwapFree:          40 kB\nHugePages_Total:       2\n",
+		want: Meminfo{MemTotal: 1000 * KiB, MemFree: 200 * KiB, MemAvailable: ptr(300 * KiB), SwapTotal: 50 * KiB,
+			SwapFree: 40 * KiB,
+			Sizes: map[string]Bytes{"MemTotal": 1000 * KiB, "MemFree": 200 * KiB, "MemAvailable": 300 * KiB,
+				"SwapTotal": 50 * KiB, "SwapFree": 40 * KiB},
 			Counts: map[string]uint64{"HugePages_Total": 2}},
 	},
 	{
@@ -112,11 +125,18 @@ var fileCases = []struct {
 	},
 	{
 		name: "zoneinfo", parse: erase(ParseZoneinfo),
-		in: "Node 0, zone      DMA\n  per-node stats\n      nr_inactive_anon 7\n  pages free     100\n        boost    0\n        min      10\n        low      12\n        high     14\n        spanned  4095\n        present  3998\n        managed  3840\n        cma      0\n        protection: (0, 1)\n      nr_free_pages 100\n      nr_zone_active_anon 5\n  pagesets\n    cpu: 0\n              count: 1\n              high:  99\n              batch: 1\n        high     99\n" +
-			"Node 0, zone   Normal\n  pages free     900\n        min      20\n        low      25\n        high     30\n        spanned  9000\n        present  9000\n        managed  8000\n  pagesets\n" +
-			"Node 1, zone  Movable\n  pages free     0\n        min      32\n        low      32\n        high     32\n        spanned  0\n        present  0\n        managed  0\n",
+		in: "Node 0, zone      DMA\n  per-node stats\n      nr_inactive_anon 7\n  pages free     100\n        " +
+			"boost    0\n        min      10\n        low      12\n        high     14\n        spanned  4095\n    " +
+			"    present  3998\n        managed  3840\n        cma      0\n        protection: (0, 1)\n      " +
+			"nr_free_pages 100\n      nr_zone_active_anon 5\n  pagesets\n    cpu: 0\n              count: 1\n      " +
+			"        high:  99\n              batch: 1\n        high     99\n" +
+			"Node 0, zone   Normal\n  pages free     900\n        min      20\n        low      25\n        high   " +
+			"  30\n        spanned  9000\n        present  9000\n        managed  8000\n  pagesets\n" +
+			"Node 1, zone  Movable\n  pages free     0\n        min      32\n        low      32\n        high     " +
+			"32\n        spanned  0\n        present  0\n        managed  0\n",
 		want: Zoneinfo{Min: 62, Low: 69, High: 76, Managed: 11840, Nodes: 1, Zones: []Zone{
-			{Name: "DMA", Free: 100, Min: 10, Low: 12, High: 14, Spanned: 4095, Present: 3998, Managed: 3840, ActiveAnon: ptr(Pages(5))},
+			{Name: "DMA", Free: 100, Min: 10, Low: 12, High: 14, Spanned: 4095, Present: 3998, Managed: 3840,
+				ActiveAnon: ptr(Pages(5))},
 			{Name: "Normal", Free: 900, Min: 20, Low: 25, High: 30, Spanned: 9000, Present: 9000, Managed: 8000},
 			{Node: 1, Name: "Movable", Min: 32, Low: 32, High: 32},
 		}},
@@ -131,15 +151,17 @@ var fileCases = []struct {
 	},
 	{
 		name: "pressure", parse: erase(ParsePressure),
-		in:   "some avg10=1.50 avg60=0.25 avg300=0.00 total=12345\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=99\n",
-		want: Pressure{Some: PressureLine{Avg10: 1.5, Avg60: 0.25, TotalUSec: 12345}, Full: &PressureLine{Avg10: 0.5, TotalUSec: 99}},
+		in: "some avg10=1.50 avg60=0.25 avg300=0.00 total=12345\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=99\n",
+		want: Pressure{Some: PressureLine{Avg10: 1.5, Avg60: 0.25, TotalUSec: 12345},
+			Full: &PressureLine{Avg10: 0.5, TotalUSec: 99}},
 	},
 	{
 		name: "pressure, no some", parse: erase(ParsePressure), in: "full avg10=0.50 avg60=0.00 avg300=0.00 total=99\n",
 		err: "pressure: no some line; is this a pressure file?",
 	},
 	{
-		name: "pressure, not a percentage", parse: erase(ParsePressure), in: "some avg10=NaN avg60=0.00 avg300=0.00 total=99\n",
+		name: "pressure, not a percentage", parse: erase(ParsePressure), in: "some avg10=NaN avg60=0.00 " +
+			"avg300=0.00 total=99\n",
 		err: `pressure:1: "some avg10=NaN avg60=0.00 avg300=0.00 total=99": "avg10=NaN" is not avg10= with a percentage`,
 	},
 	{
@@ -154,14 +176,17 @@ var fileCases = []struct {
 	{
 		name: "cgroup", parse: erase(ParseCgroup),
 		in: "12:memory:/a:b/c\n3:cpu,cpuacct:/\n1:name=systemd:/x (deleted)\n0::/user.slice\n",
-		want: []CgroupEntry{{ID: 12, Controllers: []string{"memory"}, Path: "/a:b/c"}, {ID: 3, Controllers: []string{"cpu", "cpuacct"}, Path: "/"},
+		want: []CgroupEntry{{ID: 12, Controllers: []string{"memory"}, Path: "/a:b/c"},
+			{ID: 3, Controllers: []string{"cpu", "cpuacct"}, Path: "/"},
 			{ID: 1, Controllers: []string{"name=systemd"}, Path: "/x", Deleted: true}, {Path: "/user.slice"}},
 	},
-	{name: "cgroup, no path", parse: erase(ParseCgroup), in: "0::x\n", err: `cgroup:1: "0::x": path "x" does not begin with /`},
+	{name: "cgroup, no path", parse: erase(ParseCgroup), in: "0::x\n",
+		err: `cgroup:1: "0::x": path "x" does not begin with /`},
 	{
 		name: "mountinfo", parse: erase(ParseMountinfo),
 		in: `30 23 0:26 /sub /sys/fs/cgroup\040x rw,nosuid shared:4 master:1 - cgroup2 cgroup2 rw,nsdelegate,memory_localevents` + "\n",
-		want: []Mount{{ID: 30, Parent: 23, Root: "/sub", Point: "/sys/fs/cgroup x", Options: []string{"rw", "nosuid"}, Type: "cgroup2",
+		want: []Mount{{ID: 30, Parent: 23, Root: "/sub", Point: "/sys/fs/cgroup x", Options: []string{"rw", "nosuid"},
+			Type:   "cgroup2",
 			Source: "cgroup2", SuperOptions: []string{"rw", "nsdelegate", "memory_localevents"}}},
 	},
 	{
@@ -218,7 +243,8 @@ func TestMemoryCgroup(t *testing.T) {
 
 func TestMemoryMounts(t *testing.T) {
 	all, err := ParseMountinfo(strings.NewReader("31 23 0:27 /inner /mnt/inner rw - cgroup cgroup rw,memory\n" +
-		"32 23 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n33 23 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n" +
+		"32 23 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n33 23 0:28 / /sys/fs/cgroup/cpu rw - " +
+		"cgroup cgroup rw,cpu\n" +
 		"34 23 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -238,9 +264,12 @@ func TestParseKmsgRecord(t *testing.T) {
 		want Record
 		err  string
 	}{
-		{in: "6,339,5140900,-;NET: Registered\n", want: Record{Priority: 6, Seq: 339, USec: 5140900, Text: "NET: Registered"}},
-		{in: "30,340,5690716,-,caller=T1;udevd[80]: x\n SUBSYSTEM=acpi\n DEVICE=+acpi:1\n", want: Record{Priority: 6, Facility: 3, Seq: 340, USec: 5690716, Caller: "T1", Text: "udevd[80]: x"}},
-		{in: `4,1,2,c;a\x0ab\x5c\xff\xzz;c`, want: Record{Priority: 4, Seq: 1, USec: 2, Cont: true, Text: "a\nb\\\xff\\xzz;c"}},
+		{in: "6,339,5140900,-;NET: Registered\n", want: Record{Priority: 6, Seq: 339, USec: 5140900,
+			Text: "NET: Registered"}},
+		{in: "30,340,5690716,-,caller=T1;udevd[80]: x\n SUBSYSTEM=acpi\n DEVICE=+acpi:1\n",
+			want: Record{Priority: 6, Facility: 3, Seq: 340, USec: 5690716, Caller: "T1", Text: "udevd[80]: x"}},
+		{in: `4,1,2,c;a\x0ab\x5c\xff\xzz;c`, want: Record{Priority: 4, Seq: 1, USec: 2, Cont: true,
+			Text: "a\nb\\\xff\\xzz;c"}},
 		{in: "4,1,2;old", want: Record{Priority: 4, Seq: 1, USec: 2, Text: "old"}},
 		{in: "4,1,2,-,later=1,caller=C0;x", want: Record{Priority: 4, Seq: 1, USec: 2, Caller: "C0", Text: "x"}},
 		{in: "4,1,2,-;", want: Record{Priority: 4, Seq: 1, USec: 2}},

@@ -6,13 +6,19 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 )
+
+// lineBuffers are reused: a ranking reads thousands of small files.
+var lineBuffers = sync.Pool{New: func() any { return new([4096]byte) }}
 
 // eachLine calls f for every line of r that is not blank, and wraps an error
 // of f with the file's name, the line number and the line.
 func eachLine(file string, r io.Reader, f func(line string) error) error {
 	sc := bufio.NewScanner(r)
-	sc.Buffer(make([]byte, 0, 4096), 1<<20)
+	buf := lineBuffers.Get().(*[4096]byte)
+	defer lineBuffers.Put(buf)
+	sc.Buffer(buf[:0], 1<<20)
 	n := 0
 	for sc.Scan() {
 		n++

@@ -13,14 +13,24 @@ type Machine struct {
 	// many times slower than a processor does.
 	Emulated bool   `json:"emulated,omitempty"`
 	Boot     string `json:"boot,omitempty"` // random boot id
+	// Userland is the distribution that a VM booted, as os-release calls it; empty:
+	// a bare guest, or not a VM.
+	Userland string `json:"userland,omitempty"`
 
-	MemTotal     Bytes `json:"mem_total"`     // managed pages, as MemTotal says
-	MemFree      Bytes `json:"mem_free"`      //
-	MemAvailable Bytes `json:"mem_available"` //
-	SwapTotal    Bytes `json:"swap_total"`    //
-	SwapFree     Bytes `json:"swap_free"`     //
-	WatermarkMin Pages `json:"watermark_min"` // sum of the zones' min watermarks
-	Nodes        int   `json:"nodes"`         // NUMA nodes with memory
+	MemTotal     Bytes `json:"mem_total"`            // managed pages, as MemTotal says
+	MemFree      Bytes `json:"mem_free"`             //
+	MemAvailable Bytes `json:"mem_available"`        //
+	SwapTotal    Bytes `json:"swap_total"`           //
+	SwapFree     Bytes `json:"swap_free"`            //
+	WatermarkMin Pages `json:"watermark_min"`        // sum of the zones' min watermarks
+	Nodes        int   `json:"nodes"`                // NUMA nodes with memory
+	HugePage     Bytes `json:"huge_page,omitempty"`  // size of those in the pool of vm.nr_hugepages
+	HugePages    int64 `json:"huge_pages,omitempty"` // that the pool has, in use or not
+
+	// Namespaces are those of the agent that are not the initial ones, as in a node
+	// that is a container: pid (the kernel log has other pids), cgroup (it has longer
+	// paths).
+	Namespaces []string `json:"namespaces,omitempty"`
 
 	Cgroup  CgroupMount       `json:"cgroup"`
 	Sysctls map[string]string `json:"sysctls"` // those that change what the OOM killer does
@@ -28,6 +38,10 @@ type Machine struct {
 	// Preempt is when the kernel itself may be interrupted by a task that is more
 	// important: none, voluntary, full or lazy; empty: it does not tell.
 	Preempt string `json:"preempt,omitempty"`
+
+	// OOMHandler names the callbacks of BPF programs that are attached as OOM handlers:
+	// they decide before oom_badness() does. Empty: none that could be seen.
+	OOMHandler string `json:"oom_handler,omitempty"`
 
 	Badness  BadnessReads `json:"badness"`
 	Stressor Footprint    `json:"stressor"`
@@ -37,6 +51,27 @@ type Machine struct {
 
 	Abilities map[Ability]Answer `json:"abilities"`
 }
+
+// HugePageSize is the size of an explicit huge page. Where the machine was not asked
+// it is what one entry of the second level of page tables maps: a page of them has 8
+// bytes for each.
+func (m *Machine) HugePageSize() Bytes {
+	if m.HugePage > 0 {
+		return m.HugePage
+	}
+	page := max(m.PageSize, DefaultPageSize)
+	return page / 8 * page
+}
+
+// OOMHandlerHook is the name under which the eBPF programs' hooks tell of a BPF OOM
+// handler, if there is one.
+const OOMHandlerHook = "BPF OOM handler"
+
+// The namespaces of Machine.Namespaces.
+const (
+	PIDNamespace    = "pid"
+	CgroupNamespace = "cgroup"
+)
 
 // CgroupMount is how the memory controller is reached.
 type CgroupMount struct {

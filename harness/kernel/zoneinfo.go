@@ -13,7 +13,7 @@ import (
 type Zoneinfo struct {
 	Zones []Zone
 	// Min, Low and High are the sums of the zones' watermarks, Managed that of
-	// their managed pages: MemTotal, but for what was taken since boot.
+	// their managed pages: MemTotal, except for what was taken since boot.
 	Min, Low, High, Managed Pages
 	// Nodes is the number of NUMA nodes that have managed pages.
 	Nodes int
@@ -101,4 +101,32 @@ func ParseZoneinfo(r io.Reader) (Zoneinfo, error) {
 	}
 	z.Nodes = len(nodes)
 	return z, nil
+}
+
+// ZoneTypes is enum zone_type of include/linux/mmzone.h, in its order.
+var ZoneTypes = []string{"DMA", "DMA32", "Normal", "HighMem", "Movable", "Device"}
+
+// The bits of a gfp_mask that select zones, include/linux/gfp_types.h. They are the lowest
+// ones, and the same in all kernels.
+const (
+	gfpDMA     = 1 << 0
+	gfpHighMem = 1 << 1
+	gfpDMA32   = 1 << 2
+	GFPMovable = 1 << 3
+)
+
+// GFPZone is the highest zone that a request may use, by its place in ZoneTypes:
+// gfp_zone(), include/linux/gfp.h.
+func GFPZone(mask uint64) int {
+	switch {
+	case mask&gfpDMA != 0:
+		return 0
+	case mask&gfpDMA32 != 0:
+		return 1
+	case mask&gfpHighMem != 0 && mask&GFPMovable != 0:
+		return 4
+	case mask&gfpHighMem != 0:
+		return 3
+	}
+	return 2
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/oomlab/oomlab/bpf"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // BPFOptions says how far to go.
@@ -21,6 +22,12 @@ type BPFOptions struct {
 	// Buffer is the size of the ring buffer in bytes, a power of two and at
 	// least a page; 0: 4 MiB.
 	Buffer uint32
+	// Status tells of each victim and of who asked (evidence.VictimStatus), Signals of
+	// each SIGKILL and SIGTERM that a process sends (evidence.Signalled). Stack has the
+	// kernel's stack in them, which takes longer than the rest.
+	Status, Signals, Stack bool
+	// QuietScans leaves out evidence.OutOfMemory and OOMReturn.
+	QuietScans bool
 	// OnlyFentry attaches by fentry what kprobes could do too.
 	OnlyFentry bool
 }
@@ -66,7 +73,11 @@ func OpenBPF(ctx context.Context, opt BPFOptions) (*BPF, error) {
 
 // Tier says how much of the kernel is watched, hook by hook.
 func (b *BPF) Tier() evidence.Tier {
-	return evidence.Tier{Tier: b.progs.Tier(), Hooks: b.progs.Hooks()}
+	hooks := b.progs.Hooks()
+	if handler := b.progs.Handler(); handler != "" {
+		hooks[kernel.OOMHandlerHook] = handler
+	}
+	return evidence.Tier{Tier: b.progs.Tier(), Hooks: hooks}
 }
 
 // Start delivers to sink every event that happens from now on. Their Seq
@@ -178,22 +189,26 @@ func (b *BPF) Close() error {
 func (b *BPF) read() {
 	defer close(b.done)
 	for {
-		e, err := b.progs.Next()
+		r, err := b.progs.Next()
 		if errors.Is(err, bpf.ErrFlushed) {
 			continue
 		}
 		if errors.Is(err, os.ErrClosed) {
 			err = errors.New("eBPF: closed")
 		}
-		b.take(e, err)
+		b.take(r, err)
 		if err != nil {
 			return
 		}
 	}
 }
 
-// take delivers one event.
-func (b *BPF) take(e bpf.Event, err error) {
+// take delivers one record.
+func (b *BPF) take(r bpf.Record, err error) {
+	at := r.Event.AtNs
+	if r.Status != nil {
+		at = r.Status.AtNs
+	}
 	b.deliver.Lock()
 	defer b.deliver.Unlock()
 	b.mu.Lock()
@@ -202,7 +217,7 @@ func (b *BPF) take(e bpf.Event, err error) {
 	case err != nil:
 		b.err = err
 		b.seq++
-	case e.AtNs < b.since:
+	case at < b.since:
 		sink = nil
 	default:
 		b.seq++
@@ -212,8 +227,10 @@ func (b *BPF) take(e bpf.Event, err error) {
 	if sink != nil && err != nil {
 		b.fold.release()
 		sink(evidence.Event{AtNS: monotonic(), Source: evidence.BPF, Kind: evidence.Lost, N: 1, Text: err.Error()})
+	} else if sink != nil && r.Status != nil {
+		b.fold.add(statusEvent(r.Status))
 	} else if sink != nil {
-		b.fold.add(oomEvent(e, seq, b.progs.Constraint, b.tgid))
+		b.fold.add(oomEvent(r.Event, seq, b.progs.Constraint, b.tgid))
 	}
 
 	b.mu.Lock()

@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -455,6 +459,108 @@ func TestGuestGroupKill(t *testing.T) {
 	}
 	t.Logf("%d kills, %d marks, %d ends", len(seen.of(evidence.Kill)), len(seen.of(evidence.MarkVictim)),
 		len(seen.of(evidence.TaskExit)))
+}
+
+// TestGuestPIDNamespace watches from a pid namespace as from a node that is a
+// container: processes of it are told with their pid in it too, those of a
+// container below it as well, and those outside with none.
+func TestGuestPIDNamespace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	runtime.LockOSThread() // and never unlocked: the thread ends with the test
+	dir, _ := memcg(t, 64<<20)
+	outside := start(t, dir, 301)
+	outside.ready(t)
+	if err := unix.Unshare(unix.CLONE_NEWPID); err != nil {
+		t.Fatal(err)
+	}
+	first := start(t, dir, 303)
+	first.ready(t)
+	startAs(t, "contains "+dir+" 305").ready(t) // in a namespace below
+
+	root := t.TempDir()
+	for link, to := range map[string]string{
+		"sys": "/sys", "proc/kallsyms": "/proc/kallsyms", "proc/1": "/proc/" + strconv.Itoa(first.pid),
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, link)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(to, filepath.Join(root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := open(t, BPFOptions{Root: root})
+	seen := &record{}
+	if err := b.Start(seen.sink); err != nil {
+		t.Fatal(err)
+	}
+	big := start(t, dir, 0)
+	inside := numbersInside(t)
+	big.killed(t)
+	drain(t, b)
+
+	if n := inside[big.pid]; n == 0 || n == big.pid {
+		t.Fatalf("pid %d is %d in its namespace; there is nothing to be seen", big.pid, n)
+	}
+	seenTasks := map[int]bool{}
+	for _, e := range seen.events {
+		for _, id := range []*evidence.TaskID{&e.OOM.Current, taskID(e.OOM.Task)} {
+			if id == nil {
+				continue
+			}
+			seenTasks[id.TGID] = true
+			if want, known := inside[id.TGID]; known && id.NSTGID != want {
+				t.Errorf("%s of %+v; by its status it is %d in the namespace", e.Kind, *id, want)
+			}
+		}
+	}
+	if !seenTasks[big.pid] || b.Tier().Tier == 3 && (!seenTasks[outside.pid] || !seenTasks[first.pid] ||
+		len(seenTasks) < 4) {
+		t.Errorf("tasks %v were seen; want %d, and at tier 3 all others", seenTasks, big.pid)
+	}
+}
+
+func taskID(t *evidence.Task) *evidence.TaskID {
+	if t == nil {
+		return nil
+	}
+	return &t.TaskID
+}
+
+// numbersInside are the pids of all processes in the namespaces just below the initial
+// one; 0: it is in none.
+func numbersInside(t *testing.T) map[int]int {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[int]int{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		for line := range strings.Lines(string(text)) {
+			numbers, ok := strings.CutPrefix(line, "NStgid:")
+			if !ok {
+				continue
+			}
+			fields := strings.Fields(numbers)
+			pid, err := strconv.Atoi(fields[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[pid] = 0
+			if len(fields) > 1 {
+				if out[pid], err = strconv.Atoi(fields[1]); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // TestGuestLost fills a small ring buffer while nobody reads it, and wants

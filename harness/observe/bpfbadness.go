@@ -15,8 +15,8 @@ import (
 )
 
 var (
-	// ErrNeedsTier3 is returned where the kernel's own score cannot be seen.
-	ErrNeedsTier3 = errors.New("needs eBPF tier 3 (oom_badness)")
+	// errNeedsTier3 is returned where the kernel's own score cannot be seen.
+	errNeedsTier3 = errors.New("needs eBPF tier 3 (oom_badness)")
 	// ErrInconclusive is returned when the batched and the exact counters of a
 	// process agree, or when the exact ones cannot be read. A process that has
 	// just touched an odd number of pages usually decides it.
@@ -44,7 +44,7 @@ func (b *BPF) BadnessReads(ctx context.Context, pid int) (kernel.BadnessReads, e
 		return kernel.ReadsThreadBatched, nil
 	}
 	if b.progs.Tier() < 3 {
-		return "", fmt.Errorf("which counters oom_badness() reads: %w", ErrNeedsTier3)
+		return "", fmt.Errorf("which counters oom_badness() reads: %w", errNeedsTier3)
 	}
 	path := filepath.Join(b.root, "proc", strconv.Itoa(pid), "oom_score")
 	pause := time.NewTicker(badnessPause)

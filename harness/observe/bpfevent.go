@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/oomlab/oomlab/bpf"
 	"github.com/oomlab/oomlab/harness/evidence"
@@ -40,8 +41,9 @@ func oomEvent(e bpf.Event, seq uint64, constraint func(int32) string, tgid func(
 	oom := &evidence.OOM{
 		Seq:      seq,
 		Decision: e.Decision,
-		Current:  evidence.TaskID{PID: int(e.CurrentPid), TGID: int(e.CurrentTgid), Comm: bpf.Text(e.CurrentComm[:])},
-		Message:  bpf.Text(e.Message[:]),
+		Current: evidence.TaskID{PID: int(e.CurrentPid), TGID: int(e.CurrentTgid), NSTGID: int(e.CurrentNsTgid),
+			Comm: bpf.Text(e.CurrentComm[:])},
+		Message: bpf.Text(e.Message[:]),
 	}
 	if e.Flags&bpf.HasTask != 0 {
 		oom.Task = task(e.Task, e.Flags)
@@ -87,9 +89,52 @@ func oomEvent(e bpf.Event, seq uint64, constraint func(int32) string, tgid func(
 	return event
 }
 
+// statusEvent translates who was killed, or sent a signal, and who asked for it.
+func statusEvent(s *bpf.Status) evidence.Event {
+	k := &evidence.Killed{Decision: s.Decision, Signal: int(s.Sig), Code: int(s.Code), Result: int(s.Result),
+		Victim: person(&s.Victim), Trigger: person(&s.Trigger)}
+	if s.Same != 0 {
+		k.Trigger = k.Victim
+	}
+	kind := evidence.VictimStatus
+	if bpf.Kind(s.Kind) == bpf.Signal {
+		kind = evidence.Signalled
+	}
+	if path, whole := s.Domain.String(); path != "/" {
+		k.Domain, k.DomainCut = path, !whole
+	}
+	for _, address := range s.Stack {
+		if address != 0 {
+			k.Stack = append(k.Stack, address)
+		}
+	}
+	return evidence.Event{AtNS: int64(s.AtNs), Source: evidence.BPF, Kind: kind, PID: k.Victim.TGID, Killed: k}
+}
+
+func person(p *bpf.Person) evidence.Person {
+	out := evidence.Person{HWM: kernel.Pages(p.HiwaterRss), Threads: int(p.Threads),
+		Parent: evidence.TaskID{PID: int(p.ParentTgid), TGID: int(p.ParentTgid), Comm: bpf.Text(p.ParentComm[:])}}
+	if p.Has == 0 {
+		return out
+	}
+	out.Task = *task(p.Task, bpf.Has(p.Has))
+	path, whole := p.Cgroup.String()
+	out.Cgroup, out.PathCut = path, !whole
+	if n := min(int(p.ArgsLen), len(p.Args)); n > 0 {
+		text := make([]byte, n)
+		for i := range text {
+			text[i] = byte(p.Args[i])
+		}
+		words, ended := strings.CutSuffix(string(text), "\x00")
+		out.Args, out.ArgsCut = strings.Split(words, "\x00"), !ended
+	}
+	return out
+}
+
 func task(t bpf.Task, has bpf.Has) *evidence.Task {
 	out := &evidence.Task{
-		TaskID:   evidence.TaskID{PID: int(t.Pid), TGID: int(t.Tgid), Comm: bpf.Text(t.Comm[:])},
+		TaskID: evidence.TaskID{PID: int(t.Pid), TGID: int(t.Tgid), NSTGID: int(t.NsTgid),
+			Comm: bpf.Text(t.Comm[:])},
 		StartNS:  t.StartNs,
 		UID:      int(t.Uid),
 		Adj:      int(t.Adj),

@@ -4,7 +4,7 @@ import "github.com/oomlab/oomlab/harness/evidence"
 
 // fold replaces scans that came to nothing by their number.
 //
-// While a victim is on its way out, whoever hit the limit invokes the OOM
+// While a victim is on its way out, the process at the limit invokes the OOM
 // killer again and again, thousands of times a second, and every time the scan
 // is given up at the victim (oom_evaluate_task(), "goto abort"). Three events
 // each of them would say nothing new and take longer to pass on than the run

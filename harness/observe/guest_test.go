@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oomlab/oomlab/harness/selfboot"
 )
 
 func init() {
@@ -27,6 +29,9 @@ func init() {
 // takes memory.
 func TestMain(m *testing.M) {
 	if told := os.Getenv("OOMLAB_TEST_HOLD"); told != "" {
+		if told, contains := strings.CutPrefix(told, "contains "); contains {
+			container(told)
+		}
 		told, leaderless := strings.CutPrefix(told, "leaderless ")
 		cgroup, n, _ := strings.Cut(told, " ")
 		pages, err := strconv.Atoi(n)
@@ -45,29 +50,19 @@ func TestMain(m *testing.M) {
 		}
 		hold(pages)
 	}
-	if os.Getpid() == 1 {
-		mountGuest()
-		code := m.Run()
-		fmt.Printf("guest: exit %d\n", code)
-		unix.Sync()
-		unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
-	}
-	os.Exit(m.Run())
+	os.Exit(selfboot.Main(m))
 }
 
-func mountGuest() {
-	os.Setenv("TMPDIR", "/")
-	for _, m := range [][2]string{
-		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tracefs", "/sys/kernel/tracing"},
-		{"cgroup2", "/sys/fs/cgroup"},
-	} {
-		if err := unix.Mount(m[0], m[1], m[0], 0, ""); err != nil {
-			fmt.Printf("guest: mount %s: %v\n", m[1], err)
-		}
+// container starts a process in a pid namespace below its own, waits for it and ends.
+func container(told string) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "OOMLAB_TEST_HOLD="+told)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		fmt.Println(err)
 	}
-	if err := os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
-		fmt.Printf("guest: %v\n", err)
-	}
+	os.Exit(0)
 }
 
 // hold touches pages one by one, says so, and waits to be killed. Zero pages
@@ -153,7 +148,7 @@ type held struct {
 	end  chan syscall.WaitStatus
 }
 
-// start starts a process that takes pages in cgroup dir, 0 for ever.
+// start starts a process that takes pages in cgroup dir, 0 forever.
 func start(t *testing.T, dir string, pages int) *held {
 	t.Helper()
 	return startAs(t, fmt.Sprintf("%s %d", dir, pages))

@@ -12,8 +12,8 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 )
 
-// KmsgPath is where the kernel log is read.
-const KmsgPath = "/dev/kmsg"
+// kmsgPath is where the kernel log is read.
+const kmsgPath = "/dev/kmsg"
 
 // kmsgBuffer holds any record: the kernel formats at most 8 KiB
 // (CONSOLE_EXT_LOG_MAX up to 6.3, PRINTK_MESSAGE_MAX later) and fails a read

@@ -71,7 +71,7 @@ func TestKmsgLog(t *testing.T) {
 
 func openKmsg(t *testing.T) *Kmsg {
 	t.Helper()
-	k, err := OpenKmsg(KmsgPath)
+	k, err := OpenKmsg(kmsgPath)
 	if err != nil {
 		t.Skipf("needs the kernel log: %v", err)
 	}
@@ -88,8 +88,8 @@ func openKmsg(t *testing.T) *Kmsg {
 // might be continued.
 func say(t *testing.T, line string) {
 	t.Helper()
-	if err := os.WriteFile(KmsgPath, []byte(line+"\n"), 0); err != nil {
-		t.Skipf("needs to write %s: %v", KmsgPath, err)
+	if err := os.WriteFile(kmsgPath, []byte(line+"\n"), 0); err != nil {
+		t.Skipf("needs to write %s: %v", kmsgPath, err)
 	}
 }
 

@@ -55,7 +55,7 @@ func TestGuestRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		var sample bytes.Buffer
-		if err := binary.Write(&sample, binary.NativeEndian, e); err != nil {
+		if err := binary.Write(&sample, binary.NativeEndian, e.Event); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Printf("sample: %x\n", sample.Bytes())
@@ -106,7 +106,7 @@ func TestSamples(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				event := oomEvent(e, seq,
+				event := oomEvent(e.Event, seq,
 					func(c int32) string { return constraints[c] },
 					func(pid int) int { return pid - 1000 })
 				if err := json.NewEncoder(&got).Encode(event); err != nil {
