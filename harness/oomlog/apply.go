@@ -9,6 +9,12 @@ import (
 
 // applyWeak takes a line that only the lines around it explain.
 func (p *Parser) applyWeak(l logLine) {
+	if name := calledFunction(l.text); name != "" {
+		traced := func(d *draft) bool { return d.body && d.head && d.Mem == nil && d.Memcg == nil && !d.summary }
+		if d := p.latest(l, traced); d != nil {
+			d.addCall(name)
+		}
+	}
 	for _, d := range slices.Backward(p.open) {
 		if d.body && d.section != sectionNone && d.same(l) && d.weak(l.text) {
 			p.quiet = 0
@@ -83,13 +89,18 @@ func (p *Parser) mixed(d *draft) {
 }
 
 func (p *Parser) applyTaskIn(l logLine) {
-	task, limit, ok := strings.Cut(strings.TrimPrefix(l.text, "Task in "), " killed as a result of limit of ")
+	task, limit, ok := strings.Cut(strings.TrimPrefix(l.text, "Task in "), limitOf)
 	if !ok {
 		return // cut: what is left of it does not tell the two paths apart
 	}
-	d := p.pickOrBegin(l, func(d *draft) bool { return !d.taskIn })
+	d := p.pickOrBegin(l, func(d *draft) bool { return !d.taskIn && !d.headless() })
 	d.taskIn = true
-	d.TaskMemcg, d.OOMMemcg = clip(task, maxPath), clip(limit, maxPath)
+	d.TaskMemcg = clip(task, maxPath)
+	if limit == "host" { // OpenVZ's name for the machine
+		d.scope(true)
+		return
+	}
+	d.OOMMemcg = clip(limit, maxPath)
 	d.scope(false)
 }
 
@@ -111,7 +122,7 @@ func (p *Parser) applyUsage(l logLine) {
 			return &m.Kmem
 		}
 	}
-	d := p.pickOrBegin(l, func(d *draft) bool { return d.Memcg == nil || *counter(d) == nil })
+	d := p.pickOrBegin(l, func(d *draft) bool { return !d.headless() && (d.Memcg == nil || *counter(d) == nil) })
 	*counter(d) = &u
 	d.scope(false)
 }
@@ -123,10 +134,17 @@ func (p *Parser) applyStats(l logLine) {
 }
 
 func (p *Parser) applyMemInfo(l logLine) {
-	d := p.pick(l, func(d *draft) bool { return d.head && d.Mem == nil && d.Memcg == nil && !d.summary })
+	d := p.pick(l, func(d *draft) bool {
+		return d.Mem == nil && d.Memcg == nil && !d.summary && len(d.Tasks) == 0 && len(d.Kills) == 0
+	})
 	if d == nil {
-		p.rest()
-		return
+		if p.elsewhere > 0 {
+			p.rest()
+			return
+		}
+		// The head may be lost. If nothing of an OOM report follows, finish drops it:
+		// sysrq-m prints Mem-Info too.
+		d = p.begin(l)
 	}
 	d.mem()
 	d.section = sectionMem
@@ -142,7 +160,8 @@ func (p *Parser) applySlab(l logLine) {
 func applyMem(add func(d *draft, text string)) func(*Parser, logLine) {
 	return func(p *Parser, l logLine) {
 		d := p.pick(l, func(d *draft) bool {
-			return d.head && d.Memcg == nil && !d.summary && (l.kind != kindZone || !d.hasZone(l.text))
+			return (d.head || d.Mem != nil) && d.Memcg == nil && !d.summary &&
+				(l.kind != kindZone || !d.hasZone(l.text))
 		})
 		if d == nil {
 			p.rest()
@@ -163,25 +182,31 @@ func (p *Parser) applyTable(l logLine) {
 		return
 	}
 	d := p.pickOrBegin(l, func(d *draft) bool { return !d.table && len(d.Tasks) == 0 && !d.summary })
-	d.table, d.columns = true, columns
+	d.table, d.columns, d.setters = true, columns, setters(columns)
+	for _, c := range columns {
+		if columnSet[c] == nil {
+			d.UnknownColumns = append(d.UnknownColumns, clip(c, maxName))
+		}
+	}
 	d.TableFormat = strings.Join(append([]string{"pid"}, append(columns, "name")...), " ")
 }
 
 func (p *Parser) applyRow(l logLine) {
 	inside, _, _ := strings.Cut(l.text[1:], "]")
-	pid, ok := integer(strings.TrimSpace(inside))
-	if !ok {
+	n, _, ok := number(strings.TrimSpace(inside))
+	pid := int(n)
+	if !ok || int64(pid) != n {
 		return
 	}
 	seen := false
 	can := func(d *draft) bool {
-		has := d.pids[*pid]
+		has := d.pids[pid]
 		seen = seen || has
 		return !has && !d.summary && len(d.Kills) == 0
 	}
 	// Of two tables that are printed at once, each has its trigger.
 	d := p.pick(l, func(d *draft) bool {
-		return can(d) && d.interleaved && d.Trigger.PID != nil && *d.Trigger.PID == *pid
+		return can(d) && d.interleaved && d.Trigger.PID != nil && *d.Trigger.PID == pid
 	})
 	if d == nil {
 		d = p.pick(l, can)
@@ -192,7 +217,7 @@ func (p *Parser) applyRow(l logLine) {
 		}
 		d = p.begin(l)
 	}
-	row, ok := parseRow(l.text, d.columns)
+	row, ok := parseRow(l.text, d.setters)
 	if !ok {
 		d.cutRow = true
 		return
@@ -209,4 +234,31 @@ func (p *Parser) applyNoKillable(l logLine) {
 	d := p.pickOrBegin(l, func(d *draft) bool { return len(d.Kills) == 0 })
 	d.NoKillable = true
 	p.end(d)
+}
+
+// applyElsewhere is for what else prints the machine's memory: the Mem-Info
+// behind it is not of an OOM report whose head is lost.
+func (p *Parser) applyElsewhere(logLine) {
+	p.rest()
+	p.elsewhere = elsewhereLines
+}
+
+// applyLost takes what the log says of lines that are not in it.
+func (p *Parser) applyLost(l logLine) {
+	n, _, snip, _ := lostLines(l.text)
+	for _, d := range slices.Backward(p.open) {
+		if !d.body || !d.same(l) {
+			continue
+		}
+		rows := (d.tasks || d.table || len(d.Tasks) > 0) && !d.summary && len(d.Kills) == 0
+		if snip && !rows {
+			break // whoever cut a trace out has cut nothing that counts
+		}
+		if d.Lost == nil {
+			d.Lost = &Lost{}
+		}
+		d.Lost.Lines += n
+		d.Lost.Rows = d.Lost.Rows || rows
+		break
+	}
 }

@@ -96,7 +96,8 @@ func TestCorpusLabels(t *testing.T) {
 					t.Errorf("%s: %q, want %q", name, value, label[name])
 				}
 			}
-			t.Logf("complete %v, missing %q, format %q, release %q, %d tasks", r.Complete, r.Missing, r.KernelFormat, r.KernelRelease, len(r.Tasks))
+			t.Logf("complete %v, missing %q, format %q, release %q, %d tasks", r.Complete, r.Missing, r.KernelFormat,
+				r.KernelRelease, len(r.Tasks))
 		})
 	}
 }

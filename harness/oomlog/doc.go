@@ -2,10 +2,14 @@
 // form the log has come down: raw records of /dev/kmsg, dmesg, the journal,
 // syslog, a container runtime's log, a serial console, a quoted mail.
 //
-// A line goes through three stages. scan.go finds the few lines of a log that
-// can matter; prefix.go takes off what the transport put before the kernel's
-// text; line.go says which of the kernel's lines it is. parser.go then gives it
-// to the report that it belongs to.
+// scan.go searches a log for the words that begin a report and splits lines only
+// near them. A line then goes through layers, from the outermost in: unwrap.go joins
+// what a terminal or a mail program broke, html.go, csv.go, mime.go and quoted.go
+// (JSON, lists, strings) decode, journal.go knows the journal's forms. prefix.go
+// takes off what the transport put before the kernel's text, tail.go what it put
+// behind; order.go turns logs around that have the newest line first. line.go says
+// which of the kernel's lines it is, and parser.go gives it to the report that it
+// belongs to. Package unpack opens what a log is packed in.
 //
 // The package is pure: bytes or a reader in, [Report] out. A number that the
 // kernel did not print is a nil pointer, not zero.

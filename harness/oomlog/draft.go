@@ -28,11 +28,13 @@ type draft struct {
 	interleaved bool
 	section     section
 	columns     []string
-	pids        map[int]bool // of the table; true: the first column, false: a tgid only
+	setters     []func(*TaskRow, int64) // what the columns set
+	pids        map[int]bool            // of the table; true: the first column, false: a tgid only
 
 	head, cpu, cpuset, taskIn, tasks, table, summary, cutRow bool
 
 	summaryText string // of a summary that is not whole
+	cutSummary  bool   // it ends in a path
 	// announced is the index in Kills of a "Kill process N" whose "Killed
 	// process" has not come yet, or -1.
 	announced int
@@ -86,6 +88,9 @@ func (d *draft) mem() *MemInfo {
 	return d.Mem
 }
 
+// headless reports whether all that is known is the machine's memory.
+func (d *draft) headless() bool { return d.Mem != nil && !d.head && !d.summary && len(d.Tasks) == 0 }
+
 func (d *draft) addRow(t TaskRow) {
 	if len(d.Tasks) >= MaxTasks {
 		d.cap("tasks")
@@ -136,6 +141,7 @@ func (d *draft) setSummary(text string) {
 	d.summary = true
 	d.summaryText = text
 	d.Constraint, d.NodeMask, d.OOMMemcg, d.TaskMemcg = m.constraint, m.nodemask, m.oomMemcg, m.taskMemcg
+	d.cutSummary = !m.whole && m.comm == ""
 	if m.cpuset != "" {
 		d.Cpuset = m.cpuset
 	}
@@ -368,6 +374,97 @@ func (d *draft) addZone(s string) {
 	m.Zones = append(m.Zones, z)
 }
 
+// addFree reads a zone's free blocks: "Node 0 DMA: 1*4kB (U) 0*8kB = 4kB".
+func (d *draft) addFree(s string) {
+	node, rest := splitNode(s)
+	name, rest, _ := strings.Cut(rest, ":")
+	z := d.zone(func(z ZoneInfo) bool { return z.Node == node && z.Name == name })
+	if z == nil || z.Blocks != nil {
+		return
+	}
+	rest, _, _ = strings.Cut(rest, "=")
+	for _, f := range strings.Fields(rest) {
+		if n := len(z.Blocks); n > 0 && strings.HasPrefix(f, "(") {
+			z.Blocks[n-1].Types = clip(strings.Trim(f, "()"), maxName)
+			continue
+		}
+		count, size, ok := strings.Cut(f, "*")
+		n, junk, ok1 := unsigned(count)
+		kb, unit, ok2 := unsigned(size)
+		if !ok || !ok1 || !ok2 || junk != "" || unit != "kB" || kb == 0 || kb > 1<<30 || len(z.Blocks) >= MaxStatKeys {
+			z.Blocks = nil
+			return
+		}
+		z.Blocks = append(z.Blocks, FreeBlocks{Count: min(n, 1<<50), KB: kb})
+	}
+}
+
+// addReserve reads what the zone of the line before keeps back.
+func (d *draft) addReserve(s string) {
+	z := d.zone(func(ZoneInfo) bool { return true })
+	if z == nil || z.LowmemReserve != nil {
+		return
+	}
+	_, rest, _ := strings.Cut(s, ":")
+	for _, f := range strings.Fields(rest) {
+		n, junk, ok := number(f)
+		if !ok || junk != "" || n < 0 || len(z.LowmemReserve) >= 16 {
+			z.LowmemReserve = nil
+			return
+		}
+		z.LowmemReserve = append(z.LowmemReserve, kernel.Pages(n))
+	}
+}
+
+// zone is the last zone that fits.
+func (d *draft) zone(fits func(ZoneInfo) bool) *ZoneInfo {
+	if d.Mem == nil {
+		return nil
+	}
+	for i := range slices.Backward(d.Mem.Zones) {
+		if fits(d.Mem.Zones[i]) {
+			return &d.Mem.Zones[i]
+		}
+	}
+	return nil
+}
+
+// callMarks are the functions of a call trace that say something of the report,
+// and what they say of its scope.
+var callMarks = map[string]scopeMark{
+	// mm/memcontrol.c, mm/memcontrol-v1.c: a cgroup's charge
+	"mem_cgroup_out_of_memory": scopeCgroup, "mem_cgroup_oom_synchronize": scopeCgroup,
+	"mem_cgroup_oom": scopeCgroup, "mem_cgroup_handle_oom": scopeCgroup, "pagefault_out_of_memory": scopeNone,
+	// mm/page_alloc.c: a page of the machine, a cpuset or a memory policy
+	"__alloc_pages_slowpath": scopeMachine, "__alloc_pages_may_oom": scopeMachine,
+	// drivers/tty/sysrq.c
+	"moom_callback": scopeMachine,
+	// mm/swapfile.c and mm/ksm.c: these set OOM_FLAG_ORIGIN
+	"try_to_unuse": scopeNone, "__do_sys_swapoff": scopeNone, "sys_swapoff": scopeNone,
+	"__x64_sys_swapoff": scopeNone, "__se_sys_swapoff": scopeNone,
+	"unmerge_and_remove_all_rmap_items": scopeNone, "unmerge_ksm_pages": scopeNone,
+}
+
+type scopeMark uint8
+
+const (
+	scopeNone scopeMark = iota
+	scopeCgroup
+	scopeMachine
+)
+
+// addCall takes one line of the trigger's call trace.
+func (d *draft) addCall(name string) {
+	scope, ok := callMarks[name]
+	if !ok || len(d.Calls) >= len(callMarks) {
+		return
+	}
+	d.Calls = append(d.Calls, strings.Clone(name))
+	if scope != scopeNone {
+		d.scope(scope == scopeMachine)
+	}
+}
+
 // addHuge sums the hugetlb pools up.
 func (d *draft) addHuge(s string) {
 	value := func(key string) (uint64, bool) {
@@ -404,6 +501,10 @@ func (d *draft) addPages(s string) {
 		m.PageCachePages = &p
 	case "pages in swap cache":
 		m.SwapCachePages = &p
+	case "pages HighMem", "pages HighMem/MovableOnly":
+		m.HighMem = &p
+	case "pages cma reserved":
+		m.CMA = &p
 	}
 }
 
@@ -430,6 +531,7 @@ func (d *draft) finish() *Report {
 	if r.Global == nil && r.Mem != nil && r.Memcg == nil {
 		d.scope(true)
 	}
+	cutPath := d.checkPaths()
 	killed := r.Killed()
 	ended := r.NoKillable || r.PanicText != "" ||
 		slices.ContainsFunc(r.Kills, func(k KillLine) bool { return k.AlreadyExiting })
@@ -439,7 +541,8 @@ func (d *draft) finish() *Report {
 		}
 	}
 	miss(!d.head, MissingHead)
-	miss(d.head && (r.Trigger.Adj == nil || r.Trigger.Order == nil), MissingHeadEnd)
+	miss(d.head && (r.Trigger.Adj == nil && r.Trigger.OOMAdj == nil || r.Trigger.Order == nil), MissingHeadEnd)
+	miss(cutPath, MissingPath)
 	miss(r.Global != nil && !*r.Global && (r.Memcg == nil || r.Memcg.Memory == nil), MissingUsage)
 	miss(r.Global != nil && *r.Global && r.Mem == nil, MissingMemInfo)
 	miss(len(r.Tasks) == 0 && !(d.table && r.NoKillable), MissingTable)
@@ -451,9 +554,11 @@ func (d *draft) finish() *Report {
 	miss(d.summaryText != "", MissingSumEnd)
 	miss(len(killed) == 0 && !ended, MissingKill)
 	miss(slices.ContainsFunc(killed, func(k KillLine) bool {
-		return !k.SharesMemory && (k.FileRSSKB == nil || k.AnonRSSKB == nil || k.long && k.Adj == nil)
+		return !k.SharesMemory && !k.bare && (k.FileRSSKB == nil || k.AnonRSSKB == nil || k.long && k.Adj == nil)
 	}), MissingKillSizes)
 	miss(d.interleaved, MissingOwner)
+	miss(r.Lost != nil, MissingLost)
+	miss(len(r.UnknownColumns) > 0, MissingColumns)
 	r.Complete = len(r.Missing) == 0 && len(r.Capped) == 0
 	r.KernelFormat = d.format()
 	return r

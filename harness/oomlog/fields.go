@@ -1,6 +1,7 @@
 package oomlog
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,6 +32,11 @@ func parseHead(rest string) Trigger {
 	}
 	if _, v, ok := strings.Cut(s, "oom_score_adj="); ok {
 		t.Adj, _ = integer(v)
+	}
+	for _, name := range []string{"oomkilladj=", "oom_adj="} {
+		if _, v, ok := strings.Cut(s, name); ok {
+			t.OOMAdj, _ = integer(v)
+		}
 	}
 	return t
 }
@@ -159,7 +165,7 @@ func parseKill(s string) (KillLine, bool) {
 	}
 	k.PID, k.Comm, k.Message = pid, clip(comm, maxName), strings.Clone(k.Message)
 	sizes(tail, map[string]**uint64{
-		"total-vm:": &k.TotalVMKB, "anon-rss:": &k.AnonRSSKB, "file-rss:": &k.FileRSSKB,
+		"total-vm:": &k.TotalVMKB, "vsz:": &k.TotalVMKB, "anon-rss:": &k.AnonRSSKB, "file-rss:": &k.FileRSSKB,
 		"shmem-rss:": &k.ShmemRSSKB, "pgtables:": &k.PgTablesKB,
 	})
 	tail = squeeze(tail)
@@ -173,10 +179,12 @@ func parseKill(s string) (KillLine, bool) {
 	if _, v, ok := strings.Cut(tail, "oom_score_adj:"); ok {
 		k.Adj, _ = integer(v)
 	}
+	k.bare = tail == "."
 	return k, true
 }
 
-// parseChosen reads "Kill process N (comm) score S or sacrifice child".
+// parseChosen reads "Kill process N (comm) score S or sacrifice child", and
+// "kill process N (comm) score S or a child" of kernels up to 2.6.35.
 func parseChosen(s string) (KillLine, bool) {
 	var k KillLine
 	k.Message, _ = classifyKill(s)
@@ -190,6 +198,7 @@ func parseChosen(s string) (KillLine, bool) {
 	if _, v, ok := strings.Cut(squeeze(tail), "score"); ok {
 		k.Score, _ = integer(v)
 	}
+	k.bare = !strings.HasSuffix(tail, "sacrifice child")
 	return k, true
 }
 
@@ -226,7 +235,8 @@ func parseSummary(s string, name func(pid int) (string, bool)) summary {
 	at := -1
 	for i := strings.Index(s, task); i >= 0; {
 		comm := s[i+len(task):]
-		if len(comm) <= kernel.CommLen || len(comm) <= maxName && len(kernel.UnescapeHex([]byte(comm))) <= kernel.CommLen {
+		if len(comm) <= kernel.CommLen || len(comm) <= maxName &&
+			len(kernel.UnescapeHex([]byte(comm))) <= kernel.CommLen {
 			if at < 0 {
 				at = i
 			}
@@ -313,23 +323,20 @@ var (
 	columnsPtes = strings.Fields("uid tgid total_vm rss nr_ptes swapents oom_score_adj")
 	columnsPmds = strings.Fields("uid tgid total_vm rss nr_ptes nr_pmds swapents oom_score_adj")
 	columnsOne  = strings.Fields("uid tgid total_vm rss pgtables_bytes swapents oom_score_adj")
-	columnsRSS  = strings.Fields("uid tgid total_vm rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj")
+	columnsRSS  = strings.Fields("uid tgid total_vm rss rss_anon rss_file rss_shmem pgtables_bytes swapents " +
+		"oom_score_adj")
 )
 
-// parseTableHeader gives the columns between the pid and the name.
+// parseTableHeader gives the columns between the pid and the name, those that
+// are not in columnSet too. It is nil where the header is cut.
 func parseTableHeader(s string) []string {
 	_, rest, _ := strings.Cut(s, "]")
-	var columns []string
-	for _, f := range strings.Fields(rest) {
-		if f == "name" {
-			break
-		}
-		if columnSet[f] == nil {
-			return nil
-		}
-		columns = append(columns, f)
+	columns := strings.Fields(rest)
+	end := slices.Index(columns, "name")
+	if end <= 0 || end > 32 || !slices.Contains(columns, "tgid") {
+		return nil
 	}
-	return columns
+	return columns[:end]
 }
 
 // guessColumns tells the layout of a row without a header. A name that is a
@@ -357,26 +364,62 @@ func guessColumns(rest string) []string {
 	return nil
 }
 
-// parseRow reads one row of the task table.
-func parseRow(s string, columns []string) (t TaskRow, ok bool) {
+// setters are what the columns set; nil for those that no known kernel has.
+func setters(columns []string) []func(*TaskRow, int64) {
+	set := make([]func(*TaskRow, int64), len(columns))
+	for i, c := range columns {
+		set[i] = columnSet[c]
+	}
+	return set
+}
+
+// wholeRow reports whether a row has all its columns and a name.
+func wholeRow(s string, columns []string) bool {
+	_, rest, _ := strings.Cut(s, "]")
+	if columns == nil {
+		if columns = guessColumns(rest); columns == nil {
+			return false
+		}
+	}
+	fields := 0
+	for i := range len(rest) {
+		if rest[i] != ' ' && (i == 0 || rest[i-1] == ' ') {
+			fields++
+		}
+	}
+	return fields > len(columns)
+}
+
+// parseRow reads one row of the task table. columns are what its columns set; nil:
+// the header is missing.
+func parseRow(s string, columns []func(*TaskRow, int64)) (t TaskRow, ok bool) {
 	inside, rest, _ := strings.Cut(s[1:], "]")
-	pid, err := strconv.ParseInt(strings.TrimSpace(inside), 10, 32)
-	if err != nil {
+	pid, junk, ok := number(strings.TrimSpace(inside))
+	if !ok || junk != "" || pid != int64(int32(pid)) {
 		return t, false
 	}
 	t.PID = int(pid)
 	if columns == nil {
-		if columns = guessColumns(rest); columns == nil {
+		guess := guessColumns(rest)
+		if guess == nil {
 			return t, false
 		}
+		columns = setters(guess)
 	}
-	for _, column := range columns {
-		rest = strings.TrimLeft(rest, " \t")
+	for _, set := range columns {
+		rest = strings.TrimLeft(rest, " ")
+		if set == nil {
+			if end := strings.IndexByte(rest, ' '); end > 0 {
+				rest = rest[end:]
+				continue
+			}
+			return t, false
+		}
 		n, after, ok := number(rest)
 		if !ok || after != "" && after[0] != ' ' {
 			return t, false
 		}
-		columnSet[column](&t, n)
+		set(&t, n)
 		rest = after
 	}
 	// Exactly one space stands between the last number and the name, which

@@ -6,6 +6,30 @@ import (
 	"testing"
 )
 
+// TestNeedles: each line that can begin a report or end one is found.
+func TestNeedles(t *testing.T) {
+	for k, row := range kinds {
+		begins := k == int(kindHead) || k == int(kindTable) || k == int(kindSummary) || k == int(kindReaper) ||
+			k == int(kindSuppressed) || row.ends
+		if begins && needles.next([]byte(row.like+"\n"), 0) > len(row.like) {
+			t.Errorf("%q holds no word that is searched for", row.like)
+		}
+	}
+	for _, line := range []string{
+		"Out of memory: Kill process 107 (hog) score 900 or sacrifice child",
+		"Out of memory: kill process 20 (app) score 1822 or a child",
+		"Out of Memory: Killed process 20 (app).",
+		"Out of memory (oom_kill_allocating_task): Kill process 20 (sh) score 0 or sacrifice child",
+		"Kernel panic - not syncing: System is deadlocked on memory",
+		"Kernel panic - not syncing: Out of memory and no killable processes...",
+		"[ pid ]   uid  tgid total_vm      rss nr_ptes swapents oom_score_adj name",
+	} {
+		if needles.next([]byte(line), 0) == len(line) {
+			t.Errorf("%q holds no word that is searched for", line)
+		}
+	}
+}
+
 // TestFinder against a search for each word.
 func TestFinder(t *testing.T) {
 	want := func(data []byte, pos int) int {

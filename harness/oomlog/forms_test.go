@@ -34,22 +34,31 @@ func init() {
 		"dmesg -x -T":         prefix("kern  :warn  : [Tue Nov 17 09:08:07 2026] "),
 		"dmesg -x, iso":       prefix("kern  :err   : 2026-11-17T09:08:07,123456+00:00 "),
 		"journal short-delta": prefix("[ 1000.%06d <    0.000012 >] node-1 kernel: "),
-		"journal verbose":     prefix("Tue 2026-11-17 09:08:07.123456 UTC [s=3af1;i=%x;b=4b]\n    _TRANSPORT=kernel\n    PRIORITY=4\n    MESSAGE="),
+		"journal verbose": prefix("Tue 2026-11-17 09:08:07.123456 UTC [s=3af1;i=%x;b=4b]\n    " +
+			"_TRANSPORT=kernel\n    PRIORITY=4\n    MESSAGE="),
 		"journal json-sse": func(n int, s string) string {
 			return "data: " + jsonLine("MESSAGE", `"_TRANSPORT":"kernel",`)(n, s) + "\n"
 		},
-		"journal json-seq":         func(n int, s string) string { return "\x1e" + jsonLine("MESSAGE", `"_TRANSPORT":"kernel",`)(n, s) },
-		"syslog 5424, data":        prefix(`<4>1 2026-11-17T09:08:07.1Z node-1 kernel - - [meta sequenceId="%d" x="a \"b\] c"][y] `),
+		"journal json-seq": func(n int, s string) string {
+			return "\x1e" +
+				jsonLine("MESSAGE", `"_TRANSPORT":"kernel",`)(n, s)
+		},
+		"syslog 5424, data": prefix(
+			`<4>1 2026-11-17T09:08:07.1Z node-1 kernel - - [meta sequenceId="%d" x="a \"b\] c"][y] `),
 		"syslog 5424, BOM":         prefix("<4>1 2026-11-17T09:08:07.1Z node-1 kernel - - - \ufeff"),
 		"syslog 5424, framed":      prefix("412 <4>1 2026-11-17T09:08:07.1Z node-1 kernel - - - "),
 		"syslog 3164, priority":    prefix("<4>Nov  7 09:08:07 node-1 kernel: [ 1000.%06d] "),
 		"syslog, level in the tag": prefix("Nov 17 09:08:07 node-1 kern.info<6>: [ 1000.%06d] "),
 		"syslog, address":          prefix("2026-11-17 09:08:07 10.0.0.1 kern.warning kernel: [ 1000.%06d] "),
 		"grep":                     prefix("/var/log/messages-20261117:%d:Nov 17 09:08:07 node-1 kernel: "),
-		"cri of kmsg":              func(n int, s string) string { return "2026-11-17T09:08:07.1Z stdout F " + transports["kmsg"](n, s) },
-		"cri of syslog":            prefix("2026-11-17T09:08:07.1Z stdout F Nov 17 09:08:07 node-1 kernel: "),
+		"cri of kmsg": func(n int, s string) string {
+			return "2026-11-17T09:08:07.1Z stdout F " +
+				transports["kmsg"](n, s)
+		},
+		"cri of syslog": prefix("2026-11-17T09:08:07.1Z stdout F Nov 17 09:08:07 node-1 kernel: "),
 		"cri, cut": func(_ int, s string) string {
-			return "2026-11-17T09:08:07.1Z stdout P " + s[:len(s)/2] + "\n2026-11-17T09:08:07.2Z stdout F " + s[len(s)/2:] + "\n"
+			return "2026-11-17T09:08:07.1Z stdout P " + s[:len(s)/2] + "\n2026-11-17T09:08:07.2Z stdout F " +
+				s[len(s)/2:] + "\n"
 		},
 		"kubectl logs --timestamps": prefix("2026-11-17T09:08:07.123456789Z [ 1000.%06d] "),
 		"kubectl logs --prefix":     prefix("[pod/node-debugger/debugger] [ 1000.%06d] "),
@@ -61,13 +70,22 @@ func init() {
 		"logcat, no tag":            prefix("11-17 09:08:07.123     0     0 W         : "),
 		"vendor's CPU and task":     prefix("[ 1000.%06d]  (0)[107:hog1]"),
 		"vendor's task":             prefix("[ 1000.%06d] [107:hog1] "),
-		"csv":                       func(_ int, s string) string { return `"2026-11-17 09:08:07","node-1","kernel","` + s + "\"\n" },
-		"JSON, line":                jsonLine("line", `"stream":{"host":"node-1"},`),
+		"csv": func(_ int,
+			s string) string {
+			return `"2026-11-17 09:08:07","node-1","kernel","` + s + "\"\n"
+		},
+		"JSON, line": jsonLine("line", `"stream":{"host":"node-1"},`),
 		"JSON, below _source": func(n int, s string) string {
 			return `{"_source":` + strings.TrimSuffix(jsonLine("message", "")(n, s), "\n") + "}\n"
 		},
-		"quoted-printable":           func(n int, s string) string { return quotedPrintableOf(fmt.Sprintf("[ 1000.%06d] %s", n, s)) },
-		"HTML mail":                  func(n int, s string) string { return fmt.Sprintf("<br>[ 1000.%06d] %s\n", n, s) },
+		"quoted-printable": func(n int,
+			s string) string {
+			return quotedPrintableOf(fmt.Sprintf("[ 1000.%06d] %s", n, s))
+		},
+		"HTML mail": func(n int, s string) string {
+			return fmt.Sprintf("<br>[ 1000.%06d] %s\n", n,
+				s)
+		},
 		"printk index, colour, CR":   prefix("\r\x1b[0;32m[ 1000.%06d]\x1b[0m "),
 		"quoted by name":             prefix("AB> [ 1000.%06d] "),
 		"monotonic seconds and host": prefix("[ 1000.%06d] node-1 kernel: "),
@@ -124,7 +142,8 @@ func TestTold(t *testing.T) {
 // TestCodesOfMailsInOtherLogs: =3D in a line of user space does not make the
 // kernel's oom_score_adj=200 a code for a space.
 func TestCodesOfMailsInOtherLogs(t *testing.T) {
-	log := "Nov 17 09:08:07 node-1 app[1]: GET /?q=3D1&token=abc==\nNov 17 09:08:07 node-1 app[1]: " + strings.Repeat("x", 70) + "=\n"
+	log := "Nov 17 09:08:07 node-1 app[1]: GET /?q=3D1&token=abc==\nNov 17 09:08:07 node-1 app[1]: " +
+		strings.Repeat("x", 70) + "=\n"
 	for line := range strings.Lines(strings.Replace(report618, "oom_score_adj=0", "oom_score_adj=200", 1)) {
 		log += "Nov 17 09:08:07 node-1 kernel: " + line
 	}
@@ -154,7 +173,8 @@ func TestRedHatsKillLine(t *testing.T) {
 	} {
 		r := oneReport(t, "Out of memory: Kill process 4000 (mysqld) score 600 or sacrifice child\n"+line+"\n")
 		k := r.Kills[0]
-		if k.Comm != "mysqld" || *k.TotalVMKB != 2000 || (k.UID == nil) != (want == nil) || want != nil && *k.UID != *want ||
+		if k.Comm != "mysqld" || *k.TotalVMKB != 2000 || (k.UID == nil) != (want == nil) || want != nil &&
+			*k.UID != *want ||
 			slices.Contains(r.Missing, MissingKillSizes) || r.KernelFormat != "-5.0" {
 			t.Errorf("%s: %s", line, jsonOf(r))
 		}
@@ -166,7 +186,8 @@ func TestRedHatsKillLine(t *testing.T) {
 func TestGroupsBeyondTheRateLimit(t *testing.T) {
 	var b bytes.Buffer
 	kill := func(pid int) {
-		fmt.Fprintf(&b, "Memory cgroup out of memory: Killed process %d (x) total-vm:6kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0\n", pid)
+		fmt.Fprintf(&b, "Memory cgroup out of memory: Killed process %d (x) total-vm:6kB, anon-rss:4kB, "+
+			"file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0\n", pid)
 	}
 	for group := range 3 {
 		kill(100 * group)
@@ -184,7 +205,8 @@ func TestGroupsBeyondTheRateLimit(t *testing.T) {
 		for _, k := range r.Killed() {
 			pids = append(pids, k.PID)
 		}
-		if want := []int{100 * i, 100*i + 1, 100*i + 2}; !slices.Equal(pids, want) || r.GroupPath != fmt.Sprintf("/pod%d", i) {
+		if want := []int{100 * i, 100*i + 1, 100*i + 2}; !slices.Equal(pids, want) ||
+			r.GroupPath != fmt.Sprintf("/pod%d", i) {
 			t.Errorf("%s: killed %v, want %v", r.GroupPath, pids, want)
 		}
 	}
@@ -212,7 +234,8 @@ func TestEveryRow(t *testing.T) {
 	}
 	for _, form := range tagForms {
 		foreign := strings.Contains(form.like, "sshd")
-		if host, rest, other, ok := cutTag(form.like+"x", false); !ok || other != foreign || !foreign && (host != "node-1" || rest != "x") {
+		if host, rest, other, ok := cutTag(form.like+"x", false); !ok || other != foreign || !foreign &&
+			(host != "node-1" || rest != "x") {
 			t.Errorf("%q: host %q, rest %q, foreign %v, %v", form.like, host, rest, other, ok)
 		}
 	}

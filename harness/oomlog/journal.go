@@ -3,7 +3,6 @@ package oomlog
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"strconv"
 	"strings"
 
@@ -56,8 +55,8 @@ func (s *scanner) give(e *journalEntry) {
 		return
 	}
 	l := recordLine(kernel.Record{Text: string(e.message)})
-	l.at, l.host, l.foreign = e.at, e.host, !e.kernel()
-	s.parser.accept(l)
+	l.at, l.host, l.foreign = e.at, e.host, !e.kernel() && l.kind != kindLost
+	s.deliver(l)
 }
 
 // isFieldName recognises a line of journalctl -o export that announces a
@@ -109,7 +108,7 @@ func (s *scanner) endEntry() {
 // verboseLine takes the lines of journalctl -o verbose, which prints an entry
 // as a time with a cursor, and its fields below that, indented.
 func (s *scanner) verboseLine(line []byte) []byte {
-	if i := bytes.Index(line, []byte(" [s=")); i > 0 && i < 64 && bytes.Contains(line, []byte(";i=")) &&
+	if i := cursorAt(line[:min(len(line), 68)]); i > 0 && bytes.Contains(line, []byte(";i=")) &&
 		clock(string(line[:i])) >= 0 {
 		s.endEntry()
 		s.entry, s.verbose = &journalEntry{at: string(line[:i])}, true
@@ -128,6 +127,19 @@ func (s *scanner) verboseLine(line []byte) []byte {
 		s.entry.set(string(name), value)
 	}
 	return nil
+}
+
+// cursorAt is where a cursor begins, behind the time; 0: nowhere. Every line is asked.
+func cursorAt(head []byte) int {
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(head[at:], '[')
+		if i < 0 {
+			return 0
+		}
+		if at += i; bytes.HasPrefix(head[at:], []byte("[s=")) && at > 1 && head[at-1] == ' ' {
+			return at - 1
+		}
+	}
 }
 
 // binaryField takes a field of journalctl -o export whose value is not plain
@@ -152,109 +164,83 @@ func (s *scanner) binaryField(data []byte, n int, cut bool) (int, bool) {
 	return min(n+1+8+int(size)+1, len(data)), true
 }
 
-// The names that journals, container runtimes and log shippers give to things:
-// what holds the fields of an entry, the kernel's line, and the host.
+// The names that journals, container runtimes and log stores give to the kernel's
+// line, to the host and to the time.
 var (
-	jsonEntries  = []string{"jsonPayload", "journald", "fields", "_source", "result", "event", "data"}
-	jsonMessages = []string{"message", "log", "msg", "textPayload", "line", "_raw", "@message", "body"}
-	jsonHosts    = []string{"host", "hostname", "node"}
-	jsonJournal  = []string{
-		"_TRANSPORT", "SYSLOG_IDENTIFIER", "_HOSTNAME", "_SOURCE_MONOTONIC_TIMESTAMP", "__REALTIME_TIMESTAMP", "MESSAGE",
+	jsonMessages = []string{
+		"message", "log", "msg", "textPayload", "line", "_raw", "@message", "body", "content", "short_message",
+		"full_message", "original", "SyslogMessage", "RawData", "text", "description", "_line", "rawMessage",
+		"log_message",
+	}
+	jsonHosts   = []string{"host", "hostname", "node", "nodename", "computer", "logStreamName"}
+	jsonTimes   = []string{"time", "timestamp", "@timestamp", "ts", "date", "_time", "TimeGenerated"}
+	jsonJournal = []string{
+		"_TRANSPORT", "SYSLOG_IDENTIFIER", "_HOSTNAME", "_SOURCE_MONOTONIC_TIMESTAMP", "__REALTIME_TIMESTAMP",
+		"MESSAGE",
 	}
 )
 
-// jsonLine takes a line that is a JSON object with a log message in it, or one
-// line of an object that is spread over many, as journalctl -o json-pretty
-// prints it.
-func (s *scanner) jsonLine(whole []byte) []byte {
-	line := bytes.TrimLeft(whole, " \t\x1e") // of JSON sequences
-	line = bytes.TrimPrefix(line, []byte("data: "))
-	if len(line) == 0 {
-		return whole
-	}
-	if value, ok := bytes.CutPrefix(line, []byte(`"MESSAGE" : `)); ok {
-		if text, ok := jsonText(bytes.TrimSuffix(bytes.TrimRight(value, "\r "), []byte{','})); ok {
-			s.give(&journalEntry{message: text, has: true})
-			return nil
+const maxDepth = 3 // of entries whose message is such an entry
+
+// giveEntry hands the message of an object to the parser, or a string of a list.
+func (s *scanner) giveEntry(q entry) {
+	var e journalEntry
+	text := q.text
+	if q.fields != nil {
+		for _, name := range jsonJournal {
+			if value, ok := q.fields[name]; ok {
+				e.set(name, []byte(value))
+			}
 		}
-	}
-	if line[0] != '{' {
-		return whole
-	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(line, &fields) != nil {
-		return whole
-	}
-	for _, key := range jsonEntries {
-		var inner map[string]json.RawMessage
-		if json.Unmarshal(fields[key], &inner) == nil {
-			for k, v := range inner {
-				if _, twice := fields[k]; !twice {
-					fields[k] = v
-				}
+		if e.has {
+			s.give(&e)
+			return
+		}
+		var ok bool
+		if text, ok = s.quoted.message(q.fields); !ok {
+			return
+		}
+		for _, key := range jsonHosts {
+			if host := q.fields[key]; e.host == "" {
+				e.host = host
+			}
+		}
+		for _, key := range jsonTimes {
+			if at := q.fields[key]; e.at == "" {
+				e.at = at
 			}
 		}
 	}
-	var e journalEntry
-	for _, name := range jsonJournal {
-		if text, ok := jsonText(fields[name]); ok {
-			e.set(name, text)
+	var lines []logLine
+	for line := range strings.SplitSeq(strings.TrimRight(text, "\r\n"), "\n") {
+		if s.depth < maxDepth && strings.HasPrefix(line, "{") {
+			s.nested(line)
+			continue
 		}
-	}
-	if e.has {
-		s.give(&e)
-		return nil
-	}
-	text, ok := firstText(fields, jsonMessages)
-	if !ok {
-		return whole
-	}
-	for _, key := range jsonHosts {
-		if host, ok := jsonText(fields[key]); ok && e.host == "" {
-			e.host = string(host)
+		l := parseLogLine(line[:min(len(line), maxLine)])
+		if q.fields == nil && l.kind == kindNone && !strings.Contains(l.text, " ") {
+			continue // a list holds other things too
 		}
-	}
-	for line := range strings.SplitSeq(strings.TrimRight(string(text), "\n"), "\n") {
-		l := parseLogLine(line)
 		if l.host == "" {
 			l.host = e.host
 		}
+		if l.at == "" {
+			l.at = e.at
+		}
+		l.prefixed = l.prefixed || len(lines) == 0
 		l.foreign = l.foreign || !e.kernel()
-		s.parser.accept(l)
+		lines = append(lines, l)
 	}
-	return nil
+	s.deliver(lines...)
 }
 
-// firstText gives the first of several fields that is a text.
-func firstText(fields map[string]json.RawMessage, keys []string) (text []byte, ok bool) {
-	for _, key := range keys {
-		if text, ok = jsonText(fields[key]); ok {
-			break
-		}
-	}
-	return text, ok
-}
-
-// jsonText gives a JSON string, or an array of bytes, which is how journalctl
-// writes what is not UTF-8.
-func jsonText(raw json.RawMessage) ([]byte, bool) {
-	if len(raw) == 0 {
-		return nil, false
-	}
-	var text string
-	if raw[0] == '"' && json.Unmarshal(raw, &text) == nil {
-		return []byte(text), true
-	}
-	var codes []int
-	if raw[0] != '[' || json.Unmarshal(raw, &codes) != nil {
-		return nil, false
-	}
-	b := make([]byte, 0, len(codes))
-	for _, c := range codes {
-		if c < 0 || c > 255 {
-			return nil, false
-		}
-		b = append(b, byte(c))
-	}
-	return b, true
+// nested reads a message that is an object itself.
+func (s *scanner) nested(line string) {
+	outer := s.quoted
+	s.quoted = quoted{give: outer.give, learned: outer.learned}
+	s.depth++
+	s.quoted.read(line)
+	s.quoted.flush()
+	s.depth--
+	s.quoted = outer
 }

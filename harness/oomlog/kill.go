@@ -39,7 +39,7 @@ func (p *Parser) applySharing(l logLine) {
 	if !ok {
 		return
 	}
-	k.SharesMemory = true
+	k.SharesMemory, k.bare = true, false
 	d := p.latest(l, func(d *draft) bool { return len(d.Kills) > 0 })
 	if d == nil {
 		d = p.begin(l)
@@ -95,7 +95,9 @@ func (p *Parser) applyKill(l logLine) {
 	if d != nil {
 		a := d.Kills[d.announced]
 		k.Message, k.Score, k.ChosenPID, k.ChosenComm = a.Message, a.Score, a.ChosenPID, a.ChosenComm
-		k.SacrificeChild = k.PID != a.PID
+		k.ChosenThread = k.PID != a.PID && k.Comm == a.Comm && d.knows(k.PID) && !d.knows(a.PID) && d.Lost == nil
+		k.SacrificeChild = k.PID != a.PID && !k.ChosenThread
+		k.bare = k.bare || a.bare && k.TotalVMKB == nil && k.AnonRSSKB == nil
 		d.Kills[d.announced] = k
 		d.announced = -1
 		p.end(d)
@@ -112,7 +114,8 @@ func (p *Parser) applyKill(l logLine) {
 	})
 	if d == nil {
 		d = p.pick(l, func(d *draft) bool {
-			return d.ContextPID == nil && d.fits(k.Message) && len(d.Kills) == 0 && (d.head || d.summary || d.knows(k.PID))
+			return d.ContextPID == nil && d.fits(k.Message) && len(d.Kills) == 0 &&
+				(d.head || d.summary || d.knows(k.PID))
 		})
 	}
 	if d != nil {
@@ -215,13 +218,21 @@ func (p *Parser) applyPanic(l logLine) {
 		p.rest()
 		return
 	}
-	d := p.latest(l, func(d *draft) bool { return (d.body || d.NoKillable) && d.PanicText == "" && len(d.Killed()) == 0 })
+	d := p.latest(l, func(d *draft) bool {
+		return (d.body || d.NoKillable) && d.PanicText == "" &&
+			len(d.Killed()) == 0
+	})
 	if d == nil {
 		d = p.begin(l)
 	}
 	d.PanicText = clip(text, maxPath)
 	if strings.Contains(text, "no killable processes") {
 		d.NoKillable = true
+	}
+	// out_of_memory() never panics for want of a victim in a cgroup, and with
+	// vm.panic_on_oom 1 (system-wide) not for a cgroup at all.
+	if d.NoKillable || strings.HasPrefix(text, "System is deadlocked") || strings.Contains(text, "system-wide") {
+		d.scope(true)
 	}
 	p.end(d)
 }

@@ -17,6 +17,8 @@ const (
 	kindNode
 	kindZone
 	kindHuge
+	kindFree
+	kindReserve
 	kindSwapTotals
 	kindPages
 	kindSlab
@@ -35,6 +37,8 @@ const (
 	kindPanic
 	kindSuppressed
 	kindSysrq
+	kindElsewhere
+	kindLost
 	kindOther // known, of no use, and the end of the line before it
 )
 
@@ -74,10 +78,13 @@ var kinds = [...]struct {
 	},
 	kindCpuset: {like: "hog cpuset=/ mems_allowed=0", apply: (*Parser).applyCpuset},
 	kindTaskIn: {
-		like:     "Task in /a/b killed as a result of limit of /a",
-		opens:    anywhere("Task in /"),
-		complete: func(s string) bool { return strings.Contains(squeeze(s), "limitof/") },
-		apply:    (*Parser).applyTaskIn,
+		like:  "Task in /a/b killed as a result of limit of /a",
+		opens: anywhere("Task in /"),
+		complete: func(s string) bool {
+			_, limit, ok := strings.Cut(squeeze(s), squeeze(limitOf))
+			return ok && (limit == "host" || strings.HasPrefix(limit, "/"))
+		},
+		apply: (*Parser).applyTaskIn,
 	},
 	kindUsage: {
 		like:     "memory: usage 40960kB, limit 40960kB, failcnt 19",
@@ -99,7 +106,7 @@ var kinds = [...]struct {
 		extends:  extendsAmounts,
 		apply:    applyMem((*draft).addNode),
 	},
-	kindZone: { // and kindNode, kindHuge: classifyZone tells them apart
+	kindZone: { // and kindNode, kindHuge, kindFree: classifyZone tells them apart
 		like: "Node 0 DMA free:0kB min:0kB low:0kB high:0kB all_unreclaimable? no",
 		opens: append([]opening{{words: "Node ", far: "Node ", tell: classifyZone}},
 			eachWith(classifyZone, "DMA", "Normal", "Device", "HighMem", "Movable")...),
@@ -114,6 +121,17 @@ var kinds = [...]struct {
 		},
 		extends: extendsAmounts,
 		apply:   applyMem((*draft).addHuge),
+	},
+	kindFree: {
+		like:     "Node 0 DMA: 1*4kB (U) 2*8kB (UE) 0*16kB = 20kB",
+		complete: func(s string) bool { _, sum, ok := strings.Cut(s, "= "); return ok && strings.HasSuffix(sum, "kB") },
+		extends:  extendsAmounts,
+		apply:    applyMem((*draft).addFree),
+	},
+	kindReserve: {
+		like:  "lowmem_reserve[]: 0 1900 15897 15897 15897",
+		opens: eachWith(nil, "lowmem_reserve[]:", "protections[]:"),
+		apply: applyMem((*draft).addReserve),
 	},
 	kindSwapTotals: {
 		like:  "Free swap  = 0kB",
@@ -166,7 +184,10 @@ var kinds = [...]struct {
 			{words: "Killed process", far: "Killed process ", tell: classifyVictim},
 			{words: "Kill process", tell: classifyVictim},
 			{words: "Memory cgroup out of memory", far: "Memory cgroup out of memory: Kill", tell: classifyVictim},
+			{words: "Memory cgroup out of memory", far: "Memory cgroup out of memory: kill", tell: classifyVictim},
 			{words: "Out of memory", far: "Out of memory: Kill", tell: classifyVictim},
+			{words: "Out of memory", far: "Out of memory: kill", tell: classifyVictim},
+			{words: "Out of Memory", far: "Out of Memory: Kill", tell: classifyVictim},
 			{words: "Out of memory (", far: "Out of memory (oom_kill_allocating_task): Kill", tell: classifyVictim},
 		},
 		complete: completeKill,
@@ -175,10 +196,12 @@ var kinds = [...]struct {
 		apply:    (*Parser).applyKill,
 	},
 	kindChosen: {
-		like:     "Memory cgroup out of memory: Kill process 107 (hog) score 900 or sacrifice child",
-		complete: func(s string) bool { return strings.HasSuffix(s, " or sacrifice child") },
-		ends:     true,
-		apply:    (*Parser).applyChosen,
+		like: "Memory cgroup out of memory: Kill process 107 (hog) score 900 or sacrifice child",
+		complete: func(s string) bool {
+			return strings.HasSuffix(s, " or sacrifice child") || strings.HasSuffix(s, " or a child")
+		},
+		ends:  true,
+		apply: (*Parser).applyChosen,
 	},
 	kindSharing: {
 		like:  "Kill process 108 (hog) sharing same memory",
@@ -235,11 +258,24 @@ var kinds = [...]struct {
 		},
 		apply: func(p *Parser, _ logLine) { p.sysrq = true },
 	},
+	kindElsewhere: {
+		like: "hog: page allocation failure: order:2, mode:0xcc0(GFP_KERNEL)",
+		opens: []opening{
+			{words: "s", tell: classifyShowMem},
+			{words: "S", tell: classifyShowMem},
+		},
+		apply: (*Parser).applyElsewhere,
+	},
+	kindLost: {
+		like:  "** 23 printk messages dropped **",
+		opens: eachWith(classifyLost, "**", "Missed ", "imjournal: ", "[", "<", "-", ".", "("),
+		apply: (*Parser).applyLost,
+	},
 	kindOther: {
 		like: "Hardware name: QEMU Standard PC (Q35 + ICH9, 2009)",
 		opens: append(anywhere("Hardware name: ", "Call Trace:"), eachWith(nil,
 			"Memory allocations:", "Memory cgroup min protection ", "Swap cache stats:", "Workqueue: ",
-			"lowmem_reserve[]:", "<TASK>", "</TASK>", "RIP: ", "EIP: ")...),
+			"<TASK>", "</TASK>", "RIP: ", "EIP: ")...),
 		apply: func(p *Parser, _ logLine) { p.rest() },
 	},
 }

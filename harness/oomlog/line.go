@@ -11,6 +11,7 @@ const (
 	maxName  = 64      // of the log's names: a comm with every byte escaped fits
 	maxPath  = 4 << 10 // PATH_MAX
 	invoked  = " invoked oom-killer:"
+	limitOf  = " killed as a result of limit of "
 	panicMsg = "Kernel panic - not syncing: "
 )
 
@@ -92,6 +93,8 @@ func classifyNamed(s string) kind {
 	k := classify(s)
 	switch {
 	case k != kindNone:
+	case isAllocFailure(s):
+		k = kindElsewhere
 	case isHead(s):
 		k = kindHead
 	case isCpuset(s):
@@ -108,6 +111,29 @@ func isHead(s string) bool {
 		return strings.HasPrefix(s, invoked[1:])
 	}
 	return i <= kernel.CommLen || i <= maxName && len(kernel.UnescapeHex([]byte(s[:i]))) <= kernel.CommLen
+}
+
+// calledFunction is the function in a line of a call trace, without what the
+// compiler appends to its name; empty: it is no such line, or the unwinder marks it
+// as uncertain.
+func calledFunction(s string) string {
+	end := strings.Index(s, "+0x")
+	if end < 0 {
+		return ""
+	}
+	begin := end
+	for begin > 0 && (s[begin-1] == '_' || s[begin-1] == '.' || isAlnum(s[begin-1])) {
+		begin--
+	}
+	if strings.HasSuffix(strings.TrimRight(s[:begin], " "), "?") {
+		return ""
+	}
+	name, _, _ := strings.Cut(s[begin:end], ".")
+	return name
+}
+
+func isAlnum(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
 // classifyKill tells the lines about victims apart, and gives the message
@@ -131,8 +157,8 @@ func classifyKill(s string) (message string, k kind) {
 		if n := digits(tail); n > 0 && n < 11 && (n == len(tail) || tail[n] == ' ' || tail[n] == ',') {
 			return message, kindKill
 		}
-	case strings.HasPrefix(rest, "Kill process"):
-		tail := strings.TrimLeft(strings.TrimPrefix(rest, "Kill process"), " ")
+	case strings.HasPrefix(rest, "Kill process"), strings.HasPrefix(rest, "kill process") && message != "":
+		tail := strings.TrimLeft(strings.TrimPrefix(rest[1:], "ill process"), " ")
 		n := digits(tail)
 		if n == 0 && tail == "" && message != "" {
 			return message, kindChosen
@@ -180,9 +206,13 @@ func classifyTable(s string) kind {
 		return kindNone
 	}
 	// A row has more numbers behind it: uid, tgid, total_vm.
-	fields := strings.Fields(rest[:min(len(rest), 64)])
-	if len(fields) < 3 || !isNumber(fields[0]) || !isNumber(fields[1]) || !isNumber(fields[2]) {
-		return kindNone
+	for range 3 {
+		rest = strings.TrimLeft(rest, " ")
+		_, after, ok := number(rest)
+		if !ok || after != "" && after[0] != ' ' {
+			return kindNone
+		}
+		rest = after
 	}
 	return kindRow
 }
@@ -202,8 +232,8 @@ func classifyZone(s string) kind {
 		return kindHuge
 	case strings.HasPrefix(word, "active_anon:"):
 		return kindNode
-	case strings.HasSuffix(word, ":"): // the free lists: 2*4kB (U) ...
-		return kindOther
+	case strings.HasSuffix(word, ":"):
+		return kindFree
 	case strings.HasPrefix(rest[min(len(word), len(rest)):], " free:"):
 		return kindZone
 	case strings.HasPrefix(rest[min(len(word), len(rest)):], " per-cpu:"):
@@ -246,7 +276,7 @@ func classifySysrq(s string) kind {
 func completeHead(s string) bool {
 	_, rest, _ := strings.Cut(s, invoked[1:])
 	h := parseHead(rest)
-	return h.Adj != nil && h.Order != nil
+	return (h.Adj != nil || h.OOMAdj != nil && !strings.HasSuffix(s, ",")) && h.Order != nil
 }
 
 func completeZone(s string) bool {

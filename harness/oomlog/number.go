@@ -37,12 +37,23 @@ func squeeze(s string) string {
 
 // number reads the digits, with a sign, that s begins with.
 func number(s string) (n int64, rest string, ok bool) {
-	end := digits(strings.TrimPrefix(s, "-"))
+	begin := 0
 	if strings.HasPrefix(s, "-") {
+		begin = 1
+	}
+	end := begin
+	for end < len(s) && s[end] >= '0' && s[end] <= '9' {
+		n = 10*n + int64(s[end]-'0')
 		end++
 	}
-	n, err := strconv.ParseInt(s[:end], 10, 64)
-	return n, s[end:], err == nil
+	if end-begin == 0 || end-begin > 18 { // more may not fit
+		n, err := strconv.ParseInt(s[:end], 10, 64)
+		return n, s[end:], err == nil
+	}
+	if begin == 1 {
+		n = -n
+	}
+	return n, s[end:], true
 }
 
 // integer is number for an int.

@@ -13,6 +13,9 @@ const (
 	maxQuiet  = 4096 // lines in a row that belong to none of them
 	maxPieces = 8    // pieces that a wrapped line is put together from
 	maxLine   = 1 << 16
+	// elsewhereLines: a stack trace stands before the Mem-Info of a failed
+	// allocation.
+	elsewhereLines = 100
 )
 
 // Parser puts OOM reports together from the lines of a kernel log, as they
@@ -36,11 +39,16 @@ type Parser struct {
 	quiet  int
 	// shape is that of the prefix that lines of this log have, where it is of
 	// no known form.
-	shape  string
+	shape string
+	// tail is the shape of what stands behind lines whose end is known.
+	tail   string
 	prefix prefix // of the line that is read; kept for its memory
 	// said before the head that they belong to
 	suppressed *uint64
-	sysrq      bool
+	// elsewhere counts the lines down in which a Mem-Info belongs to what else
+	// prints one.
+	elsewhere int
+	sysrq     bool
 }
 
 // Feed takes one record of the kernel log.
@@ -109,7 +117,8 @@ func (p *Parser) begin(l logLine) *draft {
 func (p *Parser) accept(l logLine) {
 	switch {
 	case l.shape == "":
-	case kinds[l.kind].ends && l.shape != p.shape && !slices.ContainsFunc(p.open, func(d *draft) bool { return d.body }):
+	case kinds[l.kind].ends && l.shape != p.shape &&
+		!slices.ContainsFunc(p.open, func(d *draft) bool { return d.body }):
 		// somebody who tells of a kill: only the kernel's own report makes it one
 		l.kind = kindNone
 	default:
@@ -123,6 +132,7 @@ func (p *Parser) accept(l logLine) {
 		p.rest()
 		return
 	}
+	l = p.cutTail(l)
 	if p.pend != nil {
 		if p.join(l) {
 			return
@@ -135,6 +145,11 @@ func (p *Parser) accept(l logLine) {
 		return
 	}
 	kinds[l.kind].apply(p, l)
+	if l.kind == kindLost {
+		if _, next, _, _ := lostLines(l.text); next != "" { // up to 4.x it follows in the same line
+			p.accept(parseLogLine(next))
+		}
+	}
 }
 
 // broken reports whether a line may go on in the next one.
@@ -173,6 +188,10 @@ func hangs(s string) bool {
 	if i := strings.LastIndex(s, " "); strings.HasSuffix(s, " invoked") {
 		return i <= kernel.CommLen
 	}
+	cut := func(o opening) bool { return strings.HasPrefix(o.words, s) }
+	if len(s) > 5 && (slices.ContainsFunc(openings[s[0]], cut) || beginsRow(s)) {
+		return true
+	}
 	for _, head := range []string{
 		"Memory cgroup out of memory: Killed process ", "Memory cgroup out of memory: Kill process ",
 		"Out of memory: Killed process ", "Out of memory: Kill process ",
@@ -183,6 +202,13 @@ func hangs(s string) bool {
 		}
 	}
 	return false
+}
+
+// beginsRow recognises "[ 2209]  1000  2209", after which a row may go on.
+func beginsRow(s string) bool {
+	inside, rest, ok := strings.Cut(s, "]")
+	return ok && s[0] == '[' && isNumber(strings.TrimSpace(inside[1:])) &&
+		!slices.ContainsFunc(strings.Fields(rest), func(f string) bool { return !isNumber(f) })
 }
 
 // join adds a line to the one that waits for its end.
@@ -204,6 +230,8 @@ func (p *Parser) join(l logLine) bool {
 		return false
 	case p.pend.kind == kindSummary:
 		sep = "" // it has no spaces of its own, so it is cut, not wrapped
+	case insidePath(a, b), p.whole(p.pend.kind, a+b) && !p.whole(p.pend.kind, a+sep+b):
+		sep = ""
 	}
 	joined := *p.pend
 	joined.text = a + sep + b
@@ -224,6 +252,14 @@ func (p *Parser) join(l logLine) bool {
 	return true
 }
 
+// insidePath reports whether a line is cut inside the path of a cgroup: what the kernel
+// prints behind one is a mark at its end, or these words.
+func insidePath(a, b string) bool {
+	word := a[strings.LastIndexByte(a, ' ')+1:]
+	return strings.HasPrefix(word, "/") && !strings.HasSuffix(word, ":") && !strings.HasSuffix(word, ",") &&
+		!strings.HasPrefix(b, "killed ") && !strings.HasPrefix(b, "are going ")
+}
+
 // whole is complete with what only the draft knows: the table's columns.
 func (p *Parser) whole(k kind, s string) bool {
 	if k != kindRow {
@@ -236,8 +272,7 @@ func (p *Parser) whole(k kind, s string) bool {
 			break
 		}
 	}
-	row, ok := parseRow(s, columns)
-	return ok && row.Name != ""
+	return wholeRow(s, columns)
 }
 
 func (p *Parser) flush() {
@@ -250,6 +285,7 @@ func (p *Parser) flush() {
 // rest counts a line that belongs to no report. After many, the ends that
 // reports still wait for are lost.
 func (p *Parser) rest() {
+	p.elsewhere = max(0, p.elsewhere-1)
 	if p.quiet++; p.quiet > maxQuiet {
 		p.quiet = 0
 		for _, d := range p.open {

@@ -119,7 +119,8 @@ var transports = map[string]func(n int, text string) string{
 	"journal unix":    func(_ int, s string) string { return "1763370487.123456 node-1 kernel: " + s + "\n" },
 	"journal mono":    func(n int, s string) string { return fmt.Sprintf("[ %4d.%06d] node-1 kernel: %s\n", n, n, s) },
 	"journal export": func(n int, s string) string {
-		return fmt.Sprintf("__CURSOR=s=%d\n_TRANSPORT=kernel\nMESSAGE=%s\n_SOURCE_MONOTONIC_TIMESTAMP=%d\n\n", n, s, 5e6+n)
+		return fmt.Sprintf("__CURSOR=s=%d\n_TRANSPORT=kernel\nMESSAGE=%s\n_SOURCE_MONOTONIC_TIMESTAMP=%d\n\n", n, s,
+			5e6+n)
 	},
 	"journal export, binary": func(n int, s string) string {
 		return fmt.Sprintf("__CURSOR=s=%d\n%s_TRANSPORT=kernel\n\n", n, exportField("MESSAGE", s))
@@ -218,7 +219,8 @@ func TestRecords(t *testing.T) {
 			seq := uint64(0)
 			for line := range strings.Lines(log) {
 				seq++
-				if early := p.Feed(kernel.Record{Seq: seq, USec: int64(seq), Text: strings.TrimSuffix(line, "\n")}); len(early) > 0 {
+				if early := p.Feed(kernel.Record{Seq: seq, USec: int64(seq),
+					Text: strings.TrimSuffix(line, "\n")}); len(early) > 0 {
 					t.Fatalf("report after %d records of one report", seq)
 				}
 			}
@@ -273,10 +275,12 @@ oom_reaper: reaped process 107 (hog1), now anon-rss:0kB, file-rss:0kB, shmem-rss
 func checkNames(t *testing.T, r Report, comm string) {
 	t.Helper()
 	if len(r.Kills) != 1 || len(r.Tasks) != 2 || len(r.Reaped) != 1 {
-		t.Fatalf("%d kills, %d tasks, %d reaped, want 1, 2, 1: %s", len(r.Kills), len(r.Tasks), len(r.Reaped), jsonOf(r))
+		t.Fatalf("%d kills, %d tasks, %d reaped, want 1, 2, 1: %s", len(r.Kills), len(r.Tasks), len(r.Reaped),
+			jsonOf(r))
 	}
 	for what, got := range map[string]string{
-		"trigger": r.Trigger.Comm, "row": r.Tasks[1].Name, "summary": r.ContextComm, "victim": r.Kills[0].Comm, "reaped": r.Reaped[0].Comm,
+		"trigger": r.Trigger.Comm, "row": r.Tasks[1].Name, "summary": r.ContextComm, "victim": r.Kills[0].Comm,
+		"reaped": r.Reaped[0].Comm,
 	} {
 		if got != comm {
 			t.Errorf("%s: %q, want %q", what, got, comm)
@@ -346,7 +350,8 @@ func TestStorm(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(report618)
 	for pid := 200; pid < 240; pid++ {
-		fmt.Fprintf(&b, "Memory cgroup out of memory: Killed process %d (hog) total-vm:6kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0\n", pid)
+		fmt.Fprintf(&b, "Memory cgroup out of memory: Killed process %d (hog) total-vm:6kB, anon-rss:4kB, "+
+			"file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0\n", pid)
 	}
 	all := reportsOf(t, []byte(b.String()))
 	if len(all) != 41 {
@@ -356,7 +361,8 @@ func TestStorm(t *testing.T) {
 		if k := r.Killed(); len(k) != 1 || k[0].PID != 200+i {
 			t.Errorf("report %d: %s", i+1, jsonOf(r))
 		}
-		if want := []string{MissingHead, MissingUsage, MissingTable, MissingSummary}; !slices.Equal(r.Missing, want) || r.Complete {
+		if want := []string{MissingHead, MissingUsage, MissingTable, MissingSummary}; !slices.Equal(r.Missing, want) ||
+			r.Complete {
 			t.Errorf("report %d: missing %q, want %q", i+1, r.Missing, want)
 		}
 	}
@@ -367,7 +373,8 @@ func TestStorm(t *testing.T) {
 func TestLostLines(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(report618), "\n")
 	missing := map[int]string{
-		0: MissingHead, 6: MissingUsage, 12: MissingTableHead, 14: MissingVictimRow, 15: MissingSummary, 16: MissingKill,
+		0: MissingHead, 6: MissingUsage, 12: MissingTableHead, 14: MissingVictimRow, 15: MissingSummary,
+		16: MissingKill,
 	}
 	for i := range lines {
 		log := strings.Join(slices.Delete(slices.Clone(lines), i, i+1), "\n")
@@ -419,7 +426,8 @@ func TestInterleaved(t *testing.T) {
 	}{{"red", "/a", 2210}, {"blue", "/b", 3310}} {
 		r := all[i]
 		if r.Trigger.Comm != want.comm || r.OOMMemcg != want.cg || len(r.Tasks) != 1 || r.Tasks[0].PID != want.pid ||
-			len(r.Killed()) != 1 || r.Killed()[0].PID != want.pid || int(r.Memcg.Memory.UsageKB) != want.pid || !slices.Equal(r.Missing, []string{MissingOwner}) {
+			len(r.Killed()) != 1 || r.Killed()[0].PID != want.pid || int(r.Memcg.Memory.UsageKB) != want.pid ||
+			!slices.Equal(r.Missing, []string{MissingOwner}) {
 			t.Errorf("report %d: %s", i, jsonOf(r))
 		}
 	}
@@ -480,7 +488,8 @@ func TestMultiLineRecord(t *testing.T) {
 		"rsyslog": "Nov 17 09:08:07 node-1 kernel: anon 41582592#012pgfault 10602",
 	} {
 		lines := strings.Split(report618, "\n")
-		form := map[string]string{"kmsg": "6,1,1,-;", "indent": "[    1.000001] ", "rsyslog": "Nov 17 09:08:07 node-1 kernel: "}[name]
+		form := map[string]string{"kmsg": "6,1,1,-;", "indent": "[    1.000001] ",
+			"rsyslog": "Nov 17 09:08:07 node-1 kernel: "}[name]
 		for i := range lines {
 			lines[i] = form + lines[i]
 		}
@@ -494,18 +503,33 @@ func TestMultiLineRecord(t *testing.T) {
 
 // TestNotKills are lines that speak of kills and are none of the kernel's.
 func TestNotKills(t *testing.T) {
+	const told = "Out of memory: Killed process 12 (x) total-vm:1kB, anon-rss:1kB, file-rss:1kB"
 	for _, line := range []string{
-		"Nov 17 09:08:07 node-1 logger[12]: Out of memory: Killed process 12 (x) total-vm:1kB, anon-rss:1kB, file-rss:1kB",
-		"Nov 17 09:08:07 node-1 app: kernel: Out of memory: Killed process 12 (x) total-vm:1kB, anon-rss:1kB, file-rss:1kB",
+		"Nov 17 09:08:07 node-1 logger[12]: Out of memory: Killed process 12 (x) total-vm:1kB, anon-rss:1kB, " +
+			"file-rss:1kB",
+		`Nov 17 09:08:07 node-1 app[3]: {"message":"` + told + `"}`,
+		`Nov 17 09:08:07 node-1 app[3]: level=info msg="` + told + `"`,
+		`Nov 17 09:08:07 node-1 app[3]: "a","` + told + `"`,
+		"Nov 17 09:08:07 node-1 app[3]: a<br>" + told,
+		`Nov 17 09:08:07 node-1 app[3]: a\n` + told + `\nb`,
+		"Nov 17 09:08:07 node-1 app[3]: a#012" + told + "#012b",
+		"Nov 17 09:08:07 node-1 app[3]: a\r" + told + "\rb",
+		`{"_TRANSPORT":"syslog","MESSAGE":"a\n` + told + `"}`,
+		`[{"_TRANSPORT":"stdout","MESSAGE":"` + told + `"}]`,
+		`{"SYSLOG_IDENTIFIER":"app","message":"` + told + `"}`,
+		"Nov 17 09:08:07 node-1 app: kernel: Out of memory: Killed process 12 (x) total-vm:1kB, anon-rss:1kB, " +
+			"file-rss:1kB",
 		"Nov 17 09:08:07 node-1 kubelet[812]: sed invoked oom-killer: gfp_mask=0xd0, order=0, oom_score_adj=0",
 		`{"_TRANSPORT":"syslog","MESSAGE":"Out of memory: Killed process 12 (x) total-vm:1kB, anon-rss:1kB, file-rss:1kB"}`,
-		"__CURSOR=x\n_TRANSPORT=stdout\nMESSAGE=Out of memory: Killed process 12 (x) total-vm:1kB, anon-rss:1kB, file-rss:1kB\n",
+		"__CURSOR=x\n_TRANSPORT=stdout\nMESSAGE=Out of memory: Killed process 12 (x) total-vm:1kB, anon-rss:1kB, " +
+			"file-rss:1kB\n",
 		"12,1,1,-;Out of memory: Killed process 12 (x) total-vm:1kB, anon-rss:1kB, file-rss:1kB",
 		"[  1.5] systemd[1]: x.service: A process of this unit has been killed by the OOM killer.",
 		"oom02-1036073 has been killed before crash.",
 		"Killed process 12 (x)",
 		"Killed process group 12",
-		"x: page allocation failure: order:0, mode:0xcc0(GFP_KERNEL)\nMem-Info:\nactive_anon:1 inactive_anon:2 isolated_anon:0\n1 pages RAM",
+		"x: page allocation failure: order:0, mode:0xcc0(GFP_KERNEL)\nMem-Info:\nactive_anon:1 inactive_anon:2 " +
+			"isolated_anon:0\n1 pages RAM",
 		"[ 12.3] oom_reaper: reaped process 5 (x), now anon-rss:0kB, file-rss:0kB, shmem-rss:0kB",
 		"Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000009",
 	} {
@@ -518,7 +542,8 @@ func TestNotKills(t *testing.T) {
 // TestBounded: whatever the log, a report stays within its limits and says so.
 func TestBounded(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("x invoked oom-killer: gfp_mask=0xd0, order=0, oom_score_adj=0\n[ pid ]   uid  tgid total_vm      rss nr_ptes swapents oom_score_adj name\n")
+	b.WriteString("x invoked oom-killer: gfp_mask=0xd0, order=0, oom_score_adj=0\n[ pid ]   uid  tgid total_vm     " +
+		" rss nr_ptes swapents oom_score_adj name\n")
 	for pid := range MaxTasks + 10 {
 		fmt.Fprintf(&b, "[ %d] 0 %d 1 1 1 0 0 x\n", pid+1, pid+1)
 	}
@@ -544,8 +569,9 @@ func TestChunks(t *testing.T) {
 		t.Fatalf("%d reports: %s", len(want), jsonOf(want))
 	}
 	for name, r := range map[string]io.Reader{
-		"half": iotest.HalfReader(strings.NewReader(log)), "data with EOF": iotest.DataErrReader(strings.NewReader(log)),
-		"small": &smallReader{strings.NewReader(log), 777},
+		"half":          iotest.HalfReader(strings.NewReader(log)),
+		"data with EOF": iotest.DataErrReader(strings.NewReader(log)),
+		"small":         &smallReader{strings.NewReader(log), 777},
 	} {
 		var got []Report
 		for report, err := range Reports(r) {
@@ -567,7 +593,8 @@ func TestChunks(t *testing.T) {
 		}
 		got = append(got, report)
 	}
-	if want := fmt.Sprintf("kernel log: after %d bytes: io: read/write on closed pipe", len(report618)); failed == nil || failed.Error() != want || len(got) != 1 {
+	if want := fmt.Sprintf("kernel log: after %d bytes: io: read/write on closed pipe",
+		len(report618)); failed == nil || failed.Error() != want || len(got) != 1 {
 		t.Errorf("%d reports, error %v, want 1 and %q", len(got), failed, want)
 	}
 }
@@ -576,7 +603,8 @@ func TestChunks(t *testing.T) {
 // hold a word of the kernel's; a wrapped line and a journal entry must be found
 // from their first byte wherever a read ends.
 func TestChunksFarIn(t *testing.T) {
-	for _, transport := range []string{"wrapped, bare", "wrapped at 72", "journal export", "journal export, binary", "journal json, bytes", "journal short"} {
+	for _, transport := range []string{"wrapped, bare", "wrapped at 72", "journal export", "journal export, binary",
+		"journal json, bytes", "journal short"} {
 		var b strings.Builder
 		for n := range 2 * scanStart {
 			b.WriteString(transports[transport](n, "e1000: eth0 NIC Link is Up, said a room to a zoom"))

@@ -45,8 +45,11 @@ func (p *prefix) read(s string) logLine {
 	if s == "" {
 		return logLine{}
 	}
-	if isKmsg(s) {
-		if r, err := kernel.ParseKmsgRecord([]byte(s)); err == nil {
+	if p.rows.has(s) {
+		return p.rows.read(s)
+	}
+	if record := cutRelease(s); isKmsg(record) {
+		if r, err := kernel.ParseKmsgRecord([]byte(record)); err == nil {
 			return recordLine(r)
 		}
 	}
@@ -55,8 +58,9 @@ func (p *prefix) read(s string) logLine {
 	if k := classify(s); k != kindNone {
 		return logLine{kind: k, text: s}
 	}
-	*p = prefix{logLine: logLine{text: s}}
-	if p.cut() || !p.prefixed && p.search() {
+	*p = prefix{logLine: logLine{text: s}, rows: p.rows}
+	if p.cut() || (!p.prefixed || p.outer()) && p.search() {
+		p.rows.learn(s, p.logLine)
 		return p.logLine
 	}
 	for _, tell := range tellers {
@@ -72,6 +76,51 @@ type prefix struct {
 	logLine
 	last      string // the time that was taken off last
 	bracketed bool   // it stood in brackets
+	rows      rowPrefix
+}
+
+// rowPrefix is what stood before the last row of a task table. Most lines of a
+// report are rows, and most have the same prefix but for the kernel's time.
+type rowPrefix struct {
+	before, after string // the time in brackets
+	line          logLine
+}
+
+func (r *rowPrefix) learn(s string, l logLine) {
+	before, ok := strings.CutSuffix(s, l.text)
+	open := strings.LastIndexByte(before, '[')
+	if !ok || l.kind != kindRow || l.record || l.shape != "" || open < 0 || !strings.HasSuffix(before, "] ") ||
+		!isMonotonic(strings.TrimSpace(before[open+1:len(before)-2])) {
+		return
+	}
+	r.before, r.line = before[:open+1], l
+	r.after = before[open+1:]
+}
+
+// has reports whether s is a row behind the same prefix.
+func (r *rowPrefix) has(s string) bool {
+	rest, ok := strings.CutPrefix(s, r.before)
+	if r.before == "" || !ok || len(rest) <= len(r.after) || rest[len(r.after)] != '[' ||
+		classifyTable(rest[len(r.after):]) != kindRow {
+		return false
+	}
+	for i := range len(r.after) {
+		if a, b := r.after[i], rest[i]; a != b && (digits(rest[i:i+1]) == 0 || a != ' ' &&
+			digits(r.after[i:i+1]) == 0) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *rowPrefix) read(s string) logLine {
+	l := r.line
+	time := s[len(r.before) : len(r.before)+len(r.after)]
+	l.text = s[len(r.before)+len(r.after):]
+	if l.at == strings.TrimSpace(strings.TrimSuffix(r.after, "] ")) {
+		l.at = strings.TrimSpace(strings.TrimSuffix(time, "] "))
+	}
+	return l
 }
 
 // step says how to go on behind a piece of a prefix.
@@ -101,6 +150,7 @@ var (
 		{"[ 1000.000001] ", (*prefix).cutTime},
 		{"[ T107] ", (*prefix).cutCallers},
 		{"stdout F ", (*prefix).cutStream},
+		{"In(05) vcpu-5 - Guest: ", (*prefix).cutGuest},
 		{"", (*prefix).bare},
 		{"<4>", (*prefix).cutLevel},
 		{"node-1 kernel: ", (*prefix).cutTag},
@@ -207,6 +257,16 @@ func (p *prefix) cutStream() step {
 	return next
 }
 
+// cutGuest takes off what VMware's vmware.log has before a line of the guest's
+// console, in either of its forms.
+func (p *prefix) cutGuest() step {
+	const mark = "Guest: "
+	if i := strings.Index(p.text[:min(len(p.text), 64)], mark); i > 0 && strings.Contains(p.text[:i], "vcpu-") {
+		p.text = p.text[i+len(mark):]
+	}
+	return next
+}
+
 // bare ends the prefix where the kernel's text begins.
 func (p *prefix) bare() step {
 	if p.kind = classify(p.text); p.kind != kindNone {
@@ -226,6 +286,9 @@ func (p *prefix) cutLevel() step {
 func (p *prefix) cutTag() step {
 	host, rest, foreign, ok := cutTag(p.text, p.bracketed)
 	switch {
+	case ok && foreign && strings.HasPrefix(rest, "Missed ") && classifyLost(rest) == kindLost:
+		p.kind, p.text = kindLost, rest // the journal tells of the kernel's messages
+		return done
 	case ok && foreign && !isHead(p.text): // "x: y invoked oom-killer:" is a bare log's
 		return p.ofAnother()
 	case ok && !foreign && (host != "" || !p.bracketed):
@@ -237,6 +300,13 @@ func (p *prefix) cutTag() step {
 		return stop // the kernel's own time is the last of the prefix; a terminal's has a fraction, or dashes
 	}
 	return next
+}
+
+// outer reports whether the time that was taken off is another program's: the kernel's own
+// stands behind something unknown.
+func (p *prefix) outer() bool {
+	return strings.Contains(p.last, ":") && consoleTime(p.text[:min(len(p.text), 64)]) > 0 &&
+		classifyLost(p.text) == kindNone
 }
 
 // search looks for the kernel's text inside a line without a known prefix. It
@@ -278,7 +348,10 @@ var tellers = []func(*prefix) bool{
 
 func (p *prefix) tellWords() bool {
 	s := strings.TrimLeft(p.text, " \t")
-	if p.kind = classify(s); p.kind != kindNone {
+	if p.kind = classify(s); p.kind == kindNone && isAllocFailure(s) {
+		p.kind = kindElsewhere
+	}
+	if p.kind != kindNone {
 		p.text = s
 	}
 	return p.kind != kindNone
@@ -471,8 +544,10 @@ func recordLine(r kernel.Record) logLine {
 		foreign: r.Facility != 0,
 	}
 	l.kind = classifyNamed(l.text)
-	if l.kind == kindNone && strings.HasPrefix(l.text, " ") && classify(strings.TrimLeft(l.text, " ")) == kindOther {
-		l.kind = kindOther // " </TASK>"
+	if l.kind == kindNone && strings.HasPrefix(l.text, " ") {
+		if classify(strings.TrimLeft(l.text, " ")) == kindOther {
+			l.kind = kindOther // " </TASK>"
+		}
 	}
 	return l
 }
@@ -494,6 +569,16 @@ func isKmsg(s string) bool {
 	return strings.IndexByte(s[:min(len(s), 200)], ';') >= 0
 }
 
+// cutRelease takes off the kernel's release, which extended netconsole puts before
+// a record.
+func cutRelease(s string) string {
+	release, rest, ok := strings.Cut(s[:min(len(s), 128)], ",")
+	if ok && digits(release) > 0 && strings.Contains(release, ".") && digits(rest) > 0 {
+		return s[len(release)+1:]
+	}
+	return s
+}
+
 // isCpuset recognises "x cpuset=/ mems_allowed=0", which up to 4.20 follows
 // the head.
 func isCpuset(s string) bool {
@@ -504,15 +589,21 @@ func isCpuset(s string) bool {
 const nbsp = "\u00a0"
 
 // clean takes out what terminals and mail programs put into a line: colours,
-// and no-break spaces in runs of spaces. A no-break space that stands alone is
-// left; it is part of a name.
+// tabs for spaces, and no-break spaces in runs of spaces. A no-break space that
+// stands alone is left; it is part of a name.
 func clean(s string) string {
 	s = strings.Trim(s, "\r\x00")
 	if strings.IndexByte(s, 0x1b) >= 0 {
 		s = strings.TrimRight(stripANSI(s), "\r")
 	}
+	if strings.IndexByte(s, '\t') >= 0 {
+		s = strings.ReplaceAll(s, "\t", " ")
+	}
 	if !strings.Contains(s, nbsp) {
 		return s
+	}
+	if strings.IndexByte(s, ' ') < 0 {
+		return strings.ReplaceAll(s, nbsp, " ")
 	}
 	for _, run := range []string{nbsp + " ", " " + nbsp, nbsp + nbsp} {
 		if strings.HasPrefix(s, nbsp) || strings.Contains(s, run) {
@@ -736,6 +827,7 @@ var tagForms = []struct {
 }{
 	{"node-1 kernel: ", kernelTag},
 	{"node-1 kernel - - - ", plainTag}, // RFC 5424
+	{"node-1 unknown[0]: ", kernelTag}, // journalctl -o with-unit
 	{"node-1 sshd[12]: ", foreignTag},
 }
 
@@ -755,7 +847,7 @@ func cutTag(s string, bracketed bool) (host, rest string, foreign, ok bool) {
 		if !more || strings.HasPrefix(word, "[") {
 			return "", s, false, false
 		}
-		if n == 0 && digits(word) < len(word) {
+		if n == 0 && digits(word) < len(word) && !isPriority(word) {
 			host = word
 		}
 		if rest = after; n > 0 || digits(word) == len(word) {
@@ -766,7 +858,18 @@ func cutTag(s string, bracketed bool) (host, rest string, foreign, ok bool) {
 }
 
 func kernelTag(w tagWord) (rest string, foreign, ok bool) {
-	return w.rest, false, isKernelTag(w.text) || w.text == ":" && w.n > 1
+	return w.rest, false, isKernelTag(w.text) || w.text == ":" && w.n > 1 || w.text == unitTag
+}
+
+// unitTag is how journalctl -o with-unit names the kernel, which is no unit's.
+const unitTag = "unknown[0]:"
+
+// isPriority recognises the facility and priority of OpenWrt's logread and of syslog
+// templates: kern.warn. They vary from line to line.
+func isPriority(word string) bool {
+	facility, level, ok := strings.Cut(word, ".")
+	return ok && slices.Contains(facilities, facility) &&
+		(slices.Contains(levels, level) || level == "warning" || level == "error" || level == "panic")
 }
 
 func plainTag(w tagWord) (rest string, foreign, ok bool) {
@@ -787,7 +890,7 @@ func foreignTag(w tagWord) (rest string, foreign, ok bool) {
 		far = 1
 	}
 	near := w.n > 0 && w.n <= far || w.bracketed && strings.HasSuffix(w.text, "]:")
-	return "", true, near && isTag(w.text)
+	return w.rest, true, near && isTag(w.text)
 }
 
 // structured takes the structured data of RFC 5424 off: "-" or

@@ -43,12 +43,18 @@ type Report struct {
 	Global *bool `json:"global,omitempty"`
 	// Sysrq: asked for by sysrq-f.
 	Sysrq bool `json:"sysrq,omitempty"`
+	// Calls are the functions of the trigger's call trace that tell what ran out or
+	// who is chosen, the innermost first; see callMarks.
+	Calls []string `json:"calls,omitempty"`
 	// AllocatingTask: vm.oom_kill_allocating_task chose the victim.
 	AllocatingTask bool `json:"allocating_task,omitempty"`
 
 	// TableFormat is the table's header, its columns separated by one space.
-	TableFormat string    `json:"table_format,omitempty"`
-	Tasks       []TaskRow `json:"tasks,omitempty"` // in the order of the log, which is the order of the scan
+	TableFormat string `json:"table_format,omitempty"`
+	// UnknownColumns are columns of the table that no known kernel has. What
+	// they count may be part of a score; the other columns are read by name.
+	UnknownColumns []string  `json:"unknown_columns,omitempty"`
+	Tasks          []TaskRow `json:"tasks,omitempty"` // in the order of the log, which is the order of the scan
 	// ContextPID, ContextComm and ContextUID are of the task= in the summary
 	// line "oom-kill:"; with oom_kill_allocating_task it can be a thread of the
 	// process that is killed.
@@ -71,6 +77,9 @@ type Report struct {
 	// SuppressedCallbacks is how many reports the rate limit swallowed before
 	// this one.
 	SuppressedCallbacks *uint64 `json:"suppressed_callbacks,omitempty"`
+
+	// Lost: the log itself says that lines are not in it.
+	Lost *Lost `json:"lost,omitempty"`
 
 	// Complete: nothing that a replay needs is missing.
 	Complete bool `json:"complete"`
@@ -97,7 +106,21 @@ const (
 	// MissingOwner: another report's lines stand between this one's, and
 	// nothing tells for certain whose each is.
 	MissingOwner = "certain owner of each line"
+	// MissingLost: the log says that lines were dropped inside the report.
+	MissingLost = "lost lines"
+	// MissingPath: a cgroup's path is cut off; it is not given.
+	MissingPath = "end of cgroup path"
+	// MissingColumns: the table has a column that no known kernel prints.
+	MissingColumns = "meaning of a table column"
 )
+
+// Lost says what a log tells of lines that were dropped inside a report, by the
+// kernel ("** 23 printk messages dropped **"), by a logger ("Missed 23 kernel
+// messages"), or by whoever pasted the log ("[snip]").
+type Lost struct {
+	Lines uint64 `json:"lines,omitempty"` // 0: the log does not say how many
+	Rows  bool   `json:"rows,omitempty"`  // rows of the task table can be among them
+}
 
 // Limits on what one report holds. A log is not trusted to be of a sane size;
 // what is beyond a limit is counted as Capped and dropped.
@@ -120,6 +143,9 @@ type Trigger struct {
 	GFPMask *uint64 `json:"gfp_mask,omitempty"`
 	Order   *int    `json:"order,omitempty"` // -1: sysrq
 	Adj     *int    `json:"oom_score_adj,omitempty"`
+	// OOMAdj is the older adjustment of -17 to 15: oomkilladj= up to 2.6.31,
+	// oom_adj= up to 3.x, which prints both.
+	OOMAdj *int `json:"oom_adj,omitempty"`
 	// NodeMask of the head; 4.11 to 4.20 print it there.
 	NodeMask string `json:"nodemask,omitempty"`
 }
@@ -162,9 +188,12 @@ type KillLine struct {
 	// sacrifice child" (up to 5.0).
 	Score *int `json:"score,omitempty"`
 	// SacrificeChild: the kernel announced ChosenPID and killed a child of it.
-	SacrificeChild bool   `json:"sacrifice_child,omitempty"`
-	ChosenPID      *int   `json:"chosen_pid,omitempty"`
-	ChosenComm     string `json:"chosen_comm,omitempty"`
+	SacrificeChild bool `json:"sacrifice_child,omitempty"`
+	// ChosenThread: ChosenPID is a thread of the killed process: Red Hat's 3.10
+	// prints the thread's id first and the leader's on the line of the kill.
+	ChosenThread bool   `json:"chosen_thread,omitempty"`
+	ChosenPID    *int   `json:"chosen_pid,omitempty"`
+	ChosenComm   string `json:"chosen_comm,omitempty"`
 
 	// Announced: "Kill process N" without "Killed process"; who was killed, if
 	// anybody, the log does not say.
@@ -178,8 +207,9 @@ type KillLine struct {
 	// first victim of a group kill is printed twice.
 	Duplicate bool `json:"duplicate,omitempty"`
 
-	// long: the line has the form of 5.4 and newer, which ends in oom_score_adj.
-	long bool
+	// long: the line has the form of 5.4 and newer, which ends in oom_score_adj;
+	// bare: the one of kernels before 2.6.34, which ends in the name.
+	long, bare bool
 }
 
 // MemcgUsage is a memory cgroup's state when it ran out.
@@ -226,6 +256,10 @@ type MemInfo struct {
 	// HugePagesKB is what hugetlb holds, over all sizes: memory that no score
 	// counts and nothing can reclaim.
 	HugePagesKB *uint64 `json:"hugepages_kb,omitempty"`
+	// HighMem is memory above what the kernel maps for itself, and what only
+	// movable pages may use; CMA is what was set aside for devices.
+	HighMem *kernel.Pages `json:"pages_highmem,omitempty"`
+	CMA     *kernel.Pages `json:"pages_cma,omitempty"`
 }
 
 // NodeInfo is the "Node N active_anon:..." line; kB by the kernel's names.
@@ -248,6 +282,20 @@ type ZoneInfo struct {
 	Managed *uint64 `json:"managed_kb,omitempty"`
 	// KB is everything the line holds, by the kernel's names.
 	KB map[string]uint64 `json:"kb"`
+	// LowmemReserve is what the zone keeps back, in pages, from requests that may
+	// use a higher zone: by the index of that zone.
+	LowmemReserve []kernel.Pages `json:"lowmem_reserve,omitempty"`
+	// Blocks are its free blocks by size; nil: the line is missing.
+	Blocks []FreeBlocks `json:"blocks,omitempty"`
+}
+
+// FreeBlocks are the free blocks of one size: "5*32kB (UMEC)".
+type FreeBlocks struct {
+	Count uint64 `json:"count"`
+	KB    uint64 `json:"kb"` // of each
+	// Types are the migrate types that have some: U, M, E (reclaimable), C (CMA),
+	// H (kept for atomic requests), I (isolated). 3.9 and newer.
+	Types string `json:"types,omitempty"`
 }
 
 // SlabInfo is one line of "Unreclaimable slab info:".

@@ -11,6 +11,9 @@ import (
 
 const (
 	scanBuffer = 256 << 10
+	// readSize is read at a time, so that it is still in the processor's cache when it
+	// is looked at.
+	readSize = 128 << 10
 	// scanStart is how many lines at the start of a log are all looked at: a
 	// log may begin inside a report.
 	scanStart = 4096
@@ -19,13 +22,14 @@ const (
 // needles are what a line of a log must hold to begin a report, or to belong
 // to one that has had its kill: every line of kindHead, kindTable, kindSummary,
 // kindKill, kindChosen, kindSharing, kindExiting, kindGroup, kindReaper,
-// kindNoKillable, kindPanic (of the OOM killer's) and kindSuppressed does. The
-// last is a message that journalctl -o json writes as an array of bytes because
-// it is not UTF-8.
+// kindNoKillable, kindPanic (of the OOM killer's) and kindSuppressed does, and one of
+// two that a mail program has made of it. What other lines are full of, such as the
+// words "out of memory", is left out where it can be. The last is a message that
+// journalctl -o json writes as an array of bytes because it is not UTF-8.
 var needles = newFinder(
-	"oom-kill", "oom_reaper: ", "oom_score_adj", "oom_kill_process: ", "oom.group", "oom_adj", "ic_on_oom",
-	"Killed process", "Kill process", "Killed\n", "Killed \n", "Out of memory", "OOM victim ", "System is deadlocked",
-	`SAGE":[`,
+	"oom-killer:", "oom-kill:constraint", "oom_reaper: ", "oom_score_adj", "oom_kill_process: ", "memory.oom.group",
+	"panic_on_oom", "Killed process", "memory: Kill", "memory: kill", "Memory: Kill", "g_task): Kill", "sharing same",
+	"OOM victim ", "no killable", "em is deadlocked", `"MESSAGE":[`,
 )
 
 // Reports reads a kernel log in any form and gives the OOM reports in it, in
@@ -38,7 +42,8 @@ var needles = newFinder(
 // before are given first.
 func Reports(r io.Reader) iter.Seq2[Report, error] {
 	return func(yield func(Report, error) bool) {
-		s := scanner{r: r, buf: make([]byte, 0, scanBuffer), start: scanStart}
+		s := scanner{r: r, buf: make([]byte, 0, scanBuffer), start: scanStart, header: headerLines}
+		s.quoted.give = s.giveEntry
 		for {
 			err := s.fill()
 			s.scan(err != nil)
@@ -50,10 +55,7 @@ func Reports(r io.Reader) iter.Seq2[Report, error] {
 			if err == nil {
 				continue
 			}
-			s.endEntry()
-			if s.held != nil || s.partial != nil {
-				s.text([]byte{})
-			}
+			s.end()
 			for _, report := range s.parser.Close() {
 				if !yield(report, nil) {
 					return
@@ -81,18 +83,51 @@ type scanner struct {
 	entry   *journalEntry
 	export  bool
 	verbose bool // the entry is of journalctl -o verbose
-	// held is a line that a mail's quoted-printable encoding broke; quoted: the
+	// held is a line that a mail's quoted-printable encoding broke; printable: the
 	// log has that encoding.
-	held   []byte
-	quoted bool
+	held      []byte
+	printable bool
 	// partial is a line that a container runtime cut, tag P, up to its end, tag F.
 	partial []byte
 	empty   int // reads in a row that gave nothing
+	// What is known of the log's form; see the layers.
+	screen  screen
+	base    int64 // of the log, where buf begins
+	studied int64 // up to where the screen's width is known
+	stride  int64 // what is known of that holds for
+	last    bool  // buf has the end of the log
+	html    bool
+	csv     *csvForm
+	header  int // lines in which the names of a table's columns may stand
+	quoted  quoted
+	depth   int // of entries in entries
+	mime    mime
+	host    string // of the row that is read
+	order   order
 }
 
-// fill reads until the buffer is full or r has no more for now.
+// end takes what still waits when the log ends.
+func (s *scanner) end() {
+	s.endEntry()
+	for _, held := range []*[]byte{&s.held, &s.screen.held, &s.partial, &s.quoted.folded} {
+		if *held != nil {
+			s.text([]byte{}, 0)
+		}
+	}
+	s.quoted.flush()
+	s.endOrder()
+}
+
+// busy reports whether lines without a keyword matter now.
+func (s *scanner) busy() bool {
+	return s.entry != nil || s.parser.busy() || s.screen.held != nil || s.quoted.folded != nil ||
+		len(s.order.queue) > 0 || s.quoted.pending() ||
+		s.csv != nil && s.csv.open >= 0
+}
+
+// fill reads what r has for now, and at most until the buffer is full.
 func (s *scanner) fill() error {
-	n, err := s.r.Read(s.buf[len(s.buf):cap(s.buf)])
+	n, err := s.r.Read(s.buf[len(s.buf):min(len(s.buf)+readSize, cap(s.buf))])
 	s.buf = s.buf[:len(s.buf)+n]
 	s.read += int64(n)
 	if n > 0 {
@@ -113,21 +148,51 @@ func (s *scanner) scan(last bool) {
 	if s.long {
 		end := bytes.IndexByte(data, '\n')
 		if end < 0 {
+			s.base += int64(len(s.buf))
 			s.buf = s.buf[:0]
 			return
 		}
+		s.base += int64(end + 1)
 		data, s.long = data[end+1:], false
 	}
-	end := bytes.LastIndexByte(data, '\n') + 1
+	end, soft := bytes.LastIndexByte(data, '\n')+1, false
 	if full := end == 0 && len(data) == cap(s.buf); last || full {
 		end = len(data)
-		s.long = full && !last
+		if full && !last {
+			// A document on one line is taken in parts.
+			if n := softEnd(data); n > len(data)/2 {
+				end, soft = n, true
+			} else {
+				s.long = true
+			}
+		}
 	}
-	used := s.lines(data[:end], end == len(data) && (last || s.long))
+	s.last = last
+	used := s.lines(data[:end], soft || end == len(data) && (last || s.long))
 	if used == 0 && len(data) == cap(s.buf) {
 		used = len(data) // a binary field that does not fit
 	}
+	s.base += int64(used)
 	s.buf = s.buf[:copy(s.buf, data[used:])]
+}
+
+// look makes sure that it is known at what width the lines from pos on are broken.
+// It is false if more of the log has to be read for that.
+func (s *scanner) look(data []byte, pos int) bool {
+	if s.base+int64(pos) < s.studied {
+		return true
+	}
+	if rest := len(data) - pos; rest < studyBytes && !s.last && (pos > 0 || len(s.buf) < cap(s.buf)) {
+		return false
+	}
+	sample := data[pos:min(len(data), pos+studyBytes)]
+	before := s.screen.width
+	if s.screen.study(sample); s.screen.width != before || s.stride == 0 {
+		s.stride = studyBytes
+	}
+	s.studied = s.base + int64(pos) + s.stride
+	s.stride = min(2*s.stride, maxStride) // the log goes on as it was
+	return true
 }
 
 // lines looks at data, whole lines but for a cut last one, and says how much
@@ -135,7 +200,10 @@ func (s *scanner) scan(last bool) {
 func (s *scanner) lines(data []byte, cut bool) int {
 	pos, looked := 0, 0
 	for pos < len(data) {
-		if s.start > 0 || s.entry != nil || s.parser.busy() {
+		if s.start > 0 || s.busy() {
+			if !s.look(data, pos) {
+				return pos
+			}
 			n, ok := s.line(data[pos:], cut)
 			if !ok {
 				return pos
@@ -157,12 +225,12 @@ func (s *scanner) lines(data []byte, cut bool) int {
 		case begin > looked:
 			// A wrapped line may have begun one line earlier.
 			begin = max(bytes.LastIndexByte(data[looked:begin-1], '\n')+1+looked, looked)
-			if n, ok := s.line(data[begin:], cut); ok {
-				begin += n
-			}
 		}
-		pos = begin
-		// At least the line with the hit is looked at, or the export entry.
+		if pos = begin; !s.look(data, pos) {
+			return pos
+		}
+		// At least the line with the hit is looked at, and the one before it, or the
+		// export entry.
 		for pos <= hit && pos < len(data) {
 			n, ok := s.line(data[pos:], cut)
 			if !ok {
@@ -207,26 +275,129 @@ func (s *scanner) line(data []byte, cut bool) (int, bool) {
 	if s.export && isFieldName(line) && next > n {
 		return s.binaryField(data, n, cut)
 	}
-	s.text(line)
+	s.text(line, 0)
 	return next, true
 }
 
-// text takes one line through the layers in which a log can be wrapped, from
-// the outermost in: each gives what is inside, or nil if it has taken the line.
-// To read another wrapping of whole lines, add a row.
-func (s *scanner) text(line []byte) {
-	for _, layer := range [...]func(*scanner, []byte) []byte{
-		(*scanner).exportLine,  // journalctl -o export
-		(*scanner).verboseLine, // journalctl -o verbose
-		(*scanner).unquote,     // a mail's quoted-printable
-		(*scanner).uncut,       // lines that a container runtime cut
-		(*scanner).jsonLine,    // JSON of journals, runtimes and log shippers
-	} {
+// The layers in which a log can be wrapped, from the outermost in.
+const (
+	layerExport    = iota // journalctl -o export
+	layerVerbose          // journalctl -o verbose
+	layerMIME             // base64 of mails
+	layerPrintable        // quoted-printable of mails
+	layerUnwrap           // the edge of a terminal
+	layerHTML             // pages and mails
+	layerPartial          // lines that a container runtime cut
+	layerCSV              // exports of log stores
+	layerFolded           // strings of YAML over several lines
+	layerQuoted           // JSON, lists and strings
+	layerEscapes          // line ends that a logger wrote out
+)
+
+var layers []func(*scanner, []byte) []byte
+
+// The layers take what they find through the layers in it, so they cannot stand in the
+// declaration.
+func init() {
+	layers = []func(*scanner, []byte) []byte{
+		layerExport: (*scanner).exportLine, layerVerbose: (*scanner).verboseLine,
+		layerMIME: (*scanner).mimeLine, layerPrintable: (*scanner).unquote,
+		layerUnwrap: (*scanner).unwrap, layerHTML: (*scanner).htmlLine, layerPartial: (*scanner).uncut,
+		layerCSV: (*scanner).csvLine, layerFolded: (*scanner).foldedLine,
+		layerQuoted: (*scanner).quotedLine, layerEscapes: (*scanner).escapedLine,
+	}
+}
+
+// text takes one line through the layers, beginning with the given one: each gives
+// what is inside, or nil if it has taken the line. To read another wrapping of whole
+// lines, add a row.
+func (s *scanner) text(line []byte, from int) {
+	for _, layer := range layers[from:] {
 		if line = layer(s, line); line == nil {
 			return
 		}
 	}
-	s.parser.accept(s.parser.prefix.read(string(line[:min(len(line), maxLine)])))
+	l := s.parser.prefix.read(string(line[:min(len(line), maxLine)]))
+	if l.host == "" {
+		l.host = s.host
+	}
+	if s.order.decided && !s.order.reversed { // as nearly every log: without a list of lines
+		s.parser.accept(l)
+		return
+	}
+	s.deliver(l)
+}
+
+// quotedLine takes lines whose text stands in quotes.
+func (s *scanner) quotedLine(line []byte) []byte {
+	at, ok := s.quoted.begins(line)
+	if !ok {
+		if len(s.quoted.open) > 0 && len(bytes.TrimSpace(line)) > 0 {
+			s.quoted.flush() // the document ends without its end
+		}
+		return line
+	}
+	if at > 0 && parseLogLine(string(line[:at])).foreign {
+		return line // what another program says in quotes is its own
+	}
+	s.quoted.read(string(line[at:]))
+	if len(s.quoted.open) == 0 {
+		s.quoted.key, s.quoted.has = "", false
+	}
+	return nil
+}
+
+// escapedLine splits a line that holds many: their ends are written out, as rsyslog
+// does (#012) and as strings of programs have them (\n), or were lost when the
+// text was copied.
+func (s *scanner) escapedLine(line []byte) []byte {
+	mark := ""
+	for _, m := range [...]string{"#012", `\n`, "\r"} {
+		if bytes.IndexByte(line, m[0]) >= 0 && bytes.Count(line, []byte(m)) >= 2 {
+			mark = m
+			break
+		}
+	}
+	if mark == "" && len(line) < 400 {
+		return line
+	}
+	text := string(line)
+	if mark == "" {
+		joined := splitTimes(text)
+		if len(joined) < 4 {
+			return line
+		}
+		mark, text = "\n", strings.Join(joined, "\n")
+	}
+	first, rest, _ := strings.Cut(text, mark)
+	l := parseLogLine(first)
+	if isKmsg(text) || l.foreign {
+		return line
+	}
+	lines := []logLine{l}
+	for part := range strings.SplitSeq(rest, mark) {
+		lines = append(lines, parseLogLine(part[:min(len(part), maxLine)]))
+	}
+	s.deliver(lines...)
+	return nil
+}
+
+// splitTimes splits before each time of the kernel's, "[ 1000.000001] ".
+func splitTimes(s string) []string {
+	var parts []string
+	begin := 0
+	for i := 1; i < len(s); i++ {
+		if s[i] != '[' || s[i-1] != ' ' {
+			continue
+		}
+		inside, _, ok := strings.Cut(s[i+1:min(len(s), i+24)], "] ")
+		if _, fraction, dot := strings.Cut(inside, "."); ok && dot && len(fraction) == 6 &&
+			isMonotonic(strings.TrimSpace(inside)) {
+			parts = append(parts, strings.TrimRight(s[begin:i], " ,"))
+			begin = i
+		}
+	}
+	return append(parts, s[begin:])
 }
 
 // unquote undoes the quoted-printable encoding of mails, which writes = as =3D
@@ -234,11 +405,14 @@ func (s *scanner) text(line []byte) {
 // Only what the kernel prints with a = shows that a log is encoded: the codes
 // are found in other logs too, and mean nothing there.
 func (s *scanner) unquote(line []byte) []byte {
-	if !s.quoted {
-		for _, mark := range []string{"gfp_mask=3D", "constraint=3D", "oom_score_adj=3D", "mems_allowed=3D"} {
-			s.quoted = s.quoted || bytes.Contains(line, []byte(mark))
+	if !s.printable {
+		if !bytes.Contains(line, []byte("=3D")) {
+			return line
 		}
-		if !s.quoted {
+		for _, mark := range []string{"gfp_mask=3D", "constraint=3D", "oom_score_adj=3D", "mems_allowed=3D"} {
+			s.printable = s.printable || bytes.Contains(line, []byte(mark))
+		}
+		if !s.printable {
 			return line
 		}
 	}
@@ -261,8 +435,12 @@ var quotedPrintable = strings.NewReplacer("=3D", "=", "=20", " ", "=09", "\t", "
 // that goes on in the next line.
 func (s *scanner) uncut(line []byte) []byte {
 	at, more := -1, false
+	head := line[:min(len(line), 64)]
+	if !bytes.Contains(head, []byte(" std")) && s.partial == nil {
+		return line
+	}
 	for _, tag := range []string{" stdout P ", " stderr P ", " stdout F ", " stderr F "} {
-		if at = bytes.Index(line[:min(len(line), 64)], []byte(tag)); at > 0 {
+		if at = bytes.Index(head, []byte(tag)); at > 0 {
 			more, at = tag[8] == 'P', at+len(tag)
 			break
 		}
@@ -283,6 +461,21 @@ func (s *scanner) uncut(line []byte) []byte {
 	if at > 0 {
 		return append(whole, line[at:]...)
 	}
-	s.text(whole) // its end is lost
+	s.text(whole, layerPartial+1) // its end is lost
 	return line
+}
+
+// softEnd finds where a document on one long line can be cut: between the values
+// of JSON, behind the lines of HTML.
+func softEnd(data []byte) int {
+	end := 0
+	for _, mark := range []string{"},", "\",", "',", "<br", `\n`} {
+		if i := bytes.LastIndex(data, []byte(mark)); i >= 0 {
+			if mark != "<br" {
+				i += len(mark)
+			}
+			end = max(end, i)
+		}
+	}
+	return end
 }

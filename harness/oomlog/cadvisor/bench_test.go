@@ -24,24 +24,32 @@ import (
 func report() []string {
 	lines := []string{
 		"hog1 invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",
-		"CPU: 0 UID: 0 PID: 107 Comm: hog1 Not tainted 6.18.15+deb13-cloud-amd64 #1 PREEMPT(lazy)  Debian 6.18.15-1~bpo13+1",
+		"CPU: 0 UID: 0 PID: 107 Comm: hog1 Not tainted 6.18.15+deb13-cloud-amd64 #1 PREEMPT(lazy)  Debian " +
+			"6.18.15-1~bpo13+1",
 		"Hardware name: QEMU Standard PC (Q35 + ICH9, 2009), BIOS 1.16.3-debian-1.16.3-2 04/01/2014",
-		"Call Trace:", " <TASK>", " dump_stack_lvl+0x5d/0x80", " dump_header+0x43/0x1b0", " oom_kill_process.cold+0xa/0xaa",
-		" out_of_memory+0x1b6/0x460", " mem_cgroup_out_of_memory+0x133/0x150", " try_charge_memcg+0x3f6/0x5e0", " </TASK>",
+		"Call Trace:", " <TASK>", " dump_stack_lvl+0x5d/0x80", " dump_header+0x43/0x1b0",
+		" oom_kill_process.cold+0xa/0xaa",
+		" out_of_memory+0x1b6/0x460", " mem_cgroup_out_of_memory+0x133/0x150", " try_charge_memcg+0x3f6/0x5e0",
+		" </TASK>",
 		"memory: usage 40960kB, limit 40960kB, failcnt 19", "swap: usage 0kB, limit 9007199254740988kB, failcnt 0",
 		"Memory cgroup stats for /p/c:",
 	}
-	for i, name := range []string{"anon", "file", "kernel", "kernel_stack", "pagetables", "percpu", "sock", "shmem", "file_mapped", "slab", "pgfault"} {
+	for i, name := range []string{"anon", "file", "kernel", "kernel_stack", "pagetables", "percpu", "sock", "shmem",
+		"file_mapped", "slab", "pgfault"} {
 		lines = append(lines, fmt.Sprintf("%s %d", name, i*4096))
 	}
 	lines = append(lines, "Tasks state (memory values in pages):",
-		"[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj name")
+		"[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj "+
+			"name")
 	for i := range 40 {
-		lines = append(lines, fmt.Sprintf("[%7d]  1000 %6d    15609    %5d    %5d        0       136   110592        0             0 worker %d", 200+i, 200+i, 136+i, i, i))
+		lines = append(lines, fmt.Sprintf("[%7d]  1000 %6d    15609    %5d    %5d        0       136   110592      "+
+			"  0             0 worker %d", 200+i, 200+i, 136+i, i, i))
 	}
-	return append(lines, "[    107]     0   107    15609    10344    10208        0       136   110592        0             0 hog1",
+	return append(lines, "[    107]     0   107    15609    10344    10208        0       136   110592        0    "+
+		"         0 hog1",
 		"oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/p/c,task_memcg=/p/c,task=hog1,pid=107,uid=0",
-		"Memory cgroup out of memory: Killed process 107 (hog1) total-vm:62436kB, anon-rss:40832kB, file-rss:0kB, shmem-rss:544kB, UID:0 pgtables:108kB oom_score_adj:0")
+		"Memory cgroup out of memory: Killed process 107 (hog1) total-vm:62436kB, anon-rss:40832kB, file-rss:0kB, "+
+			"shmem-rss:544kB, UID:0 pgtables:108kB oom_score_adj:0")
 }
 
 // journal makes a log of about size bytes as journalctl prints it: user space
@@ -57,7 +65,8 @@ func journal(size int) []byte {
 	for n := 0; b.Len() < size; n++ {
 		stamp := fmt.Sprintf("Nov 22 10:%02d:%02d node-%d ", n/60%60, n%60, n%3)
 		b.WriteString(stamp)
-		b.WriteString([]string{"kernel: ", "systemd[1]: ", "kubelet[812]: I1122 ", "sshd[4711]: ", "containerd[99]: "}[rng.IntN(5)])
+		b.WriteString([]string{"kernel: ", "systemd[1]: ", "kubelet[812]: I1122 ", "sshd[4711]: ",
+			"containerd[99]: "}[rng.IntN(5)])
 		for range 6 + rng.IntN(14) {
 			b.Write(words[rng.IntN(len(words))])
 			b.WriteByte(' ')

@@ -128,14 +128,16 @@ func TestCorpus(t *testing.T) {
 				side.s.constraints++
 			}
 			side.s.kills += min(a.kills, len(pids))
-			t.Logf("%-8s %s: victim %s, %s, %s, %d of %d kills", side.name, label["file"], a.victim, said, a.constraint, a.kills, len(pids))
+			t.Logf("%-8s %s: victim %s, %s, %s, %d of %d kills", side.name, label["file"], a.victim, said,
+				a.constraint, a.kills, len(pids))
 		}
 	}
 	for _, line := range []struct {
 		name string
 		s    score
 	}{{"oomlab", our}, {"cadvisor", their}} {
-		t.Logf("%s: %d of %d victims, %d of %d limits, %d of %d constraints, %d of %d kills", line.name, line.s.victims, all.victims,
+		t.Logf("%s: %d of %d victims, %d of %d limits, %d of %d constraints, %d of %d kills", line.name,
+			line.s.victims, all.victims,
 			line.s.scopes, all.scopes, line.s.constraints, all.constraints, line.s.kills, all.kills)
 	}
 	if our != all {

@@ -1,0 +1,95 @@
+package oomlog
+
+import (
+	"bytes"
+	"html"
+	"strings"
+)
+
+// htmlTags are those in which pages and mails show logs. True: it ends a line.
+var htmlTags = map[string]bool{
+	"br": true, "p": true, "div": true, "pre": true, "li": true, "ul": true, "ol": true, "tr": true, "td": true,
+	"th": true, "table": true, "tbody": true, "blockquote": true, "html": true, "body": true, "head": true,
+	"title": true, "h1": true, "h2": true, "h3": true, "section": true, "article": true,
+	"span": false, "code": false, "font": false, "b": false, "i": false, "em": false, "strong": false, "a": false,
+	"tt": false, "samp": false, "mark": false, "u": false, "wbr": false, "small": false,
+}
+
+// cutTag reads the tag at the start of s.
+func cutHTML(s []byte) (ends bool, n int) {
+	end := bytes.IndexByte(s[:min(len(s), 2<<10)], '>')
+	if end < 0 {
+		return false, 0
+	}
+	name := strings.Trim(string(s[1:end]), "/ ")
+	if i := strings.IndexAny(name, " \t/"); i >= 0 {
+		name = name[:i]
+	}
+	ends, known := htmlTags[strings.ToLower(name)]
+	if !known {
+		return false, 0
+	}
+	return ends, end + 1
+}
+
+// htmlLine takes tags and entities out of a line, which may hold many lines.
+func (s *scanner) htmlLine(line []byte) []byte {
+	lt, amp := bytes.IndexByte(line, '<'), bytes.IndexByte(line, '&')
+	if lt < 0 && amp < 0 || isKmsg(string(line[:min(len(line), 256)])) {
+		return line
+	}
+	var out []byte
+	tags := false
+	for i := lt; i >= 0 && i < len(line); {
+		if out == nil {
+			out = append(make([]byte, 0, len(line)), line[:i]...)
+		}
+		if ends, n := cutHTML(line[i:]); n > 0 {
+			tags = true
+			if ends && len(out) > 0 && out[len(out)-1] != '\n' {
+				out = append(out, '\n')
+			}
+			i += n
+		} else {
+			out = append(out, line[i])
+			i++
+		}
+		next := bytes.IndexByte(line[i:], '<')
+		if next < 0 {
+			next = len(line) - i
+		}
+		out = append(out, line[i:i+next]...)
+		i += next
+	}
+	if s.html = s.html || tags || amp >= 0 && escapedTag(line); !tags {
+		out = line
+	}
+	if amp >= 0 && s.html {
+		out = []byte(strings.ReplaceAll(html.UnescapeString(string(out)), nbsp, " "))
+	}
+	if !tags {
+		return out
+	}
+	if first, _, many := bytes.Cut(bytes.TrimLeft(out, "\n"), []byte{'\n'}); many &&
+		parseLogLine(string(first)).foreign {
+		return line // another program's page
+	}
+	for {
+		first, rest, more := bytes.Cut(out, []byte{'\n'})
+		if !more {
+			if len(bytes.TrimSpace(first)) == 0 {
+				return nil
+			}
+			return first
+		}
+		if len(bytes.TrimSpace(first)) > 0 {
+			s.text(first, layerHTML+1)
+		}
+		out = rest
+	}
+}
+
+// escapedTag reports whether what the kernel prints in angle brackets is escaped.
+func escapedTag(line []byte) bool {
+	return bytes.Contains(line, []byte("TASK&gt;")) || bytes.HasPrefix(line, []byte("&lt;"))
+}
