@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -24,8 +27,10 @@ type journal struct {
 func newJournal(size, reports int64) *journal {
 	var noise bytes.Buffer
 	for i := range 2000 {
-		fmt.Fprintf(&noise, "Nov 22 10:%02d:%02d node-1 %s: session %d opened for user root, memory usage %d of %d, status ok, GET /healthz 200\n",
-			i/60%60, i%60, []string{"systemd[1]", "kubelet[812]", "kernel", "sshd[4711]", "containerd[99]"}[i%5], i, i*7919%65536, i*104729%1048576)
+		fmt.Fprintf(&noise, "Nov 22 10:%02d:%02d node-1 %s: session %d opened for user root, memory usage %d of "+
+			"%d, status ok, GET /healthz 200\n",
+			i/60%60, i%60, []string{"systemd[1]", "kubelet[812]", "kernel", "sshd[4711]", "containerd[99]"}[i%5], i,
+			i*7919%65536, i*104729%1048576)
 	}
 	var report bytes.Buffer
 	for line := range bytes.Lines([]byte(kubeLog)) {
@@ -33,7 +38,8 @@ func newJournal(size, reports int64) *journal {
 		report.Write(line)
 		if bytes.Contains(line, []byte("oom_score_adj name")) {
 			for pid := range 200 {
-				fmt.Fprintf(&report, "Nov 22 10:00:00 node-1 kernel: [ 1000.000010] [%7d]  1000 %6d    90000     %5d   204800        0           936 worker %d\n", 5000+pid, 5000+pid, pid*31, pid)
+				fmt.Fprintf(&report, "Nov 22 10:00:00 node-1 kernel: [ 1000.000010] [%7d]  1000 %6d    90000     "+
+					"%5d   204800        0           936 worker %d\n", 5000+pid, 5000+pid, pid*31, pid)
 			}
 		}
 	}
@@ -85,6 +91,68 @@ func BenchmarkLargeLog(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(peak)/(1<<20), "MiB-peak")
+}
+
+// BenchmarkJournal searches a file of 1 GB with 386 reports, and compares that with
+// grep -c oom-killer and with looking for nothing but the ends of lines.
+func BenchmarkJournal(b *testing.B) {
+	const size, reports = 1_000_000_000, 386
+	file := filepath.Join(b.TempDir(), "journal")
+	f, err := os.Create(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := io.Copy(f, newJournal(size, reports)); err != nil {
+		b.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		b.Fatal(err)
+	}
+	over := func(name string, do func(b *testing.B, f *os.File)) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(size)
+			for b.Loop() {
+				f, err := os.Open(file)
+				if err != nil {
+					b.Fatal(err)
+				}
+				do(b, f)
+				_ = f.Close()
+			}
+		})
+	}
+	over("reports", func(b *testing.B, f *os.File) {
+		n := 0
+		for _, err := range oomlog.Reports(f) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+		if n != reports {
+			b.Fatalf("%d reports, want %d", n, reports)
+		}
+	})
+	over("grep", func(b *testing.B, f *os.File) {
+		grep := exec.Command("grep", "-c", "oom-killer")
+		grep.Stdin, grep.Env = f, []string{"LC_ALL=C"}
+		if out, err := grep.Output(); err != nil {
+			b.Skipf("grep: %q, %v", out, err)
+		}
+	})
+	over("newlines", func(b *testing.B, f *os.File) {
+		lines, buf := 0, make([]byte, 256<<10)
+		for {
+			n, err := f.Read(buf)
+			lines += bytes.Count(buf[:n], []byte{'\n'})
+			if err != nil {
+				break
+			}
+		}
+		if lines < reports {
+			b.Fatalf("%d lines", lines)
+		}
+	})
 }
 
 // BenchmarkExplain explains one report with 200 processes.

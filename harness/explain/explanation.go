@@ -1,6 +1,8 @@
 package explain
 
 import (
+	"slices"
+
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/oomlog"
 )
@@ -18,13 +20,27 @@ type Explanation struct {
 	OOMMemcg   string         `json:"oom_memcg,omitempty"`
 	TaskMemcg  string         `json:"task_memcg,omitempty"`
 	Trigger    oomlog.Trigger `json:"trigger"`
-	// Victim is the first process that was killed; nil: nobody was.
+	// Outcome is what the log shows of the end: killed, chosen (the kill is not
+	// shown), exiting (the chosen one was gone already), nobody, or unknown.
+	Outcome string `json:"outcome"`
+	// Chosen is whom the kernel chose, where no kill is shown.
+	Chosen *Chosen `json:"chosen,omitempty"`
+	// Victim is the first process that was killed; nil: see Outcome.
 	Victim *oomlog.KillLine `json:"victim,omitempty"`
 	// Kills are all processes that were killed, the victim first.
 	Kills     []oomlog.KillLine `json:"kills"`
 	GroupPath string            `json:"group_path,omitempty"`
 	// Kubernetes is what the cgroup paths say of pod and container.
 	Kubernetes *Kubernetes `json:"kubernetes,omitempty"`
+	// Owner is who the victim's cgroup belongs to, LimitOwner whose limit was hit.
+	Owner      *Owner `json:"owner,omitempty"`
+	LimitOwner *Owner `json:"limit_owner,omitempty"`
+	// LimitHit is the counter that was full: memory, or with cgroup v1 memory+swap.
+	// A counter far below its limit is not full; then LimitNote says so.
+	LimitHit  string `json:"limit_hit,omitempty"`
+	LimitNote string `json:"limit_note,omitempty"`
+	// PanicOnOOM is vm.panic_on_oom, as a panic tells it.
+	PanicOnOOM *int `json:"panic_on_oom,omitempty"`
 
 	PageSize     kernel.Bytes `json:"page_size"`
 	PageSizeFrom string       `json:"page_size_from"` // how it is known
@@ -48,6 +64,11 @@ type Explanation struct {
 	// Disagreement is why model and kernel differ, as far as the log tells.
 	Disagreement string `json:"disagreement,omitempty"`
 
+	// Twice is what the report says twice of the victim, compared.
+	Twice []Twice `json:"said_twice,omitempty"`
+	// RootNote is what is assumed of root where kernels favour it (up to 4.16).
+	RootNote string `json:"root_note,omitempty"`
+
 	Memory *Memory `json:"memory,omitempty"`
 
 	NoKillable bool     `json:"no_killable,omitempty"`
@@ -59,6 +80,8 @@ type Explanation struct {
 	// Why is the reason in a few sentences.
 	Why string `json:"why"`
 
+	// Saved is the least that would have let the victim live through this moment.
+	Saved  *Saved  `json:"would_have_saved,omitempty"`
 	WhatIf *WhatIf `json:"what_if,omitempty"`
 
 	report *oomlog.Report
@@ -91,6 +114,12 @@ type Ranked struct {
 	Points    *int64 `json:"points,omitempty"`
 	PointsMin *int64 `json:"points_min,omitempty"`
 	PointsMax *int64 `json:"points_max,omitempty"`
+	// Origin: chosen before all scores, because it empties swap or undoes KSM
+	// (OOM_FLAG_ORIGIN).
+	Origin bool `json:"origin,omitempty"`
+	// FromKillLine: its row is missing; this is what its kill line says, which has
+	// no swap.
+	FromKillLine bool `json:"from_kill_line,omitempty"`
 	// Never: the kernel does not consider it, for this reason.
 	Never  string `json:"never,omitempty"`
 	Killed bool   `json:"killed,omitempty"`
@@ -114,7 +143,13 @@ type Explainer struct {
 	Options Options
 	dead    []death
 	at      int
+	// pids has a bit for each pid that is in dead, and perhaps for others: most
+	// processes are not.
+	pids [64]uint64
 }
+
+// bit is where a pid's bit is.
+func bit(pid int) (word int, mask uint64) { return pid >> 6 & 63, 1 << (pid & 63) }
 
 // death is a process that an earlier report killed.
 type death struct {
@@ -131,6 +166,8 @@ func (x *Explainer) Explain(r oomlog.Report) Explanation {
 	e := explain(r, x.Options, x.killedBefore)
 	for _, k := range r.Killed() {
 		d := death{k.PID, k.Comm, r.At}
+		word, mask := bit(k.PID)
+		x.pids[word] |= mask
 		if len(x.dead) < maxDead {
 			x.dead = append(x.dead, d)
 			continue
@@ -141,8 +178,19 @@ func (x *Explainer) Explain(r oomlog.Report) Explanation {
 	return e
 }
 
+// Clone is an Explainer that knows the same and goes its own way: to ask about a report
+// once more.
+func (x *Explainer) Clone() Explainer {
+	c := *x
+	c.dead = slices.Clone(x.dead)
+	return c
+}
+
 // killedBefore reports whether the log told of the process's death before.
 func (x *Explainer) killedBefore(pid int, comm string) (at string, ok bool) {
+	if word, mask := bit(pid); x.pids[word]&mask == 0 {
+		return "", false
+	}
 	for _, d := range x.dead {
 		if d.pid == pid && d.comm == comm {
 			return d.at, true
@@ -163,6 +211,7 @@ func explain(r oomlog.Report, o Options, killedBefore func(int, string) (string,
 			o.PageSize, from = kernel.DefaultPageSize, "not known; most machines have this"
 		}
 	}
+	r = oneProcess(r, o.PageSize)
 	e := Explanation{
 		At: r.At, Host: r.Host, KernelFormat: r.KernelFormat, KernelRelease: r.KernelRelease,
 		Constraint: r.Constraint, Global: r.Global, OOMMemcg: r.OOMMemcg, TaskMemcg: r.TaskMemcg,
@@ -177,15 +226,29 @@ func explain(r oomlog.Report, o Options, killedBefore func(int, string) (string,
 	if e.Kills == nil {
 		e.Kills = []oomlog.KillLine{}
 	}
+	e.Outcome, e.Chosen = outcome(r)
+	e.Owner, e.PanicOnOOM = OwnerOf(victimPath(r)), panicOnOOM(r)
+	if e.LimitOwner = e.Owner; r.OOMMemcg != victimPath(r) {
+		e.LimitOwner = OwnerOf(r.OOMMemcg)
+	}
+	e.LimitHit, e.LimitNote = limitHit(r, o.PageSize)
 	if e.Missing == nil {
 		e.Missing = []string{}
 	}
 	total := totalOf(r, o.PageSize)
 	e.TotalPages, e.TotalRange, e.TotalFrom = total.pages, total.rng, total.from
 	e.replay = newReplay(r, o.PageSize, killedBefore)
+	e.settle()
 	e.judge()
+	e.twice()
+	if len(e.replay.rows) > 0 {
+		e.RootNote = e.replay.root.why
+	}
 	e.Ranking = e.replay.ranking(e.TotalPages, e.TotalRange, e.Scored())
-	e.Memory = memoryOf(r, o.PageSize)
+	if e.Memory = memoryOf(r, o.PageSize); e.Memory != nil {
+		e.Memory.Free = e.freeZones()
+	}
+	e.Saved = e.saved()
 	e.Why = e.why()
 	if len(o.WhatIf) > 0 {
 		w := e.whatIf(o.WhatIf)

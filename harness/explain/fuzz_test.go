@@ -56,7 +56,8 @@ func readable(t *testing.T, x explain.Explainer, log []byte) {
 		consistent(t, e)
 		var text, list, js bytes.Buffer
 		for _, err := range []error{
-			explain.Text(&text, n, e, explain.TextOptions{All: true}), explain.Line(&list, n, e, 80), explain.JSON(&js, e),
+			explain.Text(&text, n, e, explain.TextOptions{All: true}), explain.Line(&list, n, e, 80), explain.JSON(&js,
+				e),
 		} {
 			if err != nil {
 				t.Fatal(err)
@@ -66,7 +67,10 @@ func readable(t *testing.T, x explain.Explainer, log []byte) {
 			if !utf8.ValidString(out) {
 				t.Fatalf("not UTF-8: %q", out)
 			}
-			if i := strings.IndexFunc(out, func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f || r >= 0x80 && r < 0xa0 }); i >= 0 {
+			if i := strings.IndexFunc(out, func(r rune) bool {
+				return r < ' ' && r != '\n' || r == 0x7f || r >= 0x80 &&
+					r < 0xa0
+			}); i >= 0 {
 				t.Fatalf("control character: %q", out[max(0, i-20):i+1])
 			}
 		}

@@ -30,6 +30,8 @@ func (e *Explanation) judge() {
 		e.allocating()
 	case r.PanicText != "" && !r.NoKillable:
 		// check_panic_on_oom() comes before the choice
+	case p.blind != "":
+		e.Disagreement = p.blind
 	case len(p.rows) == 0:
 		if r.NoKillable && r.Complete {
 			e.agree(true)
@@ -41,9 +43,56 @@ func (e *Explanation) judge() {
 		}
 	case p.chosen >= 0:
 		e.compare()
+		e.otherRoot()
+		e.withoutParts()
 	default:
 		e.nobody()
 	}
+}
+
+// otherRoot tries what was not assumed of root, where the model differs and the
+// report does not prove the assumption.
+func (e *Explanation) otherRoot() {
+	p := &e.replay
+	if *e.Agrees || p.root.why == "" || p.root.proved {
+		return
+	}
+	assumed, kept := p.root.rule, *e
+	for _, rule := range []rootRule{rootNothing, p.root.byVersion} {
+		if rule == assumed {
+			continue
+		}
+		p.setRoot(rule)
+		e.Disagreement, e.Follows = "", nil
+		if e.compare(); *e.Agrees {
+			p.root.why = "the choice follows if uid 0 lacks CAP_SYS_ADMIN, as in containers"
+			if rule != rootNothing {
+				p.root.why = "the choice follows if uid 0 has CAP_SYS_ADMIN"
+			}
+			return
+		}
+	}
+	p.setRoot(assumed)
+	e.Disagreement, e.Follows, e.ReplayedVictimPID = kept.Disagreement, kept.Follows, kept.ReplayedVictimPID
+}
+
+// withoutParts takes a disagreement back that rests on scores with a part missing.
+func (e *Explanation) withoutParts() {
+	p := &e.replay
+	if *e.Agrees {
+		return
+	}
+	switch {
+	case p.lacks != nil:
+		e.Disagreement = "the table has no column for " + strings.Join(p.lacks, " and ") + ", which scores count"
+	case p.made != nil && p.atLeast:
+		e.Disagreement = fmt.Sprintf("the row of %s is missing, and its kill line does not say how much of it was "+
+			"in swap",
+			process(p.rows[*p.made].Name, p.rows[*p.made].PID))
+	default:
+		return
+	}
+	e.Agrees, e.ReplayedVictimPID = nil, nil
 }
 
 func (e *Explanation) agree(yes bool) { e.Agrees = &yes }
@@ -69,8 +118,13 @@ func (e *Explanation) allocating() {
 	r := e.report
 	switch {
 	case e.Victim == nil:
-	case r.Trigger.Comm != "" && (r.Trigger.Comm == e.Victim.Comm || r.Trigger.Comm == r.ContextComm):
+	case r.Trigger.PID != nil && e.Victim.ChosenPID != nil && *r.Trigger.PID == *e.Victim.ChosenPID,
+		r.Trigger.Comm != "" && slices.Contains([]string{e.Victim.Comm, e.Victim.ChosenComm, r.ContextComm},
+			r.Trigger.Comm):
 		e.ReplayedVictimPID = &e.Victim.PID
+		if e.Victim.SacrificeChild {
+			e.ReplayedVictimPID = e.Victim.ChosenPID
+		}
 		e.agree(true)
 	case r.Trigger.Comm != "":
 		e.Disagreement = fmt.Sprintf("vm.oom_kill_allocating_task is set, but %s asked and %s died", r.Trigger.Comm,
@@ -142,18 +196,23 @@ func (e *Explanation) disagreement(i int) string {
 		if p.chosen < 0 {
 			what = "only a negative score could be chosen, and there is none"
 		}
-		return fmt.Sprintf("the choice is the one of a kernel that compares signed scores as unsigned numbers, so that "+
-			"%s: a mistake in linux-next of July 2020, on the way to the signed scores of 5.9. Released kernels choose %s "+
+		return fmt.Sprintf("the choice is the one of a kernel that compares signed scores as unsigned numbers, so "+
+			"that "+
+			"%s: a mistake in linux-next of July 2020, on the way to the signed scores of 5.9. Released kernels "+
+			"choose %s "+
 			"(pid %d), with %d points", what, row.Name, row.PID, best)
 	}
 	if p.chosen < 0 {
-		return fmt.Sprintf("%s (pid %d) could have been killed, with %d points. The kernel passes over processes that it "+
-			"has killed and reaped before (MMF_OOM_SKIP); these kills would stand before the part of the log that is here",
+		return fmt.Sprintf("%s (pid %d) could have been killed, with %d points. The kernel passes over processes "+
+			"that it "+
+			"has killed and reaped before (MMF_OOM_SKIP); these kills would stand before the part of the log that "+
+			"is here",
 			row.Name, row.PID, best)
 	}
 	victim := p.rows[p.chosen]
 	if why := p.never[p.chosen]; why != "" {
-		return fmt.Sprintf("%s (pid %d) may never be chosen (%s), and yet was: that changed between the choice and the table",
+		return fmt.Sprintf("%s (pid %d) may never be chosen (%s), and yet was: that changed between the choice and "+
+			"the table",
 			victim.Name, victim.PID, why)
 	}
 	got, _ := p.points(p.chosen, at)
@@ -163,10 +222,12 @@ func (e *Explanation) disagreement(i int) string {
 	case slices.Contains(r.Missing, oomlog.MissingOwner):
 		return between + ". Two reports are interleaved in this log, and rows of the table may be of the other one"
 	case best-got <= near(best):
-		return between + ". The table is printed after the choice, and meanwhile counters move; scores this close say " +
+		return between +
+			". The table is printed after the choice, and meanwhile counters move; scores this close say " +
 			"nothing about which was higher then"
 	case r.Trigger.Order != nil && *r.Trigger.Order == -1:
-		return between + ". For sysrq-f a process that is being killed already counts as any other, which the table does " +
+		return between + ". For sysrq-f a process that is being killed already counts as any other, which the " +
+			"table does " +
 			"not show"
 	}
 	return between + ". The kernel passes over a process that was killed and reaped before (MMF_OOM_SKIP) or is " +

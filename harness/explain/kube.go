@@ -3,6 +3,7 @@ package explain
 import (
 	"strings"
 
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/oomlog"
 )
 
@@ -30,10 +31,11 @@ var runtimes = []struct{ prefix, name string }{
 
 // kubernetesOf decodes the victim's path, and says what the other one limits.
 func kubernetesOf(r oomlog.Report) *Kubernetes {
-	k := DecodeCgroup(r.TaskMemcg)
 	limit := DecodeCgroup(r.OOMMemcg)
-	if k == nil {
-		k = limit
+	k := DecodeCgroup(victimPath(r))
+	if k == nil && limit != nil {
+		copied := *limit
+		k = &copied
 	}
 	if k == nil {
 		return nil
@@ -54,6 +56,19 @@ func kubernetesOf(r oomlog.Report) *Kubernetes {
 		k.Limit = limit.Limit
 	}
 	return k
+}
+
+// victimPath is the victim's cgroup. Its path in the summary may be cut: then it is
+// not below the one whose limit was hit, and the line of a group kill, or the limit
+// itself, says more.
+func victimPath(r oomlog.Report) string {
+	if r.OOMMemcg == "" || kernel.InCgroup(r.TaskMemcg, r.OOMMemcg) && r.TaskMemcg != "" {
+		return r.TaskMemcg
+	}
+	if kernel.InCgroup(r.GroupPath, r.OOMMemcg) && r.GroupPath != "" {
+		return r.GroupPath
+	}
+	return r.OOMMemcg
 }
 
 // DecodeCgroup reads a memory cgroup's path: the kubelet's drivers cgroupfs

@@ -17,30 +17,40 @@ func TestDecodeCgroup(t *testing.T) {
 		name, path string
 		want       *explain.Kubernetes
 	}{
-		{"cgroupfs, burstable", "/kubepods/burstable/pod" + uid + "/" + id, &explain.Kubernetes{QoS: "Burstable", PodUID: uid, ContainerID: id}},
-		{"cgroupfs, besteffort", "/kubepods/besteffort/pod" + uid + "/" + id, &explain.Kubernetes{QoS: "BestEffort", PodUID: uid, ContainerID: id}},
-		{"cgroupfs, guaranteed", "/kubepods/pod" + uid + "/" + id, &explain.Kubernetes{QoS: "Guaranteed", PodUID: uid, ContainerID: id}},
+		{"cgroupfs, burstable", "/kubepods/burstable/pod" + uid + "/" + id, &explain.Kubernetes{QoS: "Burstable",
+			PodUID: uid, ContainerID: id}},
+		{"cgroupfs, besteffort", "/kubepods/besteffort/pod" + uid + "/" + id, &explain.Kubernetes{QoS: "BestEffort",
+			PodUID: uid, ContainerID: id}},
+		{"cgroupfs, guaranteed", "/kubepods/pod" + uid + "/" + id, &explain.Kubernetes{QoS: "Guaranteed", PodUID: uid,
+			ContainerID: id}},
 		{"cgroupfs, the pod", "/kubepods/pod" + uid, &explain.Kubernetes{QoS: "Guaranteed", PodUID: uid}},
 		{"cgroupfs, the class", "/kubepods/burstable", &explain.Kubernetes{QoS: "Burstable", Limit: "qos"}},
 		{"cgroupfs, all pods", "/kubepods", &explain.Kubernetes{Limit: "kubepods"}},
-		{"systemd, containerd", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + under + ".slice/cri-containerd-" + id + ".scope",
+		{"systemd, containerd", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + under +
+			".slice/cri-containerd-" + id + ".scope",
 			&explain.Kubernetes{QoS: "Burstable", PodUID: uid, ContainerID: id, Runtime: "containerd"}},
 		{"systemd, guaranteed, cri-o", "/kubepods.slice/kubepods-pod" + under + ".slice/crio-" + id + ".scope",
 			&explain.Kubernetes{QoS: "Guaranteed", PodUID: uid, ContainerID: id, Runtime: "cri-o"}},
 		{"cri-o with a cgroup below", "/kubepods.slice/kubepods-pod" + under + ".slice/crio-" + id + ".scope/container",
 			&explain.Kubernetes{QoS: "Guaranteed", PodUID: uid, ContainerID: id, Runtime: "cri-o"}},
-		{"systemd, docker", "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" + under + ".slice/docker-" + id + ".scope",
+		{"systemd, docker", "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" + under +
+			".slice/docker-" + id + ".scope",
 			&explain.Kubernetes{QoS: "BestEffort", PodUID: uid, ContainerID: id, Runtime: "docker"}},
-		{"static pod", "/kubepods/burstable/pod" + static + "/" + id, &explain.Kubernetes{QoS: "Burstable", PodUID: static, ContainerID: id}},
-		{"containerd that was told the wrong driver", "/system.slice/containerd.service/kubepods-burstable-pod" + under + ".slice:cri-containerd:" + id,
+		{"static pod", "/kubepods/burstable/pod" + static + "/" + id, &explain.Kubernetes{QoS: "Burstable",
+			PodUID: static, ContainerID: id}},
+		{"containerd that was told the wrong driver", "/system.slice/containerd.service/kubepods-burstable-pod" +
+			under + ".slice:cri-containerd:" + id,
 			&explain.Kubernetes{QoS: "Burstable", PodUID: uid, ContainerID: id, Runtime: "containerd"}},
-		{"kind, cgroup v2", "/system.slice/docker-" + node + ".scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod" + under + ".slice/cri-containerd-" + id + ".scope",
+		{"kind, cgroup v2", "/system.slice/docker-" + node +
+			".scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod" + under + ".slice/cri-containerd-" + id + ".scope",
 			&explain.Kubernetes{QoS: "Burstable", PodUID: uid, ContainerID: id, Runtime: "containerd", Node: node}},
 		{"kind, cgroup v1", "/docker/" + node + "/kubelet/kubepods/besteffort/pod" + uid + "/" + id,
 			&explain.Kubernetes{QoS: "BestEffort", PodUID: uid, ContainerID: id, Node: node}},
 		{"docker", "/docker/" + id, &explain.Kubernetes{ContainerID: id, Runtime: "docker"}},
-		{"docker under systemd", "/system.slice/docker-" + id + ".scope", &explain.Kubernetes{ContainerID: id, Runtime: "docker"}},
-		{"podman", "/machine.slice/libpod-" + id + ".scope/container", &explain.Kubernetes{ContainerID: id, Runtime: "podman"}},
+		{"docker under systemd", "/system.slice/docker-" + id + ".scope", &explain.Kubernetes{ContainerID: id,
+			Runtime: "docker"}},
+		{"podman", "/machine.slice/libpod-" + id + ".scope/container", &explain.Kubernetes{ContainerID: id,
+			Runtime: "podman"}},
 		{"none", "/user.slice/user-1000.slice/session-40.scope", nil},
 		{"root", "/", nil},
 		{"empty", "", nil},
@@ -58,7 +68,8 @@ func TestDecodeCgroup(t *testing.T) {
 
 // TestWhoseLimit says in words of Kubernetes which limit was hit.
 func TestWhoseLimit(t *testing.T) {
-	container := kubeLog[strings.Index(kubeLog, "oom_memcg=")+len("oom_memcg=") : strings.Index(kubeLog, ",task_memcg=")]
+	container := kubeLog[strings.Index(kubeLog, "oom_memcg=")+len("oom_memcg=") : strings.Index(kubeLog,
+		",task_memcg=")]
 	parent := func(levels int) string {
 		p := container
 		for range levels {
@@ -93,10 +104,13 @@ func TestParseChangeNamesTheMistake(t *testing.T) {
 		"limit":                        "write victim.oom_score_adj=-500",
 		"limit=much":                   "not a quantity",
 		"limit=0":                      "a limit of nothing",
-		"without=java":                 `"java" is no process`,
+		"without=":                     `"" is no process`,
 		"victim.oom_score_adj=-2000":   "-1000 to 1000",
 		"victim.rss=5":                 `not "rss"`,
-		"swap=5Gi":                     `no "swap" to change`,
+		"swaps=5Gi":                    `no "swaps" to change`,
+		"swap=-1":                      "not a quantity",
+		"memory.oom.group=2":           "from 0 to 1",
+		"panic_on_oom=yes":             "from 0 to 2",
 		"-3.oom_score_adj=0":           `"-3" is no process`,
 		"9999999999999.oom_score_adj=": `is no`,
 	} {

@@ -23,12 +23,20 @@ type Memory struct {
 	Anon *kernel.Pages `json:"anon_pages,omitempty"`
 	// Elsewhere is memory that belongs to no process, the most first.
 	Elsewhere []Part `json:"elsewhere"`
-	// Unaccounted is what is in use on the machine and in none of the figures
-	// that the kernel prints.
+	// PageTables are those of processes: they go with them, and scores count them.
+	PageTables *kernel.Pages `json:"page_tables_pages,omitempty"`
+	// Free says of each zone of a machine what was free, and of what use that was.
+	Free []FreeZone `json:"free,omitempty"`
+	// Unaccounted is what is in use and in none of the figures that the kernel
+	// prints: it closes the sum.
 	Unaccounted *kernel.Pages `json:"unaccounted_pages,omitempty"`
 
+	// SwapUsed is what a cgroup had in swap.
+	SwapUsed  *kernel.Pages `json:"swap_used_pages,omitempty"`
 	FreeSwap  *kernel.Pages `json:"free_swap_pages,omitempty"`
 	TotalSwap *kernel.Pages `json:"total_swap_pages,omitempty"`
+
+	tables []kernel.Pages // of the processes of the table
 }
 
 // Part is one use of memory, by the kernel's name for it.
@@ -37,6 +45,13 @@ type Part struct {
 	Pages kernel.Pages `json:"pages"`
 	Note  string       `json:"note"`
 }
+
+// pageTables is the name of memory that belongs to processes, though no process
+// can touch it.
+const pageTables = "page tables"
+
+// unaccounted is the name of what closes the sum.
+const unaccounted = "unaccounted"
 
 // uses of memory by no process, and what there is to know about them. Names are
 // those of memory.stat and of show_mem().
@@ -52,12 +67,14 @@ var uses = map[string]string{
 	"sock":               "network buffers",
 	"vmalloc":            "kernel mappings, BPF maps among others",
 	"zswap":              "compressed swap",
-	"kmem":               "kernel memory",
+	"kmem":               "kernel memory that is in no other line",
 	"sec_pagetables":     "page tables of virtual machines and IOMMUs",
 	"hugepages":          "hugetlb pools: reserved, used or not; no score counts them",
 	"unevictable":        "mlock, ramfs: cannot be reclaimed",
 	"bounce":             "bounce buffers",
 	"free_cma":           "free, but only for movable memory",
+	pageTables:           "of processes: 8 bytes for each page that they map",
+	unaccounted:          "in none of the kernel's figures",
 }
 
 func memoryOf(r oomlog.Report, pageSize kernel.Bytes) *Memory {
@@ -66,8 +83,11 @@ func memoryOf(r oomlog.Report, pageSize kernel.Bytes) *Memory {
 		m.Resident = clampPages(m.Resident + max(0, clampPages(t.RSS)))
 		m.Swapped = clampPages(m.Swapped + max(0, clampPages(t.Swapents)))
 	}
+	for _, c := range r.Candidates(pageSize) {
+		m.tables = append(m.tables, max(0, clampPages(c.PgTables.Pages(pageSize))))
+	}
 	switch {
-	case r.Memcg != nil:
+	case r.Memcg != nil && (r.Global == nil || !*r.Global):
 		m.ofCgroup(r.Memcg, pageSize)
 	case r.Mem != nil:
 		m.ofMachine(r.Mem, pageSize)
@@ -108,11 +128,12 @@ func (m *Memory) ofCgroup(g *oomlog.MemcgUsage, pageSize kernel.Bytes) {
 		}
 		return total, any
 	}
-	if anon, ok := sum("anon", "rss"); ok {
+	anon, okAnon := sum("anon", "rss")
+	if okAnon {
 		m.Anon = &anon
 	}
 	shmem, _ := sum("shmem")
-	file, _ := sum("file", "cache")
+	file, okFile := sum("file", "cache")
 	m.part("shmem", shmem)
 	m.part("page cache", file-shmem)
 	for name, keys := range map[string][]string{"dirty": {"file_dirty", "dirty"},
@@ -120,14 +141,63 @@ func (m *Memory) ofCgroup(g *oomlog.MemcgUsage, pageSize kernel.Bytes) {
 		pages, _ := sum(keys...)
 		m.part(name, pages)
 	}
-	for _, name := range []string{"slab_unreclaimable", "slab_reclaimable", "kernel_stack", "percpu", "sock", "vmalloc",
-		"zswap", "sec_pagetables", "unevictable"} {
+	unevictable, _ := sum("unevictable")
+	m.part("unevictable", unevictable)
+	tables, ok := sum("pagetables")
+	if !ok { // not printed before 5.11: the processes' own, where kernel memory is charged
+		for _, t := range m.tables {
+			tables = clampPages(tables + t)
+		}
+		charged := g.MemorySwap == nil
+		if g.Kmem != nil {
+			charged = tables <= kbPages(g.Kmem.UsageKB, pageSize)+64
+		}
+		if !charged || m.Usage != nil && tables > *m.Usage {
+			tables = 0
+		}
+	}
+	if tables > 0 {
+		m.PageTables = &tables
+	}
+	kern := tables
+	for _, name := range []string{"slab_unreclaimable", "slab_reclaimable", "kernel_stack", "percpu", "vmalloc",
+		"sec_pagetables"} {
 		pages, _ := sum(name)
 		m.part(name, pages)
+		kern = clampPages(kern + pages)
 	}
-	if _, ok := sum("slab_unreclaimable"); !ok && g.Kmem != nil {
-		m.part("kmem", kbPages(g.Kmem.UsageKB, pageSize))
+	all, ok := sum("kernel")
+	if !ok && g.Kmem != nil {
+		all, ok = kbPages(g.Kmem.UsageKB, pageSize), true
 	}
+	if rest := all - kern; ok && rest > 0 {
+		m.part("kmem", rest)
+		kern = all
+	}
+	sock, _ := sum("sock")
+	zswap, _ := sum("zswap")
+	m.part("sock", sock)
+	m.part("zswap", zswap)
+	if m.Usage != nil && okAnon && okFile {
+		if rest := *m.Usage - anon - file - kern - sock - zswap; rest > 0 {
+			m.Unaccounted = &rest
+		}
+	}
+	m.swapOf(g, pageSize)
+}
+
+// swapOf is how much of a cgroup was in swap, and may be.
+func (m *Memory) swapOf(g *oomlog.MemcgUsage, pageSize kernel.Bytes) {
+	var used kernel.Pages
+	switch {
+	case g.Swap != nil:
+		used = kbPages(g.Swap.UsageKB, pageSize)
+	case g.MemorySwap != nil && g.Memory != nil && g.MemorySwap.UsageKB > g.Memory.UsageKB:
+		used = kbPages(g.MemorySwap.UsageKB-g.Memory.UsageKB, pageSize)
+	default:
+		return
+	}
+	m.SwapUsed = &used
 }
 
 func (m *Memory) ofMachine(i *oomlog.MemInfo, pageSize kernel.Bytes) {
@@ -152,6 +222,9 @@ func (m *Memory) ofMachine(i *oomlog.MemInfo, pageSize kernel.Bytes) {
 	shmem, _ := get("shmem")
 	if okAnon {
 		m.Anon = &anon // shmem is on the same lists
+	}
+	if tables, ok := get("pagetables"); ok && tables > 0 {
+		m.PageTables = &tables
 	}
 	var stacks, huge kernel.Pages
 	for _, n := range i.Nodes {
@@ -184,7 +257,8 @@ func (m *Memory) ofMachine(i *oomlog.MemInfo, pageSize kernel.Bytes) {
 	if !okAnon || !okFile || !okSlab {
 		return
 	}
-	other, _ := get("isolated_anon", "isolated_file", "unevictable", "pagetables", "sec_pagetables", "bounce", "free_pcp",
+	other, _ := get("isolated_anon", "isolated_file", "unevictable", "pagetables", "sec_pagetables", "bounce",
+		"free_pcp",
 		"kernel_misc_reclaimable")
 	if rest := usage - anon - file - slab - other - stacks - huge; rest > 0 {
 		m.Unaccounted = &rest
@@ -199,8 +273,11 @@ func (m *Memory) biggest() (Part, bool) {
 	}
 	all := m.Elsewhere
 	if m.Unaccounted != nil {
-		all = append(slices.Clone(all), Part{Name: "unaccounted", Pages: *m.Unaccounted,
+		all = append(slices.Clone(all), Part{Name: unaccounted, Pages: *m.Unaccounted,
 			Note: "in none of the kernel's figures: drivers, network buffers, vmalloc, a balloon"})
+	}
+	if m.PageTables != nil {
+		all = append(slices.Clone(all), Part{Name: pageTables, Pages: *m.PageTables, Note: uses[pageTables]})
 	}
 	var best Part
 	for _, p := range all {

@@ -44,10 +44,14 @@ func TestThePageSizeIsRead(t *testing.T) {
 		size            kernel.Bytes
 	}{
 		{"the victim's size", arm64, "total_vm of the victim, in its row and in its kill line", 64 * kernel.KiB},
-		{"the machine's memory", strings.ReplaceAll(arm64, killLine, ""), "active_anon, in pages and in kB", 64 * kernel.KiB},
-		{"the zones", strings.NewReplacer(killLine, "", memory, " active_file:10").Replace(arm64), "pages RAM, and the memory present in the zones", 64 * kernel.KiB},
-		{"nothing", strings.NewReplacer(killLine, "", memory, " active_file:10", "65536 pages RAM", "").Replace(arm64), "not known; most machines have this", 4 * kernel.KiB},
-		{"amounts that do not fit", strings.ReplaceAll(arm64, "total-vm:1280000kB", "total-vm:1280001kB"), "active_anon, in pages and in kB", 64 * kernel.KiB},
+		{"the machine's memory", strings.ReplaceAll(arm64, killLine, ""), "active_anon, in pages and in kB",
+			64 * kernel.KiB},
+		{"the zones", strings.NewReplacer(killLine, "", memory, " active_file:10").Replace(arm64),
+			"pages RAM, and the memory present in the zones", 64 * kernel.KiB},
+		{"nothing", strings.NewReplacer(killLine, "", memory, " active_file:10", "65536 pages RAM", "").Replace(arm64),
+			"not known; most machines have this", 4 * kernel.KiB},
+		{"amounts that do not fit", strings.ReplaceAll(arm64, "total-vm:1280000kB", "total-vm:1280001kB"),
+			"active_anon, in pages and in kB", 64 * kernel.KiB},
 	} {
 		e := one(t, tt.log, explain.Options{})
 		if e.PageSize != tt.size || e.PageSizeFrom != tt.from {
@@ -55,7 +59,8 @@ func TestThePageSizeIsRead(t *testing.T) {
 		}
 	}
 	e := one(t, arm64, explain.Options{})
-	if e.Ranking[0].PgTables != 80 || *e.Ranking[0].Points != 30080 || *e.TotalPages != 65536-2048 || e.Agrees == nil || !*e.Agrees ||
+	if e.Ranking[0].PgTables != 80 || *e.Ranking[0].Points != 30080 || *e.TotalPages != 65536-2048 ||
+		e.Agrees == nil || !*e.Agrees ||
 		!strings.Contains(e.Why, "The machine (3.9Gi, no swap) ran out") {
 		t.Errorf("%+v, %s", e.Ranking[0], e.Why)
 	}

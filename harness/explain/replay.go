@@ -2,8 +2,10 @@ package explain
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/oomlog"
@@ -21,6 +23,17 @@ type replay struct {
 	// the log does not tell.
 	chosen    int
 	chosenPID *int
+	// blind says why no scores can be computed; empty: they can.
+	blind string
+	// lacks are parts of a score that the table has no column for.
+	lacks []string
+	// origin is the row that is chosen before all scores (OOM_FLAG_ORIGIN).
+	origin *int
+	// made is the row that is made of the victim's kill line; its own is missing.
+	made *int
+	// atLeast: the made row lacks what the kill line does not say, the swap.
+	atLeast bool
+	root    rootSettled
 }
 
 // Why a task is never chosen.
@@ -30,12 +43,21 @@ const (
 )
 
 func newReplay(r oomlog.Report, pageSize kernel.Bytes, killedBefore func(int, string) (string, bool)) replay {
-	p := replay{rows: r.Tasks, rules: rulesOf(r, pageSize), chosen: -1, chosenPID: chosenBy(r)}
+	p := replay{rules: rulesOf(r, pageSize), chosen: -1, chosenPID: chosenBy(r)}
+	p.blind, p.lacks = unreadable(r)
+	p.rows = r.Tasks
+	if row, ok := p.fromKillLine(r, pageSize); ok {
+		p.rows = append(slices.Clone(r.Tasks), row)
+		made := len(r.Tasks)
+		p.made, p.atLeast = &made, r.Mem == nil || r.Mem.TotalSwapKB == nil || *r.Mem.TotalSwapKB > 0
+	}
+	r.Tasks = p.rows
 	for i, c := range r.Candidates(pageSize) {
-		row := r.Tasks[i]
+		row := p.rows[i]
 		t := predict.Task{
 			RSS: clampPages(c.RSS), Swap: clampPages(c.Swap),
-			PgTables: max(0, min(c.PgTables, kernel.Bytes(most))), Adj: max(-1000, min(1000, c.Adj)), Root: row.UID == 0,
+			PgTables: max(0, min(c.PgTables, kernel.Bytes(most))), Adj: max(-1000, min(1000, c.Adj)),
+			Root: row.UID == 0,
 		}
 		why := ""
 		if t.Adj == predict.AdjMin {
@@ -53,7 +75,92 @@ func newReplay(r oomlog.Report, pageSize kernel.Bytes, killedBefore func(int, st
 		}
 		p.tasks, p.never = append(p.tasks, t), append(p.never, why)
 	}
+	if p.chosen >= 0 && isOrigin(r) {
+		p.origin = &p.chosen
+	}
 	return p
+}
+
+// fromKillLine makes the victim's row of its kill line, where the table has others
+// and not this one. A score is then the least that it can be: the line has no swap.
+func (p *replay) fromKillLine(r oomlog.Report, pageSize kernel.Bytes) (oomlog.TaskRow, bool) {
+	killed := r.Killed()
+	if len(killed) == 0 || len(r.Tasks) == 0 || p.blind != "" {
+		return oomlog.TaskRow{}, false
+	}
+	k := killed[0]
+	known := func(pid int) bool {
+		return slices.ContainsFunc(r.Tasks, func(t oomlog.TaskRow) bool { return t.PID == pid || t.TGID == pid })
+	}
+	if known(k.PID) || p.chosenPID != nil && known(*p.chosenPID) || k.SacrificeChild || k.AnonRSSKB == nil ||
+		k.FileRSSKB == nil || k.Adj == nil || k.PgTablesKB == nil {
+		return oomlog.TaskRow{}, false
+	}
+	pages := func(kb *uint64) kernel.Pages {
+		if kb == nil {
+			return 0
+		}
+		return kbPages(*kb, pageSize)
+	}
+	table := kernel.Bytes(min(*k.PgTablesKB, 1<<40)) * kernel.KiB
+	t := oomlog.TaskRow{PID: k.PID, TGID: k.PID, Name: k.Comm, UID: -1, TotalVM: pages(k.TotalVMKB), PgTables: &table,
+		RSS: pages(k.AnonRSSKB) + pages(k.FileRSSKB) + pages(k.ShmemRSSKB), Adj: *k.Adj}
+	if k.UID != nil {
+		t.UID = *k.UID
+	}
+	return t, true
+}
+
+// isOrigin reports whether the chosen task is one that the kernel marks with
+// OOM_FLAG_ORIGIN: the one that empties swap (try_to_unuse() in mm/swapfile.c), or
+// that undoes KSM (unmerge_and_remove_all_rmap_items() in mm/ksm.c).
+// oom_evaluate_task() takes it before any score.
+func isOrigin(r oomlog.Report) bool {
+	pid, comm := chosenBy(r), r.ContextComm
+	for _, k := range r.Kills {
+		if pid != nil && (k.PID == *pid || k.ChosenPID != nil && *k.ChosenPID == *pid) {
+			comm = k.Comm
+		}
+	}
+	if comm == "swapoff" {
+		return true
+	}
+	asked := pid != nil && r.Trigger.Comm == comm
+	if pid != nil && r.Trigger.PID != nil {
+		asked = *r.Trigger.PID == *pid
+	}
+	return asked && slices.ContainsFunc(r.Calls, func(name string) bool {
+		return strings.HasSuffix(name, "swapoff") || name == "try_to_unuse" || strings.HasPrefix(name, "unmerge_")
+	})
+}
+
+// scoreParts are the columns that a score is made of, each with its name in words.
+var scoreParts = []struct {
+	columns []string
+	name    string
+}{{[]string{"rss"}, "resident pages"}, {[]string{"swapents"}, "swap"},
+	{[]string{"pgtables_bytes", "nr_ptes"}, "page tables"}, {[]string{"oom_score_adj"}, "oom_score_adj"}}
+
+// unreadable says why a table gives no scores, and which parts it has no column for.
+func unreadable(r oomlog.Report) (blind string, lacks []string) {
+	rewritten := kernel.Version{Major: 2, Minor: 6, Patch: 36}
+	if v, err := kernel.ParseVersion(r.KernelRelease); err == nil && v.Compare(rewritten) < 0 {
+		return "kernels up to 2.6.35 score by total_vm, children and run time, most of which the log does not have", nil
+	}
+	if r.TableFormat == "" {
+		return "", nil
+	}
+	if len(r.UnknownColumns) > 0 {
+		return fmt.Sprintf("the table has columns that are not known (%s), so nothing is computed from it",
+			strings.Join(r.UnknownColumns, ", ")), nil
+	}
+	columns := strings.Fields(r.TableFormat)
+	for _, part := range scoreParts {
+		if !slices.ContainsFunc(part.columns, func(c string) bool { return slices.Contains(columns, c) }) {
+			lacks = append(lacks, part.name)
+		}
+	}
+	return "", lacks
 }
 
 // rulesOf takes the rules of the kernel that the report names; where it names
@@ -87,9 +194,22 @@ func chosenBy(r oomlog.Report) *int {
 
 // choose is whom the model chooses in a domain of total pages, or -1.
 func (p *replay) choose(total kernel.Pages) int {
+	if o := p.origin; o != nil && !p.tasks[*o].Skip {
+		return *o
+	}
 	i, _ := predict.Choose(p.tasks, total, p.rules)
 	return i
 }
+
+// size is what a process holds, in pages: its score is no size.
+func (p *replay) size(i int) int64 {
+	plain := p.rules
+	plain.RootBonus = false
+	return predict.Holds(p.tasks[i], plain)
+}
+
+// adj is the oom_score_adj that enters a score.
+func (p *replay) adj(i int) int64 { return int64(predict.Adj(p.tasks[i], p.rules)) }
 
 // holds is the part of a score that needs no size of the domain.
 func (p *replay) holds(i int) int64 { return predict.Holds(p.tasks[i], p.rules) }
@@ -127,10 +247,13 @@ func (p *replay) wins(v int, r Range) (Range, bool) {
 			hi = min(hi, floorDiv(a, -b))
 		}
 	}
-	if p.never[v] != "" {
+	switch o := p.origin; {
+	case o != nil && *o == v:
+		return r, true
+	case o != nil && !p.tasks[*o].Skip, p.never[v] != "":
 		return Range{}, false
 	}
-	mine, adj := p.holds(v), int64(p.tasks[v].Adj)
+	mine, adj := p.holds(v), p.adj(v)
 	if p.rules.FloorOne {
 		need(mine-2, adj)
 	}
@@ -142,7 +265,7 @@ func (p *replay) wins(v int, r Range) (Range, bool) {
 		if p.beats(j, v) {
 			a--
 		}
-		need(a, adj-int64(p.tasks[j].Adj))
+		need(a, adj-p.adj(j))
 	}
 	if lo > hi {
 		return Range{}, false
@@ -192,6 +315,9 @@ func (p *replay) ranking(total *kernel.Pages, rng Range, sorted kernel.Pages) []
 		if !ok {
 			points = predict.Never
 		}
+		if p.origin != nil && *p.origin == i {
+			points = math.MaxInt64 // as in oom_evaluate_task()
+		}
 		places[i] = place{i, points}
 	}
 	slices.SortFunc(places, func(a, b place) int {
@@ -211,9 +337,13 @@ func (p *replay) ranking(total *kernel.Pages, rng Range, sorted kernel.Pages) []
 			PgTables: kernel.Pages(t.PgTables / pageSize), Adj: row.Adj, Never: p.never[at.i], Killed: at.i == p.chosen,
 			UID: row.UID, TotalVM: row.TotalVM, RSSAnon: row.RSSAnon, RSSFile: row.RSSFile, RSSShmem: row.RSSShmem,
 		}
-		plain := p.rules
-		plain.RootBonus = false
-		k.RootBonus = predict.Holds(t, plain) - predict.Holds(t, p.rules)
+		k.Origin = p.origin != nil && *p.origin == at.i
+		k.FromKillLine = p.made != nil && *p.made == at.i
+		if p.blind != "" {
+			out = append(out, k)
+			continue
+		}
+		k.RootBonus = p.size(at.i) - p.holds(at.i) + (int64(t.Adj)-p.adj(at.i))*inThousands(sorted)
 		if total != nil || t.Adj == 0 {
 			worth := int64(t.Adj) * inThousands(sorted)
 			k.AdjPoints = &worth
@@ -231,9 +361,12 @@ func (p *replay) score(k *Ranked, i int, total *kernel.Pages, rng Range, sorted 
 		points, _ := p.points(i, at)
 		return &points
 	}
-	adj := p.tasks[i].Adj
+	adj := p.adj(i)
 	if total != nil || adj == 0 {
 		k.Points = exact(sorted)
+		if k.FromKillLine && p.atLeast {
+			k.Points, k.PointsMin = nil, k.Points
+		}
 		return
 	}
 	low, high := exact(rng.Min), (*int64)(nil)

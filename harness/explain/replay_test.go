@@ -36,7 +36,8 @@ func TestWinsIsWhatTheModelChooses(t *testing.T) {
 					}
 					in := ok && total >= got.Min && (got.Max == nil || total <= *got.Max)
 					if chosen := p.choose(total) == v; chosen != in {
-						t.Fatalf("rules %+v, tasks %+v: row %d in %d pages: chosen %v, said %v (%+v)", rules, p.tasks, v, total, chosen, in, got)
+						t.Fatalf("rules %+v, tasks %+v: row %d in %d pages: chosen %v, said %v (%+v)", rules, p.tasks,
+							v, total, chosen, in, got)
 					}
 				}
 			}
@@ -47,7 +48,8 @@ func TestWinsIsWhatTheModelChooses(t *testing.T) {
 // TestWinsStaysInTheRange: what is known of the domain is a bound.
 func TestWinsStaysInTheRange(t *testing.T) {
 	// b overtakes a at 20 for each oom_score_adj
-	p := replay{rules: predict.Rules{PageSize: 4096}, tasks: []predict.Task{{RSS: 100}, {RSS: 80, Adj: 1}}, never: []string{"", ""}}
+	p := replay{rules: predict.Rules{PageSize: 4096}, tasks: []predict.Task{{RSS: 100}, {RSS: 80, Adj: 1}},
+		never: []string{"", ""}}
 	top := kernel.Pages(30_500)
 	for _, tt := range []struct {
 		row  int
@@ -90,7 +92,8 @@ func TestTotal(t *testing.T) {
 	pages := func(n kernel.Pages) *kernel.Pages { return &n }
 	cgroup := func(m oomlog.MemcgUsage) oomlog.Report { return oomlog.Report{Global: &no, Memcg: &m} }
 	limit := &oomlog.Usage{LimitKB: 4096}
-	zones := []oomlog.ZoneInfo{{Node: 0, Name: "Normal", Present: kb(4000)}, {Node: 1, Name: "Normal", Present: kb(8000)}, {Node: 3, Name: "Normal", Present: kb(400)}}
+	zones := []oomlog.ZoneInfo{{Node: 0, Name: "Normal", Present: kb(4000)},
+		{Node: 1, Name: "Normal", Present: kb(8000)}, {Node: 3, Name: "Normal", Present: kb(400)}}
 	machine := func(m oomlog.MemInfo, constraint, nodes string) oomlog.Report {
 		return oomlog.Report{Global: &yes, Mem: &m, Constraint: constraint, NodeMask: nodes, MemsAllowed: nodes}
 	}
@@ -102,22 +105,34 @@ func TestTotal(t *testing.T) {
 		max  kernel.Pages // -1: none
 	}{
 		{"v2, no swap allowed", cgroup(oomlog.MemcgUsage{Memory: limit, Swap: &oomlog.Usage{}}), 1024, 1024, 1024},
-		{"v2, some swap allowed", cgroup(oomlog.MemcgUsage{Memory: limit, Swap: &oomlog.Usage{LimitKB: 400}}), -1, 1024, 1124},
-		{"v2, all swap allowed", cgroup(oomlog.MemcgUsage{Memory: limit, Swap: &oomlog.Usage{LimitKB: unlimited}}), -1, 1024, -1},
-		{"v1, as much with swap as without", cgroup(oomlog.MemcgUsage{Memory: limit, MemorySwap: &oomlog.Usage{LimitKB: 4096}}), 1024, 1024, 1024},
-		{"v1, more with swap", cgroup(oomlog.MemcgUsage{Memory: limit, MemorySwap: &oomlog.Usage{LimitKB: 8192}}), -1, 1024, 2048},
+		{"v2, some swap allowed", cgroup(oomlog.MemcgUsage{Memory: limit, Swap: &oomlog.Usage{LimitKB: 400}}), -1,
+			1024, 1124},
+		{"v2, all swap allowed", cgroup(oomlog.MemcgUsage{Memory: limit, Swap: &oomlog.Usage{LimitKB: unlimited}}), -1,
+			1024, -1},
+		{"v1, as much with swap as without",
+			cgroup(oomlog.MemcgUsage{Memory: limit, MemorySwap: &oomlog.Usage{LimitKB: 4096}}), 1024, 1024, 1024},
+		{"v1, more with swap", cgroup(oomlog.MemcgUsage{Memory: limit, MemorySwap: &oomlog.Usage{LimitKB: 8192}}), -1,
+			1024, 2048},
 		{"no line of swap", cgroup(oomlog.MemcgUsage{Memory: limit}), -1, 1024, -1},
 		{"no limit printed", cgroup(oomlog.MemcgUsage{}), -1, 0, -1},
-		{"a limit of nothing is one page", cgroup(oomlog.MemcgUsage{Memory: &oomlog.Usage{}, Swap: &oomlog.Usage{}}), 1, 1, 1},
+		{"a limit of nothing is one page", cgroup(oomlog.MemcgUsage{Memory: &oomlog.Usage{}, Swap: &oomlog.Usage{}}),
+			1, 1, 1},
 		{"scope not known", oomlog.Report{}, -1, 0, -1},
-		{"machine", machine(oomlog.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500), TotalSwapKB: kb(4000)}, "CONSTRAINT_NONE", ""), 5500, 5500, 5500},
-		{"machine without CONFIG_SWAP", machine(oomlog.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500)}, "", ""), 4500, 4500, 4500},
-		{"machine, the swap line lost", machine(oomlog.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500), FreeSwapKB: kb(0)}, "", ""), -1, 4500, -1},
-		{"machine, the reserved line lost", machine(oomlog.MemInfo{PagesRAM: pages(5000), TotalSwapKB: kb(4000)}, "", ""), -1, 1000, 6000},
+		{"machine", machine(oomlog.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500), TotalSwapKB: kb(4000)},
+			"CONSTRAINT_NONE", ""), 5500, 5500, 5500},
+		{"machine without CONFIG_SWAP", machine(oomlog.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500)}, "",
+			""), 4500, 4500, 4500},
+		{"machine, the swap line lost", machine(oomlog.MemInfo{PagesRAM: pages(5000), PagesReserved: pages(500),
+			FreeSwapKB: kb(0)}, "", ""), -1, 4500, -1},
+		{"machine, the reserved line lost", machine(oomlog.MemInfo{PagesRAM: pages(5000), TotalSwapKB: kb(4000)}, "",
+			""), -1, 1000, 6000},
 		{"machine, nothing", machine(oomlog.MemInfo{}, "", ""), -1, 0, -1},
-		{"cpuset counts present pages", machine(oomlog.MemInfo{Zones: zones, TotalSwapKB: kb(40)}, "CONSTRAINT_CPUSET", "0,2-3"), 1110, 1110, 1110},
-		{"memory policy", machine(oomlog.MemInfo{Zones: zones, TotalSwapKB: kb(0)}, "CONSTRAINT_MEMORY_POLICY", "1"), 2000, 2000, 2000},
-		{"no nodes", machine(oomlog.MemInfo{Zones: zones, TotalSwapKB: kb(0)}, "CONSTRAINT_MEMORY_POLICY", "(null)"), -1, 0, -1},
+		{"cpuset counts present pages", machine(oomlog.MemInfo{Zones: zones, TotalSwapKB: kb(40)}, "CONSTRAINT_CPUSET",
+			"0,2-3"), 1110, 1110, 1110},
+		{"memory policy", machine(oomlog.MemInfo{Zones: zones, TotalSwapKB: kb(0)}, "CONSTRAINT_MEMORY_POLICY", "1"),
+			2000, 2000, 2000},
+		{"no nodes", machine(oomlog.MemInfo{Zones: zones, TotalSwapKB: kb(0)}, "CONSTRAINT_MEMORY_POLICY", "(null)"),
+			-1, 0, -1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := totalOf(tt.r, 4096)
@@ -129,11 +144,26 @@ func TestTotal(t *testing.T) {
 				hi = *got.rng.Max
 			}
 			if exact != tt.want || got.rng.Min != tt.min || hi != tt.max {
-				t.Errorf("%d (%d to %d), want %d (%d to %d): %s", exact, got.rng.Min, hi, tt.want, tt.min, tt.max, got.from)
+				t.Errorf("%d (%d to %d), want %d (%d to %d): %s", exact, got.rng.Min, hi, tt.want, tt.min, tt.max,
+					got.from)
 			}
 			if got.from == "" {
 				t.Error("says not how it knows")
 			}
 		})
+	}
+}
+
+// TestRootByVersion: what is taken off for CAP_SYS_ADMIN depends on the kernel.
+func TestRootByVersion(t *testing.T) {
+	for _, tt := range []struct {
+		minor int // of 3.x, and of 4.x from 100 on
+		want  int64
+	}{{10, 50000 - 30*1048}, {13, 50000 - 30*1048}, {14, 48500}, {116, 48500}, {117, 50000}} {
+		v := kernel.Version{Major: 3 + tt.minor/100, Minor: tt.minor % 100}
+		if got := predict.Points(predict.Task{RSS: 50000, Root: true}, 1<<20,
+			predict.RulesFor(v, 4096)); got != tt.want {
+			t.Errorf("%v: %d points, want %d", v, got, tt.want)
+		}
 	}
 }

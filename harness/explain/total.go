@@ -80,7 +80,8 @@ func memcgTotal(m *oomlog.MemcgUsage, pageSize kernel.Bytes) total {
 	case !said:
 		return total{rng: Range{max(1, limit), nil}, from: "memory limit, and swap, of which nothing is printed"}
 	}
-	return total{rng: Range{max(1, limit), nil}, from: "memory limit, and all of the machine's swap, which is not printed"}
+	return total{rng: Range{max(1, limit), nil}, from: "memory limit, and all of the machine's swap, which is not " +
+		"printed"}
 }
 
 // swapPages is the machine's swap. A kernel without CONFIG_SWAP prints no line

@@ -125,8 +125,12 @@ func (d *design) scale() error {
 				fraction(factor), d.limit.Bytes(guestPage).Human(), maxGuest, 1+1/(float64(cgroupMost)/float64(total)))
 		}
 		if d.limit < 2048 {
+			hint := "leave --scale out"
+			if auto {
+				hint = fmt.Sprintf("it had %s of memory and %s of swap", ram.Human(), (total - ram).Human())
+			}
 			return impossible("at a scale of %s the cgroup has %s, too little for "+
-				"processes that take memory; leave --scale out", fraction(factor), d.limit.Bytes(guestPage).Human())
+				"processes that take memory; %s", fraction(factor), d.limit.Bytes(guestPage).Human(), hint)
 		}
 	} else {
 		if auto {
@@ -175,7 +179,12 @@ func (d *design) cast() {
 	in := d.in
 	names := namer{"rest": true, "filler": true}
 	d.victim = actor{name: names.of(in.victim.Comm), of: in.victim, adj: in.victim.Adj}
-	isTrigger := func(k explain.Ranked) bool { return in.r.Trigger.PID != nil && *in.r.Trigger.PID == k.PID }
+	isTrigger := func(k explain.Ranked) bool {
+		if pid := in.r.Trigger.PID; pid != nil {
+			return *pid == k.PID
+		}
+		return k.Killed && in.r.Trigger.Comm == k.Comm // the line with the pid is lost
+	}
 	keep := map[int]bool{}
 	for i, k := range in.others {
 		if isTrigger(k) || i < few/2 {
@@ -260,6 +269,9 @@ func (d *design) enlarge() error {
 		}
 	}
 	most := 0.85*float64(d.room) - float64(d.slack)
+	if d.mode == fillerFills {
+		most = min(most, float64(d.room-d.slack-d.fillers()-stressorCharged*kernel.Pages(len(d.others)+3)))
+	}
 	if d.coupled() {
 		most = 0.97*float64(d.room) - float64(stressorCharged)*float64(len(d.others)+2)
 	}
@@ -345,9 +357,12 @@ func (d *design) choose() {
 		d.note("The task that asked for memory is not in the table; an exempt child of the victim stands for it.")
 	}
 	if d.mode == fillerFills {
-		d.gap = 3*d.slack + 1024
+		d.gap = d.fillers()
 	}
 }
+
+// fillers is the room that is left to the filler.
+func (d *design) fillers() kernel.Pages { return 3*d.slack + 1024 }
 
 // fill gives what is left of the domain to an exempt process.
 func (d *design) fill() error {
@@ -373,6 +388,11 @@ func (d *design) fill() error {
 	if left >= least {
 		d.rest = left
 		return nil
+	}
+	if c := d.in.r.Constraint; left < -d.slack && (c == "CONSTRAINT_CPUSET" || c == "CONSTRAINT_MEMORY_POLICY") {
+		return impossible("the processes hold more than the memory nodes that ran out: part of it lay on other " +
+			"nodes, and " +
+			"the log does not say whose")
 	}
 	if left < -d.slack {
 		return impossible("the processes do not fit into the domain at this scale")

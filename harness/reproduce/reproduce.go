@@ -125,6 +125,10 @@ func read(r oomlog.Report, o Options) (*input, error) {
 	switch {
 	case r.PanicText != "" || r.NoKillable:
 		return nil, impossible("nobody was killed, the kernel found nobody or panicked")
+	case e.Outcome == explain.WasOnly:
+		return nil, impossible("the kernel chose %q (pid %d), and the log does not show that it was killed",
+			e.Chosen.Comm,
+			e.Chosen.PID)
 	case e.Victim == nil:
 		return nil, impossible("the log does not show who was killed")
 	case e.Agrees != nil && !*e.Agrees:
@@ -133,6 +137,11 @@ func read(r oomlog.Report, o Options) (*input, error) {
 	found := false
 	for _, k := range e.Ranking {
 		switch {
+		case k.Killed && k.Origin:
+			return nil, impossible("%q (pid %d) was chosen before all scores, because it emptied swap or undid KSM "+
+				"(OOM_FLAG_ORIGIN); no step of a scenario does either", k.Comm, k.PID)
+		case k.Killed && k.PointsMin == nil && k.Points == nil && k.Never == "":
+			return nil, impossible("the log gives no scores. %s", e.Disagreement)
 		case k.Killed:
 			in.victim, found = k, true
 		case k.Never == "":
@@ -148,6 +157,9 @@ func read(r oomlog.Report, o Options) (*input, error) {
 		in.others = nil
 		in.note("The report has no task table: the victim is alone.")
 	}
+	if in.victim.FromKillLine {
+		in.note("The row of %s is missing; its kill line stands for it.", in.victim.Comm)
+	}
 	if v := e.Victim; v.SacrificeChild {
 		in.note("%s (pid %d) was chosen and its child died in its place; kernels from 5.1 on kill whom they choose.",
 			in.victim.Comm, in.victim.PID)
@@ -157,10 +169,15 @@ func read(r oomlog.Report, o Options) (*input, error) {
 			"page cache would be given back under pressure.",
 			in.victim.Comm, file.Bytes(o.PageSize).Human())
 	}
+	if tables := in.pageTables(); tables > 0 {
+		in.note("Of what %s held, %s were page tables, more than its pages need. They are anonymous memory here.",
+			in.victim.Comm, tables.Bytes(o.PageSize).Human())
+	}
 	if err := in.checkAdj(); err != nil {
 		return nil, err
 	}
 	in.size()
+	in.noteFree()
 	switch r.Constraint {
 	case "CONSTRAINT_CPUSET", "CONSTRAINT_MEMORY_POLICY":
 		in.note("The shortage was of some memory nodes (%s); here it is of the whole machine.", r.Constraint)
@@ -212,6 +229,38 @@ func (in *input) filePages() kernel.Pages {
 	return file
 }
 
+// pageTables is how much of the victim's page tables is more than a process of its
+// size has: one page for 512 that are mapped. 0: less than an eighth of what it held.
+func (in *input) pageTables() kernel.Pages {
+	perTable := kernel.Pages(in.o.PageSize / 8)
+	extra := in.victim.PgTables - (in.victim.RSS+in.victim.Swap)/perTable
+	if extra < 64 || extra < held(in.victim)/8 {
+		return 0
+	}
+	return extra
+}
+
+// noteFree says that the scaled machine runs out of memory for any request, where the
+// reported one had some that this request could not have.
+func (in *input) noteFree() {
+	m := in.e.Memory
+	if m == nil || m.Size == nil || in.cgroup {
+		return
+	}
+	var kept kernel.Bytes
+	for _, z := range m.Free {
+		if z.Why != "" {
+			kept += z.Free
+		}
+	}
+	if kept > m.Size.Bytes(in.o.PageSize)/20 {
+		in.note("%s were free there, and of no use to the request; here all memory is filled up.", kept.Human())
+	}
+	if order := in.r.Trigger.Order; order != nil && *order > 0 {
+		in.note("The request was for a piece of order %d; here it is for single pages.", *order)
+	}
+}
+
 // fromKillLine is a row of the table made of the "Killed process" line.
 func fromKillLine(v oomlog.KillLine, pageSize kernel.Bytes) explain.Ranked {
 	pages := func(kb *uint64) kernel.Pages {
@@ -240,7 +289,10 @@ func (in *input) size() {
 	if m := in.e.Memory; m != nil && m.Size != nil {
 		limit = *m.Size
 	}
+	u := in.r.Memcg
 	switch {
+	case in.cgroup && in.e.LimitHit == "memory+swap":
+		in.bothLimits(u)
 	case in.e.TotalPages != nil && !in.cgroup:
 		if m := in.e.Memory; m != nil && m.TotalSwap != nil {
 			in.swap = min(*m.TotalSwap, in.total)
@@ -249,11 +301,11 @@ func (in *input) size() {
 		in.swap = max(0, in.total-limit)
 	case in.cgroup && limit > 0:
 		// not printed: as much as was in use
-		if u := in.r.Memcg; u != nil && u.Swap != nil {
+		if u != nil && u.Swap != nil {
 			swapped = max(0, kernel.Pages(min(u.Swap.UsageKB, 1<<50)*1024/uint64(in.o.PageSize)))
 		}
-		in.swap = max(0, swapped)
-		in.total = max(in.total, limit+in.swap)
+		in.swap = max(0, swapped, in.total-limit)
+		in.total = limit + in.swap
 	}
 	need := in.victim.RSS + in.victim.Swap + in.victim.PgTables
 	if in.total < need {
@@ -265,6 +317,21 @@ func (in *input) size() {
 		}
 	}
 	in.swap = min(in.swap, in.total)
+}
+
+// bothLimits takes the limit of memory and swap together that cgroup v1 has: the
+// memory limit, and swap for the rest. Both are full when the sum is.
+func (in *input) bothLimits(u *oomlog.MemcgUsage) {
+	pages := func(kb uint64) kernel.Pages { return kernel.Pages(min(kb, 1<<50) * 1024 / uint64(in.o.PageSize)) }
+	in.total = pages(u.MemorySwap.LimitKB)
+	limit := min(pages(u.Memory.UsageKB), in.total)
+	if !u.Memory.Unlimited() {
+		limit = min(pages(u.Memory.LimitKB), in.total)
+	}
+	in.swap = in.total - limit
+	in.note("The limit that was hit is the one of memory and swap together, %s. Here memory.max is %s and the rest "+
+		"is swap.",
+		in.total.Bytes(in.o.PageSize).Human(), limit.Bytes(in.o.PageSize).Human())
 }
 
 // within is how long a run may last. Emulated machines get more.

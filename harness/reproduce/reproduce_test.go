@@ -49,33 +49,42 @@ type row struct {
 
 func table(rows []row) string {
 	var b strings.Builder
-	b.WriteString("Tasks state (memory values in pages):\n[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name\n")
+	b.WriteString("Tasks state (memory values in pages):\n[  pid  ]   uid  tgid total_vm      rss pgtables_bytes " +
+		"swapents oom_score_adj name\n")
 	for _, r := range rows {
-		fmt.Fprintf(&b, "[%7d]     0 %d %d %d %d %d %d %s\n", r.pid, r.pid, r.rss*2, r.rss, r.pgt*4096, r.swap, r.adj, r.name)
+		fmt.Fprintf(&b, "[%7d]     0 %d %d %d %d %d %d %s\n", r.pid, r.pid, r.rss*2, r.rss, r.pgt*4096, r.swap, r.adj,
+			r.name)
 	}
 	return b.String()
 }
 
 func head(trigger row) string {
-	return fmt.Sprintf("%s invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=%d\nCPU: 0 PID: %d Comm: %s Not tainted 6.12.1 #1\n",
+	return fmt.Sprintf("%s invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=%d\nCPU: 0 PID: "+
+		"%d Comm: %s Not tainted 6.12.1 #1\n",
 		trigger.name, trigger.adj, trigger.pid, trigger.name)
 }
 
 // cgroup is the report of a cgroup with a limit in kB.
 func cgroup(limit int, trigger, victim row, rows []row) string {
-	return head(trigger) + fmt.Sprintf("memory: usage %dkB, limit %dkB, failcnt 9\nswap: usage 0kB, limit 0kB, failcnt 0\nMemory cgroup stats for /x:\n", limit, limit) +
+	return head(trigger) + fmt.Sprintf("memory: usage %dkB, limit %dkB, failcnt 9\nswap: usage 0kB, limit 0kB, "+
+		"failcnt 0\nMemory cgroup stats for /x:\n", limit, limit) +
 		table(rows) +
-		fmt.Sprintf("oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/x,task_memcg=/x,task=%s,pid=%d,uid=0\n", victim.name, victim.pid) +
-		fmt.Sprintf("Memory cgroup out of memory: Killed process %d (%s) total-vm:%dkB, anon-rss:%dkB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:%dkB oom_score_adj:%d\n",
+		fmt.Sprintf(
+			"oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/x,task_memcg=/x,task=%s,pid=%d,uid=0\n", victim.name, victim.pid) +
+		fmt.Sprintf("Memory cgroup out of memory: Killed process %d (%s) total-vm:%dkB, anon-rss:%dkB, "+
+			"file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:%dkB oom_score_adj:%d\n",
 			victim.pid, victim.name, victim.rss*8, victim.rss*4, victim.pgt*4, victim.adj)
 }
 
 // machine is the report of a machine with so many pages.
 func machine(ram, swap int, trigger, victim row, rows []row) string {
-	return head(trigger) + fmt.Sprintf("Mem-Info:\nactive_anon:%d inactive_anon:0 isolated_anon:0\n free:1000 free_pcp:0 free_cma:0\nFree swap  = 0kB\nTotal swap = %dkB\n%d pages RAM\n0 pages reserved\n",
+	return head(trigger) + fmt.Sprintf("Mem-Info:\nactive_anon:%d inactive_anon:0 isolated_anon:0\n free:1000 "+
+		"free_pcp:0 free_cma:0\nFree swap  = 0kB\nTotal swap = %dkB\n%d pages RAM\n0 pages reserved\n",
 		ram*9/10, swap*4, ram) + table(rows) +
-		fmt.Sprintf("oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/x,task=%s,pid=%d,uid=0\n", victim.name, victim.pid) +
-		fmt.Sprintf("Out of memory: Killed process %d (%s) total-vm:%dkB, anon-rss:%dkB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:%dkB oom_score_adj:%d\n",
+		fmt.Sprintf(
+			"oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/x,task=%s,pid=%d,uid=0\n", victim.name, victim.pid) +
+		fmt.Sprintf("Out of memory: Killed process %d (%s) total-vm:%dkB, anon-rss:%dkB, file-rss:0kB, "+
+			"shmem-rss:0kB, UID:0 pgtables:%dkB oom_score_adj:%d\n",
 			victim.pid, victim.name, victim.rss*8, victim.rss*4, victim.pgt*4, victim.adj)
 }
 
@@ -157,7 +166,8 @@ func check(t testing.TB, got reproduce.Result, log string) {
 	}
 	for _, order := range got.Prediction.Orders {
 		if len(order) == 0 || order[0] != got.Victim {
-			t.Fatalf("%s is the victim, and %v may happen (%s)\n%s\n%s", got.Victim, order, got.Prediction.Unsure, got.Text, log)
+			t.Fatalf("%s is the victim, and %v may happen (%s)\n%s\n%s", got.Victim, order, got.Prediction.Unsure,
+				got.Text, log)
 		}
 	}
 	if got.Victim == "" || got.Text == nil {
@@ -177,7 +187,8 @@ func check(t testing.TB, got reproduce.Result, log string) {
 // TestAdjustmentsScaleWithTheirDomain: one factor for both, so that what an
 // adjustment is worth beside a process stays.
 func TestAdjustmentsScaleWithTheirDomain(t *testing.T) {
-	rows := []row{{"big", 10, 3_000_000, 6000, 0, -600}, {"small", 11, 1_600_000, 3300, 0, 0}, {"log", 12, 4000, 12, 0, 1}}
+	rows := []row{{"big", 10, 3_000_000, 6000, 0, -600}, {"small", 11, 1_600_000, 3300, 0, 0},
+		{"log", 12, 4000, 12, 0, 1}}
 	r := reports(t, cgroup(5_000_000*4, rows[0], rows[1], rows))[0]
 	got, err := reproduce.Scenario(r, reproduce.Options{Scale: 64})
 	if err != nil {
@@ -200,21 +211,29 @@ func TestAdjustmentsScaleWithTheirDomain(t *testing.T) {
 // TestShapes has a report of each kind, and what its scenario must have.
 func TestShapes(t *testing.T) {
 	rows := []row{{"db", 10, 300_000, 600, 0, 0}, {"web", 11, 200_000, 400, 0, 0}}
-	sysrq := strings.NewReplacer("order=0", "order=-1", "db invoked", "kworker/0:0 invoked", "Comm: db", "Comm: kworker/0:0", "PID: 10", "PID: 5").Replace(machine(900_000, 0, rows[0], rows[0], rows))
+	sysrq := strings.NewReplacer("order=0", "order=-1", "db invoked", "kworker/0:0 invoked", "Comm: db",
+		"Comm: kworker/0:0", "PID: 10", "PID: 5").Replace(machine(900_000, 0, rows[0], rows[0], rows))
 	for _, tt := range []struct {
 		name string
 		r    oomlog.Report
 		has  []string
 	}{
-		{"the victim asked", reports(t, cgroup(510_000*4, rows[0], rows[0], rows))[0], []string{"trigger: db", "memory.swap.max: 0", "constraint: memcg", "killed: [db]"}},
-		{"another one asked", reports(t, cgroup(510_000*4, rows[1], rows[0], rows))[0], []string{"trigger: web", "killed: [db]"}},
-		{"a kernel thread asked", reports(t, cgroup(510_000*4, row{name: "kworker", pid: 3}, rows[0], rows))[0], []string{"trigger: filler", "parent: db", "fork: filler"}},
-		{"a machine", reports(t, machine(510_000, 0, rows[0], rows[0], rows))[0], []string{"constraint: none", "targets: [vm]"}},
-		{"a machine with swap", reports(t, machine(400_000, 200_000, rows[0], rows[0], rows))[0], []string{"swap: {size: "}},
+		{"the victim asked", reports(t, cgroup(510_000*4, rows[0], rows[0], rows))[0],
+			[]string{"trigger: db", "memory.swap.max: 0", "constraint: memcg", "killed: [db]"}},
+		{"another one asked", reports(t, cgroup(510_000*4, rows[1], rows[0], rows))[0],
+			[]string{"trigger: web", "killed: [db]"}},
+		{"a kernel thread asked", reports(t, cgroup(510_000*4, row{name: "kworker", pid: 3}, rows[0], rows))[0],
+			[]string{"trigger: filler", "parent: db", "fork: filler"}},
+		{"a machine", reports(t, machine(510_000, 0, rows[0], rows[0], rows))[0],
+			[]string{"constraint: none", "targets: [vm]"}},
+		{"a machine with swap", reports(t, machine(400_000, 200_000, rows[0], rows[0], rows))[0],
+			[]string{"swap: {size: "}},
 		{"sysrq", reports(t, sysrq)[0], []string{"sysrq: f"}},
-		{"group", fixture(t, "linux-6.18-group.log"), []string{"memory.oom.group: 1", "/lab/group", "from: [ghog, mem2, mem1]"}},
+		{"group", fixture(t, "linux-6.18-group.log"), []string{"memory.oom.group: 1", "/lab/group",
+			"from: [ghog, mem2, mem1]"}},
 		{"allocating task", fixture(t, "linux-6.1-allocating-task.log"), []string{"vm.oom_kill_allocating_task"}},
-		{"pages of files", reports(t, strings.ReplaceAll(cgroup(510_000*4, rows[0], rows[0], rows), "file-rss:0kB", "file-rss:400000kB"))[0], []string{"390.6Mi were pages of files"}},
+		{"pages of files", reports(t, strings.ReplaceAll(cgroup(510_000*4, rows[0], rows[0], rows), "file-rss:0kB",
+			"file-rss:400000kB"))[0], []string{"390.6Mi were pages of files"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := reproduce.Scenario(tt.r, reproduce.Options{Source: "report 1 of x.log"})
@@ -240,7 +259,8 @@ func TestWhatCannotBeReproduced(t *testing.T) {
 		want      string
 	}{
 		{"no kill", good[:strings.Index(good, "oom-kill:")], 0, "does not show who was killed"},
-		{"nobody", good[:strings.Index(good, "oom-kill:")] + "Out of memory and no killable processes...\n", 0, "nobody was killed"},
+		{"nobody", good[:strings.Index(good, "oom-kill:")] + "Out of memory and no killable processes...\n", 0,
+			"nobody was killed"},
 		{"not by the rules", cgroup(510_000*4, rows[0], rows[1], rows), 0, "does not follow from its own table"},
 		{"too large", cgroup(510_000*400, rows[0], rows[0], rows), 1, "take a smaller scale, such as 1/"},
 		{"too small", good, 1e6, "too little for processes"},
@@ -258,7 +278,8 @@ func TestWhatCannotBeReproduced(t *testing.T) {
 // TestNames: a scenario's names are fit for it, and each is another.
 func TestNames(t *testing.T) {
 	var rows []row
-	for i, name := range []string{"(sd-pam)", "sd-pam", "kworker/0:2", "Plex Media Server", "日本", "日本", "rest", "filler", "a-very-long-name"} {
+	for i, name := range []string{"(sd-pam)", "sd-pam", "kworker/0:2", "Plex Media Server", "日本", "日本", "rest",
+		"filler", "a-very-long-name"} {
 		rows = append(rows, row{name, 100 + i, 50_000 + i, 100, 0, 0})
 	}
 	v := rows[len(rows)-1]
@@ -317,8 +338,10 @@ func FuzzScenario(f *testing.F) {
 	f.Add([]byte(cgroup(510_000*4, rows[0], rows[0], rows)), 0.0)
 	f.Add([]byte(machine(400_000, 200_000, rows[1], rows[0], rows)), 16.0)
 	f.Add([]byte(strings.ReplaceAll(cgroup(510_000*4, rows[0], rows[0], rows), "300000", "9223372036854775807")), 1.0)
-	f.Add([]byte(strings.ReplaceAll(machine(400_000, 0, rows[0], rows[0], rows), "400000 pages RAM", "1 pages RAM")), 0.0)
-	f.Add([]byte(strings.ReplaceAll(machine(400_000, 0, rows[0], rows[0], rows), "400000 pages RAM", "4611686018427387904 pages RAM")), 0.0)
+	f.Add([]byte(strings.ReplaceAll(machine(400_000, 0, rows[0], rows[0], rows), "400000 pages RAM", "1 pages RAM")),
+		0.0)
+	f.Add([]byte(strings.ReplaceAll(machine(400_000, 0, rows[0], rows[0], rows), "400000 pages RAM",
+		"4611686018427387904 pages RAM")), 0.0)
 	logs, err := filepath.Glob("../oomlog/testdata/*.log")
 	if err != nil || len(logs) == 0 {
 		f.Fatalf("%d logs, %v", len(logs), err)
@@ -339,7 +362,8 @@ func FuzzScenario(f *testing.F) {
 				t.Fatal(err)
 			}
 			var got reproduce.Result
-			allocs.Within(t, 10_000, len(log), func() { got, err = reproduce.Scenario(r, reproduce.Options{Scale: scale}) })
+			allocs.Within(t, 10_000, len(log),
+				func() { got, err = reproduce.Scenario(r, reproduce.Options{Scale: scale}) })
 			if errors.Is(err, reproduce.ErrImpossible) {
 				continue
 			}
@@ -354,4 +378,40 @@ func FuzzScenario(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestWhatIsNotAsItWas: each report either is made a scenario with its deviations
+// named, or is refused for the true reason.
+func TestWhatIsNotAsItWas(t *testing.T) {
+	tables := cgroup(102400, row{"app", 20, 329, 24269, 0, 0}, row{"app", 20, 329, 24269, 0, 0},
+		[]row{{"app", 20, 329, 24269, 0, 0}})
+	both := strings.Replace(cgroup(65536, row{"app", 20, 9000, 20, 9000, 0}, row{"app", 20, 9000, 20, 9000, 0},
+		[]row{{"app", 20, 9000, 20, 9000, 0}}),
+		"memory: usage 65536kB, limit 65536kB, failcnt 9\nswap: usage 0kB, limit 0kB, failcnt 0",
+		"memory: usage 60000kB, limit 65536kB, failcnt 0\nmemory+swap: usage 81920kB, limit 81920kB, failcnt 777", 1)
+	origin := machine(100000, 0, row{"swapoff", 20, 300, 10, 0, 0}, row{"swapoff", 20, 300, 10, 0, 0},
+		[]row{{"guest", 10, 50000, 90, 0, 0}, {"swapoff", 20, 300, 10, 0, 0}})
+	for _, tt := range []struct{ name, log, note, refused string }{
+		{"page tables", tables, "94.8Mi were page tables", ""},
+		{"memory and swap together", both, "memory and swap together, 80Mi. Here memory.max is 64Mi", ""},
+		{"swapoff", origin, "", "OOM_FLAG_ORIGIN"},
+		{"chosen, the kill not shown", strings.Split(origin, "Out of memory: Killed")[0], "",
+			"does not show that it was killed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := reproduce.Scenario(reports(t, tt.log)[0], reproduce.Options{})
+			if (tt.refused == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.refused) {
+				t.Fatalf("%v, want %q", err, tt.refused)
+			}
+			if err == nil && !strings.Contains(strings.Join(got.Notes, "\n"), tt.note) {
+				t.Errorf("%q is not in %q", tt.note, got.Notes)
+			}
+			if tt.name == "memory and swap together" {
+				if s := got.Scenario.System.Swap; s == nil || s.Size != 16<<20 ||
+					*got.Scenario.Cgroups[0].MemoryMax != 64<<20 {
+					t.Errorf("memory.max %v, swap %+v; want 64Mi and 16Mi", *got.Scenario.Cgroups[0].MemoryMax, s)
+				}
+			}
+		})
+	}
 }

@@ -18,6 +18,8 @@ import (
 // The cgroups of a scenario.
 const (
 	labPath = "/lab"
+	// where there is a group below it, which with cgroup v2 leaves no process in it
+	groupPath, othersPath = labPath + "/group", labPath + "/others"
 	// fillRate is slow enough for a victim to be gone before what it gives back
 	// is used up.
 	fillRate = 32 * kernel.MiB
@@ -35,24 +37,36 @@ func (d *design) result() (Result, error) {
 	} else if err != nil {
 		return Result{}, err
 	}
-	m := guest(d.memory)
-	layout, err := plan.LayOut(s, plan.Place{Target: scenario.VM, Machine: m}, nil)
-	if err != nil {
-		return Result{}, err
-	}
-	p, err := layout.Make("model")
+	prediction, _, err := Foresee(s)
 	if err != nil {
 		return Result{}, err
 	}
 	out := Result{
 		Scenario: s, Text: append([]byte(d.header()), text...), Victim: d.victim.name, Of: *d.in.e.Victim,
 		Names: map[string]explain.Ranked{d.victim.name: d.victim.of}, Notes: slices.Concat(d.in.notes, d.notes),
-		Prediction: predict.Outcome(p, m, nil),
+		Prediction: prediction,
 	}
 	for _, a := range d.others {
 		out.Names[a.name] = a.of
 	}
 	return out, nil
+}
+
+// Foresee predicts a scenario on a machine like a VM. ok is false where that says
+// nothing: it needs another kernel, a kubelet, or programs that a run measures first.
+func Foresee(s scenario.Scenario) (p predict.Prediction, ok bool, err error) {
+	m := guest(max(minGuest, (s.Needs.Memory+guestStep-1)/guestStep*guestStep))
+	layout, err := plan.LayOut(s, plan.Place{Target: scenario.VM, Machine: m}, nil)
+	if err != nil {
+		return p, false, err
+	}
+	made, err := layout.Make("model")
+	if err != nil {
+		return p, false, err
+	}
+	ok = s.Needs.Kernel == "" && s.Needs.Cgroup != 1 && len(s.Pods) == 0 &&
+		!slices.ContainsFunc(made.Processes, plan.Process.IsCommand)
+	return predict.Outcome(made, m, nil), ok, nil
 }
 
 func (d *design) header() string {
@@ -83,13 +97,16 @@ func (d *design) scenario() scenario.Scenario {
 		s.System.Sysctls = map[string]string{"vm.oom_kill_allocating_task": "1"}
 		s.Targets = []scenario.Target{scenario.VM}
 	}
-	group := d.groups(&s)
+	group, lab := d.groups(&s), labPath
+	if group == groupPath {
+		lab = othersPath
+	}
 	home := func(pid int) string {
 		switch {
 		case group != "" && d.inGroup(pid):
 			return group
 		case d.in.cgroup:
-			return labPath
+			return lab
 		}
 		return ""
 	}
@@ -101,7 +118,7 @@ func (d *design) scenario() scenario.Scenario {
 	if d.rest > 0 {
 		cgroup := ""
 		if d.in.cgroup {
-			cgroup = labPath
+			cgroup = lab
 		}
 		add(scenario.Process{Name: "rest", Cgroup: cgroup, OOMScoreAdj: predict.AdjMin, Do: steps(d.rest, 0)})
 	}
@@ -174,7 +191,7 @@ func (d *design) groups(s *scenario.Scenario) string {
 		if d.in.cgroup {
 			path = labPath
 			if d.in.r.GroupPath != d.in.r.OOMMemcg {
-				path = labPath + "/group"
+				path = groupPath
 			}
 		}
 	}
@@ -188,6 +205,9 @@ func (d *design) groups(s *scenario.Scenario) string {
 	}
 	if path != "" && path != labPath {
 		s.Cgroups = append(s.Cgroups, scenario.Cgroup{Path: path, MemoryOOMGroup: &one})
+	}
+	if path == groupPath {
+		s.Cgroups = append(s.Cgroups, scenario.Cgroup{Path: othersPath})
 	}
 	return path
 }
