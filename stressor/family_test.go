@@ -14,8 +14,9 @@ import (
 func startFamily(t *testing.T, child profile.Profile, after ...profile.Step) (parent *stressor, pid int) {
 	t.Helper()
 	parent = startProfile(t, profile.Launch{Ignore: []string{"SIGUSR1"}, DeadlineMS: 60_000}, profile.Profile{
-		Name:     "parent",
-		Steps:    append([]profile.Step{{Op: profile.Touch, Bytes: 4 * mib}, {Op: profile.Fork, Name: "child"}}, after...),
+		Name: "parent",
+		Steps: append([]profile.Step{{Op: profile.Touch, Bytes: 4 * mib}, {Op: profile.Fork, Name: "child"}},
+			after...),
 		Children: map[string]profile.Profile{"child": child},
 	})
 	parent.next(profile.Stepped)
@@ -58,7 +59,8 @@ func TestChildIsKilledAndParentExits1(t *testing.T) {
 	if got := status(t, pid, "PPid"); got != strconv.Itoa(parent.pid) {
 		t.Errorf("parent %s, want %d", got, parent.pid)
 	}
-	if got, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/oom_score_adj"); err != nil || strings.TrimSpace(string(got)) != "400" {
+	if got, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/oom_score_adj"); err != nil ||
+		strings.TrimSpace(string(got)) != "400" {
 		t.Errorf("oom_score_adj %q, %v; want 400", got, err)
 	}
 	mask, err := strconv.ParseUint(status(t, pid, "SigIgn"), 16, 64)
@@ -97,7 +99,8 @@ func TestChildEndsWhileParentHolds(t *testing.T) {
 
 func TestGrandchild(t *testing.T) {
 	parent, _ := startFamily(t, profile.Profile{
-		Steps:    []profile.Step{{Op: profile.Fork, Name: "grandchild"}, {Op: profile.Wait, Name: "grandchild"}, {Op: profile.Exit, Code: 2}},
+		Steps: []profile.Step{{Op: profile.Fork, Name: "grandchild"}, {Op: profile.Wait, Name: "grandchild"},
+			{Op: profile.Exit, Code: 2}},
 		Children: map[string]profile.Profile{"grandchild": {Steps: []profile.Step{{Op: profile.Exit, Code: 3}}}},
 	})
 	if r := parent.until(profile.Exited, "grandchild"); r.Code != 3 {
@@ -115,11 +118,13 @@ func TestChildThatCannotStartFailsTheFork(t *testing.T) {
 		Children: map[string]profile.Profile{"child": {CgroupProcs: "/nonesuch/cgroup.procs"}},
 	})
 	s.next(profile.Forked)
-	if r := s.next(profile.Error); r.Name != "launch" || !strings.Contains(r.Error, "writing 0 to /nonesuch/cgroup.procs: no such file") {
+	if r := s.next(profile.Error); r.Name != "launch" ||
+		!strings.Contains(r.Error, "writing 0 to /nonesuch/cgroup.procs: no such file") {
 		t.Errorf("the child's error: %+v", r)
 	}
 	s.next(profile.Exited)
-	if r := s.next(profile.Error); r.Name != "parent" || r.Error != "step 1 (fork): child ended with exit status 71 before it had started" {
+	if r := s.next(profile.Error); r.Name != "parent" || r.Error != "step 1 (fork): child ended with exit status "+
+		"71 before it had started" {
 		t.Errorf("the parent's error: %+v", r)
 	}
 	if got := s.end(); got != "exit 71" {
@@ -150,7 +155,8 @@ func TestSharedMemory(t *testing.T) {
 		return string(text)
 	}
 	t.Run("is one address space in two processes", func(t *testing.T) {
-		parent, pid := startFamily(t, shared, profile.Step{Op: profile.Touch, Bytes: 8 * mib}, profile.Step{Op: profile.Hold})
+		parent, pid := startFamily(t, shared, profile.Step{Op: profile.Touch, Bytes: 8 * mib},
+			profile.Step{Op: profile.Hold})
 		parent.until(profile.Ready, "child")
 		parent.until(profile.Ready, "parent")
 		if maps(pid) != maps(parent.pid) {

@@ -18,7 +18,8 @@ func TestLaunchesAProgram(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t)
 	s.tell(profile.Launch{
-		Argv:       []string{"sh", "-c", "cd \"$0\"\n" + `readlink /proc/$$/fd/3 /proc/$$/fd/4 >fds; grep SigIgn /proc/self/status >sigign; echo "$OOMLAB_TMP" >env; nice >nice; exit 9`, dir},
+		Argv: []string{"sh", "-c", "cd \"$0\"\n" +
+			`readlink /proc/$$/fd/3 /proc/$$/fd/4 >fds; grep SigIgn /proc/self/status >sigign; echo "$OOMLAB_TMP" >env; nice >nice; exit 9`, dir},
 		Nice:       5,
 		Ignore:     []string{"SIGTERM", "SIGUSR1"},
 		DeadlineMS: 60_000,
@@ -126,7 +127,7 @@ func TestByHand(t *testing.T) {
 		{"name=big threads=2 touch=1Mi deadline=1s", 75, "ready, holding 1Mi"},
 		{"fork=a", 64, "fork=a: is for scenarios alone"},
 		{"fork=a hold child=a hold", 64, "fork=a: is for scenarios alone"},
-		{"--help", 0, "\n  touch=<size>      takes anonymous memory in small pages (rate)\n"},
+		{"--help", 0, "\n  touch=<size>      takes anonymous memory in small pages (rate, content)\n"},
 		{"hold=1", 64, "hold=1: takes no amount"},
 	}
 	for _, tt := range tests {
@@ -151,7 +152,7 @@ func BenchmarkTouch(b *testing.B) {
 		name string
 		fill func(p *pattern, page []byte)
 	}{
-		{"as it is, a whole page", (*pattern).fill},
+		{"as it is, a whole page", func(p *pattern, page []byte) { p.fill(page, "") }},
 		{"one byte a page, what the fault alone costs", func(_ *pattern, page []byte) { page[0] = 1 }},
 	} {
 		b.Run(bench.name, func(b *testing.B) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -161,6 +162,7 @@ func mlockOnFault(b []byte) error {
 // emulated CPUs carry out byte by byte.
 type pattern struct {
 	page [4096]byte
+	text [4096]byte
 	seed uint64
 }
 
@@ -169,8 +171,22 @@ func newPattern() *pattern {
 	for i := 0; i < len(p.page); i += 8 {
 		binary.LittleEndian.PutUint64(p.page[i:], p.next())
 	}
+	words := strings.Fields(vocabulary)
+	for at := 0; at < len(p.text); {
+		at += copy(p.text[at:], words[p.next()%uint64(len(words))])
+		at += copy(p.text[at:], " ")
+	}
 	return p
 }
+
+// vocabulary is what text is made of.
+const vocabulary = `a about after all allocate and any are as at available because before
+between bytes cache called can charged choose counter does domain each enough every fault
+for free from group has have highest if in into is it kernel kill large largest least limit
+log may memory more most none not nothing number of on one only or order other out over
+page pages parent process reclaim room same score second shared since small some swap table
+than that the then there these they this those to total two under until up usage use victim
+was what when where which who will with within without would zone`
 
 // next is xorshift64.
 func (p *pattern) next() uint64 {
@@ -181,19 +197,29 @@ func (p *pattern) next() uint64 {
 }
 
 // stamp makes the next copy of the page unlike all others.
-func (p *pattern) stamp() { binary.LittleEndian.PutUint64(p.page[:], p.next()) }
+func (p *pattern) stamp() { stamp(p.page[:], p.next()) }
+
+func stamp(page []byte, n uint64) { binary.LittleEndian.PutUint64(page, n) }
 
 // fill writes one page, of whatever size. It is a function that is called, not
 // inlined: at its entry the Go scheduler can let another goroutine run, and a
 // single page fault can take seconds in a cgroup above its memory.high.
 //
 //go:noinline
-func (p *pattern) fill(page []byte) {
+func (p *pattern) fill(page []byte, content string) {
+	from := &p.page
+	switch content {
+	case profile.Zeros:
+		clear(page) // a write is what makes a page of it
+		return
+	case profile.Text:
+		from = &p.text
+	}
 	for len(page) > 0 {
 		const half = len(p.page) / 2
-		p.stamp()
-		copy(page[:half], p.page[:half])
-		copy(page[half:2*half], p.page[half:])
+		stamp(from[:], p.next())
+		copy(page[:half], from[:half])
+		copy(page[half:2*half], from[half:])
 		page = page[2*half:]
 	}
 }
@@ -313,7 +339,7 @@ func openFile(path string, flags int) (fd int, temporary bool, err error) {
 
 // countAll has the kernel count the pages that it has charged to this thread
 // and not to the process yet. Up to Linux 6.1 a thread keeps the last 65 of them
-// to itself, and whoever scores the process does not see them; zap_pte_range()
+// to itself, and oom_badness() does not see them; zap_pte_range()
 // in mm/memory.c adds them (add_mm_rss_vec, sync_mm_rss) even where there is
 // nothing to zap. Later kernels do nothing here.
 func countAll() error {

@@ -78,7 +78,7 @@ func talkToYourself(line []byte) error {
 		}
 	}
 	// A pipe takes 64 KiB without anybody reading; a longer profile would wait
-	// for ever.
+	// forever.
 	if len(line) > 1<<16 {
 		return errors.New("the profile is longer than 64Ki")
 	}

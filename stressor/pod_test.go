@@ -23,9 +23,11 @@ func inAPod(launch profile.Launch, prof profile.Profile) *exec.Cmd {
 // ready, and holds without anybody at the other end.
 func TestPod(t *testing.T) {
 	cmd := inAPod(profile.Launch{Comm: "main", DeadlineMS: patience.Milliseconds()}, profile.Profile{
-		Name:     "web/main",
-		Steps:    []profile.Step{{Op: profile.Fork, Name: "worker"}, {Op: profile.Touch, Bytes: 1 << 20}, {Op: profile.Hold}},
-		Children: map[string]profile.Profile{"worker": {Steps: []profile.Step{{Op: profile.Touch, Bytes: 1 << 20}, {Op: profile.Hold}}}},
+		Name: "web/main",
+		Steps: []profile.Step{{Op: profile.Fork, Name: "worker"}, {Op: profile.Touch, Bytes: 1 << 20},
+			{Op: profile.Hold}},
+		Children: map[string]profile.Profile{"worker": {Steps: []profile.Step{{Op: profile.Touch, Bytes: 1 << 20},
+			{Op: profile.Hold}}}},
 	})
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -72,11 +74,13 @@ func TestPodRefuses(t *testing.T) {
 	}{
 		"no deadline":     {profile.Launch{}, hold, "deadline: 0s is not a time"},
 		"another program": {profile.Launch{Argv: []string{"sh"}, DeadlineMS: 1000}, hold, "are the kubelet's"},
-		"no step":         {launch, profile.Profile{Name: "a", Steps: []profile.Step{{Op: "dance"}}}, `no step is called "dance"`},
+		"no step": {launch, profile.Profile{Name: "a", Steps: []profile.Step{{Op: "dance"}}},
+			`no step is called "dance"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := inAPod(test.launch, test.prof).CombinedOutput()
-			if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != profile.ExitUsage || !strings.Contains(string(out), test.want) {
+			if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != profile.ExitUsage ||
+				!strings.Contains(string(out), test.want) {
 				t.Errorf("%v: %s; want status 64 and %q", err, out, test.want)
 			}
 		})

@@ -234,7 +234,7 @@ func parseMapping(line string) (mapping, error) {
 	return m, nil
 }
 
-// startThreads makes n more threads that wait for ever, and returns when all
+// startThreads makes n more threads that wait forever, and returns when all
 // of them exist.
 func startThreads(n int) {
 	up := make(chan bool)

@@ -34,11 +34,11 @@ type birth struct {
 
 // cloneSharing calls clone3. In the parent it returns the child's pid or a
 // negative errno. The child sets its name and its death signal, checks that its
-// parent still lives, unblocks signals and pauses for ever.
+// parent still lives, unblocks signals and pauses forever.
 func cloneSharing(args *cloneArgs, size uintptr, b *birth) int
 
 // forkSharing starts a child with CLONE_VM and without CLONE_THREAD: a process
-// of its own to the OOM killer, which kills it along with whoever it shares
+// of its own to the OOM killer, which kills it along with the processes it shares
 // memory with (mm/oom_kill.c, __oom_kill_process).
 func (f *family) forkSharing(p profile.Profile) error {
 	// The child's stack is never written: its loop has no calls.

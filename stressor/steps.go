@@ -103,7 +103,7 @@ func (w *worker) take(s profile.Step) error {
 		}
 		left -= int64(len(r.mem))
 		err = pace.over(r, int64(len(r.mem)), func() error {
-			w.fill.fill(r.mem[r.held : r.held+pageSize])
+			w.fill.fill(r.mem[r.held:r.held+pageSize], s.Content)
 			return nil
 		})
 		if err != nil {

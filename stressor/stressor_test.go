@@ -31,14 +31,18 @@ func TestHoldsWhatItWasToldToThePage(t *testing.T) {
 		field string
 	}{
 		{"touch nothing", []profile.Step{{Op: profile.Touch}}, 0, ""},
-		{"touch a byte more than 8 MiB", []profile.Step{{Op: profile.Touch, Bytes: 8*mib + 1}}, 8*mib + page, "RssAnon"},
+		{"touch a byte more than 8 MiB", []profile.Step{{Op: profile.Touch, Bytes: 8*mib + 1}}, 8*mib + page,
+			"RssAnon"},
 		{"touch more than one mapping", []profile.Step{{Op: profile.Touch, Bytes: 65 * mib}}, 65 * mib, "RssAnon"},
-		{"touch at a rate", []profile.Step{{Op: profile.Touch, Bytes: 3*mib + page, Rate: 100 * mib}}, 3*mib + page, "RssAnon"},
+		{"touch at a rate", []profile.Step{{Op: profile.Touch, Bytes: 3*mib + page, Rate: 100 * mib}}, 3*mib + page,
+			"RssAnon"},
 		{"mlock", []profile.Step{{Op: profile.Mlock, Bytes: 2 * mib}}, 2 * mib, "VmLck"},
 		{"shmem", []profile.Step{{Op: profile.Shmem, Bytes: 5 * mib}}, 5 * mib, "RssShmem"},
-		{"hugepages, not a whole number of them", []profile.Step{{Op: profile.HugePages, Bytes: 5 * mib}}, 5 * mib, "RssAnon"},
+		{"hugepages, not a whole number of them", []profile.Step{{Op: profile.HugePages, Bytes: 5 * mib}}, 5 * mib,
+			"RssAnon"},
 		{"temporary file", []profile.Step{{Op: profile.File, Bytes: 3 * mib}}, 3 * mib, ""},
-		{"the first half of a named file", []profile.Step{{Op: profile.File, Bytes: mib + mib/2, Path: named}}, mib + mib/2, ""},
+		{"the first half of a named file", []profile.Step{{Op: profile.File, Bytes: mib + mib/2, Path: named}}, mib +
+			mib/2, ""},
 		{"all of a named file", []profile.Step{{Op: profile.File, Path: named}}, 3 * mib, ""},
 		{"write", []profile.Step{{Op: profile.Write, Bytes: 2 * mib}}, 2 * mib, ""},
 		{
@@ -54,7 +58,8 @@ func TestHoldsWhatItWasToldToThePage(t *testing.T) {
 		{
 			"take again after free",
 			[]profile.Step{
-				{Op: profile.Touch, Bytes: 6 * mib}, {Op: profile.Free, Bytes: 6 * mib}, {Op: profile.Touch, Bytes: mib},
+				{Op: profile.Touch, Bytes: 6 * mib}, {Op: profile.Free, Bytes: 6 * mib}, {Op: profile.Touch,
+					Bytes: mib},
 			},
 			mib, "RssAnon",
 		},
@@ -116,7 +121,8 @@ func TestLinksLittle(t *testing.T) {
 	}
 	for _, dep := range deps {
 		first, _, _ := strings.Cut(dep, "/")
-		if strings.Contains(first, ".") && dep != "golang.org/x/sys/unix" && !strings.HasPrefix(dep, "github.com/oomlab/oomlab/stressor") {
+		if strings.Contains(first, ".") && dep != "golang.org/x/sys/unix" &&
+			!strings.HasPrefix(dep, "github.com/oomlab/oomlab/stressor") {
 			t.Errorf("the stressor imports %s; the standard library, x/sys/unix and its profile are all it may", dep)
 		}
 	}
@@ -137,7 +143,8 @@ func TestHugePagesAreHugeAndGoIsNot(t *testing.T) {
 	if enabled, err := os.ReadFile(path); err != nil || strings.Contains(string(enabled), "[never]") {
 		t.Skip("needs transparent huge pages; " + path + " says never")
 	}
-	s := startSteps(t, profile.Step{Op: profile.HugePages, Bytes: 5 * mib}, profile.Step{Op: profile.Touch, Bytes: 4 * mib})
+	s := startSteps(t, profile.Step{Op: profile.HugePages, Bytes: 5 * mib},
+		profile.Step{Op: profile.Touch, Bytes: 4 * mib})
 	r := s.ready(2)
 	if r.Overhead > maxOverhead {
 		t.Errorf("overhead %d is above 2.5Mi: is Go's heap huge?", r.Overhead)
@@ -194,9 +201,12 @@ func TestEnds(t *testing.T) {
 		{"told to while it holds", []profile.Step{page, {Op: profile.Hold}}, "end\n", "exit 0"},
 		{"the agent is gone while it holds", []profile.Step{page, {Op: profile.Hold}}, "", "exit 72"},
 		{"the agent is gone in the middle of a word", []profile.Step{page, {Op: profile.Hold}}, "en", "exit 72"},
-		{"the agent is gone while it sleeps", []profile.Step{page, {Op: profile.Sleep, DurationMS: 60_000}}, "", "exit 72"},
-		{"the agent is gone while it touches at a rate", []profile.Step{page, {Op: profile.Leak, Rate: mib}}, "", "exit 72"},
-		{"the agent is gone while it works hard", []profile.Step{page, {Op: profile.Sawtooth, Bytes: 16 * mib}}, "", "exit 72"},
+		{"the agent is gone while it sleeps", []profile.Step{page, {Op: profile.Sleep, DurationMS: 60_000}}, "",
+			"exit 72"},
+		{"the agent is gone while it touches at a rate", []profile.Step{page, {Op: profile.Leak, Rate: mib}}, "",
+			"exit 72"},
+		{"the agent is gone while it works hard", []profile.Step{page, {Op: profile.Sawtooth, Bytes: 16 * mib}}, "",
+			"exit 72"},
 		{"told something else", []profile.Step{page, {Op: profile.Hold}}, "stop\n", "exit 64"},
 	}
 	for _, tt := range tests {
@@ -245,16 +255,21 @@ func TestRefuses(t *testing.T) {
 	tests := []struct{ name, lines, exit, want string }{
 		{"another language", "{\"deadline_ms\":1}\n", "exit 64", `launch: byte 1: a word with quotes in it`},
 		{"no deadline", "\n", "exit 64", `launch: deadline: 0s is not a time`},
-		{"unknown signal", "deadline=1ms ignore=TERM\n", "exit 64", `ignore: "TERM" is not a signal that can be ignored; write SIGTERM`},
-		{"unknown setting", "deadlines=1m\n", "exit 64", `launch: deadlines=1m: this version of the stressor knows no such setting`},
+		{"unknown signal", "deadline=1ms ignore=TERM\n", "exit 64",
+			`ignore: "TERM" is not a signal that can be ignored; write SIGTERM`},
+		{"unknown setting", "deadlines=1m\n", "exit 64",
+			`launch: deadlines=1m: this version of the stressor knows no such setting`},
 		{"unknown step", launch + "name=a tuoch=1Mi\n", "exit 64", `profile: tuoch=1Mi: no step is called "tuoch"`},
 		{"leak without a rate", launch + "name=a leak\n", "exit 64", `profile: leak: needs a rate`},
 		{"step after hold", launch + "name=a hold touch=0\n", "exit 64", `profile: hold: a step comes after it`},
 		{"fork of nobody", launch + "name=a fork=b\n", "exit 64", `fork=b: no child is called "b"`},
 		{"free of what is not held", launch + "name=a free=1\n", "exit 71", `step 1 (free): cannot give back 4Ki of 0`},
-		{"file that is too short", launch + "name=a file=9,path=/dev/null\n", "exit 71", `/dev/null: it has 0, not 4Ki`},
-		{"file that is not there", launch + "name=a file=0,path=/nonesuch\n", "exit 71", `opening /nonesuch: no such file or directory`},
-		{"program that is not there", "deadline=1m -- nonesuch-program\n", "exit 71", `launch: executing "nonesuch-program": no such file or directory`},
+		{"file that is too short", launch + "name=a file=9,path=/dev/null\n", "exit 71",
+			`/dev/null: it has 0, not 4Ki`},
+		{"file that is not there", launch + "name=a file=0,path=/nonesuch\n", "exit 71",
+			`opening /nonesuch: no such file or directory`},
+		{"program that is not there", "deadline=1m -- nonesuch-program\n", "exit 71",
+			`launch: executing "nonesuch-program": no such file or directory`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -281,7 +296,8 @@ func TestRefusedMemoryIsAnError(t *testing.T) {
 	s.tell(profile.Profile{Name: "big", Steps: []profile.Step{{Op: profile.Touch, Bytes: 1 << 40}}})
 	s.next(profile.Started)
 	r := s.next(profile.Error)
-	if want := "cannot allocate memory"; !strings.Contains(r.Error, want) || !strings.Contains(r.Error, "mapping 64Mi beside") {
+	if want := "cannot allocate memory"; !strings.Contains(r.Error, want) ||
+		!strings.Contains(r.Error, "mapping 64Mi beside") {
 		t.Errorf("error %q, want it to name the mapping and say %q", r.Error, want)
 	}
 	if got := s.end(); got != "exit 71" {
@@ -437,7 +453,8 @@ func TestSwappedPagesAreHeld(t *testing.T) {
 	if err != nil || strings.Count(string(swaps), "\n") < 2 {
 		t.Skip("needs a machine with swap")
 	}
-	s := startSteps(t, profile.Step{Op: profile.Touch, Bytes: 8 * mib}, profile.Step{Op: profile.SwapOut, Bytes: 6 * mib})
+	s := startSteps(t, profile.Step{Op: profile.Touch, Bytes: 8 * mib}, profile.Step{Op: profile.SwapOut,
+		Bytes: 6 * mib})
 	r := s.ready(2)
 	if r.Held != 8*mib || r.Resident != 8*mib {
 		t.Errorf("held %d, resident %d, want 8Mi", r.Held, r.Resident)

@@ -38,7 +38,7 @@ const (
 
 // inPodEnv marks the stressors of a container. They share a machine with a
 // cluster's daemons, which are never idle: standing back for those would take
-// for ever.
+// forever.
 const inPodEnv = "OOMLAB_POD"
 
 // standBack lets everybody else run first while this thread takes memory, until
@@ -100,7 +100,7 @@ func setPolicy(tid int, policy uintptr, priority int32) error {
 }
 
 // allowTurns lets a process that gives up its privileges change its policy all
-// the same, as far as whoever launches it may allow that.
+// the same, as far as its launcher may allow that.
 func allowTurns() error {
 	for _, limit := range []struct {
 		resource int

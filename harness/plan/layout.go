@@ -154,7 +154,7 @@ func (l Layout) reaches() string {
 }
 
 // demand is the most that all processes take together: what limits allow and,
-// outside of them, what processes ask for. uncaged is one that may grow for ever.
+// outside of them, what processes ask for. uncaged is one that may grow forever.
 func (l Layout) demand() (total kernel.Bytes, uncaged string) {
 	caged := map[string]bool{}
 	for _, p := range l.processes {

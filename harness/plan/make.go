@@ -282,7 +282,7 @@ func planProfile(s scenario.Process, name string, i int, o shared) (profile.Prof
 	for _, step := range s.Do {
 		out := profile.Step{
 			Op: step.Op, Bytes: int64(step.Size), Rate: int64(step.Rate),
-			DurationMS: step.Duration.Milliseconds(), Code: step.Code,
+			DurationMS: step.Duration.Milliseconds(), Code: step.Code, Content: step.Content,
 		}
 		if step.Name != "" {
 			out.Name = pick(n[step.Name], i)

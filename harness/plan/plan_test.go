@@ -81,7 +81,8 @@ func TestMakeNamesCopiesAndTheirChildren(t *testing.T) {
 	s := scenario.Scenario{
 		Processes: scenario.Processes{
 			{Name: "worker", Copies: 2, Do: []scenario.Step{{Op: "fork", Name: "child"}, step("hold", 0)}},
-			{Name: "child", Parent: "worker", Copies: 2, OOMScoreAdj: 7, Do: []scenario.Step{step("touch", kernel.MiB)}},
+			{Name: "child", Parent: "worker", Copies: 2, OOMScoreAdj: 7,
+				Do: []scenario.Step{step("touch", kernel.MiB)}},
 			{Name: "late", After: scenario.Names{"worker"}, Do: []scenario.Step{step("hold", 0)}},
 		},
 		Expect: scenario.Expect{Within: time.Second},
@@ -129,10 +130,16 @@ func TestUnmetNamesWhatIsMissing(t *testing.T) {
 	}{
 		{"all is there", func(*kernel.Machine, *scenario.Scenario) {}, ""},
 		{"root", no(kernel.AbilityRoot), "root for cgroups (because)"},
-		{"another target", func(_ *kernel.Machine, s *scenario.Scenario) { s.Targets = []scenario.Target{scenario.VM} }, "target vm"},
-		{"kernel", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Kernel = ">= 7.0" }, "kernel >= 7.0; this is 6.12.107"},
-		{"memory", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Memory = 16 * kernel.GiB }, "16Gi of memory; there are 4Gi"},
-		{"cgroup version", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Cgroup = 1 }, "cgroup v1; the memory controller is v2 here"},
+		{"another target",
+			func(_ *kernel.Machine, s *scenario.Scenario) { s.Targets = []scenario.Target{scenario.VM} }, "target vm"},
+		{"kernel", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Kernel = ">= 7.0" },
+			"kernel >= 7.0; this is 6.12.107"},
+		{"memory", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Memory = 16 * kernel.GiB },
+			"16Gi of memory; there are 4Gi"},
+		{"cgroup version", func(_ *kernel.Machine, s *scenario.Scenario) { s.Needs.Cgroup = 1 },
+			"cgroup v1; the memory controller is v2 here"},
+		{"a BPF OOM handler", func(m *kernel.Machine, _ *scenario.Scenario) { m.OOMHandler = "handle_out_of_memory" },
+			"BPF programs are attached as OOM handlers here (handle_out_of_memory)"},
 		{"negative adj", func(m *kernel.Machine, s *scenario.Scenario) {
 			s.Processes = slices.Clone(s.Processes)
 			s.Processes[0].OOMScoreAdj = -1
@@ -141,7 +148,7 @@ func TestUnmetNamesWhatIsMissing(t *testing.T) {
 		{"memory.high on v1", func(m *kernel.Machine, s *scenario.Scenario) {
 			m.Cgroup.Version = 1
 			s.Cgroups = scenario.Cgroups{{Path: "/lab", MemoryMax: size(kernel.MiB), MemoryHigh: size(kernel.MiB)}}
-		}, "memory.high (/lab), which cgroup v1 has not"},
+		}, "memory.high (/lab), which cgroup v1 does not have"},
 		{"host-wide", func(m *kernel.Machine, s *scenario.Scenario) {
 			s.Cgroups = nil
 			s.Processes = scenario.Processes{{Name: "a", Do: []scenario.Step{{Op: "leak"}}}}
@@ -177,8 +184,10 @@ func TestPodsAreLaidOutWithoutAKubelet(t *testing.T) {
 	pods := scenario.Pods{{
 		Name: "web", RestartPolicy: "Never", Limits: scenario.Resources{Memory: 4 * kernel.MiB},
 		Containers: scenario.Containers{
-			{Name: "main", Requests: scenario.Resources{Memory: kernel.MiB}, Limits: scenario.Resources{Memory: 2 * kernel.MiB},
-				Do: []scenario.Step{{Op: "fork", Name: "kid"}, {Op: "hold"}}, Processes: scenario.Forks{{Name: "kid", Do: []scenario.Step{step("touch", kernel.MiB)}}}},
+			{Name: "main", Requests: scenario.Resources{Memory: kernel.MiB},
+				Limits:    scenario.Resources{Memory: 2 * kernel.MiB},
+				Do:        []scenario.Step{{Op: "fork", Name: "kid"}, {Op: "hold"}},
+				Processes: scenario.Forks{{Name: "kid", Do: []scenario.Step{step("touch", kernel.MiB)}}}},
 			{Name: "side", Command: []string{"sleep"}, Args: []string{"9"}},
 		},
 	}, {
@@ -198,7 +207,8 @@ func TestPodsAreLaidOutWithoutAKubelet(t *testing.T) {
 			"/kubepods/burstable/podweb/main memory.swap.max=0 memory.max=2097152 memory.oom.group=1",
 			"/kubepods/burstable/podweb/side memory.swap.max=0 memory.max=4194304 memory.oom.group=1",
 			"/kubepods/besteffort/podidle", "/kubepods/besteffort/podidle/main memory.swap.max=0 memory.oom.group=1"}},
-		{"a node with settings", scenario.Node{SingleProcessOOMKill: &yes, EnforceNodeAllocatable: []string{"pods"}, KubeReserved: scenario.Resources{Memory: kernel.GiB}}, false, []string{
+		{"a node with settings", scenario.Node{SingleProcessOOMKill: &yes, EnforceNodeAllocatable: []string{"pods"},
+			KubeReserved: scenario.Resources{Memory: kernel.GiB}}, false, []string{
 			"/kubepods memory.max=3221225472", "/kubepods/burstable", "/kubepods/besteffort",
 			"/kubepods/burstable/podweb memory.max=4194304",
 			"/kubepods/burstable/podweb/main memory.swap.max=0 memory.max=2097152",
@@ -218,7 +228,8 @@ func TestPodsAreLaidOutWithoutAKubelet(t *testing.T) {
 				m.Cgroup.Version, m.Cgroup.Group = 1, false
 			}
 			s := scenario.Scenario{
-				Targets: []scenario.Target{scenario.VM, scenario.Kube}, Pods: pods, Node: tt.node, Expect: scenario.Expect{Within: time.Second},
+				Targets: []scenario.Target{scenario.VM, scenario.Kube}, Pods: pods, Node: tt.node,
+				Expect: scenario.Expect{Within: time.Second},
 			}
 			l, err := plan.LayOut(s, plan.Place{Target: scenario.VM, Machine: m}, nil)
 			if err != nil || len(l.Unmet()) > 0 {
@@ -247,17 +258,21 @@ func TestPodsAreLaidOutWithoutAKubelet(t *testing.T) {
 			}
 			var processes []string
 			for _, q := range p.Processes {
-				processes = append(processes, fmt.Sprint(q.Name, " ", q.Cgroup, " ", q.OOMScoreAdj, " ", q.After, q.Launch.Argv))
+				processes = append(processes, fmt.Sprint(q.Name, " ", q.Cgroup, " ", q.OOMScoreAdj, " ", q.After,
+					q.Launch.Argv))
 			}
 			if want := []string{ // a Burstable pod never gets more than 999
-				"web/main /kubepods/burstable/podweb/main 999 [] []", "web/main/kid /kubepods/burstable/podweb/main 999 [] []",
-				"web/side /kubepods/burstable/podweb/side 999 [] [sleep 9]", "idle/main /kubepods/besteffort/podidle/main 1000 [web/main web/side] []",
+				"web/main /kubepods/burstable/podweb/main 999 [] []", "web/main/kid " +
+					"/kubepods/burstable/podweb/main 999 [] []",
+				"web/side /kubepods/burstable/podweb/side 999 [] [sleep 9]",
+				"idle/main /kubepods/besteffort/podidle/main 1000 [web/main web/side] []",
 			}; !slices.Equal(processes, want) {
 				t.Errorf("processes\n%s\nwant\n%s", strings.Join(processes, "\n"), strings.Join(want, "\n"))
 			}
 			kid, ok := p.Processes[0].Profile.Children["web/main/kid"]
 			if !ok || kid.OOMScoreAdj == nil || *kid.OOMScoreAdj != p.Processes[1].OOMScoreAdj {
-				t.Errorf("web/main forks %+v; want kid with its container's oom_score_adj", p.Processes[0].Profile.Children)
+				t.Errorf("web/main forks %+v; want kid with its container's oom_score_adj",
+					p.Processes[0].Profile.Children)
 			}
 		})
 	}
@@ -265,11 +280,13 @@ func TestPodsAreLaidOutWithoutAKubelet(t *testing.T) {
 
 func TestRehearsalCagesCommandsAndNothingElse(t *testing.T) {
 	p := plan.Plan{
-		Base: "oomlab-1", CgroupVersion: 2, Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}}, Swap: &plan.Swap{Kind: "disk"},
+		Base: "oomlab-1", CgroupVersion: 2, Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}},
+		Swap:    &plan.Swap{Kind: "disk"},
 		Cgroups: []plan.Cgroup{{Path: "/lab", Max: size(64 * kernel.MiB)}},
 		Processes: []plan.Process{
 			{Name: "s", Cgroup: "/lab/a"},
-			{Name: "caged", Cgroup: "/lab/a", After: []string{"s"}, OOMScoreAdj: -500, Respawn: -1, Launch: profile.Launch{Argv: []string{"true"}}},
+			{Name: "caged", Cgroup: "/lab/a", After: []string{"s"}, OOMScoreAdj: -500, Respawn: -1,
+				Launch: profile.Launch{Argv: []string{"true"}}},
 			{Name: "free", Launch: profile.Launch{Argv: []string{"true"}}},
 		},
 		During: []plan.During{{Sysrq: "f"}}, Throttled: []string{"s"},

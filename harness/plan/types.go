@@ -6,7 +6,10 @@
 package plan
 
 import (
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
@@ -65,6 +68,14 @@ type Swap struct {
 	Size kernel.Bytes `json:"size"`
 }
 
+// Usable is how much of it can be swapped to: its first page is a header.
+func (s Swap) Usable(page kernel.Bytes) kernel.Bytes {
+	if page <= 0 {
+		page = kernel.DefaultPageSize
+	}
+	return s.Size/page*page - page
+}
+
 // Cgroup is one cgroup to make and the files to write in it, in order. The
 // file names are those of the machine's cgroup version.
 type Cgroup struct {
@@ -101,7 +112,7 @@ type Process struct {
 	OOMScoreAdj int      `json:"oom_score_adj"`
 	After       []string `json:"after,omitempty"`   // started when all of these are ready or have ended
 	Parent      string   `json:"parent,omitempty"`  // forked by this one; the agent does not start it
-	Respawn     int      `json:"respawn,omitempty"` // -1: for ever
+	Respawn     int      `json:"respawn,omitempty"` // -1: forever
 	// NeedsSuccess: it is started when all of these have exited with 0.
 	NeedsSuccess []string `json:"needs_success,omitempty"`
 	// RestartOn is which ends Respawn starts it again after; "": kills only.
@@ -135,6 +146,38 @@ type During struct {
 	Sysctls     []Sysctl       `json:"sysctls,omitempty"`
 	Sysrq       string         `json:"sysrq,omitempty"`
 	Swapoff     bool           `json:"swapoff,omitempty"`
+}
+
+// String says in one line what an action does.
+func (d During) String() string {
+	var parts []string
+	for _, c := range d.Writes {
+		for _, w := range c.Writes {
+			parts = append(parts, fmt.Sprintf("%s: %s = %s", c.Path, w.File, w.Value))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.OOMScoreAdj)) {
+		parts = append(parts, fmt.Sprintf("oom_score_adj of %s = %d", name, d.OOMScoreAdj[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Signal)) {
+		parts = append(parts, fmt.Sprintf("%s to %s", kernel.SignalName(d.Signal[name]), name))
+	}
+	if d.Freeze != "" {
+		parts = append(parts, "freeze "+d.Freeze)
+	}
+	if d.Thaw != "" {
+		parts = append(parts, "thaw "+d.Thaw)
+	}
+	for _, s := range d.Sysctls {
+		parts = append(parts, s.Key+" = "+s.Value)
+	}
+	if d.Sysrq != "" {
+		parts = append(parts, "sysrq-"+d.Sysrq)
+	}
+	if d.Swapoff {
+		parts = append(parts, "swapoff")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // CgroupWrite is a Write while the run goes on, with the knobs it changes.

@@ -49,6 +49,10 @@ func (l Layout) Unmet() []Need {
 			ability(kernel.AbilityHostOOM, reason, "use --target vm")
 		}
 	}
+	if m.OOMHandler != "" {
+		lack("a kernel that chooses by oom_badness(); BPF programs are attached as OOM handlers here (%s)",
+			"detach them, or use --target vm", m.OOMHandler)
+	}
 	if s.Needs.Kernel != "" {
 		v, err := kernel.ParseVersion(m.Release)
 		if ok, cerr := kernel.Satisfies(v, s.Needs.Kernel); err != nil || cerr != nil || !ok {
@@ -102,19 +106,7 @@ func (l Layout) Unmet() []Need {
 func (l Layout) unmetCluster() []Need {
 	n := l.node
 	out := unmetNode(l.scenario.Node, n)
-	// The kubelet admits no pod that requests more memory than the node has to
-	// give, whatever else runs there. Several pods that fit one by one and not
-	// together depend on when each of them is over.
-	for _, p := range l.pods {
-		want := kubelet.Requests(kubelet.Default(p.Spec, l.gates)).Memory
-		if n.Allocatable > 0 && want > n.Allocatable {
-			out = append(out, Need{
-				fmt.Sprintf("a node that has %s for pod %s; %s can give %s",
-					want.Human(), p.Name, n.Name, n.Allocatable.Human()),
-				"raise needs.memory, or run it on a larger node",
-			})
-		}
-	}
+	out = append(out, l.unmetRequests()...)
 	if reason := l.reaches(); reason != "" && !n.Ours && !n.MayOOM {
 		out = append(out, Need{
 			fmt.Sprintf("to be allowed %s, which may kill what is not its own on node %s", reason, n.Name),
@@ -124,12 +116,55 @@ func (l Layout) unmetCluster() []Need {
 	return out
 }
 
+// unmetRequests lists the pods that their node has no room for: the kubelet admits none
+// that requests more memory or CPU than the node has to give beside what others
+// request, and a scheduler lets it wait (pkg/scheduler/framework/plugins/noderesources).
+// Several pods that fit one by one and not together depend on when each of them is over.
+func (l Layout) unmetRequests() []Need {
+	n, taken := l.node, kubelet.Resources{}
+	if n.Requested != nil {
+		taken = *n.Requested
+	}
+	var out []Need
+	for _, p := range l.pods {
+		want := kubelet.Requests(kubelet.Default(p.Spec, l.gates))
+		lack := func(hint, amount, free, all, by string) {
+			what := fmt.Sprintf("a node that has %s for pod %s; %s can give %s", amount, p.Name, n.Name, all)
+			if free != all {
+				what = fmt.Sprintf("a node that has %s for pod %s; %s has %s left: others request %s of %s", amount,
+					p.Name, n.Name, free, by, all)
+			}
+			out = append(out, Need{what, hint})
+		}
+		if n.Allocatable > 0 && want.Memory > n.Allocatable-taken.Memory && want.Memory > 0 {
+			lack("raise needs.memory, or run it on a larger node", want.Memory.Human(),
+				max(0, n.Allocatable-taken.Memory).Human(), n.Allocatable.Human(), taken.Memory.Human())
+		}
+		if cpu := n.AllocatableCPU; cpu > 0 && want.MilliCPU > cpu-taken.MilliCPU && want.MilliCPU > 0 {
+			lack("run it on a node with more CPUs, or with less on it", cpus(want.MilliCPU),
+				cpus(max(0, cpu-taken.MilliCPU)), cpus(cpu), cpus(taken.MilliCPU))
+		}
+	}
+	return out
+}
+
+// cpus is an amount of CPU as manifests have it: 500m, 2.
+func cpus(milli int64) string {
+	switch {
+	case milli == 1000:
+		return "1 CPU"
+	case milli%1000 == 0:
+		return fmt.Sprintf("%d CPUs", milli/1000)
+	}
+	return fmt.Sprintf("%dm of CPU", milli)
+}
+
 // unmetKnobs refuses knobs that the machine's cgroup version does not have,
 // unless they ask for what it does without them.
 func unmetKnobs(c scenario.Cgroup, m kernel.Machine) []Need {
 	var out []Need
 	v1 := func(knob string) {
-		out = append(out, Need{What: fmt.Sprintf("%s (%s), which cgroup v1 has not", knob, c.Path),
+		out = append(out, Need{What: fmt.Sprintf("%s (%s), which cgroup v1 does not have", knob, c.Path),
 			Hint: "use --target vm"})
 	}
 	if m.Cgroup.Version == 1 {
@@ -146,7 +181,7 @@ func unmetKnobs(c scenario.Cgroup, m kernel.Machine) []Need {
 		if m.Cgroup.Version == 1 {
 			v1("memory.oom.group")
 		} else {
-			out = append(out, Need{What: "memory.oom.group, which this kernel has not", Hint: "since 4.19"})
+			out = append(out, Need{What: "memory.oom.group, which this kernel does not have", Hint: "since 4.19"})
 		}
 	}
 	if c.MemorySwapMax != nil && *c.MemorySwapMax != scenario.Max && !m.Cgroup.Swap && m.SwapTotal > 0 {

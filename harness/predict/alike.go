@@ -79,7 +79,7 @@ func related(p *plan.Plan) map[string]bool {
 	return out
 }
 
-// namedTogether reports whether whoever waits for one of the processes waits for
+// namedTogether reports whether what waits for one of the processes waits for
 // all of them.
 func namedTogether(p *plan.Plan, procs []proc, all []int) bool {
 	together := func(names []string) bool {
@@ -174,6 +174,9 @@ func (w *world) key(setOf []int, sets [][]int, ordered bool) stateKey {
 	}
 	number(int64(w.stacks))
 	flag(w.overlapped)
+	flag(w.unusing)
+	flag(w.swapped)
+	b = append(b, strings.Join(w.orphans, "\n")...)
 	flag(w.noVictim)
 	b = append(b, w.panic...)
 	return sha256.Sum256(b)
@@ -215,7 +218,7 @@ func (p *proc) appendState(b []byte, rank int64) []byte {
 		number(int64(r.Lo))
 		number(int64(r.Hi))
 	}
-	for _, n := range []int{p.pc, p.forks, p.adj} {
+	for _, n := range []int{p.pc, p.forks, p.adj, int(p.huge), int(p.mapped)} {
 		number(int64(n))
 	}
 	number(rank)

@@ -122,11 +122,23 @@ func (p *proc) charge() Range {
 	c = c.plus(nodes(p.shm))
 	n := kernel.Pages(p.p.Profile.Threads)
 	c = c.plus(threadsRSS(int(n))).plus(Range{n * (threadCost - 1) / 2, n * (threadCost + 2) / 2})
-	c = c.plus(forkCharge(p.forks))
+	c = c.plus(forkCharge(p.forks)).plus(p.fileCharge())
 	if p.fresh {
 		c.Lo = 0
 	}
 	return c
+}
+
+// lastCache is how much page cache may be left when reclaim gives up.
+const lastCache = 96
+
+// fileCharge is what files leave charged when their pages are gone: the page tables of
+// their mappings, and the nodes that remember which pages there were (workingset).
+func (p *proc) fileCharge() Range {
+	if p.cache.Hi <= 0 || p.p.IsCommand() {
+		return Range{}
+	}
+	return tables(exactly(p.mapped)).plus(Range{0, nodes(p.cache).Hi + lastCache})
 }
 
 // idleCharge is what an idle process is charged with. The measured charge holds
@@ -164,7 +176,7 @@ func (w *world) score(p *proc, dir string, total kernel.Pages) Range {
 	if w.contained() && kubelet.DomainOf("memcg", dir) != kubelet.InContainer &&
 		kubelet.DomainOf("memcg", dir) != kubelet.InPod {
 		// A program in an image is a file on a disk: when a node runs out, reclaim
-		// takes the pages of its text from whoever is idle.
+		// takes the pages of its text from idle processes.
 		rss.Lo -= p.base.File + p.base.Shmem
 	}
 	points := func(rss, tables kernel.Pages) kernel.Pages {
@@ -176,6 +188,9 @@ func (w *world) score(p *proc, dir string, total kernel.Pages) Range {
 
 func (w *world) pageTables(p *proc) Range {
 	t := exactly(p.base.PgTable).plus(tables(p.anon.plus(p.shm)))
+	if p.mapped > 0 {
+		t = t.plus(tables(exactly(p.mapped)))
+	}
 	if p.freed {
 		t.Hi++
 	}
@@ -190,7 +205,7 @@ func (w *world) read(p *proc, dir string) Range {
 	if p.fresh {
 		truth.Lo = min(truth.Lo, kernel.Pages(0))
 	}
-	swaps := w.swapFor(p.p.Cgroup) > 0
+	swaps := w.swapped || w.swapFor(p.p.Cgroup) > 0
 	if swaps {
 		truth.Lo -= p.shm.Lo // what is swapped out of shared memory is in no process's counters
 		if dir == "" {

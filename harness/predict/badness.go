@@ -32,9 +32,11 @@ type Rules struct {
 	// FirstOfEqual: before 5.3 oom_evaluate_task() kept the first of equal
 	// tasks ("Prefer thread group leaders for display purposes").
 	FirstOfEqual bool
-	// RootBonus: before 4.17 a task with CAP_SYS_ADMIN was forgiven 3 % of its
+	// RootBonus: from 3.14 to 4.16 a task with CAP_SYS_ADMIN was forgiven 3 % of its
 	// own pages.
 	RootBonus bool
+	// RootAdj: before 3.14 it was forgiven 30 of its oom_score_adj.
+	RootAdj bool
 	// OneStock: before 6.16 each CPU kept charges back for one cgroup at a time, and
 	// since for several (NR_MEMCG_STOCK in mm/memcontrol.c).
 	OneStock bool
@@ -51,7 +53,8 @@ func RulesFor(v kernel.Version, pageSize kernel.Bytes) Rules {
 	return Rules{
 		FloorOne:     known && !v.AtLeast(5, 9),
 		FirstOfEqual: known && !v.AtLeast(5, 3),
-		RootBonus:    known && !v.AtLeast(4, 17),
+		RootBonus:    known && v.AtLeast(3, 14) && !v.AtLeast(4, 17),
+		RootAdj:      known && !v.AtLeast(3, 14),
 		OneStock:     known && !v.AtLeast(6, 16),
 		PageSize:     pageSize,
 	}
@@ -75,11 +78,21 @@ func (r *Rules) points(t *Task, total kernel.Pages) int64 {
 	if t.Skip || t.Adj == AdjMin {
 		return Never
 	}
-	points := r.holds(t) + r.adjustment(t.Adj, total)
+	points := r.holds(t) + r.adjustment(r.adj(t), total)
 	if r.FloorOne && points < 1 {
 		return 1
 	}
 	return points
+}
+
+// Adj is the oom_score_adj that enters a task's score.
+func Adj(t Task, r Rules) int { return r.adj(&t) }
+
+func (r *Rules) adj(t *Task) int {
+	if r.RootAdj && t.Root {
+		return t.Adj - 30
+	}
+	return t.Adj
 }
 
 // Holds is the part of a task's score that does not depend on the domain: the

@@ -41,7 +41,7 @@ func (w *world) launch(p *proc) {
 	w.joined++
 	p.phase, p.pc, p.rest, p.order = running, 0, Range{}, w.joined
 	p.anon, p.shm, p.cache, p.partial, p.throttled = Range{}, Range{}, Range{}, false, false
-	p.freed, p.forks, p.fresh = false, 0, true
+	p.freed, p.forks, p.fresh, p.huge, p.mapped = false, 0, true, 0, 0
 	if p.p.IsCommand() {
 		p.cache.Hi = programText
 	}
@@ -49,7 +49,7 @@ func (w *world) launch(p *proc) {
 }
 
 // programText is how much of a program and its libraries may be resident beside
-// what was measured, in pages: it is scored, and charged to whoever read it first.
+// what was measured, in pages: it is scored, and charged to the cgroup that read it first.
 const programText = 2048
 
 // instant carries out the first step that takes no memory which a limit could
@@ -98,7 +98,12 @@ func (w *world) instant() bool {
 			switch s.Op.Row().Memory {
 			case profile.PageCache: // it fills what room there is and makes room when asked
 				p.cache.Hi += amount.Hi
+				if s.Op == profile.File {
+					p.mapped += amount.Hi
+				}
 			case profile.HugePool:
+				huge := w.m.HugePageSize().Pages(w.m.PageSize)
+				p.huge += (amount.Hi + huge - 1) / huge * huge
 			default:
 				continue // grows, or sleeps
 			}
@@ -117,6 +122,15 @@ func (p *proc) release(amount Range) {
 		row := p.p.Profile.Steps[i].Op.Row()
 		if row.Memory == profile.SharedMemory {
 			p.shm = p.shm.minus(amount).floor(0)
+			return
+		}
+		switch row.Memory {
+		case profile.HugePool:
+			p.huge = max(0, p.huge-amount.Hi)
+			return
+		case profile.PageCache:
+			p.cache = p.cache.minus(amount).floor(0)
+			p.mapped = max(0, p.mapped-amount.Hi)
 			return
 		}
 		if row.Charged() {
@@ -486,6 +500,7 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 			p.goal = s.has(p).plus(s.want)
 		}
 		s.took(p, g)
+		s.set(p, s.has(p).ceil(p.goal.Hi)) // stopped and going on again, it still comes to its goal
 		if p.fresh = p.fresh && g.Lo <= 0 && !alone; alone {
 			w.fit(s, p, o.dir)
 		}

@@ -71,14 +71,16 @@ func TestFamilies(t *testing.T) {
 			want:      [][]string{{"k", "x"}, {"k", "p", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
 		},
 		{
-			name: "and is, by a kernel that is not preempted, if it is the first of the group", cgroup: grouped, preempt: "voluntary",
+			name: "and is, by a kernel that is not preempted, if it is the first of the group", cgroup: grouped,
+			preempt:   "voluntary",
 			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 1), true), hog("x", "/lab", 0, 20)),
 			want:      [][]string{{"k", "p", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
 		},
 		{
 			name: "but not if somebody else is", cgroup: grouped, preempt: "voluntary",
-			processes: append([]plan.Process{hog("x", "/lab", 0, 20)}, forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 1), true)...),
-			want:      [][]string{{"k", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
+			processes: append([]plan.Process{hog("x", "/lab", 0, 20)},
+				forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 1), true)...),
+			want: [][]string{{"k", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
 		},
 		{
 			name: "nor by a kernel that is preempted", cgroup: grouped, preempt: "lazy",
@@ -86,7 +88,8 @@ func TestFamilies(t *testing.T) {
 			want:      [][]string{{"k", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
 		},
 		{
-			name: "a chosen parent that is the first of the group is met again, and lets its child leave", cgroup: grouped, preempt: "voluntary",
+			name:   "a chosen parent that is the first of the group is met again, and lets its child leave",
+			cgroup: grouped, preempt: "voluntary",
 			processes: append(forks(hog("p", "/lab", 0, 40), hog("k", "/lab", 0, 4), false), hog("x", "/lab", 0, 20)),
 			want:      [][]string{{"p", "x"}}, ends: map[string]int{"p": 9, "k": 9, "x": 9},
 		},
@@ -96,7 +99,8 @@ func TestFamilies(t *testing.T) {
 			if m.CPUs = 2; tt.preempt != "" {
 				m.CPUs, m.Preempt = 1, tt.preempt
 			}
-			got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{tt.cgroup}, Processes: tt.processes, During: squeeze}, m, nil)
+			got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{tt.cgroup}, Processes: tt.processes,
+				During: squeeze}, m, nil)
 			if !reflect.DeepEqual(got.Orders, tt.want) {
 				t.Errorf("orders %v; want %v", got.Orders, tt.want)
 			}
@@ -118,8 +122,10 @@ func TestBatchesAreReadWhole(t *testing.T) {
 	m.Stressor.Batched = &read
 	p := hog("p", "/lab", 0, 8)
 	p.Launch.OneCPU = true
-	got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(64), SwapMax: mi(0)}}, Processes: []plan.Process{p},
-		During: []plan.During{{After: []string{"p"}, Writes: []plan.CgroupWrite{{Path: "/lab", Max: mi(4)}}}}}, m, nil)
+	got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(64), SwapMax: mi(0)}},
+		Processes: []plan.Process{p},
+		During:    []plan.During{{After: []string{"p"}, Writes: []plan.CgroupWrite{{Path: "/lab", Max: mi(4)}}}}}, m,
+		nil)
 	// 2048 + 144 + 2..6 pages are 68 batches of 32; page tables are 19 and 4 to 5
 	const batches, margin = 68 * 32, 40 + 32
 	want := predict.Range{Lo: batches + 425 + 19 + 4 - margin, Hi: batches + 425 + 19 + 5 + margin}
@@ -133,7 +139,8 @@ func TestBatchesAreReadWhole(t *testing.T) {
 func TestWhoGrowsAloneHasTheRest(t *testing.T) {
 	processes := []plan.Process{hog("a", "/lab", 900, 20), hog("b", "/lab", 800, 20), hog("c", "/lab", 700, 20),
 		hog("g", "/lab", -900, 100, "a", "b", "c")}
-	got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(80), SwapMax: mi(0)}}, Processes: processes}, exact(), nil)
+	got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(80), SwapMax: mi(0)}},
+		Processes: processes}, exact(), nil)
 	if len(got.Steps) < 3 {
 		t.Fatalf("%d kills are predicted, %v; want a, b and c", len(got.Steps), got.Orders)
 	}
@@ -155,7 +162,8 @@ func TestStacksGoLate(t *testing.T) {
 		got := predict.Outcome(plan.Plan{
 			Cgroups:   []plan.Cgroup{{Path: "/lab", Max: mi(128), SwapMax: mi(0)}},
 			Processes: []plan.Process{hog("p", "/lab", 0, 40), hog("q", "/lab", 0, 20), hog("r", "/lab", 0, 12)},
-			During:    []plan.During{{After: []string{"p", "q", "r"}, Writes: []plan.CgroupWrite{{Path: "/lab", Max: &limit}}}},
+			During: []plan.During{{After: []string{"p", "q", "r"},
+				Writes: []plan.CgroupWrite{{Path: "/lab", Max: &limit}}}},
 		}, exact(), nil)
 		switch {
 		case reflect.DeepEqual(got.Orders, [][]string{{"p"}}), reflect.DeepEqual(got.Orders, [][]string{{"p", "q"}}):
@@ -166,7 +174,8 @@ func TestStacksGoLate(t *testing.T) {
 		}
 	}
 	if open < 48 || open > 120 {
-		t.Errorf("open for %d limits; want the 48 pages of a victim's stacks, and what is not known of the others", open)
+		t.Errorf("open for %d limits; want the 48 pages of a victim's stacks, and what is not known of the others",
+			open)
 	}
 }
 
@@ -185,7 +194,8 @@ func TestWhoMayTrigger(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			family := forks(hog("p", "/lab", 0, 4), hog("k", "/lab", 0, 60), false)
 			family[0].After = tt.after
-			p := plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: append([]plan.Process{hog("a", "/lab", 0, 8), hog("b", "/lab", 0, 8)}, family...)}
+			p := plan.Plan{Cgroups: []plan.Cgroup{lab},
+				Processes: append([]plan.Process{hog("a", "/lab", 0, 8), hog("b", "/lab", 0, 8)}, family...)}
 			if got := predict.Outcome(p, exact(), nil).Trigger; !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("triggers %v; want %v", got, tt.want)
 			}
@@ -206,9 +216,12 @@ func TestVictimsLeaveStocks(t *testing.T) {
 		for pages := kernel.Pages(0); pages < 1024; pages += 8 {
 			limit := pages.Bytes(m.PageSize) + 20*kernel.MiB
 			p := plan.Plan{
-				Cgroups:   []plan.Cgroup{{Path: "/p", Max: mi(96), SwapMax: mi(0)}, {Path: "/p/a"}, {Path: "/p/b"}, {Path: "/p/c"}, {Path: "/p/d"}},
-				Processes: []plan.Process{hog("a", "/p/a", 600, 20), hog("b", "/p/b", 400, 20), hog("c", "/p/c", 200, 20), hog("d", "/p/d", 0, 20)},
-				During:    []plan.During{{After: []string{"a", "b", "c", "d"}, Writes: []plan.CgroupWrite{{Path: "/p", Max: &limit}}}},
+				Cgroups: []plan.Cgroup{{Path: "/p", Max: mi(96), SwapMax: mi(0)}, {Path: "/p/a"}, {Path: "/p/b"},
+					{Path: "/p/c"}, {Path: "/p/d"}},
+				Processes: []plan.Process{hog("a", "/p/a", 600, 20), hog("b", "/p/b", 400, 20),
+					hog("c", "/p/c", 200, 20), hog("d", "/p/d", 0, 20)},
+				During: []plan.During{{After: []string{"a", "b", "c", "d"},
+					Writes: []plan.CgroupWrite{{Path: "/p", Max: &limit}}}},
 			}
 			if predict.OutcomeBy(t.Context(), predict.RulesFor(v, m.PageSize), p, m, nil).Unsure != "" {
 				n++
@@ -225,7 +238,8 @@ func TestVictimsLeaveStocks(t *testing.T) {
 // A plan in which everybody waits for all those before has more ways back than
 // there is time to go.
 func TestManyWhoWaitForMany(t *testing.T) {
-	p := plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(128), SwapMax: mi(0)}}, Processes: []plan.Process{hog("free", "/lab", 0, 2)}}
+	p := plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(128), SwapMax: mi(0)}},
+		Processes: []plan.Process{hog("free", "/lab", 0, 2)}}
 	var before []string
 	for i := range 40 {
 		name := "w" + strconv.Itoa(i)

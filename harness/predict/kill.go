@@ -133,7 +133,7 @@ func diverge(path, other string) string {
 	return path
 }
 
-// choose follows select_bad_process(): whoever may have the highest score may
+// choose follows select_bad_process(): a process that may have the highest score may
 // be the victim.
 func (w *world) choose(step Step, candidates []candidate) []*world {
 	if len(candidates) == 0 {
@@ -184,7 +184,7 @@ func (w *world) triedAlike(c candidate, tried map[string]bool) bool {
 	return again
 }
 
-// allocating is oom_kill_allocating_task: whoever asked dies, unless it may
+// allocating is oom_kill_allocating_task: the process that asked dies, unless it may
 // not, and then the choice is as ever.
 func (w *world) allocating(step Step, candidates []candidate) []*world {
 	var out []*world
@@ -403,7 +403,7 @@ func (w *world) die(p *proc) {
 	w.over(p)
 	w.leave(p)
 	w.orphan(name)
-	if p.sharer { // it takes along whoever has the same memory, without a word
+	if p.sharer { // it also ends the processes with the same memory, without a report
 		if parent := w.find(p.p.Parent); parent != nil && parent.alive() {
 			parent.phase, parent.ends = ended, p.ends
 			w.orphan(parent.p.Name)
@@ -413,8 +413,11 @@ func (w *world) die(p *proc) {
 
 // act does what `during:` says, as soon as those it waits for are settled.
 func (w *world) act() ([]*world, bool) {
-	if w.squeezed != nil {
+	switch {
+	case w.squeezed != nil:
 		return w.squeeze(*w.squeezed), true
+	case w.unusing:
+		return w.unuse(), true
 	}
 	for i, d := range w.plan.During {
 		if w.during[i] || !w.allSettled(d.After) {
@@ -464,8 +467,8 @@ func (w *world) do(d plan.During) []*world {
 		w.sysctls[s.Key] = s.Value
 	}
 	if d.Swapoff {
-		w.swapOn = 0
-		w.doubts = "swapoff brings pages back in an order that depends on timing"
+		w.swapOn, w.unusing, w.swapped = 0, true, true
+		return w.unuse()
 	}
 	if d.Sysrq == "f" {
 		return w.oom("", nil, true)

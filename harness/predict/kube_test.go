@@ -14,7 +14,8 @@ import (
 	"github.com/oomlab/oomlab/scenarios"
 )
 
-func onCluster(t *testing.T, s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (plan.Plan, predict.Prediction) {
+func onCluster(t *testing.T, s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (plan.Plan,
+	predict.Prediction) {
 	t.Helper()
 	m, n := clustertest.Node()
 	if s.Node.Swap > 0 {
@@ -53,7 +54,8 @@ func TestTheClusterLibraryIsPredicted(t *testing.T) {
 			if !slices.Equal(p.Killed, e.Killed.InOrder) {
 				t.Errorf("killed %v; want %v", p.Killed, e.Killed.InOrder)
 			}
-			if e.Constraint != "" && p.Constraint != e.Constraint || e.Trigger != nil && !slices.Equal(p.Trigger, e.Trigger) {
+			if e.Constraint != "" && p.Constraint != e.Constraint || e.Trigger != nil &&
+				!slices.Equal(p.Trigger, e.Trigger) {
 				t.Errorf("constraint %s, trigger %v; want %s, %v", p.Constraint, p.Trigger, e.Constraint, e.Trigger)
 			}
 			if e.Domain != "" && string(k.Domain) != e.Domain {

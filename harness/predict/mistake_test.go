@@ -43,7 +43,8 @@ func (r recorded) input(t *testing.T, rules predict.Rules) verdict.Input {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return verdict.Input{Meta: r.Meta, Scenario: s, Machine: r.Meta.Machine, Tier: r.Meta.Tier, Plan: r.Plan, Events: r.Events,
+	return verdict.Input{Meta: r.Meta, Scenario: s, Machine: r.Meta.Machine, Tier: r.Meta.Tier, Plan: r.Plan,
+		Events:     r.Events,
 		Prediction: predict.OutcomeBy(t.Context(), rules, r.Plan, r.Meta.Machine, nil), Rules: rules}
 }
 
@@ -145,7 +146,8 @@ func TestRecordedChaosIsPredicted(t *testing.T) {
 	if sum.Wrong+sum.ScoresWrong+sum.Strangers > 0 {
 		t.Errorf("%+v", sum)
 	}
-	t.Logf("%d kills of %d scenarios, %d unsure, %d scores replayed; by kernel %v", sum.Kills, sum.Scenarios, sum.Unsure, sum.Scores, releases)
+	t.Logf("%d kills of %d scenarios, %d unsure, %d scores replayed; by kernel %v", sum.Kills, sum.Scenarios,
+		sum.Unsure, sum.Scores, releases)
 }
 
 // foundWithin is how many kills it may take until a broken rule shows.

@@ -134,11 +134,13 @@ func (w *world) limited() []string {
 	return out
 }
 
-// excess counts who has to go before the rest fits into a domain: the fewest, so
-// those first who want most.
+// excess counts the kills before the rest fits into a domain: the fewest, so those
+// first who make most room for each kill. Who is started again has to be killed that
+// often to be gone. It is a bound from below: of the last one a part may do.
 func (w *world) excess(dir string) (kills int, never bool) {
+	type removable struct{ want, kills kernel.Pages }
 	var sum kernel.Pages
-	var removable []kernel.Pages
+	var all []removable
 	for i := range w.procs {
 		p := &w.procs[i]
 		if !kernel.InCgroup(p.p.Cgroup, dir) {
@@ -146,18 +148,19 @@ func (w *world) excess(dir string) (kills int, never bool) {
 		}
 		want := w.holds(p)
 		sum += want
-		if p.p.Respawn == 0 && p.adj != AdjMin {
-			removable = append(removable, want)
+		if p.p.Respawn >= 0 && p.adj != AdjMin && want > 0 {
+			all = append(all, removable{want, kernel.Pages(p.p.Respawn) + 1})
 		}
 	}
 	over := sum - w.capacity(dir).Hi
-	slices.SortFunc(removable, func(a, b kernel.Pages) int { return cmp.Compare(b, a) })
-	for _, want := range removable {
+	slices.SortFunc(all, func(a, b removable) int { return cmp.Compare(b.want*a.kills, a.want*b.kills) })
+	for _, r := range all {
 		if over <= 0 {
 			break
 		}
-		over -= want
-		kills++
+		part := min(over, r.want)
+		kills += int((part*r.kills + r.want - 1) / r.want)
+		over -= part
 	}
 	if over > 0 {
 		return max(kills, 1), true

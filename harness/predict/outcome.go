@@ -11,6 +11,11 @@ import (
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
+// Model is the number of this model, plans included. It is raised whenever a plan or
+// a prediction comes out otherwise than before: runs of the same model are held to
+// what it says today, to the byte.
+const Model = 3
+
 // Measured is what a program of the user's own held when it was rehearsed.
 type Measured struct {
 	Footprint kernel.Footprint `json:"footprint"`
@@ -69,7 +74,7 @@ func begin(b *budget, r Rules, p *plan.Plan, m kernel.Machine, measured map[stri
 		w.sysctls[s.Key] = s.Value
 	}
 	if p.Swap != nil {
-		w.swapOn += p.Swap.Size
+		w.swapOn += p.Swap.Usable(m.PageSize)
 	}
 	processes := slices.Clone(p.Processes)
 	for i := range processes {
@@ -210,7 +215,7 @@ func (x *explorer) prediction() Prediction {
 	for _, w := range x.finals {
 		order := w.killedNames()
 		if !slices.ContainsFunc(p.Orders, func(o []string) bool { return slices.Equal(o, order) }) {
-			if len(p.Orders) < MaxOrders {
+			if len(p.Orders) < maxOrders {
 				p.Orders = append(p.Orders, order)
 			} else {
 				p.Open = true
@@ -276,7 +281,7 @@ func distinct(all []Step) []Step {
 			out = append(out, s)
 		}
 	}
-	if len(out) < 2 || len(out) > MaxOrders {
+	if len(out) < 2 || len(out) > maxOrders {
 		return nil
 	}
 	return out

@@ -35,7 +35,7 @@ func (w *world) inParts(b *budget) Prediction {
 		one.Ends, one.Throttled = out.Ends, out.Throttled
 		return one
 	}
-	out.Unsure = fmt.Sprintf("%d groups of processes have nothing to do with each other; "+
+	out.Unsure = fmt.Sprintf("%d groups of processes are independent of each other; "+
 		"their kills come in any order", killing)
 	out.Orders, out.Firsts = [][]string{out.Killed}, distinct(out.Firsts)
 	return out

@@ -95,6 +95,9 @@ func TestOlderKernelsScoreAndChooseDifferently(t *testing.T) {
 		{"5.2: the first of equals", version(5, 2), equal, 0, 500},
 		{"4.17: no bonus for root", version(4, 17), root, 0, 1000},
 		{"4.16: root is forgiven 3 %", version(4, 16), root, 1, 980},
+		{"3.14: root is forgiven 3 %", version(3, 14), root, 1, 980},
+		{"3.13: root is forgiven 30 of its adjustment", version(3, 13), []predict.Task{{RSS: 40000, Root: true}, {RSS: 9000}}, 1, 9000},
+		{"3.13: which need not be enough", version(3, 13), []predict.Task{{RSS: 50000, Root: true}, {RSS: 9000}}, 0, 50000 - 30*1048},
 		{"unknown: as of today", predict.RulesFor(kernel.Version{}, 4096), forgiven, 1, 5000 - 997*1048},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -144,12 +147,14 @@ func guest() kernel.Machine {
 func TestASwappedOutProgramIsNobodys(t *testing.T) {
 	m := guest()
 	swap := &plan.Swap{Kind: "disk", Size: 128 * kernel.MiB}
-	machine := predict.Outcome(plan.Plan{Swap: swap, Processes: []plan.Process{hog("idle", "", 0, 20), hog("big", "", 0, 700, "idle")}}, m, nil)
+	machine := predict.Outcome(plan.Plan{Swap: swap, Processes: []plan.Process{hog("idle", "", 0, 20),
+		hog("big", "", 0, 700, "idle")}}, m, nil)
 	cgroup := predict.Outcome(plan.Plan{Swap: swap, Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(128)}},
 		Processes: []plan.Process{hog("idle", "/lab", 0, 20), hog("big", "/lab", 0, 700, "idle")}}, m, nil)
 	a, b := machine.Ranges["idle"], cgroup.Ranges["idle"]
 	if b == (predict.Range{}) || a.Hi != b.Hi || b.Lo-a.Lo != m.Stressor.Shmem {
-		t.Errorf("idle has %+v points in the machine and %+v in the cgroup; want %d less at the lower end", a, b, m.Stressor.Shmem)
+		t.Errorf("idle has %+v points in the machine and %+v in the cgroup; want %d less at the lower end", a, b,
+			m.Stressor.Shmem)
 	}
 }
 
@@ -157,7 +162,14 @@ func mi(n int) *kernel.Bytes { b := kernel.Bytes(n) * kernel.MiB; return &b }
 
 func hog(name, cgroup string, adj, mib int, after ...string) plan.Process {
 	return plan.Process{Name: name, Of: name, Cgroup: cgroup, OOMScoreAdj: adj, After: after,
-		Profile: profile.Profile{Name: name, Steps: []profile.Step{{Op: profile.Touch, Bytes: int64(mib) << 20}, {Op: profile.Hold}}}}
+		Profile: profile.Profile{Name: name, Steps: []profile.Step{{Op: profile.Touch, Bytes: int64(mib) << 20},
+			{Op: profile.Hold}}}}
+}
+
+func files(name, cgroup string, mib int) plan.Process {
+	p := hog(name, cgroup, 0, mib)
+	p.Profile.Steps[0].Op = profile.File
+	return p
 }
 
 func TestOutcome(t *testing.T) {
@@ -196,14 +208,17 @@ func TestOutcome(t *testing.T) {
 		},
 		{
 			name: "the group goes together, victim first, then in scan order, -1000 spared",
-			plan: plan.Plan{Cgroups: []plan.Cgroup{{Path: "/g", Max: mi(200), OOMGroup: true}}, Processes: []plan.Process{
-				hog("one", "/g", 0, 20), hog("safe", "/g", -1000, 20, "one"), hog("two", "/g", 0, 30, "safe"), hog("big", "/g", 0, 190, "two")}},
+			plan: plan.Plan{Cgroups: []plan.Cgroup{{Path: "/g", Max: mi(200), OOMGroup: true}},
+				Processes: []plan.Process{
+					hog("one", "/g", 0, 20), hog("safe", "/g", -1000, 20, "one"), hog("two", "/g", 0, 30, "safe"),
+					hog("big", "/g", 0, 190, "two")}},
 			killed: []string{"big", "one", "two"}, trigger: []string{"big"}, memcg: "/g",
 		},
 		{
 			name: "the parent's limit kills in the fatter child",
-			plan: plan.Plan{Cgroups: []plan.Cgroup{{Path: "/p", Max: mi(128)}, {Path: "/p/thin"}, {Path: "/p/fat"}}, Processes: []plan.Process{
-				hog("fat", "/p/fat", 0, 90), hog("thin", "/p/thin", 0, 60, "fat")}},
+			plan: plan.Plan{Cgroups: []plan.Cgroup{{Path: "/p", Max: mi(128)}, {Path: "/p/thin"}, {Path: "/p/fat"}},
+				Processes: []plan.Process{
+					hog("fat", "/p/fat", 0, 90), hog("thin", "/p/thin", 0, 60, "fat")}},
 			killed: []string{"fat"}, trigger: []string{"thin"}, memcg: "/p",
 		},
 		{
@@ -219,25 +234,78 @@ func TestOutcome(t *testing.T) {
 			killed: []string{"small", "big"}, trigger: []string{"big", predict.Elsewhere},
 		},
 		{
-			name:   "panic_on_oom",
-			plan:   plan.Plan{Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}}, Processes: []plan.Process{hog("big", "", 0, 600)}},
+			name: "panic_on_oom",
+			plan: plan.Plan{Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}},
+				Processes: []plan.Process{hog("big", "", 0, 600)}},
 			killed: []string{}, panic: "Out of memory: system-wide panic_on_oom is enabled",
 		},
 		{
 			name: "swap takes what the limit does not",
-			plan: plan.Plan{Swap: &plan.Swap{Kind: "disk", Size: 128 * kernel.MiB}, Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(64)}},
+			plan: plan.Plan{Swap: &plan.Swap{Kind: "disk", Size: 128 * kernel.MiB},
+				Cgroups:   []plan.Cgroup{{Path: "/lab", Max: mi(64)}},
 				Processes: []plan.Process{hog("a", "/lab", 0, 100)}},
 			killed: []string{},
 		},
 		{
+			name: "a pool of huge pages is nobody's memory",
+			plan: plan.Plan{Sysctls: []plan.Sysctl{{Key: "vm.nr_hugepages", Value: "100"}},
+				Processes: []plan.Process{hog("a", "", 0, 300)}},
+			killed: []string{"a"}, trigger: []string{"a", predict.Elsewhere},
+		},
+		{
+			name: "a pool that the machine has had from the beginning is taken off already",
+			plan: plan.Plan{Sysctls: []plan.Sysctl{{Key: "vm.nr_hugepages", Value: "100"}},
+				Processes: []plan.Process{hog("a", "", 0, 300)}},
+			change: func(m *kernel.Machine) { m.HugePage, m.HugePages = 2*kernel.MiB, 100 },
+			killed: []string{},
+		},
+		{
+			name: "page cache gives way, but not what it leaves behind",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(96), SwapMax: mi(0)}},
+				Processes: []plan.Process{files("reader", "/lab", 80), hog("app", "/lab", 0, 64, "reader")}},
+			killed: []string{},
+		},
+		{
+			name: "where page cache has given way, the rest does not fit",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(96), SwapMax: mi(0)}},
+				Processes: []plan.Process{files("reader", "/lab", 80), hog("app", "/lab", 0, 128, "reader")}},
+			killed: []string{"app"}, trigger: []string{"app"}, memcg: "/lab",
+		},
+		{
+			name: "swapoff that fits kills nobody",
+			plan: plan.Plan{Swap: &plan.Swap{Kind: "disk", Size: 256 * kernel.MiB},
+				Processes: []plan.Process{hog("cold", "", 0, 100), hog("warm", "", 0, 120, "cold")},
+				During:    []plan.During{{After: []string{"cold", "warm"}, Swapoff: true}}},
+			killed: []string{},
+		},
+		{
+			name: "swapoff that does not fit kills the largest",
+			plan: plan.Plan{Swap: &plan.Swap{Kind: "disk", Size: 256 * kernel.MiB},
+				Processes: []plan.Process{hog("cold", "", 0, 200), hog("warm", "", 0, 260, "cold")},
+				During:    []plan.During{{After: []string{"cold", "warm"}, Swapoff: true}}},
+			killed: []string{"warm"}, trigger: []string{predict.Elsewhere},
+		},
+		{
+			name: "what swapoff brings back is charged to its cgroup",
+			plan: plan.Plan{Swap: &plan.Swap{Kind: "disk", Size: 256 * kernel.MiB},
+				Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(64)}},
+				Processes: []plan.Process{hog("small", "/lab", 0, 40), hog("big", "/lab", 0, 60, "small"),
+					hog("aside", "", 0, 100)},
+				During: []plan.During{{After: []string{"small", "big", "aside"}, Swapoff: true}}},
+			killed: []string{"big", "small"}, trigger: []string{predict.Elsewhere}, memcg: "/lab", unsure: true,
+		},
+		{
 			name: "a lowered limit kills in the writer's context",
-			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{hog("a", "/lab", 0, 64), hog("b", "/lab", 0, 96, "a")},
-				During: []plan.During{{After: []string{"b"}, Writes: []plan.CgroupWrite{{Path: "/lab", Max: mi(100)}}}}},
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{hog("a", "/lab", 0, 64),
+				hog("b", "/lab", 0, 96, "a")},
+				During: []plan.During{{After: []string{"b"},
+					Writes: []plan.CgroupWrite{{Path: "/lab", Max: mi(100)}}}}},
 			killed: []string{"b"}, trigger: []string{predict.Elsewhere}, memcg: "/lab",
 		},
 		{
-			name:   "memory.high never kills",
-			plan:   plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", High: mi(64)}}, Processes: []plan.Process{hog("a", "/lab", 0, 100)}},
+			name: "memory.high never kills",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", High: mi(64)}},
+				Processes: []plan.Process{hog("a", "/lab", 0, 100)}},
 			killed: []string{},
 		},
 		{
@@ -257,7 +325,8 @@ func TestOutcome(t *testing.T) {
 			if !slices.Equal(got.Killed, tt.killed) && !tt.unsure {
 				t.Errorf("killed %v; want %v (%s)", got.Killed, tt.killed, fmt.Sprintf("%+v", got))
 			}
-			if tt.unsure && !slices.ContainsFunc(got.Orders, func(o []string) bool { return slices.Equal(o, tt.killed) }) {
+			if tt.unsure &&
+				!slices.ContainsFunc(got.Orders, func(o []string) bool { return slices.Equal(o, tt.killed) }) {
 				t.Errorf("orders %v lack %v", got.Orders, tt.killed)
 			}
 			if (got.Unsure != "") != tt.unsure {
@@ -284,7 +353,8 @@ func TestOOMScore(t *testing.T) {
 	}{
 		{"nothing held", predict.Task{}, predict.Rules{}, 666},
 		{"a quarter of the machine: (1000 + 250) * 2 / 3", predict.Task{RSS: total / 4}, predict.Rules{}, 833},
-		{"1000 is worth 1048000 pages of 1048576: (1000 + 999) * 2 / 3", predict.Task{Adj: 1000}, predict.Rules{}, 1332},
+		{"1000 is worth 1048000 pages of 1048576: (1000 + 999) * 2 / 3", predict.Task{Adj: 1000}, predict.Rules{},
+			1332},
 		{"-999 and nothing: (1000 - 998) * 2 / 3", predict.Task{Adj: -999}, predict.Rules{}, 1},
 		{"exempt", predict.Task{RSS: total / 4, Adj: -1000}, predict.Rules{}, 0},
 		{"before 5.9 in thousandths of the machine", predict.Task{RSS: total / 4}, old, 250},
@@ -301,7 +371,8 @@ func TestOOMScore(t *testing.T) {
 func BenchmarkChoose(b *testing.B) {
 	tasks := make([]predict.Task, 100_000)
 	for i := range tasks {
-		tasks[i] = predict.Task{RSS: kernel.Pages(i * 7919 % 65536), PgTables: kernel.Bytes(i%64) * 4096, Adj: i%2001 - 1000}
+		tasks[i] = predict.Task{RSS: kernel.Pages(i * 7919 % 65536), PgTables: kernel.Bytes(i%64) * 4096,
+			Adj: i%2001 - 1000}
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -34,7 +34,7 @@ type Prediction struct {
 	// Unsure says why the order of kills depends on timing; empty: it does not.
 	Unsure string `json:"unsure,omitempty"`
 	// Orders are the possible sequences of kills, the most likely first. More
-	// than MaxOrders are cut, which Open says.
+	// than maxOrders are cut, which Open says.
 	Orders [][]string `json:"orders"`
 	Open   bool       `json:"open,omitempty"`
 	// AtLeast and AtMost bound how many kills there are where Open; no AtMost: they
@@ -44,7 +44,7 @@ type Prediction struct {
 	// Alike are processes that differ by their names only. Where there are any,
 	// Killed, Steps and Orders have the label of such a set for each of them.
 	Alike []Equal `json:"alike,omitempty"`
-	// Parts are what happens in groups of processes that have nothing to do with
+	// Parts are what happens in groups of processes that are independent of
 	// each other, one for each group: kills of different groups come in any order.
 	Parts []Prediction `json:"parts,omitempty"`
 	// Possible is every process that is killed on some course.
@@ -138,8 +138,8 @@ func (p Prediction) repeats(kills []string) bool {
 	return false
 }
 
-// MaxOrders bounds Prediction.Orders.
-const MaxOrders = 64
+// maxOrders bounds Prediction.Orders.
+const maxOrders = 64
 
 // Elsewhere stands in Trigger for any task outside the scenario: the agent, a
 // kernel thread, another program of the machine.
@@ -179,6 +179,7 @@ func (r Range) minus(s Range) Range             { return Range{r.Lo - s.Hi, r.Hi
 func (r Range) shift(p kernel.Pages) Range      { return Range{r.Lo + p, r.Hi + p} }
 func (r Range) widen(lo, hi kernel.Pages) Range { return Range{r.Lo - lo, r.Hi + hi} }
 func (r Range) floor(p kernel.Pages) Range      { return Range{max(r.Lo, p), max(r.Hi, p)} }
+func (r Range) ceil(p kernel.Pages) Range       { return Range{min(r.Lo, p), min(r.Hi, p)} }
 
 // unknown is how far apart the bounds of an amount may be before it counts as
 // one that is hardly known, in pages.

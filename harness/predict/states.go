@@ -181,7 +181,7 @@ func (s *states) prediction(w *world) Prediction {
 	case s.open:
 		p.Unsure = "more courses are possible than can be followed"
 	case p.Open:
-		p.Unsure = fmt.Sprintf("more than %d orders are possible", MaxOrders)
+		p.Unsure = fmt.Sprintf("more than %d orders are possible", maxOrders)
 	case s.doubts != "":
 		p.Unsure = s.doubts
 	case len(p.Orders) > 1:
@@ -320,7 +320,7 @@ func (s *states) orders(w *world) [][]string {
 				seen[text] = true
 				out = append(out, slices.Clone(so))
 			}
-			return len(out) <= MaxOrders
+			return len(out) <= maxOrders
 		}
 		for _, e := range s.nodes[i].next {
 			next := slices.Clip(so)

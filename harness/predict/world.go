@@ -29,14 +29,16 @@ type proc struct {
 	pc      int   // index of the step it is at
 	rest    Range // what is left of that step, in pages, if partial
 	partial bool
-	goal    Range // what anon or shm will be when the segment is done, if partial
-	anon    Range // taken by steps, charged and scored
-	shm     Range // the same of shared memory, which has a counter of its own
-	fresh   bool  // may not have come as far as its first step
-	freed   bool  // has given some of it back
-	forks   int   // children that it has forked
-	sharer  bool  // of its parent's memory
-	cache   Range // charged while there is room, and perhaps scored: page cache
+	goal    Range        // what anon or shm will be when the segment is done, if partial
+	anon    Range        // taken by steps, charged and scored
+	shm     Range        // the same of shared memory, which has a counter of its own
+	fresh   bool         // may not have come as far as its first step
+	freed   bool         // has given some of it back
+	forks   int          // children that it has forked
+	sharer  bool         // of its parent's memory
+	huge    kernel.Pages // of the pool of explicit huge pages
+	mapped  kernel.Pages // of files
+	cache   Range        // charged while there is room, and perhaps scored: page cache
 	adj     int
 	lives   int  // how often it was started again
 	order   int  // scan order: when it joined its cgroup, which is when it was forked
@@ -74,6 +76,9 @@ type world struct {
 	remains    kernel.Pages // of those that were killed for that, at most
 	left       []string     // the cgroups they were in
 	stacks     kernel.Pages // of their threads, of those who were killed last
+	unusing    bool         // swap is being switched off: what was in it comes back
+	orphans    []string     // domains with victims whose pages were in swap meanwhile
+	swapped    bool         // there has been swap before
 	overlapped bool         // a second process was killed before the first had left
 
 	// of pods
@@ -157,14 +162,15 @@ func (w *world) capacity(dir string) Range {
 		// slab that can be reclaimed are gone; how much of "available" that
 		// really is differs from boot to boot. It never gets far below them:
 		// what may go on allocating there is atomic, and little.
-		free := w.m.MemAvailable.Pages(page)
-		most := max(free+free/32, w.m.MemFree.Pages(page)-w.m.WatermarkMin/4+256)
+		pooled := w.pooled()
+		free := w.m.MemAvailable.Pages(page) - pooled
+		most := max(free+free/32, w.m.MemFree.Pages(page)-pooled-w.m.WatermarkMin/4+256)
 		least := free - free/16 - 2*w.m.WatermarkMin
 		switch {
 		case w.m.MemFree > w.m.MemAvailable:
 			// Next to nothing can be reclaimed, and the allocator gives up at the
 			// min watermarks: within 1300 pages in a fresh guest.
-			least = max(least, w.m.MemFree.Pages(page)-w.m.WatermarkMin-2000)
+			least = max(least, w.m.MemFree.Pages(page)-pooled-w.m.WatermarkMin-2000)
 		case w.m.MemFree > 0:
 			// Of page cache that there is much of, the kernel counts as available
 			// what is above the low watermarks, and of all that what is above the
@@ -172,7 +178,8 @@ func (w *world) capacity(dir string) Range {
 			// helped, all of the cache is gone, and the min watermarks are left.
 			most = max(most, free+free/64+2*w.m.WatermarkMin+dmaZone)
 		}
-		return Range{least, most}.shift(w.swapOn.Pages(page))
+		room := Range{least, most}.shift((w.swapOn - w.zram()).Pages(page))
+		return room.plus(w.zramSaves(room))
 	}
 	c := w.cgroup(dir)
 	if c == nil || c.Max == nil {

@@ -43,6 +43,8 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path []string) {
 		*p = b
 	case *time.Duration:
 		d.duration(n, p, path)
+	case *Rate:
+		d.rate(n, (*kernel.Bytes)(p), path)
 	case *MilliCPU:
 		d.cpu(n, p, path)
 	case *Names:
@@ -89,7 +91,8 @@ func (d *decoder) composite(n *yaml.Node, v reflect.Value, path []string) {
 			return
 		}
 		if n.Kind != yaml.SequenceNode {
-			d.problem(here(n), path, "write [..., ...] or one line for each, beginning with a dash", "%s is not a list", describe(n))
+			d.problem(here(n), path, "write [..., ...] or one line for each, beginning with a dash",
+				"%s is not a list", describe(n))
 			return
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))

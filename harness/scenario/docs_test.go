@@ -63,7 +63,10 @@ func merge(t *testing.T, doc, part string) string {
 	into, from := a.Content[0], b.Content[0]
 	for i := 0; i < len(from.Content); i += 2 {
 		key := from.Content[i]
-		at := slices.IndexFunc(into.Content, func(n *yaml.Node) bool { return n.Value == key.Value && n.Kind == yaml.ScalarNode })
+		at := slices.IndexFunc(into.Content, func(n *yaml.Node) bool {
+			return n.Value == key.Value &&
+				n.Kind == yaml.ScalarNode
+		})
 		if at >= 0 {
 			into.Content[at+1] = from.Content[i+1]
 			continue
@@ -119,9 +122,11 @@ func TestDocsListTheSteps(t *testing.T) {
 // and counter that there is.
 func TestDocsAreComplete(t *testing.T) {
 	text, _ := readDocs(t)
-	words := slices.Concat(TargetNames(Targets...), abilities, swapKinds, Constraints, MemoryEvents, opNames(), kubelet.Domains, restartPolicies, containerStates, swapBehaviors, cgroupDrivers)
+	words := slices.Concat(TargetNames(Targets...), abilities, swapKinds, constraints, MemoryEvents, opNames(),
+		kubelet.Domains, restartPolicies, containerStates, swapBehaviors, cgroupDrivers)
 	for _, typ := range []reflect.Type{
-		reflect.TypeFor[Scenario](), reflect.TypeFor[Needs](), reflect.TypeFor[System](), reflect.TypeFor[Swap](), reflect.TypeFor[Cgroup](),
+		reflect.TypeFor[Scenario](), reflect.TypeFor[Needs](), reflect.TypeFor[System](), reflect.TypeFor[Swap](),
+		reflect.TypeFor[Cgroup](),
 		reflect.TypeFor[Process](), reflect.TypeFor[During](),
 		reflect.TypeFor[Resources](), reflect.TypeFor[Expect](), reflect.TypeFor[Killed](),
 		reflect.TypeFor[Pod](), reflect.TypeFor[Container](), reflect.TypeFor[Fork](), reflect.TypeFor[Node](),

@@ -60,10 +60,14 @@ func listNode[S ~[]string](list S) *yaml.Node {
 
 // onOneLine are the values that are short enough to be read in one go.
 var onOneLine = []reflect.Type{
-	reflect.TypeFor[Needs](), reflect.TypeFor[Cgroup](), reflect.TypeFor[Swap](), reflect.TypeFor[Resources](), reflect.TypeFor[During](),
-	reflect.TypeFor[map[string]Num](), reflect.TypeFor[map[string]Exit](), reflect.TypeFor[map[string]string](), reflect.TypeFor[map[string]int](),
-	reflect.TypeFor[[]Step](), reflect.TypeFor[[]string](), reflect.TypeFor[[]kernel.Ability](), reflect.TypeFor[[]Target](),
-	reflect.TypeFor[ContainerClaim](), reflect.TypeFor[LastState](), reflect.TypeFor[PodClaim](), reflect.TypeFor[map[string]bool](), reflect.TypeFor[map[string]Threshold](),
+	reflect.TypeFor[Needs](), reflect.TypeFor[Cgroup](), reflect.TypeFor[Swap](), reflect.TypeFor[Resources](),
+	reflect.TypeFor[During](),
+	reflect.TypeFor[map[string]Num](), reflect.TypeFor[map[string]Exit](), reflect.TypeFor[map[string]string](),
+	reflect.TypeFor[map[string]int](),
+	reflect.TypeFor[[]Step](), reflect.TypeFor[[]string](), reflect.TypeFor[[]kernel.Ability](),
+	reflect.TypeFor[[]Target](),
+	reflect.TypeFor[ContainerClaim](), reflect.TypeFor[LastState](), reflect.TypeFor[PodClaim](),
+	reflect.TypeFor[map[string]bool](), reflect.TypeFor[map[string]Threshold](),
 }
 
 func node(v reflect.Value) *yaml.Node {
@@ -72,6 +76,8 @@ func node(v reflect.Value) *yaml.Node {
 		return bytesNode(x)
 	case time.Duration:
 		return textNode(shortDuration(x))
+	case Rate:
+		return rateNode(kernel.Bytes(x))
 	case MilliCPU:
 		if x%1000 == 0 {
 			return intNode(int64(x / 1000))
@@ -211,6 +217,8 @@ func (s Step) valueNode(k profile.Kind) *yaml.Node {
 		return textNode(s.Name)
 	case profile.Duration:
 		return textNode(shortDuration(s.Duration))
+	case profile.Content:
+		return textNode(s.Content)
 	}
 	return intNode(int64(s.Code))
 }

@@ -24,7 +24,8 @@ func sameAgain(t *testing.T, s Scenario) {
 }
 
 func TestFormatIsReadBack(t *testing.T) {
-	for name, text := range map[string]string{"example": example, "base": base, "everything": everything, "pods": pods} {
+	for name, text := range map[string]string{"example": example, "base": base, "everything": everything,
+		"pods": pods} {
 		t.Run(name, func(t *testing.T) {
 			s, err := Parse(name+".yaml", []byte(text))
 			if err != nil {
@@ -43,14 +44,15 @@ func TestFormat(t *testing.T) {
 		Targets: []Target{VM},
 		Cgroups: Cgroups{{Path: "/lab", MemoryMax: ptr(256 * kernel.MiB), MemorySwapMax: ptr(kernel.Bytes(0))}},
 		Processes: Processes{
-			{Name: "small", Cgroup: "/lab", Do: []Step{{Op: "touch", Size: 64 * kernel.MiB, Rate: 32 * kernel.MiB}, {Op: "hold"}}},
+			{Name: "small", Cgroup: "/lab", Do: []Step{{Op: "touch", Size: 64 * kernel.MiB, Rate: 32 * kernel.MiB},
+				{Op: "hold"}}},
 		},
 		Expect: Expect{
 			Trigger:      Names{"small"},
 			Killed:       &Killed{From: []string{"small"}, Count: Num{Min: 1, Max: NumMax}},
 			Exit:         map[string]Exit{"small": {Signal: "SIGKILL"}},
 			MemoryEvents: map[string]map[string]Num{"/lab": {"oom_kill": {Min: 1, Max: 1}}},
-			Within:       DefaultWithin,
+			Within:       defaultWithin,
 		},
 	})
 	const want = `apiVersion: oomlab/v1alpha1

@@ -15,8 +15,10 @@ import (
 // accepts is valid by the schema that editors use.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
-		example, base, everything, pods, "", "\x00", "a: &a [*a]", "a: &a {<<: *a}", "? {a: b}\n: c", "- - - -", "---\n---\n", "%YAML 1.2\n---\n",
-		strings.Repeat("[", 20_000), strings.Repeat("{a: ", 20_000), strings.Repeat("- ", 20_000), "a: " + strings.Repeat("&b ", 100),
+		example, base, everything, pods, "", "\x00", "a: &a [*a]", "a: &a {<<: *a}", "? {a: b}\n: c", "- - - -",
+		"---\n---\n", "%YAML 1.2\n---\n",
+		strings.Repeat("[", 20_000), strings.Repeat("{a: ", 20_000), strings.Repeat("- ", 20_000), "a: " +
+			strings.Repeat("&b ", 100),
 		strings.NewReplacer("touch: 64Mi", "touch: 64MB", "killed: [small]", "killed: {small: 1}").Replace(example),
 	} {
 		f.Add([]byte(seed))

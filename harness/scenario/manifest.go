@@ -48,7 +48,8 @@ type manifestSpec struct {
 }
 
 // templates are the kinds that have the template of a pod at spec.template.
-var templates = map[string]bool{"Deployment": true, "StatefulSet": true, "DaemonSet": true, "ReplicaSet": true, "Job": true}
+var templates = map[string]bool{"Deployment": true, "StatefulSet": true, "DaemonSet": true, "ReplicaSet": true,
+	"Job": true}
 
 // ReadManifest reads a file of one Kubernetes object that is, or makes, a pod.
 // What the file says beyond what oomlab asks of it is kept and not checked: the
@@ -77,7 +78,8 @@ func ReadManifest(name string, data []byte) (Manifest, error) {
 		}
 		object = template
 	} else if kind != "Pod" {
-		return fail("kind %q makes no pod; write a Pod, or a Deployment, StatefulSet, DaemonSet, ReplicaSet or Job", kind)
+		return fail("kind %q makes no pod; write a Pod, or a Deployment, StatefulSet, DaemonSet, ReplicaSet or Job",
+			kind)
 	}
 	object["apiVersion"], object["kind"] = "v1", "Pod"
 	delete(object, "status")
@@ -103,7 +105,8 @@ func ReadManifest(name string, data []byte) (Manifest, error) {
 }
 
 func (s manifestSpec) pod() (Pod, error) {
-	p := Pod{RestartPolicy: s.RestartPolicy, PriorityClassName: s.PriorityClassName, NodeName: s.NodeName, NodeSelector: s.NodeSelector}
+	p := Pod{RestartPolicy: s.RestartPolicy, PriorityClassName: s.PriorityClassName, NodeName: s.NodeName,
+		NodeSelector: s.NodeSelector}
 	if p.RestartPolicy == "" {
 		p.RestartPolicy = "Always"
 	}
@@ -111,9 +114,11 @@ func (s manifestSpec) pod() (Pod, error) {
 	if p.Requests, p.Limits, err = s.Resources.read("the pod"); err != nil {
 		return p, err
 	}
-	for to, from := range map[*Containers][]manifestContainer{&p.InitContainers: s.InitContainers, &p.Containers: s.Containers} {
+	for to, from := range map[*Containers][]manifestContainer{&p.InitContainers: s.InitContainers,
+		&p.Containers: s.Containers} {
 		for _, m := range from {
-			c := Container{Name: m.Name, Image: m.Image, Command: m.Command, Args: m.Args, RestartPolicy: m.RestartPolicy}
+			c := Container{Name: m.Name, Image: m.Image, Command: m.Command, Args: m.Args,
+				RestartPolicy: m.RestartPolicy}
 			if c.Name == "" || c.Image == "" {
 				return p, fmt.Errorf("a container has no name, or no image")
 			}

@@ -26,10 +26,10 @@ const (
 
 // Defaults of a scenario file.
 var (
-	DefaultTargets = []Target{Local, VM}
-	DefaultWithin  = 30 * time.Second
-	// DefaultWithinKube allows for what a cluster does before and after.
-	DefaultWithinKube = 2 * time.Minute
+	defaultTargets = []Target{Local, VM}
+	defaultWithin  = 30 * time.Second
+	// defaultWithinKube allows for what a cluster does before and after.
+	defaultWithinKube = 2 * time.Minute
 )
 
 // Parse reads a scenario file and checks it. The scenario's name is name
@@ -74,15 +74,17 @@ func Name(path string) string {
 
 func fillIn(s *Scenario, d *decoder) {
 	if s.Targets == nil && !d.said("targets") {
-		s.Targets = slices.Clone(DefaultTargets)
+		s.Targets = slices.Clone(defaultTargets)
 		if len(s.Pods) > 0 {
 			s.Targets = []Target{Kube}
+		} else if s.Needs.Userland != "" {
+			s.Targets = []Target{VM}
 		}
 	}
 	if !d.said("expect", "within") {
-		s.Expect.Within = DefaultWithin
+		s.Expect.Within = defaultWithin
 		if with, _ := s.kubelets(); with != nil {
-			s.Expect.Within = DefaultWithinKube
+			s.Expect.Within = defaultWithinKube
 		}
 	}
 	for i := range s.Pods {
@@ -105,7 +107,8 @@ func fillIn(s *Scenario, d *decoder) {
 		p := &s.Processes[i]
 		// parents may be forked themselves; as many steps as there are
 		// processes are enough, and end a cycle
-		for up, n := by[p.Parent], 0; p.Cgroup == "" && up != nil && n < min(len(by), maxDepth); up, n = by[up.Parent], n+1 {
+		for up, n := by[p.Parent], 0; p.Cgroup == "" && up != nil && n < min(len(by), maxDepth); up, n = by[up.Parent],
+			n+1 {
 			p.Cgroup = up.Cgroup
 		}
 	}
@@ -225,7 +228,8 @@ func (d *decoder) document(data []byte) *yaml.Node {
 		return nil
 	}
 	if root.Kind != yaml.MappingNode {
-		d.problem(here(root), nil, "a scenario begins with apiVersion: "+APIVersion, "this is %s, not a scenario", describe(root))
+		d.problem(here(root), nil, "a scenario begins with apiVersion: "+APIVersion, "this is %s, not a scenario",
+			describe(root))
 		return nil
 	}
 	return root

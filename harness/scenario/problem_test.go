@@ -76,7 +76,8 @@ func TestProblems(t *testing.T) {
 summary:`},
 			want: []string{
 				`3:1: unknown field "colour"`,
-				"hint: known here: apiVersion, kind, summary, because, refs, targets, needs, system, cgroups, processes, pods, node, during, expect",
+				"hint: known here: apiVersion, kind, summary, because, refs, targets, needs, system, cgroups, " +
+					"processes, pods, node, during, expect",
 			},
 		},
 		{
@@ -367,11 +368,43 @@ a: 1
 			},
 		},
 		{
+			name: "qualifier that the step does not take, in its map",
+			edit: []string{"{touch: 64Mi}", "{touch: {size: 64Mi, speed: 1}}"},
+			want: []string{
+				`8:51: do: touch does not take "speed"`,
+				"hint: known here: rate, content",
+			},
+		},
+		{
+			name: "a map without a size",
+			edit: []string{"{touch: 64Mi}", "{touch: {content: zeros}}"},
+			want: []string{
+				"8:38: do: touch needs a size",
+				"hint: write {touch: {size: 64Mi}}",
+			},
+		},
+		{
+			name: "a map, and a qualifier beside it",
+			edit: []string{"{touch: 64Mi}", "{touch: {size: 64Mi}, content: zeros}"},
+			want: []string{
+				"8:38: do: touch has a map, and more beside it",
+				"hint: put all of it into that map",
+			},
+		},
+		{
+			name: "no number of huge pages",
+			edit: []string{"targets: [vm]", "targets: [vm]\nsystem: {sysctls: {vm.nr_hugepages: -4}}"},
+			want: []string{
+				`5:37: vm.nr_hugepages: "-4" is not a number of pages`,
+				"hint: write how many huge pages there are: 64",
+			},
+		},
+		{
 			name: "qualifier that the step does not take",
 			edit: []string{"{touch: 64Mi}", "{touch: 64Mi, speed: 1}"},
 			want: []string{
 				`8:44: do: touch does not take "speed"`,
-				"hint: known here: rate",
+				"hint: known here: rate, content",
 			},
 		},
 		{
@@ -945,9 +978,9 @@ expect:`},
 		{
 			name: "oom_memcg without a limit",
 			edit: []string{"/lab: {memory.max: 256Mi}", `/lab: {memory.max: 256Mi}
-  /lab/a: {}`, "constraint: memcg", "oom_memcg: /lab/a"},
+  /other: {}`, "constraint: memcg", "oom_memcg: /other"},
 			want: []string{
-				"16:14: oom_memcg: /lab/a has no memory.max that could be hit",
+				"16:14: oom_memcg: /other has no memory.max that could be hit",
 			},
 		},
 		{
@@ -959,11 +992,90 @@ expect:`},
 			},
 		},
 		{
+			name: "a process where cgroups are below",
+			edit: []string{"/lab: {memory.max: 256Mi}", `/lab: {memory.max: 256Mi}
+  /lab/a: {}`, "big:\n    cgroup: /lab", "big:\n    cgroup: /lab/a"},
+			want: []string{
+				"9:19: cgroup: /lab has /lab/a below it, and with cgroup v2 a cgroup whose children have limits holds " +
+					"no process",
+				"hint: give it a cgroup of its own, such as /lab/own, or write needs: {cgroup: 1}",
+			},
+		},
+		{
+			name: "a limit that the machine does not have",
+			edit: []string{"targets: [vm]", "targets: [vm]\nneeds: {memory: 512Mi}", "256Mi}", "1Gi}", "216Mi", "1Gi",
+				"constraint: memcg", "oom_memcg: /lab"},
+			want: []string{
+				"7:22: memory.max: 1Gi is more than the 512Mi of the machine: the limit is never hit",
+				"hint: write needs: {memory: 1280Mi}",
+			},
+		},
+		{
+			name: "a machine too small for what its cgroups allow",
+			edit: []string{"targets: [vm]", "targets: [vm]\nneeds: {memory: 512Mi}", "small: {cgroup: /lab,",
+				"small: {copies: 30,", "64Mi", "8Mi", "216Mi", "400Mi", "256Mi", "330Mi", "killed: [small]",
+				"killed: [big]"},
+			want: []string{
+				"5:17: memory: 512Mi is too small: the processes take up to 600Mi at once, /lab most of it, and about " +
+					"425.8Mi can be had; the machine would run out before a cgroup does",
+				"hint: write needs: {memory: 768Mi}",
+			},
+		},
+		{
+			name: "pages that hold something else",
+			edit: []string{"{touch: 64Mi}", "{touch: 64Mi, content: zeroes}"},
+			want: []string{
+				`8:30: do: "zeroes" is not what pages can hold`,
+				`hint: did you mean "zeros"?`,
+			},
+		},
+		{
+			name: "a disk that files do not fit on",
+			edit: []string{"targets: [vm]", "targets: [vm]\nsystem: {disk: {size: 64Mi, write: 20Mi/s}}", "{touch: 64Mi}",
+				"{write: 60Mi}"},
+			want: []string{
+				"9:25: do: the disk of 64Mi is full: files take 60Mi by then",
+				"hint: write system: {disk: {size: 83Mi}}",
+			},
+		},
+		{
+			name: "a disk of nothing that takes nothing, here",
+			edit: []string{"targets: [vm]", "targets: [local, vm]\nsystem: {disk: {size: 0, write: 0Mi/s}}"},
+			want: []string{
+				"4:11: targets: local has the disk that it has: system.disk is for a VM",
+				"hint: write targets: [vm]",
+				"5:23: size: 0 is too small for a file system",
+				`5:33: write: "0Mi/s" is no progress`,
+				"hint: leave the rate out to go as fast as possible",
+			},
+		},
+		{
+			name: "no huge pages",
+			edit: []string{"{touch: 216Mi, rate: 32Mi/s}", "{hugetlb: 16Mi}", "constraint: memcg", "constraint: none"},
+			want: []string{
+				"13:5: do: big takes explicit huge pages, and none are reserved",
+				"hint: write system: {sysctls: {vm.nr_hugepages: 8}}",
+			},
+		},
+		{
+			name: "a pool that is too small, and one that is too large",
+			edit: []string{"{touch: 216Mi, rate: 32Mi/s}", "{hugetlb: 16Gi}", "targets: [vm]",
+				"targets: [vm]\nneeds: {memory: 512Mi}\nsystem: {sysctls: {vm.nr_hugepages: 7}}\nduring: " +
+					"[{after: small, sysctls: {vm.nr_hugepages: 300}}]"},
+			want: []string{
+				"6:37: vm.nr_hugepages: 300 huge pages are 600Mi, and about 425.8Mi of the machine's 512Mi can be had",
+				"hint: write needs: {memory: 768Mi}",
+				"16:5: do: big takes 8192 explicit huge pages, and 300 are reserved",
+				"hint: write system: {sysctls: {vm.nr_hugepages: 8192}}",
+			},
+		},
+		{
 			name: "livelock",
 			edit: []string{"small: {cgroup: /lab,", "small: {cgroup: /lab, oom_score_adj: -1000,", "adj: -600", "adj: -1000", "216Mi", "256Mi", "killed: [small]", "killed: []", `  constraint: memcg
 `, "", `{oom: ">= 1"}`, "{oom: 0}"},
 			want: []string{
-				"11:20: oom_score_adj: /lab goes over its 256Mi with nobody in it to kill: all are at -1000, and the kernel would try for ever",
+				"11:20: oom_score_adj: /lab goes over its 256Mi with nobody in it to kill: all are at -1000, and " +
+					"the kernel would try forever",
 				"hint: let one process in /lab have more than -1000",
 			},
 		},
@@ -1015,7 +1127,8 @@ expect:`, "killed: [small]", "killed: [web/main]", "{/lab: {oom:", "{/kubepods.s
 		},
 		{
 			name: "memory of a sharer's own",
-			edit: []string{"    after: small", "    parent: small\n    shares_memory_with: small", "[{touch: 64Mi}, hold]", "[{fork: big}, hold]"},
+			edit: []string{"    after: small", "    parent: small\n    shares_memory_with: small",
+				"[{touch: 64Mi}, hold]", "[{fork: big}, hold]"},
 			want: []string{
 				"14:5: do: a process that shares its parent's memory only holds",
 				"hint: write do: [hold]; its memory is its parent's, and is taken there",
@@ -1040,7 +1153,8 @@ expect:`, "killed: [small]", "killed: [web/main]", "{/lab: {oom:", "{/kubepods.s
 		},
 		{
 			name: "forked twice",
-			edit: []string{"    after: small", "    parent: small", "[{touch: 64Mi}, hold]", "[{fork: big}, {fork: big}, hold]"},
+			edit: []string{"    after: small", "    parent: small", "[{touch: 64Mi}, hold]",
+				"[{fork: big}, {fork: big}, hold]"},
 			want: []string{
 				`8:43: do: "big" is forked twice`,
 				"hint: give a second child a name of its own",

@@ -45,7 +45,10 @@ func Schema() ([]byte, error) {
 		ExpandedStruct:             true,
 		FieldNameTag:               "yaml",
 		RequiredFromJSONSchemaTags: true,
-		LookupComment:              func(t reflect.Type, field string) string { return docs[strings.TrimSuffix(t.Name()+"."+field, ".")] },
+		LookupComment: func(t reflect.Type,
+			field string) string {
+			return docs[strings.TrimSuffix(t.Name()+"."+field, ".")]
+		},
 	}
 	defs := written()
 	r.Mapper = func(t reflect.Type) *jsonschema.Schema { return mapped(t) }
@@ -84,6 +87,7 @@ func mapped(t reflect.Type) *jsonschema.Schema {
 		reflect.TypeFor[Killed]():        "killed",
 		reflect.TypeFor[Exit]():          "exit",
 		reflect.TypeFor[Num]():           "comparison",
+		reflect.TypeFor[Rate]():          "rate",
 		reflect.TypeFor[MilliCPU]():      "cpu",
 		reflect.TypeFor[Threshold]():     "threshold",
 		reflect.TypeFor[string]():        "text",
@@ -110,7 +114,8 @@ func written() jsonschema.Definitions {
 		return &jsonschema.Schema{Type: "string", Pattern: p, Description: desc, Examples: examples}
 	}
 	orNumber := func(s *jsonschema.Schema, number string) *jsonschema.Schema {
-		out := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, {Type: number}}, Description: s.Description, Examples: s.Examples}
+		out := &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, {Type: number}}, Description: s.Description,
+			Examples: s.Examples}
 		s.Description, s.Examples = "", nil
 		return out
 	}
@@ -119,26 +124,36 @@ func written() jsonschema.Definitions {
 	list := &jsonschema.Schema{Type: "array", Items: ref("text")}
 	return jsonschema.Definitions{
 		// what JSON cannot say, and the parser does not mind: 1 for "1"
-		"text":       {AnyOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}},
-		"size":       orNumber(pattern("^"+quantity+"$", "A Kubernetes quantity of memory, or bytes.", "64Mi", "1.5Gi", "200M"), "number"),
-		"limit":      orNumber(pattern("^(max|"+quantity+")$", "A Kubernetes quantity of memory, bytes, or max.", "64Mi", "max"), "number"),
-		"rate":       pattern("^"+quantity+"/s$", "An amount of memory a second.", "32Mi/s"),
-		"duration":   orNumber(pattern(`^\+?([0-9.]+(ns|us|µs|μs|ms|s|m|h))+$|^\+?0$`, "A number and a unit.", "30s", "500ms"), "number"),
-		"names":      {AnyOf: []*jsonschema.Schema{ref("text"), list}},
-		"respawn":    {AnyOf: []*jsonschema.Schema{{Type: "boolean"}, {Type: "integer", Minimum: "0"}}},
-		"comparison": orNumber(pattern(`^\s*((>=|<=|==|>|<)?\s*-?[0-9]+|-?[0-9]+\s*\.\.\s*-?[0-9]+)\s*$`, "A number or a comparison.", 1, ">= 1", "2..5"), "integer"),
-		"cpu":        orNumber(pattern("^[0-9]+([.][0-9]+)?m?$", "A Kubernetes quantity of CPU.", "100m", "0.5"), "number"),
-		"threshold":  orNumber(pattern("^("+quantity+"|[0-9]+([.][0-9]+)?%)$", "An amount of memory, or a share of the node.", "100Mi", "5%"), "number"),
-		"exit":       {AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0", Maximum: "255"}, pattern("^[+]?[0-9]+$", ""), signal}, Description: "An exit code, or the signal that ended it."},
-		"killed":     killedSchema(list),
-		"step":       stepSchema(),
+		"text": {AnyOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}},
+		"size": orNumber(pattern("^"+quantity+"$", "A Kubernetes quantity of memory, or bytes.", "64Mi", "1.5Gi",
+			"200M"), "number"),
+		"limit": orNumber(pattern("^(max|"+quantity+")$", "A Kubernetes quantity of memory, bytes, or max.",
+			"64Mi", "max"), "number"),
+		"rate": pattern("^"+quantity+"/s$", "An amount of memory a second.", "32Mi/s"),
+		"duration": orNumber(pattern(`^\+?([0-9.]+(ns|us|µs|μs|ms|s|m|h))+$|^\+?0$`, "A number and a unit.", "30s",
+			"500ms"), "number"),
+		"names":   {AnyOf: []*jsonschema.Schema{ref("text"), list}},
+		"respawn": {AnyOf: []*jsonschema.Schema{{Type: "boolean"}, {Type: "integer", Minimum: "0"}}},
+		"comparison": orNumber(pattern(`^\s*((>=|<=|==|>|<)?\s*-?[0-9]+|-?[0-9]+\s*\.\.\s*-?[0-9]+)\s*$`,
+			"A number or a comparison.", 1, ">= 1", "2..5"), "integer"),
+		"cpu": orNumber(pattern("^[0-9]+([.][0-9]+)?m?$", "A Kubernetes quantity of CPU.", "100m", "0.5"),
+			"number"),
+		"threshold": orNumber(pattern("^("+quantity+"|[0-9]+([.][0-9]+)?%)$", "An amount of memory, or a share of "+
+			"the node.", "100Mi", "5%"), "number"),
+		"exit": {AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0", Maximum: "255"},
+			pattern("^[+]?[0-9]+$", ""), signal}, Description: "An exit code, or the signal that ended it."},
+		"killed": killedSchema(list),
+		"step":   stepSchema(),
 	}
 }
 
 func killedSchema(list *jsonschema.Schema) *jsonschema.Schema {
-	some := &jsonschema.Schema{Type: "object", Properties: jsonschema.NewProperties(), Required: []string{"from", "count"}, AdditionalProperties: jsonschema.FalseSchema}
-	some.Properties.Set("from", &jsonschema.Schema{Type: "array", Items: ref("text"), Description: "Each victim is one of these."})
-	some.Properties.Set("count", &jsonschema.Schema{Ref: "#/$defs/comparison", Description: "How many kills there are."})
+	some := &jsonschema.Schema{Type: "object", Properties: jsonschema.NewProperties(),
+		Required: []string{"from", "count"}, AdditionalProperties: jsonschema.FalseSchema}
+	some.Properties.Set("from", &jsonschema.Schema{Type: "array", Items: ref("text"),
+		Description: "Each victim is one of these."})
+	some.Properties.Set("count", &jsonschema.Schema{Ref: "#/$defs/comparison",
+		Description: "How many kills there are."})
 	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{list, some}}
 }
 
@@ -155,13 +170,28 @@ func stepSchema() *jsonschema.Schema {
 			AdditionalProperties: jsonschema.FalseSchema, Description: help,
 		}
 		s.Properties.Set(string(row.Op), kindSchema(row.Amount))
+		inside := &jsonschema.Schema{
+			Type: "object", Properties: jsonschema.NewProperties(), Required: []string{string(row.Amount)},
+			AdditionalProperties: jsonschema.FalseSchema,
+		}
+		inside.Properties.Set(string(row.Amount), kindSchema(row.Amount))
 		for _, k := range qualifiers(row) {
 			s.Properties.Set(k, kindSchema(profile.Kind(k)))
+			inside.Properties.Set(k, kindSchema(profile.Kind(k)))
 			if row.Required {
 				s.Required = append(s.Required, k)
+				inside.Required = append(inside.Required, k)
 			}
 		}
 		out.AnyOf = append(out.AnyOf, s)
+		if inside.Properties.Len() > 1 {
+			all := &jsonschema.Schema{
+				Type: "object", Properties: jsonschema.NewProperties(), Required: []string{string(row.Op)},
+				AdditionalProperties: jsonschema.FalseSchema, Description: help,
+			}
+			all.Properties.Set(string(row.Op), inside)
+			out.AnyOf = append(out.AnyOf, all)
+		}
 	}
 	return out
 }
@@ -170,6 +200,12 @@ func kindSchema(k profile.Kind) *jsonschema.Schema {
 	switch k {
 	case profile.Name:
 		return ref("text")
+	case profile.Content:
+		s := &jsonschema.Schema{Type: "string"}
+		for _, c := range profile.Contents {
+			s.Enum = append(s.Enum, c)
+		}
+		return s
 	case profile.Code:
 		return &jsonschema.Schema{Type: "integer", Minimum: "0", Maximum: "255"}
 	}
@@ -203,12 +239,14 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 	edit(root, "apiVersion", words(APIVersion))
 	edit(root, "kind", words(Kind))
 	edit(root, "targets", words(TargetNames(Targets...)...))
-	edit(root, "targets", func(s *jsonschema.Schema) { s.Default = DefaultTargets })
+	edit(root, "targets", func(s *jsonschema.Schema) { s.Default = defaultTargets })
 	edit(defs["Needs"], "abilities", words(abilities...))
+	edit(defs["Needs"], "userland", words(Userlands...))
+	edit(defs["Needs"], "packages", func(s *jsonschema.Schema) { s.Items.Pattern = packageName.String() })
 	edit(defs["Swap"], "kind", words(swapKinds...))
 	edit(defs["During"], "sysrq", words("f"))
-	edit(defs["Expect"], "constraint", words(Constraints...))
-	edit(defs["Expect"], "within", func(s *jsonschema.Schema) { s.Default = DefaultWithin.String() })
+	edit(defs["Expect"], "constraint", words(constraints...))
+	edit(defs["Expect"], "within", func(s *jsonschema.Schema) { s.Default = defaultWithin.String() })
 	for _, field := range []string{"memory.events", "memory.events.local"} {
 		edit(defs["Expect"], field, func(s *jsonschema.Schema) {
 			names := &jsonschema.Schema{}

@@ -33,8 +33,9 @@ type Scenario struct {
 	Targets    []Target `yaml:"targets" json:"targets"`       // Where it can run.
 	Needs      Needs    `yaml:"needs" json:"needs,omitzero"`  // What the machine must offer.
 
-	System    System    `yaml:"system" json:"system,omitzero"`        // What the whole machine is set to.
-	Cgroups   Cgroups   `yaml:"cgroups" json:"cgroups,omitempty"`     // Paths below the run's own cgroup, parents first.
+	System System `yaml:"system" json:"system,omitzero"` // What the whole machine is set to.
+	// Paths below the run's own cgroup, parents first.
+	Cgroups   Cgroups   `yaml:"cgroups" json:"cgroups,omitempty"`
 	Processes Processes `yaml:"processes" json:"processes,omitempty"` // By name, in the order they are started.
 	Pods      Pods      `yaml:"pods" json:"pods,omitempty"`           // Pods, in place of cgroups and processes.
 	Node      Node      `yaml:"node" json:"node,omitzero"`            // What the kubelet of the pods' node is set to.
@@ -51,13 +52,28 @@ type Needs struct {
 	Kernel    string           `yaml:"kernel" json:"kernel,omitempty"`       // ">= 5.17"
 	Cgroup    int              `yaml:"cgroup" json:"cgroup,omitempty"`       // 1 or 2
 	Abilities []kernel.Ability `yaml:"abilities" json:"abilities,omitempty"` // as oomlab doctor shows them
+	// A distribution with systemd in the VM, where commands are looked up: debian
+	Userland string `yaml:"userland" json:"userland,omitempty"`
+	// Packages that the userland has beside its own: [postgresql]
+	Packages []string `yaml:"packages" json:"packages,omitempty"`
 }
 
 // System is what the whole machine is set to while the scenario runs.
 type System struct {
 	Sysctls map[string]string `yaml:"sysctls" json:"sysctls,omitempty"` // vm.panic_on_oom: 1
 	Swap    *Swap             `yaml:"swap" json:"swap,omitempty"`       // Swap to switch on before anything is started.
+	// The disk of a VM that files are on.
+	Disk *Disk `yaml:"disk" json:"disk,omitempty"`
 }
+
+// Disk is the disk of a VM that processes have their files on.
+type Disk struct {
+	Size  kernel.Bytes `yaml:"size" json:"size,omitempty"`   // 0: as large as the files need
+	Write Rate         `yaml:"write" json:"write,omitempty"` // how fast it takes what is written; 0: as fast as it can
+}
+
+// Rate is an amount a second: 32Mi/s.
+type Rate kernel.Bytes
 
 // Swap is the swap space that the scenario wants.
 type Swap struct {
@@ -74,12 +90,18 @@ type Cgroups []Cgroup
 type Cgroup struct {
 	Path string `yaml:"-" json:"-"` // "/lab/a", absolute from the run's own cgroup
 
-	MemoryMin      *kernel.Bytes `yaml:"memory.min" json:"memory.min,omitempty"`             // Reclaim leaves that much alone, whatever happens.
-	MemoryLow      *kernel.Bytes `yaml:"memory.low" json:"memory.low,omitempty"`             // Reclaim leaves that much alone while it can.
-	MemoryHigh     *kernel.Bytes `yaml:"memory.high" json:"memory.high,omitempty"`           // Above it processes are slowed down.
-	MemoryMax      *kernel.Bytes `yaml:"memory.max" json:"memory.max,omitempty"`             // At it somebody is killed.
-	MemorySwapMax  *kernel.Bytes `yaml:"memory.swap.max" json:"memory.swap.max,omitempty"`   // How much may be swapped out.
-	MemoryOOMGroup *int          `yaml:"memory.oom.group" json:"memory.oom.group,omitempty"` // 1: all of the cgroup is killed together.
+	// Reclaim leaves that much alone, whatever happens.
+	MemoryMin *kernel.Bytes `yaml:"memory.min" json:"memory.min,omitempty"`
+	// Reclaim leaves that much alone while it can.
+	MemoryLow *kernel.Bytes `yaml:"memory.low" json:"memory.low,omitempty"`
+	// Above it processes are slowed down.
+	MemoryHigh *kernel.Bytes `yaml:"memory.high" json:"memory.high,omitempty"`
+	// At it somebody is killed.
+	MemoryMax *kernel.Bytes `yaml:"memory.max" json:"memory.max,omitempty"`
+	// How much may be swapped out.
+	MemorySwapMax *kernel.Bytes `yaml:"memory.swap.max" json:"memory.swap.max,omitempty"`
+	// 1: all of the cgroup is killed together.
+	MemoryOOMGroup *int `yaml:"memory.oom.group" json:"memory.oom.group,omitempty"`
 }
 
 // Max is the value of a knob that says "max".
@@ -93,17 +115,25 @@ type Processes []Process
 type Process struct {
 	Name string `yaml:"-" json:"-"`
 
-	Cgroup           string   `yaml:"cgroup" json:"cgroup,omitempty"`                         // where it runs; none: outside the run's cgroups
-	OOMScoreAdj      int      `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"`           // -1000 to 1000
-	After            Names    `yaml:"after" json:"after,omitempty"`                           // started when all of these hold what they were told to, or have ended
-	Copies           int      `yaml:"copies" json:"copies,omitempty"`                         // 0 means 1
-	Respawn          Respawn  `yaml:"respawn" json:"respawn,omitempty"`                       // how often it is started again after it was killed
-	Parent           string   `yaml:"parent" json:"parent,omitempty"`                         // forked by a fork step of this process
-	SharesMemoryWith string   `yaml:"shares_memory_with" json:"shares_memory_with,omitempty"` // its parent, whose address space it uses (CLONE_VM)
-	Nice             int      `yaml:"nice" json:"nice,omitempty"`                             // -20 to 19
-	UID              int      `yaml:"uid" json:"uid,omitempty"`                               // 0 keeps the agent's user
-	Threads          int      `yaml:"threads" json:"threads,omitempty"`                       // extra threads that do nothing
-	Ignore           []string `yaml:"ignore" json:"ignore,omitempty"`                         // signals that are ignored, such as SIGTERM
+	// where it runs; none: outside the run's cgroups
+	Cgroup      string `yaml:"cgroup" json:"cgroup,omitempty"`
+	OOMScoreAdj int    `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"` // -1000 to 1000
+	// started when all of these hold what they were told to, or have ended
+	After  Names `yaml:"after" json:"after,omitempty"`
+	Copies int   `yaml:"copies" json:"copies,omitempty"` // 0 means 1
+	// how often it is started again after it was killed
+	Respawn Respawn `yaml:"respawn" json:"respawn,omitempty"`
+	// forked by a fork step of this process
+	Parent string `yaml:"parent" json:"parent,omitempty"`
+	// its parent, whose address space it uses (CLONE_VM)
+	SharesMemoryWith string `yaml:"shares_memory_with" json:"shares_memory_with,omitempty"`
+	Nice             int    `yaml:"nice" json:"nice,omitempty"` // -20 to 19
+	// 0 keeps the agent's user
+	UID int `yaml:"uid" json:"uid,omitempty"`
+	// extra threads that do nothing
+	Threads int `yaml:"threads" json:"threads,omitempty"`
+	// signals that are ignored, such as SIGTERM
+	Ignore []string `yaml:"ignore" json:"ignore,omitempty"`
 
 	Command []string `yaml:"command" json:"command,omitempty"` // a program of the user's own and its arguments
 	Do      []Step   `yaml:"do" json:"do,omitempty"`           // the steps of a stressor
@@ -126,7 +156,8 @@ type Step struct {
 	Rate     kernel.Bytes  `json:"rate,omitempty"` // a second; 0: as fast as it goes
 	Duration time.Duration `json:"duration,omitempty"`
 	Code     int           `json:"code,omitempty"`
-	Name     string        `json:"name,omitempty"` // fork, wait
+	Name     string        `json:"name,omitempty"`    // fork, wait
+	Content  string        `json:"content,omitempty"` // of the pages; empty: random
 }
 
 // During is something done to the machine while the processes run. Exactly one
@@ -142,7 +173,8 @@ type During struct {
 	Thaw        string            `yaml:"thaw" json:"thaw,omitempty"`                   // a cgroup
 	Sysctls     map[string]string `yaml:"sysctls" json:"sysctls,omitempty"`             // vm.panic_on_oom: 1
 	Sysrq       string            `yaml:"sysrq" json:"sysrq,omitempty"`                 // "f"
-	Swapoff     bool              `yaml:"swapoff" json:"swapoff,omitempty"`             // switches the scenario's swap off
+	// switches the scenario's swap off
+	Swapoff bool `yaml:"swapoff" json:"swapoff,omitempty"`
 }
 
 // Resources are a container's requests or limits. CPU only decides the QoS
@@ -165,22 +197,36 @@ type Expect struct {
 	Survives   Names   `yaml:"survives" json:"survives,omitempty"`     // these are alive at the end
 	// Throttled processes are alive at the end and have not finished their
 	// steps; with one of these the run always lasts `within`.
-	Throttled         Names                     `yaml:"throttled" json:"throttled,omitempty"`
-	Exit              map[string]Exit           `yaml:"exit" json:"exit,omitempty"`                               // how processes end
-	MemoryEvents      map[string]map[string]Num `yaml:"memory.events" json:"memory.events,omitempty"`             // by cgroup: by how much each counter rises, descendants included
-	MemoryEventsLocal map[string]map[string]Num `yaml:"memory.events.local" json:"memory.events.local,omitempty"` // the same without descendants
-	Vmstat            map[string]Num            `yaml:"vmstat" json:"vmstat,omitempty"`                           // by how much lines of /proc/vmstat rise
+	Throttled Names `yaml:"throttled" json:"throttled,omitempty"`
+	// how processes end
+	Exit map[string]Exit `yaml:"exit" json:"exit,omitempty"`
+	// by cgroup: by how much each counter rises, descendants included
+	MemoryEvents map[string]map[string]Num `yaml:"memory.events" json:"memory.events,omitempty"`
+	// the same without descendants
+	MemoryEventsLocal map[string]map[string]Num `yaml:"memory.events.local" json:"memory.events.local,omitempty"`
+	// by how much lines of /proc/vmstat rise
+	Vmstat map[string]Num `yaml:"vmstat" json:"vmstat,omitempty"`
 
-	Domain         string                    `yaml:"domain" json:"domain,omitempty"`                 // whose limit was hit first: container, pod, kubepods, node
-	QoSClass       map[string]string         `yaml:"qosClass" json:"qosClass,omitempty"`             // by pod: Guaranteed, Burstable, BestEffort
-	OOMScoreAdj    map[string]Num            `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"`   // by container: what the kubelet has set
-	Containers     map[string]ContainerClaim `yaml:"containers" json:"containers,omitempty"`         // by container: what the API says at the end
-	Pods           map[string]PodClaim       `yaml:"pods" json:"pods,omitempty"`                     // by pod: what the API says at the end
-	PodEvents      map[string]map[string]Num `yaml:"podEvents" json:"podEvents,omitempty"`           // by pod and reason: how often an event came
-	NodeEvents     map[string]Num            `yaml:"nodeEvents" json:"nodeEvents,omitempty"`         // by reason: how often an event came
-	NodeConditions map[string]bool           `yaml:"nodeConditions" json:"nodeConditions,omitempty"` // MemoryPressure: true, if it was ever True
-	Evicted        *Names                    `yaml:"evicted" json:"evicted,omitempty"`               // pods that the kubelet evicted, in this order; [] for none
-	Misreports     *Names                    `yaml:"misreports" json:"misreports,omitempty"`         // what Kubernetes says that the kernel does not, exactly these; [] for nothing
+	// whose limit was hit first: container, pod, kubepods, node
+	Domain string `yaml:"domain" json:"domain,omitempty"`
+	// by pod: Guaranteed, Burstable, BestEffort
+	QoSClass map[string]string `yaml:"qosClass" json:"qosClass,omitempty"`
+	// by container: what the kubelet has set
+	OOMScoreAdj map[string]Num `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"`
+	// by container: what the API says at the end
+	Containers map[string]ContainerClaim `yaml:"containers" json:"containers,omitempty"`
+	// by pod: what the API says at the end
+	Pods map[string]PodClaim `yaml:"pods" json:"pods,omitempty"`
+	// by pod and reason: how often an event came
+	PodEvents map[string]map[string]Num `yaml:"podEvents" json:"podEvents,omitempty"`
+	// by reason: how often an event came
+	NodeEvents map[string]Num `yaml:"nodeEvents" json:"nodeEvents,omitempty"`
+	// MemoryPressure: true, if it was ever True
+	NodeConditions map[string]bool `yaml:"nodeConditions" json:"nodeConditions,omitempty"`
+	// pods that the kubelet evicted, in this order; [] for none
+	Evicted *Names `yaml:"evicted" json:"evicted,omitempty"`
+	// what Kubernetes says that the kernel does not, exactly these; [] for nothing
+	Misreports *Names `yaml:"misreports" json:"misreports,omitempty"`
 
 	// Panic is text that the kernel's panic message must contain.
 	Panic  string        `yaml:"panic" json:"panic,omitempty"`

@@ -14,9 +14,12 @@ type Pod struct {
 	Name  string `yaml:"-" json:"-"`
 	After Names  `yaml:"after" json:"after,omitempty"` // created when these are ready, or have ended
 
-	Manifest       string     `yaml:"manifest" json:"manifest,omitempty"`             // A file with a Pod of your own, beside the scenario; in place of containers.
-	InitContainers Containers `yaml:"initContainers" json:"initContainers,omitempty"` // One after the other, before the containers.
-	Containers     Containers `yaml:"containers" json:"containers,omitempty"`         // By name, in the order they are started.
+	// A file with a Pod of your own, beside the scenario; in place of containers.
+	Manifest string `yaml:"manifest" json:"manifest,omitempty"`
+	// One after the other, before the containers.
+	InitContainers Containers `yaml:"initContainers" json:"initContainers,omitempty"`
+	// By name, in the order they are started.
+	Containers Containers `yaml:"containers" json:"containers,omitempty"`
 
 	Requests Resources `yaml:"requests" json:"requests,omitzero"` // of the pod as a whole (pod-level resources)
 	Limits   Resources `yaml:"limits" json:"limits,omitzero"`     // of the pod as a whole
@@ -24,10 +27,13 @@ type Pod struct {
 	RestartPolicy string `yaml:"restartPolicy" json:"restartPolicy,omitempty"` // Always (default), OnFailure, Never
 	// Restarts is how often the run waits for a container to be started again:
 	// 1 where the policy allows it. After that, the next end is the last one.
-	Restarts          int               `yaml:"restarts" json:"restarts,omitempty"`
-	PriorityClassName string            `yaml:"priorityClassName" json:"priorityClassName,omitempty"` // system-node-critical: oom_score_adj -997, whatever it requests
-	NodeName          string            `yaml:"nodeName" json:"nodeName,omitempty"`                   // the node that it runs on
-	NodeSelector      map[string]string `yaml:"nodeSelector" json:"nodeSelector,omitempty"`           // labels of the nodes that it may run on
+	Restarts int `yaml:"restarts" json:"restarts,omitempty"`
+	// system-node-critical: oom_score_adj -997, whatever it requests
+	PriorityClassName string `yaml:"priorityClassName" json:"priorityClassName,omitempty"`
+	// the node that it runs on
+	NodeName string `yaml:"nodeName" json:"nodeName,omitempty"`
+	// labels of the nodes that it may run on
+	NodeSelector map[string]string `yaml:"nodeSelector" json:"nodeSelector,omitempty"`
 }
 
 // Containers are in the order they are started.
@@ -35,16 +41,23 @@ type Containers []Container
 
 // Container is one container. Its first process is called POD/CONTAINER.
 type Container struct {
-	Name          string       `yaml:"-" json:"-"`
-	Requests      Resources    `yaml:"requests" json:"requests,omitzero"`            // what it asks for; its limits where it asks for nothing
-	Limits        Resources    `yaml:"limits" json:"limits,omitzero"`                // what it gets at most
-	RestartPolicy string       `yaml:"restartPolicy" json:"restartPolicy,omitempty"` // Always makes a sidecar of an init container.
-	Image         string       `yaml:"image" json:"image,omitempty"`                 // an image of your own, in place of do
-	Command       []string     `yaml:"command" json:"command,omitempty"`             // its program, in place of the image's own; without kube among the targets: one of the machine's
-	Args          []string     `yaml:"args" json:"args,omitempty"`                   // its arguments, in place of the image's own
-	Holds         kernel.Bytes `yaml:"holds" json:"holds,omitempty"`                 // What a program of your own holds when it is at rest; nothing: it may grow for ever.
-	Do            []Step       `yaml:"do" json:"do,omitempty"`                       // the steps of a stressor
-	Processes     Forks        `yaml:"processes" json:"processes,omitempty"`         // What the stressor forks, by name: POD/CONTAINER/NAME.
+	Name string `yaml:"-" json:"-"`
+	// what it asks for; its limits where it asks for nothing
+	Requests Resources `yaml:"requests" json:"requests,omitzero"`
+	Limits   Resources `yaml:"limits" json:"limits,omitzero"` // what it gets at most
+	// Always makes a sidecar of an init container.
+	RestartPolicy string `yaml:"restartPolicy" json:"restartPolicy,omitempty"`
+	// an image of your own, in place of do
+	Image string `yaml:"image" json:"image,omitempty"`
+	// its program, in place of the image's own; without kube among the targets: one of the machine's
+	Command []string `yaml:"command" json:"command,omitempty"`
+	// its arguments, in place of the image's own
+	Args []string `yaml:"args" json:"args,omitempty"`
+	// What a program of your own holds when it is at rest; nothing: it may grow forever.
+	Holds kernel.Bytes `yaml:"holds" json:"holds,omitempty"`
+	Do    []Step       `yaml:"do" json:"do,omitempty"` // the steps of a stressor
+	// What the stressor forks, by name: POD/CONTAINER/NAME.
+	Processes Forks `yaml:"processes" json:"processes,omitempty"`
 }
 
 // Forks are the processes that a container's stressor forks.
@@ -60,14 +73,22 @@ type Fork struct {
 // Node is what a node of a cluster of oomlab's own is set to; a node of another
 // cluster must be set so already. Keys carry the kubelet's names.
 type Node struct {
-	SingleProcessOOMKill   *bool                `yaml:"singleProcessOOMKill" json:"singleProcessOOMKill,omitempty"`     // true: containers without memory.oom.group
-	EvictionHard           map[string]Threshold `yaml:"evictionHard" json:"evictionHard,omitempty"`                     // memory.available: 100Mi, or 5% of the node
-	SystemReserved         Resources            `yaml:"systemReserved" json:"systemReserved,omitzero"`                  // taken off what pods may have
-	KubeReserved           Resources            `yaml:"kubeReserved" json:"kubeReserved,omitzero"`                      // taken off what pods may have
-	EnforceNodeAllocatable []string             `yaml:"enforceNodeAllocatable" json:"enforceNodeAllocatable,omitempty"` // [pods]: a limit for all pods together
-	CgroupDriver           string               `yaml:"cgroupDriver" json:"cgroupDriver,omitempty"`                     // cgroupfs or systemd
-	Swap                   kernel.Bytes         `yaml:"swap" json:"swap,omitempty"`                                     // swap space on the node
-	SwapBehavior           string               `yaml:"swapBehavior" json:"swapBehavior,omitempty"`                     // NoSwap (default) or LimitedSwap
+	// true: containers without memory.oom.group
+	SingleProcessOOMKill *bool `yaml:"singleProcessOOMKill" json:"singleProcessOOMKill,omitempty"`
+	// memory.available: 100Mi, or 5% of the node
+	EvictionHard map[string]Threshold `yaml:"evictionHard" json:"evictionHard,omitempty"`
+	// taken off what pods may have
+	SystemReserved Resources `yaml:"systemReserved" json:"systemReserved,omitzero"`
+	// taken off what pods may have
+	KubeReserved Resources `yaml:"kubeReserved" json:"kubeReserved,omitzero"`
+	// [pods]: a limit for all pods together
+	EnforceNodeAllocatable []string `yaml:"enforceNodeAllocatable" json:"enforceNodeAllocatable,omitempty"`
+	// cgroupfs or systemd
+	CgroupDriver string `yaml:"cgroupDriver" json:"cgroupDriver,omitempty"`
+	// swap space on the node
+	Swap kernel.Bytes `yaml:"swap" json:"swap,omitempty"`
+	// NoSwap (default) or LimitedSwap
+	SwapBehavior string `yaml:"swapBehavior" json:"swapBehavior,omitempty"`
 }
 
 // Threshold is when the kubelet evicts: an amount, or a share of the node.
@@ -80,8 +101,9 @@ type Threshold struct {
 // ContainerClaim is what the API says of a container at the end. What is left
 // out is not claimed.
 type ContainerClaim struct {
-	State        string     `yaml:"state" json:"state,omitempty"`               // waiting, running or terminated
-	Reason       string     `yaml:"reason" json:"reason,omitempty"`             // of that state: OOMKilled, Error, Completed, CrashLoopBackOff
+	State string `yaml:"state" json:"state,omitempty"` // waiting, running or terminated
+	// of that state: OOMKilled, Error, Completed, CrashLoopBackOff
+	Reason       string     `yaml:"reason" json:"reason,omitempty"`
 	ExitCode     *int       `yaml:"exitCode" json:"exitCode,omitempty"`         // of a terminated container
 	RestartCount *Num       `yaml:"restartCount" json:"restartCount,omitempty"` // how often it was started again
 	LastState    *LastState `yaml:"lastState" json:"lastState,omitempty"`       // how it ended the time before

@@ -43,6 +43,8 @@ type validator struct {
 	spoken []string
 	// manifests are the pods whose containers only a manifest names.
 	manifests map[string]bool
+	// badTree: there are problems with the cgroups.
+	badTree bool
 }
 
 func (v *validator) problem(path []string, hint, what string, args ...any) {
@@ -64,7 +66,8 @@ func at(path ...string) []string { return path }
 func (v *validator) scenario() {
 	s := v.s
 	if s.APIVersion != APIVersion {
-		v.problem(at("apiVersion"), "write apiVersion: "+APIVersion, "%q is not a version that is read here", s.APIVersion)
+		v.problem(at("apiVersion"), "write apiVersion: "+APIVersion, "%q is not a version that is read here",
+			s.APIVersion)
 	}
 	if s.Kind != Kind {
 		v.problem(at("kind"), "write kind: "+Kind, "%q is not a kind of file that is read here", s.Kind)
@@ -96,6 +99,8 @@ func (v *validator) scenario() {
 		v.during(i, s.During[i])
 	}
 	v.livelock()
+	v.disk()
+	v.machine()
 	v.expect()
 }
 
@@ -105,17 +110,20 @@ func (v *validator) targets() {
 	}
 	for i, t := range v.s.Targets {
 		if !slices.Contains(Targets, t) {
-			v.problem(at("targets", strconv.Itoa(i)), meant(string(t), TargetNames(Targets...)), "no target is called %q", t)
+			v.problem(at("targets", strconv.Itoa(i)), meant(string(t), TargetNames(Targets...)),
+				"no target is called %q", t)
 		} else if slices.Contains(v.s.Targets[:i], t) {
 			v.problem(at("targets", strconv.Itoa(i)), "", "%q is named twice", t)
 		}
 	}
 	for _, t := range v.s.Targets {
 		if t.Traits().Kubelet && len(v.s.Pods) == 0 && !v.unread("pods") {
-			v.problem(at("targets"), fmt.Sprintf("write pods, or leave %s out", t), "%s runs pods, and there are none", t)
+			v.problem(at("targets"), fmt.Sprintf("write pods, or leave %s out", t), "%s runs pods, and there are none",
+				t)
 		}
 		if t.Traits().Here && v.s.Expect.Panic != "" {
-			v.problem(at("targets"), "write targets: [vm]", "a scenario that expects a panic would take this machine down")
+			v.problem(at("targets"), "write targets: [vm]", "a scenario that expects a panic would take this "+
+				"machine down")
 		}
 	}
 }
@@ -127,7 +135,8 @@ func (v *validator) needs() {
 	}
 	if n.Kernel != "" {
 		if _, err := kernel.Satisfies(kernel.Version{Major: 6}, n.Kernel); err != nil {
-			v.problem(at("needs", "kernel"), `write a comparison such as ">= 5.17"`, "%q is not a range of kernels", n.Kernel)
+			v.problem(at("needs", "kernel"), `write a comparison such as ">= 5.17"`, "%q is not a range of kernels",
+				n.Kernel)
 		}
 	}
 	if n.Cgroup < 0 || n.Cgroup > 2 {
@@ -135,15 +144,20 @@ func (v *validator) needs() {
 	}
 	for i, a := range n.Abilities {
 		if !slices.Contains(abilities, string(a)) {
-			v.problem(at("needs", "abilities", strconv.Itoa(i)), meant(string(a), abilities), "no ability is called %q", a)
+			v.problem(at("needs", "abilities", strconv.Itoa(i)), meant(string(a), abilities),
+				"no ability is called %q", a)
 		}
 	}
+	v.userland()
 }
 
 var abilities = []string{
-	string(kernel.AbilityRoot), string(kernel.AbilityMemcg), string(kernel.AbilityOOMGroup), string(kernel.AbilityMemoryHigh),
-	string(kernel.AbilitySwap), string(kernel.AbilityNegativeAdj), string(kernel.AbilityKmsg), string(kernel.AbilitySysrq),
-	string(kernel.AbilityHostOOM), string(kernel.AbilityBTF), string(kernel.AbilityTracepoints), string(kernel.AbilityKprobes),
+	string(kernel.AbilityRoot), string(kernel.AbilityMemcg), string(kernel.AbilityOOMGroup),
+	string(kernel.AbilityMemoryHigh),
+	string(kernel.AbilitySwap), string(kernel.AbilityNegativeAdj), string(kernel.AbilityKmsg),
+	string(kernel.AbilitySysrq),
+	string(kernel.AbilityHostOOM), string(kernel.AbilityBTF), string(kernel.AbilityTracepoints),
+	string(kernel.AbilityKprobes),
 	string(kernel.AbilityFreeze),
 }
 
@@ -168,17 +182,27 @@ func (v *validator) sysctls(m map[string]string, path []string) {
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		switch {
 		case !sysctlKey.MatchString(key):
-			v.problem(with(path, key), "write it as sysctl(8) does: vm.panic_on_oom", "%q is not the name of a sysctl", key)
+			v.problem(with(path, key), "write it as sysctl(8) does: vm.panic_on_oom", "%q is not the name of a sysctl",
+				key)
 		case strings.ContainsAny(m[key], "\n\r"):
 			v.problem(with(path, key), "", "%q has more than one line", m[key])
+		case slices.Contains([]string{"vm.nr_hugepages", "vm.nr_overcommit_hugepages"}, key) &&
+			!isCount(m[key]):
+			v.problem(with(path, key), "write how many huge pages there are: 64", "%q is not a number of pages", m[key])
 		}
 	}
+}
+
+func isCount(text string) bool {
+	_, err := strconv.ParseUint(strings.TrimSpace(text), 10, 63)
+	return err == nil
 }
 
 var cgroupName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 func (v *validator) layCgroups() {
 	v.cgroups = map[string]*Cgroup{}
+	before := len(v.found)
 	all := map[string]bool{}
 	for _, c := range v.s.Cgroups {
 		all[c.Path] = true
@@ -198,6 +222,7 @@ func (v *validator) layCgroups() {
 		v.cgroups[c.Path] = c
 		v.knobs(*c, path)
 	}
+	v.badTree = len(v.found) > before
 }
 
 // Parent is the path of the cgroup above; false for one at the top.
@@ -218,7 +243,8 @@ func badCgroup(path string) string {
 		switch {
 		case !cgroupName.MatchString(part) || len(part) > 64:
 			return "is not a path of names made of letters, digits, dots, dashes and underscores"
-		case slices.Contains([]string{"cgroup", "memory", "cpu", "cpuset", "io", "pids", "hugetlb", "rdma", "misc", "irq"}, strings.SplitN(part, ".", 2)[0]) && strings.Contains(part, "."):
+		case slices.Contains([]string{"cgroup", "memory", "cpu", "cpuset", "io", "pids", "hugetlb", "rdma", "misc",
+			"irq"}, strings.SplitN(part, ".", 2)[0]) && strings.Contains(part, "."):
 			return "could be a file of the kernel's"
 		}
 	}
@@ -244,7 +270,8 @@ func (v *validator) cgroup(name string, path []string) {
 	}
 	if len(v.s.Pods) > 0 {
 		if (name != kubelet.NodeRoot || !v.s.NeedsKubelet()) && !kernel.InCgroup(name, kubelet.Root) {
-			v.problem(path, "write "+kubelet.PodCgroup(kubelet.Burstable, "NAME")+"; pods are below "+kubelet.Root, "no cgroup %q", name)
+			v.problem(path, "write "+kubelet.PodCgroup(kubelet.Burstable, "NAME")+"; pods are below "+kubelet.Root,
+				"no cgroup %q", name)
 		}
 		return
 	}
@@ -264,7 +291,8 @@ func (v *validator) during(i int, d During) {
 	v.refer(d.After, with(path, "after"))
 	n := 0
 	for _, given := range []bool{
-		d.Set != nil, d.OOMScoreAdj != nil, d.Signal != nil, d.Freeze != "", d.Thaw != "", d.Sysctls != nil, d.Sysrq != "", d.Swapoff,
+		d.Set != nil, d.OOMScoreAdj != nil, d.Signal != nil, d.Freeze != "", d.Thaw != "", d.Sysctls != nil,
+		d.Sysrq != "", d.Swapoff,
 	} {
 		if given {
 			n++
@@ -307,7 +335,8 @@ func (v *validator) during(i int, d During) {
 	}
 	v.sysctls(d.Sysctls, with(path, "sysctls"))
 	if d.Sysrq != "" && d.Sysrq != "f" {
-		v.problem(with(path, "sysrq"), "f calls the OOM killer; the other keys are not offered", "%q is not a key that is pressed here", d.Sysrq)
+		v.problem(with(path, "sysrq"), "f calls the OOM killer; the other keys are not offered",
+			"%q is not a key that is pressed here", d.Sysrq)
 	}
 	if d.Swapoff && v.s.System.Swap == nil {
 		v.problem(with(path, "swapoff"), "set system.swap", "there is no swap to switch off")

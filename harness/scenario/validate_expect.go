@@ -9,9 +9,9 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 )
 
-// Constraints are the kernel's reasons for an OOM, enum oom_constraint of
+// constraints are the kernel's reasons for an OOM, enum oom_constraint of
 // include/linux/oom.h without its prefix.
-var Constraints = []string{"none", "cpuset", "mempolicy", "memcg"}
+var constraints = []string{"none", "cpuset", "mempolicy", "memcg"}
 
 // MemoryEvents are the keys of memory.events, the newest included
 // (mem_cgroup events of mm/memcontrol.c).
@@ -28,8 +28,9 @@ func (v *validator) expect() {
 	} else if e.Within > maxWithin {
 		v.problem(at("expect", "within"), "", "%v is longer than a run may last (%v)", e.Within, maxWithin)
 	}
-	if e.Constraint != "" && !slices.Contains(Constraints, e.Constraint) {
-		v.problem(at("expect", "constraint"), meant(strings.TrimPrefix(strings.ToLower(e.Constraint), "constraint_"), Constraints),
+	if e.Constraint != "" && !slices.Contains(constraints, e.Constraint) {
+		v.problem(at("expect", "constraint"), meant(strings.TrimPrefix(strings.ToLower(e.Constraint), "constraint_"),
+			constraints),
 			"%q is not a constraint", e.Constraint)
 	}
 	v.refer(e.Trigger, at("expect", "trigger"))
@@ -111,7 +112,8 @@ func (v *validator) killedClaim(k Killed) {
 	count := with(path, "count")
 	switch c := k.Count; {
 	case c.Min <= 0 && c.Max == NumMax && len(all) == total:
-		v.problem(count, `write ">= 1", or leave a process out of from`, "%q of everybody holds whatever happens: it cannot fail", c)
+		v.problem(count, `write ">= 1", or leave a process out of from`, "%q of everybody holds whatever happens: "+
+			"it cannot fail", c)
 	case c.Max <= 0:
 		v.problem(count, "write killed: [] for nobody", "%q holds only when nobody is killed", c)
 	case !respawn && c.Min > int64(len(all)):
@@ -152,15 +154,18 @@ func (v *validator) victims(e Expect) (certain, possible []string) {
 
 // nobody refuses claims about a kill that the scenario says does not happen.
 func (v *validator) nobody(e Expect) {
-	if e.Killed == nil || len(e.Killed.InOrder) > 0 || e.Killed.From != nil || e.Killed.Count != (Num{}) || e.Panic != "" {
+	if e.Killed == nil || len(e.Killed.InOrder) > 0 || e.Killed.From != nil || e.Killed.Count != (Num{}) ||
+		e.Panic != "" {
 		return
 	}
 	for _, c := range []struct {
 		key   string
 		given bool
-	}{{"constraint", e.Constraint != ""}, {"oom_memcg", e.OOMMemcg != ""}, {"trigger", len(e.Trigger) > 0}, {"domain", e.Domain != ""}} {
+	}{{"constraint", e.Constraint != ""}, {"oom_memcg", e.OOMMemcg != ""}, {"trigger", len(e.Trigger) > 0}, {"domain",
+		e.Domain != ""}} {
 		if c.given {
-			v.problem(at("expect", c.key), "leave it out", "says how somebody is killed, but killed: [] says that nobody is")
+			v.problem(at("expect", c.key), "leave it out", "says how somebody is killed, but killed: [] says that "+
+				"nobody is")
 		}
 	}
 	for path, claims := range e.MemoryEvents {
@@ -175,9 +180,11 @@ func (v *validator) limits(e Expect) {
 	if e.OOMMemcg != "" {
 		v.cgroup(e.OOMMemcg, at("expect", "oom_memcg"))
 		if e.Constraint != "" && e.Constraint != "memcg" {
-			v.problem(at("expect", "oom_memcg"), "", "a cgroup's limit is hit with constraint memcg, not %s", e.Constraint)
+			v.problem(at("expect", "oom_memcg"), "", "a cgroup's limit is hit with constraint memcg, not %s",
+				e.Constraint)
 		}
-		if c := v.cgroups[e.OOMMemcg]; c != nil && !c.limited() && !v.limitedLater(e.OOMMemcg) && !v.wrong("cgroups", e.OOMMemcg) {
+		if c := v.cgroups[e.OOMMemcg]; c != nil && !c.limited() && !v.limitedLater(e.OOMMemcg) &&
+			!v.wrong("cgroups", e.OOMMemcg) {
 			v.problem(at("expect", "oom_memcg"), "", "%s has no memory.max that could be hit", e.OOMMemcg)
 		}
 		return
@@ -210,9 +217,10 @@ func (v *validator) limitedLater(path string) bool {
 func (v *validator) ends(e Expect) {
 	certain, possible := v.victims(e)
 	// an unknown name has been reported; whom it meant is anybody's guess
-	sound := e.Killed == nil || !slices.ContainsFunc(append(slices.Clip(e.Killed.InOrder), e.Killed.From...), func(name string) bool {
-		return v.stands[name] == nil
-	})
+	sound := e.Killed == nil || !slices.ContainsFunc(append(slices.Clip(e.Killed.InOrder), e.Killed.From...),
+		func(name string) bool {
+			return v.stands[name] == nil
+		})
 	alive := v.all(e.Survives)
 	slowed := v.all(e.Throttled)
 	dragged := v.dragged()
@@ -238,7 +246,8 @@ func (v *validator) ends(e Expect) {
 				v.problem(path, "leave it out of one of them", "%q is also in survives, and so still alive", one)
 			case claim.Signal != "SIGKILL" && slices.Contains(certain, one):
 				v.problem(path, "write SIGKILL", "%q is in killed, and so ends by SIGKILL", one)
-			case claim.Signal == "SIGKILL" && e.Killed != nil && sound && e.Panic == "" && !slices.Contains(possible, one) && !dragged[one]:
+			case claim.Signal == "SIGKILL" && e.Killed != nil && sound && e.Panic == "" &&
+				!slices.Contains(possible, one) && !dragged[one]:
 				v.problem(path, "", "nothing kills %q: it is not in killed", one)
 			case claim.Code == 137 && p != nil && len(p.Do) > 0 && p.Do[len(p.Do)-1].Code != 137:
 				v.problem(path, "write SIGKILL; 137 is how a shell reports it", "%q does not exit with 137", one)
@@ -265,7 +274,7 @@ func (v *validator) dragged() map[string]bool {
 		}
 	}
 	for _, p := range v.s.Pods {
-		// who is forked dies with its container, and whoever is evicted may be killed
+		// who is forked dies with its container, and what is evicted may be killed
 		evicted := v.s.Expect.Evicted != nil && slices.Contains(*v.s.Expect.Evicted, p.Name)
 		for _, c := range p.all() {
 			if evicted {
@@ -307,7 +316,8 @@ func (v *validator) events(key string, claim map[string]map[string]Num) {
 			// never fewer than victims; more with memory.oom.group, which counts the first one twice
 			victims := 0
 			for _, one := range certain {
-				if p := v.of(one); p != nil && (p.Cgroup == cgroup || key == "memory.events" && kernel.InCgroup(p.Cgroup, cgroup)) {
+				if p := v.of(one); p != nil && (p.Cgroup == cgroup || key == "memory.events" &&
+					kernel.InCgroup(p.Cgroup, cgroup)) {
 					victims++
 				}
 			}
@@ -328,7 +338,8 @@ func (v *validator) down(e Expect) {
 		given bool
 	}{
 		{"survives", len(e.Survives) > 0}, {"throttled", len(e.Throttled) > 0}, {"exit", len(e.Exit) > 0},
-		{"memory.events", len(e.MemoryEvents) > 0}, {"memory.events.local", len(e.MemoryEventsLocal) > 0}, {"vmstat", len(e.Vmstat) > 0},
+		{"memory.events", len(e.MemoryEvents) > 0}, {"memory.events.local", len(e.MemoryEventsLocal) > 0}, {"vmstat",
+			len(e.Vmstat) > 0},
 	} {
 		if c.given {
 			v.problem(at("expect", c.key), "leave it out", "cannot be seen: the machine panics")

@@ -177,7 +177,8 @@ func (v *validator) bare() {
 }
 
 func isZero(n Node) bool {
-	return n.SingleProcessOOMKill == nil && n.EvictionHard == nil && n.SystemReserved == (Resources{}) && n.KubeReserved == (Resources{}) &&
+	return n.SingleProcessOOMKill == nil && n.EvictionHard == nil && n.SystemReserved == (Resources{}) &&
+		n.KubeReserved == (Resources{}) &&
 		n.EnforceNodeAllocatable == nil && n.CgroupDriver == "" && n.Swap == 0 && n.SwapBehavior == ""
 }
 
@@ -185,11 +186,13 @@ func (v *validator) node() {
 	n := v.s.Node
 	for _, key := range slices.Sorted(maps.Keys(n.EvictionHard)) {
 		if key != kubelet.MemoryAvailable {
-			v.problem(at("node", "evictionHard", key), meant(key, []string{kubelet.MemoryAvailable}), "%q is not a signal that is about memory", key)
+			v.problem(at("node", "evictionHard", key), meant(key, []string{kubelet.MemoryAvailable}),
+				"%q is not a signal that is about memory", key)
 		}
 	}
 	for i, word := range n.EnforceNodeAllocatable {
-		v.word(word, enforceable, at("node", "enforceNodeAllocatable", strconv.Itoa(i)), "%q is nothing that the kubelet enforces")
+		v.word(word, enforceable, at("node", "enforceNodeAllocatable", strconv.Itoa(i)),
+			"%q is nothing that the kubelet enforces")
 	}
 	v.word(n.CgroupDriver, cgroupDrivers, at("node", "cgroupDriver"), "%q is not a cgroup driver")
 	v.word(n.SwapBehavior, swapBehaviors, at("node", "swapBehavior"), "%q is not a swap behavior")
@@ -207,7 +210,8 @@ func (v *validator) word(got string, known []string, path []string, what string)
 
 func (v *validator) podName(name, of string, path []string) {
 	if !processName.MatchString(name) || strings.Contains(name, ".") || strings.HasSuffix(name, "-") || len(name) > 40 {
-		v.problem(path, "begin and end with a letter or a digit, with these and dashes between; at most 40", "%q is not a name for a %s", name, of)
+		v.problem(path, "begin and end with a letter or a digit, with these and dashes between; at most 40",
+			"%q is not a name for a %s", name, of)
 	}
 }
 
@@ -220,11 +224,13 @@ func (v *validator) kubePod(p *Pod) {
 	case p.Restarts < 0 || p.Restarts > 20:
 		v.problem(with(path, "restarts"), "", "%d is not a number of restarts that a run waits for", p.Restarts)
 	case p.Restarts > 0 && p.RestartPolicy == "Never":
-		v.problem(with(path, "restarts"), "leave it out, or write restartPolicy: Always", "with restartPolicy Never nothing is started again")
+		v.problem(with(path, "restarts"), "leave it out, or write restartPolicy: Always",
+			"with restartPolicy Never nothing is started again")
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.NodeSelector)) {
 		if !labelKey.MatchString(key) {
-			v.problem(with(with(path, "nodeSelector"), key), "write a label such as kubernetes.io/arch", "%q is not the name of a label", key)
+			v.problem(with(with(path, "nodeSelector"), key), "write a label such as kubernetes.io/arch",
+				"%q is not the name of a label", key)
 		}
 	}
 	v.within(p.Requests, p.Limits, path)
@@ -247,7 +253,8 @@ func (v *validator) kubePod(p *Pod) {
 		}
 		seen[c.Name] = true
 		if p.Limits.Memory > 0 && c.Limits.Memory > p.Limits.Memory {
-			v.problem(with(with(below, "limits"), "memory"), "", "%s are more than the pod's limit of %s", c.Limits.Memory, p.Limits.Memory)
+			v.problem(with(with(below, "limits"), "memory"), "", "%s are more than the pod's limit of %s",
+				c.Limits.Memory, p.Limits.Memory)
 		}
 		v.kubeContainer(c, list == "initContainers", below)
 	}
@@ -256,22 +263,27 @@ func (v *validator) kubePod(p *Pod) {
 // within checks that nothing requests more than its limit.
 func (v *validator) within(requests, limits Resources, path []string) {
 	if limits.Memory > 0 && requests.Memory > limits.Memory {
-		v.problem(with(with(path, "requests"), "memory"), "", "%s are more than the limit of %s", requests.Memory, limits.Memory)
+		v.problem(with(with(path, "requests"), "memory"), "", "%s are more than the limit of %s", requests.Memory,
+			limits.Memory)
 	}
 	if limits.CPU > 0 && requests.CPU > limits.CPU {
-		v.problem(with(with(path, "requests"), "cpu"), "", "%dm are more than the limit of %dm", requests.CPU, limits.CPU)
+		v.problem(with(with(path, "requests"), "cpu"), "", "%dm are more than the limit of %dm", requests.CPU,
+			limits.CPU)
 	}
 }
 
 func (v *validator) manifest(p *Pod, at []string) {
-	if clean := path.Clean(p.Manifest); path.IsAbs(p.Manifest) || clean != p.Manifest || clean == "." || strings.HasPrefix(clean, "..") {
-		v.problem(with(at, "manifest"), "write its name, or a path below the directory that the scenario is in", "%q is not a file beside the scenario", p.Manifest)
+	if clean := path.Clean(p.Manifest); path.IsAbs(p.Manifest) || clean != p.Manifest || clean == "." ||
+		strings.HasPrefix(clean, "..") {
+		v.problem(with(at, "manifest"), "write its name, or a path below the directory that the scenario is in",
+			"%q is not a file beside the scenario", p.Manifest)
 	}
 	for _, f := range []struct {
 		key   string
 		given bool
 	}{
-		{"initContainers", len(p.InitContainers) > 0}, {"requests", p.Requests != (Resources{})}, {"limits", p.Limits != (Resources{})},
+		{"initContainers", len(p.InitContainers) > 0}, {"requests", p.Requests != (Resources{})}, {"limits",
+			p.Limits != (Resources{})},
 		{"priorityClassName", p.PriorityClassName != ""},
 	} {
 		if f.given {
@@ -280,9 +292,11 @@ func (v *validator) manifest(p *Pod, at []string) {
 	}
 	for _, c := range p.Containers {
 		only := Container{Name: c.Name, Holds: c.Holds}
-		if c.Holds == 0 || len(c.Do)+len(c.Command)+len(c.Args)+len(c.Processes) > 0 || c.Image != only.Image || c.Requests != only.Requests ||
+		if c.Holds == 0 || len(c.Do)+len(c.Command)+len(c.Args)+len(c.Processes) > 0 || c.Image != only.Image ||
+			c.Requests != only.Requests ||
 			c.Limits != only.Limits || c.RestartPolicy != "" {
-			v.problem(with(with(at, "containers"), c.Name), "write {holds: 64Mi}", "beside a manifest a container only says what it holds")
+			v.problem(with(with(at, "containers"), c.Name), "write {holds: 64Mi}",
+				"beside a manifest a container only says what it holds")
 		}
 	}
 }
@@ -294,7 +308,8 @@ func (v *validator) kubeContainer(c Container, init bool, path []string) {
 	}
 	v.within(c.Requests, c.Limits, path)
 	if c.RestartPolicy != "" && (!init || c.RestartPolicy != "Always") {
-		v.problem(with(path, "restartPolicy"), "write Always at an init container to make it a sidecar", "%q is not a restart policy of a container", c.RestartPolicy)
+		v.problem(with(path, "restartPolicy"), "write Always at an init container to make it a sidecar",
+			"%q is not a restart policy of a container", c.RestartPolicy)
 	}
 	kubelets, _ := v.s.kubelets()
 	switch {
@@ -304,7 +319,8 @@ func (v *validator) kubeContainer(c Container, init bool, path []string) {
 	case c.Image == "" && len(c.Command) > 0 && kubelets == nil:
 		v.program(c.Command, c.Do, path)
 		if c.Holds > 0 || len(c.Processes) > 0 {
-			v.problem(path, "leave out holds and processes", "has a command, which is measured and does not fork on demand")
+			v.problem(path, "leave out holds and processes", "has a command, which is measured and does not fork "+
+				"on demand")
 		}
 		return
 	case c.Image == "" && len(c.Command)+len(c.Args) > 0:
@@ -324,7 +340,8 @@ func (v *validator) kubeContainer(c Container, init bool, path []string) {
 	v.steps(c.Do, with(path, "do"))
 	v.forks(c, path)
 	if last := c.Do[len(c.Do)-1].Op; init && c.RestartPolicy == "" && last != profile.Exit {
-		v.problem(with(path, "do"), "end with {exit: 0}, or write restartPolicy: Always for a sidecar", "an init container that never ends keeps its pod waiting")
+		v.problem(with(path, "do"), "end with {exit: 0}, or write restartPolicy: Always for a sidecar",
+			"an init container that never ends keeps its pod waiting")
 	}
 }
 
@@ -342,9 +359,13 @@ func (v *validator) forks(c Container, path []string) {
 			}
 			where := with(path, strconv.Itoa(i))
 			if !slices.Contains(known, s.Name) {
-				v.problem(where, fmt.Sprintf("write processes: {%s: {do: [...]}} in the container", s.Name), "%q is not among the container's processes", s.Name)
+				v.problem(where, fmt.Sprintf("write processes: {%s: {do: [...]}} in the container", s.Name),
+					"%q is not among the container's processes", s.Name)
 			}
-			if forked[s.Name] && slices.IndexFunc(do, func(o Step) bool { return o.Op == profile.Fork && o.Name == s.Name }) == i {
+			if forked[s.Name] && slices.IndexFunc(do, func(o Step) bool {
+				return o.Op == profile.Fork &&
+					o.Name == s.Name
+			}) == i {
 				v.problem(where, "give a second child a name of its own", "%q is forked by another process too", s.Name)
 			}
 			forked[s.Name] = true
@@ -359,7 +380,8 @@ func (v *validator) forks(c Container, path []string) {
 	}
 	for _, f := range c.Processes {
 		if !forked[f.Name] {
-			v.problem(with(with(path, "processes"), f.Name), fmt.Sprintf("write {fork: %s} among the steps", f.Name), "nobody forks %q", f.Name)
+			v.problem(with(with(path, "processes"), f.Name), fmt.Sprintf("write {fork: %s} among the steps", f.Name),
+				"nobody forks %q", f.Name)
 		}
 	}
 }
@@ -393,11 +415,14 @@ func (v *validator) expectKube(e Expect) {
 		return
 	}
 	v.word(e.Domain, kubelet.Domains, at("expect", "domain"), "%q is not whose limit can be hit")
-	if e.Domain != "" && e.Constraint != "" && slices.Contains(kubelet.Domains, e.Domain) && (e.Domain == "node") != (e.Constraint == "none") {
-		v.problem(at("expect", "domain"), "leave constraint out", "%s contradicts constraint: %s", e.Domain, e.Constraint)
+	if e.Domain != "" && e.Constraint != "" && slices.Contains(kubelet.Domains, e.Domain) &&
+		(e.Domain == "node") != (e.Constraint == "none") {
+		v.problem(at("expect", "domain"), "leave constraint out", "%s contradicts constraint: %s", e.Domain,
+			e.Constraint)
 	}
 	if e.Panic != "" {
-		v.problem(at("expect", "panic"), "write a scenario for target vm", "a node that panics takes its witnesses along")
+		v.problem(at("expect", "panic"), "write a scenario for target vm", "a node that panics takes its witnesses "+
+			"along")
 	}
 	for _, pod := range slices.Sorted(maps.Keys(e.QoSClass)) {
 		v.podNamed(pod, at("expect", "qosClass", pod))
@@ -447,7 +472,8 @@ func (v *validator) expectKube(e Expect) {
 	}
 	if e.Misreports != nil {
 		for i, name := range *e.Misreports {
-			v.word(name, kubelet.Misreports, at("expect", "misreports", strconv.Itoa(i)), "%q is not the name of a misreport")
+			v.word(name, kubelet.Misreports, at("expect", "misreports", strconv.Itoa(i)),
+				"%q is not the name of a misreport")
 		}
 	}
 }
@@ -458,7 +484,8 @@ func (v *validator) happens(events map[string]Num, path []string) {
 	}
 	for _, reason := range slices.Sorted(maps.Keys(events)) {
 		if !reasonWord.MatchString(reason) {
-			v.problem(with(path, reason), "write it as the API does: BackOff, SystemOOM", "%q is not the reason of an event", reason)
+			v.problem(with(path, reason), "write it as the API does: BackOff, SystemOOM",
+				"%q is not the reason of an event", reason)
 		}
 		v.counter(events[reason], with(path, reason))
 	}
@@ -478,11 +505,13 @@ func (v *validator) containerClaim(name string, c ContainerClaim) {
 	case c == (ContainerClaim{}):
 		v.problem(path, "write {state: terminated, reason: OOMKilled}", "claims nothing")
 	case c.Reason != "" && c.State == "":
-		v.problem(with(path, "reason"), "write state: terminated or state: waiting beside it", "is a reason for no state")
+		v.problem(with(path, "reason"), "write state: terminated or state: waiting beside it",
+			"is a reason for no state")
 	case c.State == "running" && c.Reason != "":
 		v.problem(with(path, "reason"), "leave it out", "a running container has no reason")
 	case c.ExitCode != nil && c.State != "terminated":
-		v.problem(with(path, "exitCode"), "write state: terminated beside it, or lastState: {exitCode: 1}", "only a terminated container has one")
+		v.problem(with(path, "exitCode"), "write state: terminated beside it, or lastState: {exitCode: 1}",
+			"only a terminated container has one")
 	}
 	if c.RestartCount != nil {
 		v.counter(*c.RestartCount, with(path, "restartCount"))

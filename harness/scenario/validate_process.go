@@ -107,12 +107,15 @@ func (v *validator) process(p *Process) {
 	}
 	switch {
 	case !processName.MatchString(p.Name):
-		v.problem(path, "begin with a letter or a digit and go on with these, dots and dashes", "%q is not a name for a process", p.Name)
+		v.problem(path, "begin with a letter or a digit and go on with these, dots and dashes",
+			"%q is not a name for a process", p.Name)
 	case len(longest) > kernel.CommLen:
-		v.problem(path, "take a shorter one", "%q is longer than the %d bytes that the kernel keeps of a name", longest, kernel.CommLen)
+		v.problem(path, "take a shorter one", "%q is longer than the %d bytes that the kernel keeps of a name",
+			longest, kernel.CommLen)
 	}
 	if p.Cgroup != "" {
 		v.cgroup(p.Cgroup, with(path, "cgroup"))
+		v.internal(p, path)
 	}
 	v.adj(p.OOMScoreAdj, with(path, "oom_score_adj"))
 	v.refer(p.After, with(path, "after"))
@@ -202,6 +205,8 @@ func (v *validator) step(s Step, path []string) {
 		v.problem(path, fmt.Sprintf("write {%s: 64Mi, rate: 32Mi/s}", s.Op), "%s needs a rate", s.Op)
 	case needs == profile.Duration && s.Duration > maxWithin:
 		v.problem(path, "", "%v is longer than a run may last (%v)", s.Duration, maxWithin)
+	case s.Content != "" && !slices.Contains(profile.Contents, s.Content):
+		v.problem(path, meant(s.Content, profile.Contents), "%q is not what pages can hold", s.Content)
 	case s.Code < 0 || s.Code > 255:
 		v.problem(path, "it goes from 0 to 255", "%d is not an exit code", s.Code)
 	}
@@ -314,7 +319,8 @@ func (v *validator) family() {
 					v.problem(where, "name the process, not its copy", "%q is one of several copies", s.Name)
 				}
 			case s.Op == profile.Fork && child.Parent != p.Name && !v.wrong("processes", child.Name, "parent"):
-				v.problem(where, fmt.Sprintf("write parent: %s at %s", p.Name, child.Name), "%q does not name %q as its parent", child.Name, p.Name)
+				v.problem(where, fmt.Sprintf("write parent: %s at %s", p.Name, child.Name),
+					"%q does not name %q as its parent", child.Name, p.Name)
 			}
 		}
 		if p.Parent == "" {
@@ -335,7 +341,8 @@ func (v *validator) child(p *Process, path []string) {
 		v.refer(Names{p.Parent}, where)
 		return
 	}
-	if !slices.ContainsFunc(parent.Do, func(s Step) bool { return s.Op == profile.Fork && s.Name == p.Name }) && !v.wrong("processes", parent.Name, "do") {
+	if !slices.ContainsFunc(parent.Do, func(s Step) bool { return s.Op == profile.Fork && s.Name == p.Name }) &&
+		!v.wrong("processes", parent.Name, "do") {
 		hint := fmt.Sprintf("write {fork: %s} among the steps of %s", p.Name, parent.Name)
 		if len(parent.Command) > 0 {
 			hint = "only a stressor forks on demand"
@@ -343,13 +350,16 @@ func (v *validator) child(p *Process, path []string) {
 		v.problem(where, hint, "%q never forks %q", parent.Name, p.Name)
 	}
 	if p.SharesMemoryWith != "" && (len(p.Do) != 1 || p.Do[0].Op != profile.Hold || p.Threads > 0) {
-		v.problem(with(path, "do"), "write do: [hold]; its memory is its parent's, and is taken there", "a process that shares its parent's memory only holds")
+		v.problem(with(path, "do"), "write do: [hold]; its memory is its parent's, and is taken there",
+			"a process that shares its parent's memory only holds")
 	}
 	if p.SharesMemoryWith != "" && p.SharesMemoryWith != p.Parent {
-		v.problem(with(path, "shares_memory_with"), fmt.Sprintf("write %s", p.Parent), "memory is shared with the parent, which is %q", p.Parent)
+		v.problem(with(path, "shares_memory_with"), fmt.Sprintf("write %s", p.Parent),
+			"memory is shared with the parent, which is %q", p.Parent)
 	}
 	if copies := max(1, parent.Copies); max(1, p.Copies) != copies {
-		v.problem(with(path, "copies"), fmt.Sprintf("write copies: %d; each copy of %s forks one", copies, parent.Name), "%q has %d", parent.Name, copies)
+		v.problem(with(path, "copies"), fmt.Sprintf("write copies: %d; each copy of %s forks one", copies,
+			parent.Name), "%q has %d", parent.Name, copies)
 	}
 	for _, f := range []struct {
 		key   string
@@ -359,13 +369,14 @@ func (v *validator) child(p *Process, path []string) {
 		{"nice", p.Nice != 0}, {"uid", p.UID != 0}, {"ignore", len(p.Ignore) > 0},
 	} {
 		if f.given {
-			v.problem(with(path, f.key), "set it at its parent, or start it without one", "a forked process has no %s of its own", f.key)
+			v.problem(with(path, f.key), "set it at its parent, or start it without one",
+				"a forked process has no %s of its own", f.key)
 		}
 	}
 }
 
 // livelock refuses a cgroup that is over its limit with nobody to kill: the
-// charge fails, the page fault is retried for ever, and every round prints a
+// charge fails, the page fault is retried forever, and every round prints a
 // whole report (mem_cgroup_out_of_memory, mm/memcontrol.c).
 func (v *validator) livelock() {
 	for _, c := range v.s.Cgroups {
@@ -374,8 +385,10 @@ func (v *validator) livelock() {
 			continue
 		}
 		if p := v.unkillable(c); p != nil {
-			v.problem(at("processes", p.Name, "oom_score_adj"), fmt.Sprintf("let one process in %s have more than -1000", c.Path),
-				"%s goes over its %s with nobody in it to kill: all are at -1000, and the kernel would try for ever", c.Path, c.MemoryMax)
+			v.problem(at("processes", p.Name, "oom_score_adj"), fmt.Sprintf("let one process in %s have more than "+
+				"-1000", c.Path),
+				"%s goes over its %s with nobody in it to kill: all are at -1000, and the kernel would try forever",
+				c.Path, c.MemoryMax)
 		}
 	}
 }

@@ -84,11 +84,11 @@ func (d *decoder) rate(n *yaml.Node, out *kernel.Bytes, path []string) {
 	}
 	amount, slash := strings.CutSuffix(s, "/s")
 	b, err := kernel.ParseBytes(amount)
+	if err == nil && b == 0 {
+		d.problem(here(n), path, "leave the rate out to go as fast as possible", "%q is no progress", s)
+		return
+	}
 	if err == nil && slash {
-		if b == 0 {
-			d.problem(here(n), path, "leave the rate out to go as fast as possible", "%q is no progress", s)
-			return
-		}
 		*out = b
 		return
 	}
@@ -105,13 +105,17 @@ func (d *decoder) rate(n *yaml.Node, out *kernel.Bytes, path []string) {
 var otherSize = regexp.MustCompile(`^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT])(?:i?[bB]?|ib)\s*(/s|ps|/sec)?\s*$`)
 
 // binarySize guesses the Kubernetes quantity that was meant by 32MB, 64 MiB or
-// 128m; "" if nothing of the kind.
+// 128m; "" if nothing of the kind, or nothing that would be accepted.
 func binarySize(s, rate string) string {
 	m := otherSize.FindStringSubmatch(s)
 	if m == nil || rate == "" && m[3] != "" {
 		return ""
 	}
-	return m[1] + strings.ToUpper(m[2]) + "i"
+	size := m[1] + strings.ToUpper(m[2]) + "i"
+	if b, err := kernel.ParseBytes(size); err != nil || b == 0 || b > maxBytes {
+		return ""
+	}
+	return size
 }
 
 func (d *decoder) duration(n *yaml.Node, out *time.Duration, path []string) {
@@ -120,8 +124,9 @@ func (d *decoder) duration(n *yaml.Node, out *time.Duration, path []string) {
 		return
 	}
 	v, err := time.ParseDuration(s)
+	bare, noSeconds := time.ParseDuration(s + "s")
 	switch {
-	case err != nil && wholeNumber.MatchString(s):
+	case err != nil && wholeNumber.MatchString(s) && noSeconds == nil && bare >= 0:
 		d.problem(here(n), path, fmt.Sprintf("write %ss", s), "%q has no unit", s)
 	case err != nil:
 		d.problem(here(n), path, "write a number and a unit, such as 30s, 500ms, 1m30s", "%q is not a duration", s)
@@ -223,7 +228,7 @@ func (d *decoder) respawn(n *yaml.Node, out *Respawn, path []string) {
 		return
 	}
 	if i, ok := d.int(n, path); ok && i < 0 {
-		d.problem(here(n), path, "write true to start it again for ever", "%d restarts are not possible", i)
+		d.problem(here(n), path, "write true to start it again forever", "%d restarts are not possible", i)
 	} else if ok {
 		*out = Respawn(i)
 	}
@@ -232,6 +237,7 @@ func (d *decoder) respawn(n *yaml.Node, out *Respawn, path []string) {
 // examples of each kind of value, for hints.
 var stepExample = map[profile.Kind]string{
 	profile.Size: "64Mi", profile.Rate: "32Mi/s", profile.Name: "worker", profile.Duration: "1s", profile.Code: "1",
+	profile.Content: profile.Zeros,
 }
 
 func opNames() []string {
@@ -260,7 +266,8 @@ func (d *decoder) step(n *yaml.Node, out *Step, path []string) {
 		key = n.Content[0]
 	}
 	if key.Kind != yaml.ScalarNode {
-		d.problem(here(n), path, "write a word such as hold or a map such as {touch: 64Mi}", "%s is not a step", describe(n))
+		d.problem(here(n), path, "write a word such as hold or a map such as {touch: 64Mi}", "%s is not a step",
+			describe(n))
 		return
 	}
 	row := profile.Op(key.Value).Row()
@@ -284,12 +291,31 @@ func (d *decoder) step(n *yaml.Node, out *Step, path []string) {
 		d.problem(here(n), path, "write just "+string(row.Op), "%s takes no value", row.Op)
 		return
 	}
+	d.stepPairs(n, row, string(row.Op), out, path)
+}
+
+// stepPairs reads the amount of a step, which a key of some name has, and its qualifiers.
+// All of them may stand in a map under the step's name: {touch: {size: 64Mi, rate: 1Mi/s}}.
+func (d *decoder) stepPairs(n *yaml.Node, row profile.Row, name string, out *Step, path []string) {
 	may := qualifiers(row)
 	d.pairs(n, path, func(key, value *yaml.Node, below []string) {
 		kind := profile.Kind(key.Value)
-		if key.Value == string(row.Op) {
+		switch {
+		case key.Value == name && name == string(row.Op) && value.Kind == yaml.MappingNode && len(may) > 0:
+			if len(n.Content) > 2 {
+				d.problem(here(value), path, "put all of it into that map", "%s has a map, and more beside it", row.Op)
+				return
+			}
+			if !hasKey(value, string(row.Amount)) {
+				hint := fmt.Sprintf("write {%s: {%s: %s}}", row.Op, row.Amount, stepExample[row.Amount])
+				d.problem(here(value), path, hint, "%s needs a %s", row.Op, row.Amount)
+				return
+			}
+			d.stepPairs(value, row, string(row.Amount), out, path)
+			return
+		case key.Value == name:
 			kind = row.Amount
-		} else if !slices.Contains(may, key.Value) {
+		case !slices.Contains(may, key.Value):
 			d.problem(here(key), path, meant(key.Value, may), "%s does not take %q", row.Op, key.Value)
 			return
 		}
@@ -300,6 +326,15 @@ func (d *decoder) step(n *yaml.Node, out *Step, path []string) {
 		}
 		d.stepValue(value, kind, out, below)
 	})
+}
+
+func hasKey(n *yaml.Node, key string) bool {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return true
+		}
+	}
+	return false
 }
 
 // stepValue reads an amount or a qualifier of a step.
@@ -316,6 +351,8 @@ func (d *decoder) stepValue(n *yaml.Node, kind profile.Kind, out *Step, path []s
 		out.Name, _ = d.text(n, path)
 	case profile.Duration:
 		d.duration(n, &out.Duration, path)
+	case profile.Content:
+		out.Content, _ = d.text(n, path)
 	case profile.Code:
 		if i, ok := d.int(n, path); ok {
 			out.Code = int(i)
@@ -329,7 +366,8 @@ func (d *decoder) killed(n *yaml.Node, out *Killed, path []string) {
 	case n.Kind == yaml.SequenceNode:
 		out.InOrder = d.list(n, path)
 	case n.Kind != yaml.MappingNode:
-		d.problem(here(n), path, "write [small], [] for nobody, or {from: [a, b], count: 1}", "%s is not a list", describe(n))
+		d.problem(here(n), path, "write [small], [] for nobody, or {from: [a, b], count: 1}", "%s is not a list",
+			describe(n))
 	default:
 		d.pairs(n, path, func(key, value *yaml.Node, below []string) {
 			switch {
@@ -391,7 +429,7 @@ func (d *decoder) num(n *yaml.Node, out *Num, path []string) {
 	if n.Kind == yaml.ScalarNode {
 		s = n.Value
 	}
-	v, err := ParseNum(s)
+	v, err := parseNum(s)
 	if err != nil {
 		if n.Kind != yaml.ScalarNode {
 			err = fmt.Errorf("%s is not a comparison", describe(n))
@@ -404,8 +442,8 @@ func (d *decoder) num(n *yaml.Node, out *Num, path []string) {
 
 var numForm = regexp.MustCompile(`^(?:(>=|<=|==|>|<)?\s*(-?[0-9]+)|(-?[0-9]+)\s*\.\.\s*(-?[0-9]+))$`)
 
-// ParseNum reads a comparison: 1, ">= 1", "> 0", "<= 3", "< 3", "== 2", "2..5".
-func ParseNum(s string) (Num, error) {
+// parseNum reads a comparison: 1, ">= 1", "> 0", "<= 3", "< 3", "== 2", "2..5".
+func parseNum(s string) (Num, error) {
 	s = strings.TrimSpace(s)
 	m := numForm.FindStringSubmatch(s)
 	if m == nil {

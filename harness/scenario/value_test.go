@@ -25,9 +25,9 @@ func TestParseNum(t *testing.T) {
 		{" 2 .. 5 ", 2, 5},
 		{"-3..-1", -3, -1},
 	} {
-		got, err := ParseNum(tt.in)
+		got, err := parseNum(tt.in)
 		if err != nil || got.Min != tt.min || got.Max != tt.max {
-			t.Errorf("ParseNum(%q) = %d..%d, %v, want %d..%d", tt.in, got.Min, got.Max, err, tt.min, tt.max)
+			t.Errorf("parseNum(%q) = %d..%d, %v, want %d..%d", tt.in, got.Min, got.Max, err, tt.min, tt.max)
 		}
 	}
 }
@@ -44,8 +44,8 @@ func TestParseNumRefuses(t *testing.T) {
 		"99999999999999999999":    `"99999999999999999999" is more than any counter counts`,
 		"1..99999999999999999999": `"1..99999999999999999999" is more than any counter counts`,
 	} {
-		if _, err := ParseNum(in); err == nil || err.Error() != want {
-			t.Errorf("ParseNum(%q): got %v, want %s", in, err, want)
+		if _, err := parseNum(in); err == nil || err.Error() != want {
+			t.Errorf("parseNum(%q): got %v, want %s", in, err, want)
 		}
 	}
 }
@@ -59,8 +59,9 @@ refs: [linux mm/oom_kill.c, "#1"]
 targets: [vm]
 needs: {memory: 1.5Gi, cpus: 2, kernel: ">= 5.17, < 8.0", cgroup: 2, abilities: [swap, kprobes]}
 system:
-  sysctls: {vm.swappiness: 10, kernel.core_pattern: core}
+  sysctls: {vm.swappiness: 10, kernel.core_pattern: core, vm.nr_hugepages: 1}
   swap: {size: 200M, kind: zram}
+  disk: {size: 1Gi, write: 20Mi/s}
 cgroups:
   /lab: {memory.max: max, memory.min: 1048576, memory.low: 1Mi, memory.high: 100k, memory.swap.max: 0, memory.oom.group: 1}
   /lab/empty:
@@ -118,18 +119,21 @@ func TestParseReadsEverything(t *testing.T) {
 	const mi = kernel.MiB
 	want := Scenario{
 		Name: "x/everything", APIVersion: APIVersion, Kind: Kind,
-		Summary: "Everything at once.", Because: "It is a test.", Refs: []string{"linux mm/oom_kill.c", "#1"}, Targets: []Target{VM},
+		Summary: "Everything at once.", Because: "It is a test.", Refs: []string{"linux mm/oom_kill.c", "#1"},
+		Targets: []Target{VM},
 		Needs: Needs{
 			Memory: 1536 * mi, CPUs: 2, Kernel: ">= 5.17, < 8.0", Cgroup: 2,
 			Abilities: []kernel.Ability{kernel.AbilitySwap, kernel.AbilityKprobes},
 		},
 		System: System{
-			Sysctls: map[string]string{"vm.swappiness": "10", "kernel.core_pattern": "core"},
+			Sysctls: map[string]string{"vm.swappiness": "10", "kernel.core_pattern": "core", "vm.nr_hugepages": "1"},
+			Disk:    &Disk{Size: 1 << 30, Write: 20 << 20},
 			Swap:    &Swap{Size: 200_000_000, Kind: "zram"},
 		},
 		Cgroups: Cgroups{
 			{
-				Path: "/lab", MemoryMax: ptr(Max), MemoryMin: ptr(mi), MemoryLow: ptr(mi), MemoryHigh: ptr(kernel.Bytes(100_000)),
+				Path: "/lab", MemoryMax: ptr(Max), MemoryMin: ptr(mi), MemoryLow: ptr(mi),
+				MemoryHigh:    ptr(kernel.Bytes(100_000)),
 				MemorySwapMax: ptr(kernel.Bytes(0)), MemoryOOMGroup: ptr(1),
 			},
 			{Path: "/lab/empty"},
@@ -157,14 +161,16 @@ func TestParseReadsEverything(t *testing.T) {
 				Do: []Step{{Op: "hold"}},
 			},
 			{
-				Name: "crowd", Copies: 3, Respawn: RespawnForever, Nice: -5, UID: 1000, Ignore: []string{"SIGTERM", "SIGINT"},
+				Name: "crowd", Copies: 3, Respawn: RespawnForever, Nice: -5, UID: 1000, Ignore: []string{"SIGTERM",
+					"SIGINT"},
 				After: Names{"boss", "kid"}, Do: []Step{{Op: "sawtooth", Size: 8 * mi, Rate: 8 * mi}},
 			},
 			{Name: "drip", Threads: 3, Do: []Step{{Op: "leak", Rate: mi}}},
 			{Name: "own", Respawn: 2, After: Names{"crowd/2"}, Command: []string{"sleep", "10"}},
 		},
 		During: []During{
-			{After: Names{"boss"}, Delay: 250 * time.Millisecond, Set: map[string]Cgroup{"/lab": {MemoryMax: ptr(2 * kernel.GiB)}}},
+			{After: Names{"boss"}, Delay: 250 * time.Millisecond,
+				Set: map[string]Cgroup{"/lab": {MemoryMax: ptr(2 * kernel.GiB)}}},
 			{OOMScoreAdj: map[string]int{"crowd": 500, "kid": -1}},
 			{Signal: map[string]string{"own": "SIGSTOP"}},
 			{Freeze: "/lab"},
@@ -181,8 +187,9 @@ func TestParseReadsEverything(t *testing.T) {
 			Exit:              map[string]Exit{"kid": {Signal: "SIGKILL"}, "boss": {Code: 3}},
 			MemoryEvents:      map[string]map[string]Num{"/lab": {"oom_kill": {1, NumMax, "> 0"}}},
 			MemoryEventsLocal: map[string]map[string]Num{"/lab/a.b_c-d": {"oom": {1, 1, "1"}}},
-			Vmstat:            map[string]Num{"oom_kill": {math.MinInt64, 9, "<= 9"}, "nr_free_pages": {math.MinInt64, -1, "< 0"}},
-			Within:            time.Minute,
+			Vmstat: map[string]Num{"oom_kill": {math.MinInt64, 9, "<= 9"}, "nr_free_pages": {math.MinInt64,
+				-1, "< 0"}},
+			Within: time.Minute,
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -234,7 +241,8 @@ func TestParseReadsPods(t *testing.T) {
 			Requests: Resources{Memory: 512 * kernel.MiB}, Limits: Resources{Memory: kernel.GiB},
 			Containers: Containers{
 				{
-					Name: "main", Requests: Resources{Memory: 64 * kernel.MiB, CPU: 100}, Limits: Resources{Memory: 128 * kernel.MiB, CPU: 500},
+					Name: "main", Requests: Resources{Memory: 64 * kernel.MiB, CPU: 100},
+					Limits:    Resources{Memory: 128 * kernel.MiB, CPU: 500},
 					Do:        []Step{{Op: "fork", Name: "kid"}, {Op: "touch", Size: 256 * kernel.MiB}, {Op: "hold"}},
 					Processes: Forks{{Name: "kid", Do: []Step{{Op: "touch", Size: kernel.MiB}}}},
 				},
@@ -249,7 +257,7 @@ func TestParseReadsPods(t *testing.T) {
 	if !reflect.DeepEqual(got.Pods, want) {
 		t.Errorf("got  %+v\nwant %+v", got.Pods, want)
 	}
-	if got.Expect.Within != DefaultWithin || got.NeedsKubelet() {
+	if got.Expect.Within != defaultWithin || got.NeedsKubelet() {
 		t.Errorf("within %v, needs a kubelet: %v; want what runs without one", got.Expect.Within, got.NeedsKubelet())
 	}
 }

@@ -332,6 +332,8 @@ func (s *Step) set(k Kind, value string) (err error) {
 		s.Code, err = whole(value)
 	case Name:
 		s.Name = value
+	case Content:
+		s.Content = value
 	case Path:
 		s.Path = value
 	}
@@ -365,6 +367,8 @@ func (s Step) value(k Kind) string {
 		return strconv.Itoa(s.Code)
 	case Name:
 		return s.Name
+	case Content:
+		return s.Content
 	}
 	return s.Path
 }

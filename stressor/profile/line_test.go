@@ -46,7 +46,8 @@ func TestLaunchSurvivesItsLine(t *testing.T) {
 	var full Launch
 	fillIn(t, reflect.ValueOf(&full).Elem())
 	full.DeadlineMS = 1500
-	for _, want := range []Launch{{}, full, {Argv: []string{"sh", "-c", "", "--", "a=b", awkward}, DeadlineMS: 60_000}} {
+	for _, want := range []Launch{{}, full, {Argv: []string{"sh", "-c", "", "--", "a=b", awkward},
+		DeadlineMS: 60_000}} {
 		line := want.Line()
 		if strings.Contains(line, "\n") {
 			t.Errorf("%q is not one line", line)
@@ -64,6 +65,7 @@ func TestProfileSurvivesItsLine(t *testing.T) {
 	left := reflect.ValueOf(filled)
 	fields := map[Kind]string{
 		Size: "Bytes", Rate: "Rate", Duration: "DurationMS", Code: "Code", Name: "Name", Path: "Path",
+		Content: "Content",
 	}
 	carried := map[string]bool{}
 	want := Profile{Name: awkward, Threads: 3, DeadlineMS: 1500, Children: map[string]Profile{}}
@@ -77,6 +79,7 @@ func TestProfileSurvivesItsLine(t *testing.T) {
 			reflect.ValueOf(&s).Elem().FieldByName(field).Set(left.FieldByName(field))
 			carried[field] = true
 		}
+		s.Content = strings.ReplaceAll(s.Content, ",", "")
 		s.Name, s.Path = strings.ReplaceAll(s.Name, ",", ""), strings.ReplaceAll(s.Path, ",", "")
 		s.DurationMS = min(s.DurationMS, 1<<40)
 		want.Steps = append(want.Steps, s)
@@ -112,7 +115,8 @@ func TestLineIsWhatPeopleType(t *testing.T) {
 	adj := -5
 	p := Profile{
 		Name: "web", Threads: 2, DeadlineMS: 45_000,
-		Steps: []Step{{Op: Touch, Bytes: 64 << 20, Rate: 32 << 20}, {Op: Fork, Name: "worker"}, {Op: Leak, Rate: 1 << 20}},
+		Steps: []Step{{Op: Touch, Bytes: 64 << 20, Rate: 32 << 20}, {Op: Fork, Name: "worker"},
+			{Op: Leak, Rate: 1 << 20}},
 		Children: map[string]Profile{"worker": {
 			OOMScoreAdj: &adj,
 			Steps: []Step{
@@ -149,14 +153,17 @@ func TestRefuses(t *testing.T) {
 		{"quotes that do not end", prof, `name=a "b`, "byte 7: the quotes do not end"},
 		{"an escape that is cut", prof, `"name=a\`, "byte 0: the quotes do not end"},
 		{"no space after quotes", prof, `"name=a"b`, "byte 8: a space has to follow the quotes"},
-		{"quotes within a word", prof, `hold name="a b"`, "byte 10: a word with quotes in it has to be quoted as a whole"},
-		{"an unknown setting of a launch", launch, "nmae=a", "nmae=a: this version of the stressor knows no such setting of a launch"},
+		{"quotes within a word", prof, `hold name="a b"`, "byte 10: a word with quotes in it has to be quoted as a " +
+			"whole"},
+		{"an unknown setting of a launch", launch, "nmae=a", "nmae=a: this version of the stressor knows no such " +
+			"setting of a launch"},
 		{"a setting twice", launch, "comm=a comm=b", "comm=b: is there twice"},
 		{"text for a number", launch, "nice=x", `nice=x: "x" is not a whole number`},
 		{"a flag with a value", launch, "one_cpu=1", "one_cpu=1: takes no value"},
 		{"no program", launch, "nice=1 --", "--: no program follows"},
 		{"a setting of a profile twice", prof, "threads=1 threads=2", "threads=2: is there twice"},
-		{"more than 64 bits", prof, "threads=9223372036854775808", `threads=9223372036854775808: "9223372036854775808" is not a whole number`},
+		{"more than 64 bits", prof, "threads=9223372036854775808",
+			`threads=9223372036854775808: "9223372036854775808" is not a whole number`},
 		{"a launch's setting", prof, "oom_score_adj=5", `oom_score_adj=5: no step is called "oom_score_adj"`},
 		{"a child's name", prof, "fork=c child=c name=d", `name=d: no step is called "name"`},
 		{"a child twice", prof, "fork=c child=c child=c", "child=c: is there twice"},
@@ -168,10 +175,14 @@ func TestRefuses(t *testing.T) {
 		{"two amounts", prof, "leak=1/s,rate=2/s", "leak=1/s,rate=2/s: rate=2/s: is there twice"},
 		{"another step's qualifier", prof, "free=1,rate=2/s", "free=1,rate=2/s: rate=2/s does not go with free"},
 		{"a qualifier without a name", prof, "hold,", `hold,: "" does not go with hold`},
-		{"a size of another kind", prof, "touch=1MB", `touch=1MB: "1MB" is not an amount of memory; write bytes or 64Mi, 1.5Gi, 200M`},
-		{"a size that is none", prof, "touch=.", `touch=.: "." is not an amount of memory; write bytes or 64Mi, 1.5Gi, 200M`},
-		{"a negative size", prof, "touch=-1", `touch=-1: "-1" is not an amount of memory; write bytes or 64Mi, 1.5Gi, 200M`},
-		{"more than any size", prof, "touch=8388608Ti", `touch=8388608Ti: "8388608Ti" is not an amount of memory; write bytes or 64Mi, 1.5Gi, 200M`},
+		{"a size of another kind", prof, "touch=1MB",
+			`touch=1MB: "1MB" is not an amount of memory; write bytes or 64Mi, 1.5Gi, 200M`},
+		{"a size that is none", prof, "touch=.",
+			`touch=.: "." is not an amount of memory; write bytes or 64Mi, 1.5Gi, 200M`},
+		{"a negative size", prof, "touch=-1",
+			`touch=-1: "-1" is not an amount of memory; write bytes or 64Mi, 1.5Gi, 200M`},
+		{"more than any size", prof, "touch=8388608Ti",
+			`touch=8388608Ti: "8388608Ti" is not an amount of memory; write bytes or 64Mi, 1.5Gi, 200M`},
 		{"no time", prof, "sleep=0s", `sleep=0s: "0s" is not a time; write 500ms or 1h`},
 	}
 	for _, tt := range tests {

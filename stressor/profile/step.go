@@ -33,8 +33,9 @@ const (
 	Rate     Kind = "rate" // of a size, a second
 	Name     Kind = "name" // of a child
 	Duration Kind = "duration"
-	Code     Kind = "code" // an exit status
-	Path     Kind = "path" // of a file; for use by hand, scenarios have no files of their own
+	Code     Kind = "code"    // an exit status
+	Content  Kind = "content" // of the pages, see Contents
+	Path     Kind = "path"    // of a file; for use by hand, scenarios have no files of their own
 )
 
 // Memory is how the kernel accounts for the memory of a step.
@@ -65,7 +66,7 @@ type Row struct {
 
 // Steps is the table of all steps, in the order in which help shows them.
 var Steps = []Row{
-	{Op: Touch, Amount: Size, Qualifiers: []Kind{Rate}, Memory: AnonMemory,
+	{Op: Touch, Amount: Size, Qualifiers: []Kind{Rate, Content}, Memory: AnonMemory,
 		Help: "takes anonymous memory in small pages"},
 	{Op: File, Amount: Size, Qualifiers: []Kind{Rate, Path}, Memory: PageCache,
 		Help: "reads a file of that size into the page cache"},
@@ -119,3 +120,14 @@ func (r Row) Charged() bool { return r.Memory == AnonMemory || r.Memory == Share
 
 // Unbounded reports whether the step takes more and more memory.
 func (r Row) Unbounded() bool { return r.Endless && r.Amount == Rate }
+
+// What pages may hold: bytes that do not compress, which is what a step writes if it is
+// not told; nothing but zeros; and words, which compress to about half.
+const (
+	Random = "random"
+	Zeros  = "zeros"
+	Text   = "text"
+)
+
+// Contents are all of them.
+var Contents = []string{Random, Zeros, Text}

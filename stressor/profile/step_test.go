@@ -60,6 +60,10 @@ func TestNoStepIsOutsideTheTable(t *testing.T) {
 			if id, ok := n.Type.(*ast.Ident); ok && id.Name == "Op" && file == "step.go" {
 				constants = append(constants, Op(text(n.Values[0])))
 			}
+		case *ast.CompositeLit:
+			if t, ok := n.Type.(*ast.SelectorExpr); ok && t.Sel.Name == "PathError" {
+				return false // its Op is no step
+			}
 		case *ast.KeyValueExpr:
 			if key, ok := n.Key.(*ast.Ident); ok && key.Name == "Op" {
 				literals = append(literals, n.Value)
@@ -117,5 +121,19 @@ func TestNoStepIsOutsideTheTable(t *testing.T) {
 		if op.Row().Op == "" {
 			t.Errorf("%q has no row", op)
 		}
+	}
+}
+
+// TestContents: what a step takes for the content of pages is in the list, and nothing else.
+func TestContents(t *testing.T) {
+	for _, content := range append(slices.Clone(Contents), "") {
+		p := Profile{Name: "p", Steps: []Step{{Op: Touch, Bytes: 4096, Content: content}}}
+		if err := p.Validate(); err != nil {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+	p := Profile{Name: "p", Steps: []Step{{Op: Touch, Bytes: 4096, Content: "noise"}}}
+	if err := p.Validate(); err == nil || !strings.Contains(err.Error(), `"noise" is none of random, zeros, text`) {
+		t.Errorf("noise: %v", err)
 	}
 }

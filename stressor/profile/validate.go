@@ -2,6 +2,7 @@ package profile
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -94,6 +95,9 @@ func (s Step) validate(p Profile, forked map[string]bool) error {
 	}
 	if strings.Contains(s.Name+s.Path, ",") {
 		return errors.New("a name or a path cannot have a comma in it")
+	}
+	if s.Content != "" && !slices.Contains(Contents, s.Content) {
+		return errors.New(strconv.Quote(s.Content) + " is none of " + strings.Join(Contents, ", "))
 	}
 	row := s.Op.Row()
 	switch row.Amount {
