@@ -13,16 +13,17 @@ type account struct {
 	witnesses []witness
 	there     []witness // those that were there to see
 	cgroups   cgroups
+	pids      pids
 	lives     []*life
 	kills     []Kill           // in the order in which the kernel killed
 	lost      []evidence.Event // those that say that events were lost
 }
 
 func newAccount(in Input) *account {
-	a := &account{
-		in: in, witnesses: witnessesOf(in), lives: lives(in.Plan, in.Events), kills: []Kill{},
-	}
-	a.cgroups = cgroups{in.Plan.Base, a.runtime().absent() == "", map[string]string{}}
+	a := &account{in: in, witnesses: witnessesOf(in), pids: readPIDs(in), kills: []Kill{}}
+	a.lives = lives(in.Plan, in.Events, a.pids)
+	a.cgroups = cgroups{base: in.Plan.Base, runtime: a.runtime().absent() == "", planned: map[string]string{},
+		within: slices.Contains(in.Machine.Namespaces, kernel.CgroupNamespace)}
 	for _, w := range a.witnesses {
 		if w.absent() == "" {
 			a.there = append(a.there, w)
@@ -129,6 +130,10 @@ func (a *account) disagreements() []Disagreement {
 	for _, e := range a.lost {
 		found.add(EventsLost, "%d of %s: %s", max(1, e.N), e.Source, e.Text)
 	}
+	a.told(found)
+	a.remade(found)
+	a.consistent(found)
+	a.machine(found)
 	for _, w := range a.witnesses {
 		w.complete(a, found)
 	}

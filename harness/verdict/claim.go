@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,7 +46,7 @@ func (a *account) claims() []Claim {
 		if k.whole && a.in.Prediction.Panic != "" {
 			continue
 		}
-		why := k.absent(a.in)
+		why := cmp.Or(k.absent(a.in), a.agent().cutShort())
 		for _, c := range k.judge(a, a.in.Scenario.Expect) {
 			if why != "" {
 				c = cannotTell(c.Name, c.Expected, why)

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/scenario"
 )
@@ -14,6 +15,9 @@ func init() {
 				return nil
 			}
 			got, sources := a.firstConstraint()
+			if why := a.kmsg().unseen(a, a.first()); why != "" && got == "" && e.Constraint != "memcg" {
+				return []Claim{cannotTell("constraint", e.Constraint, why)}
+			}
 			return []Claim{claim("constraint", e.Constraint, orNone(got), got == e.Constraint, sources...)}
 		},
 		invert: func(_ Input, e scenario.Expect) []scenario.Expect {
@@ -27,6 +31,13 @@ func init() {
 				return nil
 			}
 			got := a.first().OOMMemcg
+			if why := a.kmsg().unseen(a, a.first()); why != "" && a.first().Constraint != "" {
+				// the limit that was hit is the victim's cgroup's own, or one above it
+				if in := a.first().Victim.Cgroup; in == "" || kernel.InCgroup(in, e.OOMMemcg) {
+					return []Claim{cannotTell("oom_memcg", e.OOMMemcg, why)}
+				}
+				got = "a limit of " + a.first().Victim.Cgroup + " or above it"
+			}
 			return []Claim{claim("oom_memcg", e.OOMMemcg, orNone(got), got == e.OOMMemcg, evidence.BPF, evidence.Kmsg)}
 		},
 		invert: func(_ Input, e scenario.Expect) []scenario.Expect {
@@ -40,6 +51,9 @@ func init() {
 				return nil
 			}
 			got := a.domain()
+			if why := a.kmsg().unseen(a, a.first()); why != "" {
+				return []Claim{cannotTell("domain", e.Domain, why)}
+			}
 			return []Claim{claim("domain", e.Domain, orNone(got), got == e.Domain, evidence.BPF, evidence.Kmsg)}
 		},
 		invert: func(_ Input, e scenario.Expect) []scenario.Expect {

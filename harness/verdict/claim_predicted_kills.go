@@ -28,9 +28,12 @@ func (a *account) predictedKills(p predict.Prediction) []Claim {
 	}
 	k := a.kills[0]
 	p = a.taken(p)
-	return append(out,
-		claim("prediction.constraint", limitOf(p.Constraint, p.OOMMemcg), limitOf(k.Constraint, k.OOMMemcg),
-			p.Constraint == k.Constraint && p.OOMMemcg == k.OOMMemcg, evidence.BPF, evidence.Kmsg),
+	constraint := claim("prediction.constraint", limitOf(p.Constraint, p.OOMMemcg), limitOf(k.Constraint, k.OOMMemcg),
+		p.Constraint == k.Constraint && p.OOMMemcg == k.OOMMemcg, evidence.BPF, evidence.Kmsg)
+	if why := a.kmsg().unseen(a, k); why != "" && (p.Constraint == "memcg") == (k.Constraint == "memcg") {
+		constraint = cannotTell(constraint.Name, constraint.Expected, why)
+	}
+	return append(out, constraint,
 		claim("prediction.trigger", strings.Join(p.Trigger, " or "), k.Trigger.String(),
 			slices.Contains(p.Trigger, triggeredBy(k)), evidence.BPF, evidence.Kmsg),
 		a.unlessEvicted(a.predictedScores(p)))
@@ -60,7 +63,8 @@ func (a *account) predictedVictims(p predict.Prediction) Claim {
 func kills(p predict.Prediction) string {
 	switch {
 	case len(p.Parts) > 0:
-		return fmt.Sprintf("%d kills or so in %d groups of processes, in any order", len(p.Killed), len(p.Parts))
+		return fmt.Sprintf("about %d kills in %d independent groups of processes, in any order", len(p.Killed),
+			len(p.Parts))
 	case p.Open && p.AtMost > 0:
 		return fmt.Sprintf("%d to %d of %s", p.AtLeast, p.AtMost, list(p.Possible))
 	case p.Open && p.AtLeast > 0:
@@ -106,7 +110,7 @@ func (a *account) taken(p predict.Prediction) predict.Prediction {
 	for _, s := range p.Firsts {
 		likeness := 0
 		for _, same := range []bool{
-			s.Constraint == k.Constraint && s.OOMMemcg == k.OOMMemcg, s.Victims[0] == victim,
+			s.Constraint == k.Constraint && s.OOMMemcg == k.OOMMemcg, len(s.Victims) > 0 && s.Victims[0] == victim,
 			k.TotalPages != nil && s.TotalPages == *k.TotalPages, a.withinBounds(s.Ranges) == "",
 			slices.Contains(s.Trigger, triggeredBy(k)),
 		} {

@@ -3,9 +3,9 @@ package verdict
 import (
 	"fmt"
 	"maps"
-	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/oomlog"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
 )
@@ -70,15 +70,12 @@ func points(p *int64) string {
 	return fmt.Sprint(*p)
 }
 
-// allocatingTask is the message of a kill that needed no score.
-const allocatingTask = "oom_kill_allocating_task"
-
 // replayedChoice: given the kernel's candidates in its order, the model
 // chooses whom the kernel chose.
 func (a *account) replayedChoice() []Claim {
 	n, wrong := 0, ""
 	for i, d := range a.bpf().decisions {
-		if len(d.rows) == 0 || d.chosen == nil || strings.Contains(d.message, allocatingTask) {
+		if len(d.rows) == 0 || d.chosen == nil || !d.byScore() {
 			continue
 		}
 		n++
@@ -94,7 +91,8 @@ func (a *account) replayedChoice() []Claim {
 // replayedLog: given the log's own table and the size of the domain as the log
 // prints it, the model chooses whom the summary names. The table does not say
 // who was reaped (MMF_OOM_SKIP); but as long as a victim is neither reaped nor
-// gone, the scan is given up and nothing is printed.
+// gone, the scan is given up and nothing is printed. The table is printed after the
+// choice, and what has grown in between may have come to lead it.
 func (a *account) replayedLog() []Claim {
 	n, wrong := 0, ""
 	reaped := map[int]bool{}
@@ -116,9 +114,27 @@ func (a *account) replayedLog() []Claim {
 			}
 		}
 		c, _ := predict.Choose(tasks, a.logTotal(r), a.rules())
-		if c < 0 || candidates[c].PID != *r.ContextPID && r.Tasks[c].TGID != *r.ContextPID {
-			wrong = fmt.Sprintf("the log says %s[%d], its table another", r.ContextComm, *r.ContextPID)
+		if c >= 0 && (candidates[c].PID == *r.ContextPID || r.Tasks[c].TGID == *r.ContextPID) {
+			continue
 		}
+		if c >= 0 {
+			if grows, _ := a.moving(r.Tasks[c].TGID, a.chosenAt(&r)); grows {
+				n-- // it cannot be told
+				continue
+			}
+		}
+		wrong = fmt.Sprintf("the log says %s[%d], its table another", r.ContextComm, *r.ContextPID)
 	}
 	return replayed("replay.log", "the log's table gives its victim", n, wrong, "do", evidence.Kmsg)
+}
+
+// chosenAt is when the victim of a report was chosen, by eBPF's clock where it told.
+func (a *account) chosenAt(r *oomlog.Report) int64 {
+	at := a.kmsg().at(r)
+	for _, d := range a.bpf().decisions {
+		if d.names(*r.ContextPID) && d.atNS > at-drift(at) && d.atNS < at+drift(at) {
+			return d.atNS
+		}
+	}
+	return at
 }

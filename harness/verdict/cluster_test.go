@@ -66,20 +66,26 @@ func TestEveryUntruthOfAClusterHasAName(t *testing.T) {
 		change         func(*evidence.Event)
 		want           string
 	}{
-		{"a first process was killed, and the reason is Error", "leak-until-the-limit", reason("Error"), "oom-kill-but-error"},
-		{"a child was killed, and the reason is Completed", "exit-0-but-oomkilled", reason("Completed"), "oom-kill-unseen"},
+		{"a first process was killed, and the reason is Error", "leak-until-the-limit", reason("Error"),
+			"oom-kill-but-error"},
+		{"a child was killed, and the reason is Completed", "exit-0-but-oomkilled", reason("Completed"),
+			"oom-kill-unseen"},
 		{"OOMKilled, and nobody was", "sidecar-is-as-safe-as-what-it-serves", func(e *evidence.Event) {
 			if e.Process == "web/setup" {
 				reason("OOMKilled")(e)
 			}
 		}, "oomkilled-without-kill"},
-		{"the worker's kill of the life before", "stress-worker-dies-alone", laterLifeWithoutKill(), "oomkilled-from-earlier-kill"},
-		{"its first process died of another's SIGKILL", "exit-0-but-oomkilled", code(137), "oomkilled-from-earlier-kill"},
+		{"the worker's kill of the life before", "stress-worker-dies-alone", laterLifeWithoutKill(),
+			"oomkilled-from-earlier-kill"},
+		{"its first process died of another's SIGKILL", "exit-0-but-oomkilled", code(137),
+			"oomkilled-from-earlier-kill"},
 		{"it exited with a code of its own", "exit-0-but-oomkilled", code(3), "oomkilled-but-own-exit"},
 		{"it exited with 143", "exit-0-but-oomkilled", code(143), "oomkilled-but-143"},
 		{"it exited with 0", "exit-143-but-oomkilled", code(0), "oomkilled-but-exit-0"},
-		{"the node ran out without an event", "bigmem-2000m-does-not", drop(evidence.NodeEvent), "node-oom-without-event"},
-		{"the API has another exit code", "leak-until-the-limit", status(func(s *kubelet.Status) { n := 1; s.ExitCode = &n }), "exit-differs"},
+		{"the node ran out without an event", "bigmem-2000m-does-not", drop(evidence.NodeEvent),
+			"node-oom-without-event"},
+		{"the API has another exit code", "leak-until-the-limit",
+			status(func(s *kubelet.Status) { n := 1; s.ExitCode = &n }), "exit-differs"},
 		{"the API never said that it ended", "leak-until-the-limit", func(e *evidence.Event) {
 			if e.Container != nil && e.Container.State == "terminated" {
 				drop(e.Kind)(e)
@@ -93,13 +99,15 @@ func TestEveryUntruthOfAClusterHasAName(t *testing.T) {
 		}, "restarts-differ"},
 		{"an OOM event of the runtime's for nothing", "bigmem-1000m-fits", func(e *evidence.Event) {
 			if e.Kind == evidence.Ready {
-				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Runtime, Kind: evidence.TaskOOM, Process: e.Process, Text: "id-bigmem-main-0"}
+				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Runtime, Kind: evidence.TaskOOM, Process: e.Process,
+					Text: "id-bigmem-main-0"}
 			}
 		}, "runtime-without-kill"},
 		{"SystemOOM for a pod's limit", "leak-until-the-limit", func(e *evidence.Event) {
 			if e.Kind == evidence.NodeCondition {
-				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.API, Kind: evidence.NodeEvent, Happened: &evidence.Happened{
-					Reason: "SystemOOM", Message: "System OOM encountered, victim process: leaky/main, pid: 1010"}}
+				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.API, Kind: evidence.NodeEvent,
+					Happened: &evidence.Happened{
+						Reason: "SystemOOM", Message: "System OOM encountered, victim process: leaky/main, pid: 1010"}}
 			}
 		}, "event-without-kill"},
 		{"a counter that nobody was killed for", "bigmem-1000m-fits", func(e *evidence.Event) {
@@ -107,20 +115,23 @@ func TestEveryUntruthOfAClusterHasAName(t *testing.T) {
 				e.Counter.Values["oom_kill"] = 1
 			}
 		}, "counter-without-kill"},
-		{"a container that died of SIGKILL without a record", "sidecar-is-as-safe-as-what-it-serves", func(e *evidence.Event) {
-			if e.Process == "web/setup" {
-				code(137)(e)
-			}
-		}, "kill-without-record"},
+		{"a container that died of SIGKILL without a record", "sidecar-is-as-safe-as-what-it-serves",
+			func(e *evidence.Event) {
+				if e.Process == "web/setup" {
+					code(137)(e)
+				}
+			}, "kill-without-record"},
 		{"a member of a group that lives", "stress-worker-takes-its-container-along", func(e *evidence.Event) {
 			if e.PID == 1031 && e.Kind == evidence.Spawned { // the worker's last life
 				e.PID = 4000
 			}
 			if e.Kind == evidence.NodeCondition {
-				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Agent, Kind: evidence.Spawned, Process: "demo/stress/worker", PID: 4001}
+				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Agent, Kind: evidence.Spawned,
+					Process: "demo/stress/worker", PID: 4001}
 			}
 			if e.Kind == evidence.PodStatus && e.Pod.Phase == "Running" {
-				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Agent, Kind: evidence.Alive, Process: "demo/stress/worker", PID: 4001}
+				*e = evidence.Event{AtNS: e.AtNS, Source: evidence.Agent, Kind: evidence.Alive,
+					Process: "demo/stress/worker", PID: 4001}
 			}
 		}, "group-partly-killed"},
 	} {
@@ -141,7 +152,8 @@ func TestEveryUntruthOfAClusterHasAName(t *testing.T) {
 				tt.change(&in.Events[i])
 			}
 			r := verdict.Judge(in)
-			named := slices.ContainsFunc(r.Disagreements, func(d verdict.Disagreement) bool { return string(d.Name) == tt.want })
+			named := slices.ContainsFunc(r.Disagreements,
+				func(d verdict.Disagreement) bool { return string(d.Name) == tt.want })
 			if r.Verdict != verdict.Broken || !named {
 				t.Errorf("%s, %v; want broken with %s", r.Verdict, r.Disagreements, tt.want)
 			}
@@ -204,7 +216,8 @@ func TestAnEvictionThatWasLeftOpen(t *testing.T) {
 		none.Pods[name] = predict.PodEnd{Phase: "Running", Sure: true}
 	}
 	in.Prediction.Kube = &none
-	for eviction, want := range map[predict.Chance]verdict.Verdict{predict.Impossible: verdict.Fail, predict.Possible: verdict.Skip} {
+	for eviction, want := range map[predict.Chance]verdict.Verdict{predict.Impossible: verdict.Fail,
+		predict.Possible: verdict.Skip} {
 		none.Eviction = eviction
 		claims := verdict.Judge(in).Claims
 		i := slices.IndexFunc(claims, func(c verdict.Claim) bool { return c.Name == "prediction.pods" })

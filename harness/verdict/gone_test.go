@@ -39,9 +39,44 @@ func TestATornDownProcessHasNoScore(t *testing.T) {
 			t.Fatal("the kernel scored no process called big")
 		}
 		r := verdict.Judge(changed)
-		i := slices.IndexFunc(r.Claims, func(c verdict.Claim) bool { return strings.HasPrefix(c.Name, "replay.points") })
+		i := slices.IndexFunc(r.Claims,
+			func(c verdict.Claim) bool { return strings.HasPrefix(c.Name, "replay.points") })
 		if i < 0 || r.Claims[i].Verdict != tt.want {
 			t.Errorf("gone %v: claims %+v, want replay.points to %s", tt.gone, r.Claims, tt.want)
+		}
+	}
+}
+
+// TestAnInterruptedRunClaimsNothing: what it has not shown might have come, and
+// what it has shown might not have lasted.
+func TestAnInterruptedRunClaimsNothing(t *testing.T) {
+	for name, in := range recordings(t) {
+		if len(in.Meta.Skip) > 0 || len(in.Events) == 0 {
+			continue
+		}
+		byAgent, byHarness := in, in
+		byAgent.Events = slices.Clone(in.Events)
+		for i, e := range byAgent.Events {
+			if e.Source == evidence.Agent && e.Kind == evidence.End {
+				byAgent.Events[i].Text = verdict.Interrupted
+			}
+		}
+		byHarness.Meta.Error = verdict.Interrupted
+		for by, in := range map[string]verdict.Input{"agent": byAgent, "harness": byHarness} {
+			if by == "agent" && slices.EqualFunc(in.Events, byHarness.Events, func(a, b evidence.Event) bool {
+				return a.Text == b.Text
+			}) {
+				continue // it ended in another way, such as a panic
+			}
+			r := verdict.Judge(in)
+			if r.Verdict != verdict.Broken || !strings.Contains(r.Reason, "interrupted") {
+				t.Errorf("%s, told by the %s: %s %s", name, by, r.Verdict, r.Reason)
+			}
+			for _, c := range r.Claims {
+				if c.Verdict != verdict.Skip {
+					t.Errorf("%s, told by the %s: %s is %s", name, by, c.Name, c.Verdict)
+				}
+			}
 		}
 	}
 }

@@ -14,13 +14,14 @@ func Judge(in Input) Result {
 	r := Result{
 		Scenario: in.Meta.Scenario, Summary: in.Scenario.Summary, Target: in.Meta.Target, Because: in.Meta.Because,
 		Run: in.Meta.Run, Command: in.Meta.Command, Seed: in.Meta.Seed,
-		Kernel:  KernelID{Release: in.Machine.Release, Version: in.Machine.Version, PageSize: in.Machine.PageSize},
-		Console: in.Meta.Console,
-		Started: in.Meta.Started, DurationMS: in.Meta.DurationMS, Timings: in.Meta.Timings, Tier: in.Tier.Tier,
+		Kernel:   KernelID{Release: in.Machine.Release, Version: in.Machine.Version, PageSize: in.Machine.PageSize},
+		Userland: in.Machine.Userland,
+		Console:  in.Meta.Console,
+		Started:  in.Meta.Started, DurationMS: in.Meta.DurationMS, Timings: in.Meta.Timings, Tier: in.Tier.Tier,
 		Kills: []Kill{}, Scoreboard: [][]Row{}, Claims: []Claim{},
 		Exits: map[string]scenario.Exit{}, Counters: CounterSet{},
 	}
-	if len(in.Meta.Skip) > 0 {
+	if len(in.Meta.Skip) > 0 && !ended(in.Events) { // of a run that was skipped there are none
 		r.Verdict, r.Reason = Skip, strings.Join(in.Meta.Skip, "; ")
 		r.Prediction.Killed = []string{}
 		return r

@@ -22,7 +22,8 @@ func TestEveryKeyOfExpectIsAClaim(t *testing.T) {
 	kinds := map[string]int{}
 	for _, k := range claimKinds {
 		if (k.key == "") != (k.invert == nil) {
-			t.Errorf("claim at place %d: what the scenario claims has a key and an inversion, the rest neither", k.place)
+			t.Errorf("claim at place %d: what the scenario claims has a key and an inversion, the rest neither",
+				k.place)
 		}
 		if k.key != "" {
 			kinds[k.key]++
@@ -141,7 +142,8 @@ func TestANewWitnessIsOneType(t *testing.T) {
 	in := Input{
 		Tier: evidence.Tier{Tier: 1}, Plan: plan.Plan{Processes: []plan.Process{process}},
 		Events: []evidence.Event{
-			event(evidence.Begin, 0), event(evidence.Spawned, 7), event("oomd_killed", 7), exited, event(evidence.End, 0),
+			event(evidence.Begin, 0), event(evidence.Spawned, 7), event("oomd_killed", 7), exited, event(evidence.End,
+				0),
 		},
 	}
 	finds := func(in Input, kind Kind) bool {

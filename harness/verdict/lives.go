@@ -14,15 +14,17 @@ import (
 type life struct {
 	process string
 	plan    plan.Process
-	pid     int
-	born    int64 // AtNS of Spawned
-	ready   bool
-	readyNS int64
-	exit    *evidence.ExitStatus // nil: it was alive at the end, or nobody saw it end
-	diedNS  int64
-	alive   bool // seen alive at the end
-	ends    int  // how many times its end was reported
-	tasks   int  // and by the runtime
+	pid     int // as the agent and the runtime number it
+	// kernelPID is as eBPF and the kernel log number it; 0: neither has named it.
+	kernelPID int
+	born      int64 // AtNS of Spawned
+	ready     bool
+	readyNS   int64
+	exit      *evidence.ExitStatus // nil: it was alive at the end, or nobody saw it end
+	diedNS    int64
+	alive     bool // seen alive at the end
+	ends      int  // how many times its end was reported
+	tasks     int  // and by the runtime
 	// kernelExit is the wait status that eBPF read from the task.
 	kernelExit *int
 	// task is how the runtime says that a container's first process ended: a
@@ -33,7 +35,7 @@ type life struct {
 }
 
 // lives reads who lived and how each one ended, in the order of birth.
-func lives(p plan.Plan, events []evidence.Event) []*life {
+func lives(p plan.Plan, events []evidence.Event, pids pids) []*life {
 	var all []*life
 	latest := func(pid int, process string) *life {
 		for i := len(all) - 1; i >= 0; i-- {
@@ -48,7 +50,7 @@ func lives(p plan.Plan, events []evidence.Event) []*life {
 			return // announced before
 		}
 		if q, ok := p.Process(e.Process); ok || e.Kind == evidence.Spawned {
-			all = append(all, &life{process: e.Process, plan: q, pid: pid, born: e.AtNS})
+			all = append(all, &life{process: e.Process, plan: q, pid: pid, kernelPID: pids.kernel(pid), born: e.AtNS})
 		}
 	}
 	for _, e := range events {
@@ -83,7 +85,7 @@ func lives(p plan.Plan, events []evidence.Event) []*life {
 			}
 		case evidence.TaskExit:
 			if e.OOM != nil && e.OOM.Task != nil && e.OOM.ExitCode != nil {
-				if l := latest(e.OOM.Task.TGID, ""); l != nil {
+				if l := latest(pids.agent(e.OOM.Task.TaskID), ""); l != nil {
 					code := *e.OOM.ExitCode
 					l.kernelExit = &code
 				}
@@ -97,7 +99,7 @@ func lives(p plan.Plan, events []evidence.Event) []*life {
 // not the scenario's.
 func (a *account) life(pid int) *life {
 	for i := len(a.lives) - 1; i >= 0; i-- {
-		if a.lives[i].pid == pid {
+		if a.lives[i].kernelPID == pid && pid != 0 {
 			return a.lives[i]
 		}
 	}

@@ -47,7 +47,8 @@ func TestARefusalIsReplayed(t *testing.T) {
 				points = predict.Never
 			}
 			scored.Seq, scored.Task, scored.Points = scored.Seq-1, &task, &points
-			in.Events = slices.Insert(in.Events, at, evidence.Event{AtNS: in.Events[at].AtNS, Source: evidence.BPF, Kind: evidence.Badness, PID: 9999, OOM: &scored})
+			in.Events = slices.Insert(in.Events, at, evidence.Event{AtNS: in.Events[at].AtNS, Source: evidence.BPF,
+				Kind: evidence.Badness, PID: 9999, OOM: &scored})
 			for _, c := range verdict.Judge(in).Claims {
 				if c.Name == "replay.points" {
 					if c.Verdict != tt.want {

@@ -76,16 +76,56 @@ func finite(p *int64) *int64 {
 	return &v
 }
 
+// swap is the machine's, with what the plan switches on.
+func (a *account) swap() kernel.Bytes {
+	swap := a.in.Machine.SwapTotal
+	if a.in.Plan.Swap != nil {
+		swap += a.in.Plan.Swap.Usable(a.pageSize())
+	}
+	return swap
+}
+
+// swapAt is the swap space at some time: none once it is being switched off, for
+// sys_swapoff() takes it off total_swap_pages before it brings the pages back.
+func (a *account) swapAt(atNS int64) kernel.Bytes {
+	for _, d := range a.in.Plan.During {
+		if !d.Swapoff {
+			continue
+		}
+		var from int64
+		for _, name := range d.After {
+			for _, l := range a.livesOf(name) {
+				switch {
+				case l.ready:
+					from = max(from, l.readyNS)
+				case l.exit != nil:
+					from = max(from, l.diedNS)
+				}
+			}
+		}
+		if atNS >= from+d.DelayMS*1e6 {
+			return 0
+		}
+	}
+	return a.swap()
+}
+
+// sysctl is the value of one before anything happens.
+func (in Input) sysctl(key string) string {
+	for _, s := range in.Plan.Sysctls {
+		if s.Key == key {
+			return s.Value
+		}
+	}
+	return in.Machine.Sysctls[key]
+}
+
 // logTotal is the size of a report's domain by what the log prints: the limit
 // that was hit and the swap that comes on top, or the whole machine.
 func (a *account) logTotal(r oomlog.Report) kernel.Pages {
-	m := a.in.Machine
-	swap := m.SwapTotal
-	if a.in.Plan.Swap != nil {
-		swap += a.in.Plan.Swap.Size
-	}
+	swap := a.swapAt(nanoseconds(r.At))
 	if r.Memcg == nil || r.Memcg.Memory == nil {
-		return kernel.Pages((m.MemTotal + swap) / a.pageSize())
+		return kernel.Pages((a.in.Machine.MemTotal + swap) / a.pageSize())
 	}
 	limit := kernel.Bytes(r.Memcg.Memory.LimitKB) * kernel.KiB
 	var swapMax *kernel.Bytes
@@ -98,7 +138,7 @@ func (a *account) logTotal(r oomlog.Report) kernel.Pages {
 		swapMax = &b
 	}
 	swappiness := 60
-	if m.Sysctls["vm.swappiness"] == "0" {
+	if a.in.sysctl("vm.swappiness") == "0" {
 		swappiness = 0
 	}
 	return predict.TotalPages(&limit, swapMax, swap, swappiness, a.pageSize())

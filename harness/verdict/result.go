@@ -47,6 +47,7 @@ type Result struct {
 	Target     string     `json:"target"`
 	Because    string     `json:"target_because,omitempty"` // why this target
 	Kernel     KernelID   `json:"kernel"`
+	Userland   string     `json:"userland,omitempty"` // the distribution that the VM booted
 	Verdict    Verdict    `json:"verdict"`
 	Reason     string     `json:"reason"`
 	Console    string     `json:"console,omitempty"` // last lines of a machine that went down though it should not
@@ -95,6 +96,12 @@ type Prediction struct {
 	Unsure string                   `json:"unsure"`
 	Orders [][]string               `json:"orders,omitempty"` // where unsure
 	Panic  string                   `json:"panic,omitempty"`
+	// Open: more courses are possible than are listed. AtLeast and AtMost (0: unbounded)
+	// bound the number of kills, and nobody outside of Possible is killed.
+	Open     bool     `json:"open,omitempty"`
+	AtLeast  int      `json:"at_least,omitempty"`
+	AtMost   int      `json:"at_most,omitempty"`
+	Possible []string `json:"possible,omitempty"`
 }
 
 func short(p predict.Prediction) Prediction {
@@ -102,6 +109,9 @@ func short(p predict.Prediction) Prediction {
 		Scores: p.Scores, Ranges: p.Ranges, Unsure: p.Unsure, Panic: p.Panic}
 	if len(p.Trigger) > 0 {
 		s.Trigger = p.Trigger[0]
+	}
+	if p.Open {
+		s.Open, s.AtLeast, s.AtMost, s.Possible = true, p.AtLeast, p.AtMost, p.Possible
 	}
 	if p.Unsure != "" {
 		s.Orders = p.Orders

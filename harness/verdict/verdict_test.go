@@ -13,6 +13,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/golden"
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/selftest"
@@ -98,10 +99,21 @@ func TestThePredictionIsAClaim(t *testing.T) {
 			continue
 		}
 		in.Prediction.Unsure, in.Prediction.Open = "", false
-		in.Prediction.Orders = [][]string{append(slices.Clone(in.Prediction.Killed), "nobody")}
+		killed := slices.Clone(in.Prediction.Killed)
+		in.Prediction.Killed = append(killed, "nobody")
+		in.Prediction.Orders = [][]string{in.Prediction.Killed}
+		if got := verdict.Judge(in); got.Verdict != verdict.Broken ||
+			!strings.Contains(got.Reason, "prediction-differs") {
+			t.Errorf("%s with another prediction: %s, %s; want broken: the plan has no such process", name,
+				got.Verdict, got.Reason)
+		}
+		in.Again = nil // of a model that has said so
+		in.Prediction.Killed = append(killed, in.Plan.Processes[0].Name)
+		in.Prediction.Orders = [][]string{in.Prediction.Killed}
 		got := verdict.Judge(in)
 		if got.Verdict != verdict.Fail || !strings.Contains(got.Reason, "prediction.killed") {
-			t.Errorf("%s with another prediction: %s, %s; want fail because of prediction.killed", name, got.Verdict, got.Reason)
+			t.Errorf("%s with another prediction: %s, %s; want fail because of prediction.killed", name, got.Verdict,
+				got.Reason)
 		}
 	}
 }
@@ -153,9 +165,15 @@ func TestWithoutEBPF(t *testing.T) {
 			continue
 		}
 		in.Tier = evidence.Tier{Hooks: map[string]string{"eBPF": "no bpf(2)\nmark_victim: no"}}
-		in.Events = slices.DeleteFunc(slices.Clone(in.Events), func(e evidence.Event) bool { return e.Source == evidence.BPF })
+		in.Machine.Abilities = maps.Clone(in.Machine.Abilities)
+		for _, by := range []kernel.Ability{kernel.AbilityTracepoints, kernel.AbilityKprobes} {
+			in.Machine.Abilities[by] = kernel.Answer{Is: "no", Why: "tier 0"}
+		}
+		in.Events = slices.DeleteFunc(slices.Clone(in.Events),
+			func(e evidence.Event) bool { return e.Source == evidence.BPF })
 		got := verdict.Judge(in)
-		if got.Verdict != verdict.Broken || len(got.Disagreements) != 1 || got.Disagreements[0].Name != verdict.NoWitness ||
+		if got.Verdict != verdict.Broken || len(got.Disagreements) != 1 ||
+			got.Disagreements[0].Name != verdict.NoWitness ||
 			!strings.HasSuffix(got.Reason, "no eBPF program was attached: no bpf(2)") {
 			t.Errorf("%s without eBPF: %s, %s, %+v", name, got.Verdict, got.Reason, got.Disagreements)
 		}

@@ -51,7 +51,6 @@ func (bystander) join(*account)                     {}
 func (bystander) tells(*account, *Kill, *life) bool { return false }
 func (bystander) explains(*account, *life) bool     { return false }
 func (bystander) complete(*account, *findings)      {}
-func (bystander) agree(*account, *findings)         {}
 
 // listedWitness makes a witness for a run.
 type listedWitness struct {
@@ -108,17 +107,45 @@ func Witnesses(in Input) []evidence.Source {
 }
 
 // findings are the disagreements that were found.
-type findings struct{ all []Disagreement }
+type findings struct{ all []finding }
 
-func (f *findings) add(kind Kind, format string, args ...any) {
-	f.all = append(f.all, Disagreement{kind, fmt.Sprintf(format, args...)})
+// finding is a disagreement and what it has in common with others of its sort.
+type finding struct {
+	Disagreement
+	sort string
 }
 
+func (f *findings) add(kind Kind, format string, args ...any) {
+	f.all = append(f.all, finding{Disagreement{kind, fmt.Sprintf(format, args...)}, format})
+}
+
+// many is how many disagreements of a sort are named one by one.
+const many = 3
+
 // sorted gives them in an order that does not depend on how maps are walked, each
-// once.
+// once. Of more than a few that differ in names and numbers only the first is named:
+// they have one cause.
 func (f *findings) sorted() []Disagreement {
-	slices.SortFunc(f.all, func(a, b Disagreement) int {
+	slices.SortFunc(f.all, func(a, b finding) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.sort, b.sort), cmp.Compare(a.Detail, b.Detail))
+	})
+	var out []Disagreement
+	for rest := slices.Compact(f.all); len(rest) > 0; {
+		n := slices.IndexFunc(rest, func(o finding) bool { return o.Name != rest[0].Name || o.sort != rest[0].sort })
+		if n < 0 {
+			n = len(rest)
+		}
+		alike := rest[:n]
+		if rest = rest[n:]; n > many {
+			alike = alike[:1]
+			alike[0].Detail = fmt.Sprintf("%s; and %d more like this", alike[0].Detail, n-1)
+		}
+		for _, o := range alike {
+			out = append(out, o.Disagreement)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Disagreement) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Detail, b.Detail))
 	})
-	return slices.Compact(f.all)
+	return out
 }

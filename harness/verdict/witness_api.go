@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -23,6 +24,7 @@ type apiWitness struct {
 	conditions map[string]bool // was it ever True
 	evicted    []string
 	outages    []string
+	told       []evidence.Event
 	// misreports are what it said that the kernel did not do: name -> where.
 	misreports map[string]string
 	found      findings
@@ -39,6 +41,7 @@ type statuses struct {
 const (
 	StatusMissing    Kind = "status-missing"     // a container ended, and the API never said so
 	RestartsDiffer   Kind = "restarts-differ"    // the API counts other restarts than there were
+	StatusDiffers    Kind = "status-differs"     // what the API says of one thing contradicts itself
 	EventWithoutKill Kind = "event-without-kill" // SystemOOM names a process that no such OOM killed
 )
 
@@ -64,6 +67,9 @@ func (w *apiWitness) absent() string {
 }
 
 func (w *apiWitness) hear(e evidence.Event) {
+	if e.Source == evidence.API {
+		w.told = append(w.told, e)
+	}
 	switch {
 	case e.Kind == evidence.ContainerStatus && e.Container != nil:
 		w.status(e.Process, *e.Container)
@@ -168,13 +174,93 @@ func (w *apiWitness) join(a *account) {
 	w.systemOOM(a)
 }
 
-func (w *apiWitness) agree(_ *account, found *findings) {
+func (w *apiWitness) agree(a *account, found *findings) {
 	found.all = append(found.all, w.found.all...)
+	w.changes(a, found)
+	restarts, pods := map[string]int{}, map[string]evidence.PodState{}
+	for _, e := range w.told {
+		if e.AtNS > a.agent().end {
+			found.add(TimeDiffers, "%s of %s lies outside of the run", e.Kind, cmp.Or(e.Process, "the node"))
+		}
+		switch e.Kind {
+		case evidence.ContainerStatus:
+			w.consistent(a, e, restarts[e.Process], found)
+			if e.Container != nil {
+				restarts[e.Process] = e.Container.RestartCount
+			}
+		case evidence.PodStatus:
+			w.podAgain(e, pods[e.Process], found)
+			if e.Pod != nil {
+				pods[e.Process] = *e.Pod
+			}
+		case evidence.PodEvent, evidence.NodeEvent:
+			if h := e.Happened; h == nil || h.Reason == "" || h.Count < 0 {
+				found.add(StatusDiffers, "an event of %s has no reason or no count", cmp.Or(e.Process, "the node"))
+			}
+		case evidence.NodeCondition:
+			w.condition(e.Condition, found)
+		}
+	}
 	p := w.in.Prediction.Kube
 	for name, where := range w.misreports {
 		if p == nil || !slices.Contains(p.MayMisreport, name) {
 			found.add(Kind(name), "%s", where)
 		}
+	}
+}
+
+// consistent holds a container's status against those before and the agent's word.
+func (w *apiWitness) consistent(a *account, e evidence.Event, restarts int, found *findings) {
+	s := e.Container
+	states := []string{kubelet.Waiting, kubelet.Running, kubelet.Terminated}
+	switch {
+	case s == nil || !slices.Contains(states, s.State), s.Last != nil && s.Last.State != "" &&
+		s.Last.State != kubelet.Terminated:
+		found.add(StatusDiffers, "%s has a state that there is not", e.Process)
+	case s.RestartCount < restarts:
+		found.add(StatusDiffers, "%s was started again %d times, and then %d times", e.Process, restarts,
+			s.RestartCount)
+	default:
+		_, id, _ := strings.Cut(s.ID, "://")
+		if f := a.agent().container(id); id != "" && f != nil && f.process != e.Process {
+			found.add(StatusDiffers, "%s is container %s, which is %s's", e.Process, id, f.process)
+		}
+	}
+}
+
+// podAgain holds a pod's status against the one before.
+func (w *apiWitness) podAgain(e evidence.Event, last evidence.PodState, found *findings) {
+	p := e.Pod
+	if p == nil {
+		found.add(StatusDiffers, "nothing is told of pod %s", e.Process)
+		return
+	}
+	for _, f := range []struct{ what, was, is string }{
+		{"uid", last.UID, p.UID}, {"class", last.QOSClass, p.QOSClass}, {"node", last.Node, p.Node},
+	} {
+		if f.was != "" && f.was != f.is {
+			found.add(StatusDiffers, "the %s of pod %s was %q and is %q", f.what, e.Process, f.was, f.is)
+		}
+	}
+	if on := w.in.Plan.On.Name; on != "" && p.Node != "" && p.Node != on {
+		found.add(StatusDiffers, "pod %s is on node %q; the plan is for %q", e.Process, p.Node, on)
+	}
+}
+
+// conditions are those that a kubelet reports of its node, by what their reasons name.
+var conditions = map[string]string{
+	"Ready": "Ready", "MemoryPressure": "Memory", "DiskPressure": "Disk", "PIDPressure": "PID",
+}
+
+// condition: a node of oomlab's own has no other conditions than its kubelet's.
+func (w *apiWitness) condition(c *evidence.ConditionState, found *findings) {
+	if c == nil || !slices.Contains([]string{"True", "False", "Unknown"}, c.Status) {
+		found.add(StatusDiffers, "a condition of the node has no status")
+		return
+	}
+	names, ok := conditions[c.Type]
+	if w.in.Plan.On.Ours && (!ok || c.Reason != "" && !strings.Contains(c.Reason, names)) {
+		found.add(StatusDiffers, "the condition %s of the node is %s for the reason %q", c.Type, c.Status, c.Reason)
 	}
 }
 
@@ -274,7 +360,7 @@ func (w *apiWitness) end(who string, l life, end kubelet.Status, kills []Kill, e
 		return
 	}
 	oomKilled := end.Reason == kubelet.OOMKilled
-	first := slices.ContainsFunc(kills, func(k Kill) bool { return k.Victim.PID == l.pid })
+	first := slices.ContainsFunc(kills, func(k Kill) bool { return k.Victim.PID == l.kernelPID })
 	switch {
 	case oomKilled && first, !oomKilled && len(kills) == 0:
 		// as it was

@@ -16,9 +16,10 @@ type bpfWitness struct {
 	in        Input
 	seq       uint64 // of the last event
 	gaps      []string
-	events    []evidence.Event
+	events    []evidence.Event // with the plan's names of cgroups
 	decisions []*decision
 	marks     []evidence.Event
+	exits     []evidence.Event
 	processes map[int]int // thread -> process, of those that were killed
 }
 
@@ -28,18 +29,8 @@ const (
 	BPFIncomplete Kind = "bpf-incomplete"  // an event of the eBPF programs is missing from its sequence
 	BPFWithoutLog Kind = "bpf-without-log" // eBPF saw a kill that the log does not name
 	BPFRepeated   Kind = "bpf-repeated"    // one victim was marked twice
+	BPFDiffers    Kind = "bpf-differs"     // an event of the eBPF programs contradicts another one, or the plan
 )
-
-// decision is one choice of a victim, as the eBPF programs tell it.
-type decision struct {
-	atNS    int64
-	control *evidence.OOMControl
-	current evidence.TaskID
-	chosen  *evidence.Task
-	rows    []*evidence.OOM // oom_badness() of every candidate, in the kernel's order
-	kills   []*evidence.OOM // attempts of __oom_kill_process(), repetitions included
-	message string
-}
 
 func init() {
 	addWitness(10, func(in Input) witness { return &bpfWitness{in: in, processes: map[int]int{}} })
@@ -67,7 +58,11 @@ func (w *bpfWitness) absent() string {
 }
 
 func (w *bpfWitness) hear(e evidence.Event) {
-	if e.Source != evidence.BPF || e.OOM == nil {
+	if e.Source != evidence.BPF || e.Kind == evidence.Lost {
+		return
+	}
+	if e.OOM == nil {
+		w.gaps = append(w.gaps, fmt.Sprintf("%s at %d ns tells nothing", e.Kind, e.AtNS))
 		return
 	}
 	next := e.OOM.Seq
@@ -84,32 +79,28 @@ func (w *bpfWitness) hear(e evidence.Event) {
 // read files every event under the decision that it belongs to.
 func (w *bpfWitness) read(a *account) {
 	byID := map[uint64]*decision{}
-	for _, e := range w.events {
-		o := a.cgroups.translate(e.OOM)
-		if e.Kind == evidence.MarkVictim {
-			e.OOM = o
+	for i := range w.events {
+		w.events[i].OOM = a.cgroups.translate(w.events[i].OOM)
+		e := w.events[i]
+		switch e.Kind {
+		case evidence.MarkVictim:
 			w.marks = append(w.marks, e)
-		}
-		if o.Decision == 0 {
+		case evidence.TaskExit:
+			w.exits = append(w.exits, e)
+		case evidence.GivenUp:
 			continue
 		}
-		d := byID[o.Decision]
+		id := e.OOM.Decision
+		if id == 0 {
+			continue
+		}
+		d := byID[id]
 		if d == nil {
-			d = &decision{atNS: e.AtNS, current: o.Current}
-			byID[o.Decision] = d
+			d = &decision{number: id, atNS: e.AtNS, current: e.OOM.Current}
+			byID[id] = d
 			w.decisions = append(w.decisions, d)
 		}
-		switch e.Kind {
-		case evidence.Badness:
-			d.rows = append(d.rows, o)
-		case evidence.KillDecision:
-			d.control, d.chosen, d.current, d.atNS = o.Control, o.Task, o.Current, e.AtNS
-			d.message = o.Message
-		case evidence.Kill:
-			if o.Task != nil {
-				d.kills = append(d.kills, o)
-			}
-		}
+		d.add(e)
 	}
 }
 
@@ -183,9 +174,14 @@ func (w *bpfWitness) groupOf(a *account, d *decision) string {
 	if l := a.life(d.chosen.TGID); l != nil {
 		path = l.plan.Cgroup
 	}
+	domain := "" // of the whole machine
+	if d.control != nil {
+		domain = d.control.Memcg
+	}
 	best := ""
 	for _, c := range w.in.Plan.Cgroups {
-		if c.OOMGroup && kernel.InCgroup(path, c.Path) && (best == "" || len(c.Path) < len(best)) {
+		inside := domain == "" || kernel.InCgroup(c.Path, domain) // mem_cgroup_get_oom_group() ends there
+		if c.OOMGroup && inside && kernel.InCgroup(path, c.Path) && (best == "" || len(c.Path) < len(best)) {
 			best = c.Path
 		}
 	}
@@ -268,8 +264,14 @@ func (w *bpfWitness) complete(a *account, found *findings) {
 	for _, gap := range w.gaps {
 		found.add(BPFIncomplete, "%s", gap)
 	}
-	if why := w.absent(); why != "" && a.over() {
-		found.add(NoWitness, "%s", why)
+	if why := w.absent(); why != "" {
+		if a.over() {
+			found.add(NoWitness, "%s", why)
+		}
+		return
+	}
+	if a.over() {
+		w.delivered(a, found)
 	}
 }
 
@@ -296,6 +298,63 @@ func (w *bpfWitness) agree(a *account, found *findings) {
 		}
 		if !marked[k.Victim.PID] {
 			found.add(BPFIncomplete, "%s was killed and never marked as a victim", k.Victim)
+		}
+	}
+	w.checkEvents(a, found)
+	for _, d := range w.decisions {
+		w.check(a, d, found)
+	}
+}
+
+// attached reports whether a hook is there.
+func (w *bpfWitness) attached(hook string) bool {
+	how, ok := w.in.Tier.Hooks[hook]
+	return ok && !strings.HasPrefix(how, "no")
+}
+
+// delivered: the tier is what the hooks give, decisions are told without a gap, and
+// the end of each victim that was seen to end.
+func (w *bpfWitness) delivered(a *account, found *findings) {
+	for hook, tier := range map[string]int{"mark_victim": 1, "oom_kill_process": 2, "oom_badness": 3} {
+		if w.attached(hook) != (w.tier() >= tier) {
+			found.add(BPFIncomplete, "eBPF reached tier %d, and %s is %q", w.tier(), hook, w.in.Tier.Hooks[hook])
+		}
+	}
+	var before uint64
+	for _, e := range w.events {
+		var scans uint64
+		switch e.Kind {
+		case evidence.GivenUp:
+			if scans = e.N; scans == 0 || e.OOM.Seq < e.OOM.FirstSeq+3*scans-1 {
+				found.add(BPFIncomplete, "%d scans given up in events %d to %d", scans, e.OOM.FirstSeq, e.OOM.Seq)
+			}
+		case evidence.OutOfMemory:
+			scans = 1
+		default:
+			continue
+		}
+		if before != 0 && e.OOM.Decision != before+scans {
+			found.add(BPFIncomplete, "decision %d follows decision %d", e.OOM.Decision, before)
+		}
+		before = e.OOM.Decision
+	}
+	if w.tier() < 2 {
+		for _, e := range w.events {
+			if e.OOM.Decision != 0 {
+				found.add(BPFDiffers, "eBPF reached tier %d, and tells of a decision", w.tier())
+			}
+		}
+	}
+	for _, e := range w.marks {
+		if e.OOM.Task == nil || !w.attached("sched_process_exit") {
+			continue
+		}
+		l := a.life(e.OOM.Task.TGID)
+		told := slices.ContainsFunc(w.exits, func(x evidence.Event) bool {
+			return x.OOM.Task != nil && x.OOM.Task.TGID == e.OOM.Task.TGID
+		})
+		if l != nil && l.exit != nil && !told {
+			found.add(BPFIncomplete, "%s was marked as a victim and ended, and its end was not told", l)
 		}
 	}
 }

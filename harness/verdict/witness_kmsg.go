@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,10 @@ import (
 // its agent could read that, the console.
 type kmsgWitness struct {
 	bystander
+	heard   []evidence.Event // all records of /dev/kmsg
+	console []evidence.Event // and of the console, with how the machine went down
+	lost    bool             // some of them were lost, which is found anyway
+	empty   bool             // one of them has no text, number and time
 	records map[evidence.Source][]*evidence.LogRecord
 	reports []oomlog.Report
 	kills   []logKill // "Killed process" lines, repetitions included
@@ -31,6 +36,7 @@ type logKill struct {
 	comm   string
 	atNS   int64
 	report *oomlog.Report // nil: the rate limit swallowed the rest of it
+	memcg  bool           // the line says that a memory cgroup was out of memory
 }
 
 // What the kernel log contradicts.
@@ -42,6 +48,9 @@ const (
 	ConstraintDiffers Kind = "constraint-differs"  // log and eBPF name different constraints
 	GroupPartlyKilled Kind = "group-partly-killed" // memory.oom.group was honoured, and a member lives
 	TableDiffers      Kind = "table-differs"       // the log's task table and eBPF's scoreboard are not the same
+	LogIncomplete     Kind = "log-incomplete"      // a record, a report or a part of one is missing from the log
+	LogDiffers        Kind = "log-differs"         // log and eBPF, or the machine, differ in another detail of a report
+	KernelTrouble     Kind = "kernel-trouble"      // a panic, BUG, WARNING or lockup in a run that ended normally
 )
 
 func init() {
@@ -55,6 +64,14 @@ func (a *account) kmsg() *kmsgWitness { return witnessOf[*kmsgWitness](a) }
 func (*kmsgWitness) source() evidence.Source { return evidence.Kmsg }
 
 func (w *kmsgWitness) hear(e evidence.Event) {
+	w.empty = w.empty || e.Kind == evidence.Record && e.Log == nil
+	if e.Source == evidence.Kmsg && e.Kind == evidence.Record && e.Log != nil {
+		w.heard = append(w.heard, e)
+	}
+	if e.Source == evidence.Console {
+		w.console = append(w.console, e)
+	}
+	w.lost = w.lost || e.Source == evidence.Kmsg && e.Kind == evidence.Lost
 	if e.Kind == evidence.Record && e.Log != nil && e.Log.Facility == 0 {
 		w.records[e.Source] = append(w.records[e.Source], e.Log)
 	}
@@ -75,6 +92,7 @@ func (w *kmsgWitness) read(a *account) {
 		}
 	}
 	w.reports = append(w.reports, p.Close()...)
+	a.cgroups.find(a.in.Events, w.reports)
 	for i := range w.reports {
 		r := &w.reports[i]
 		for _, k := range r.Kills {
@@ -84,7 +102,7 @@ func (w *kmsgWitness) read(a *account) {
 			if k.Announced || k.AlreadyExiting {
 				continue
 			}
-			kill := logKill{pid: k.PID, comm: k.Comm, atNS: nanoseconds(k.At)}
+			kill := logKill{pid: k.PID, comm: k.Comm, atNS: nanoseconds(k.At), memcg: r.Global != nil && !*r.Global}
 			if r.Constraint != "" || r.Trigger.Comm != "" {
 				kill.report = r
 			}
@@ -107,6 +125,12 @@ func (w *kmsgWitness) names(pids ...int) bool {
 	return slices.ContainsFunc(w.kills, func(k logKill) bool { return slices.Contains(pids, k.pid) })
 }
 
+// reaped reports whether the oom_reaper took the memory of a process.
+func (w *kmsgWitness) reaped(pid int) bool {
+	line := fmt.Sprintf("oom_reaper: reaped process %d (", pid)
+	return slices.ContainsFunc(w.heard, func(e evidence.Event) bool { return strings.HasPrefix(e.Log.Text, line) })
+}
+
 func (w *kmsgWitness) join(a *account) {
 	for i := range w.kills {
 		l := &w.kills[i]
@@ -119,6 +143,8 @@ func (w *kmsgWitness) join(a *account) {
 		k.from(evidence.Kmsg)
 		if l.report != nil {
 			w.fill(a, k, l.report)
+		} else if l.memcg && k.Constraint == "" {
+			k.Constraint = constraints["CONSTRAINT_MEMCG"]
 		}
 	}
 	for _, e := range a.bpf().marks {
@@ -130,6 +156,22 @@ func (w *kmsgWitness) join(a *account) {
 			k.Replayed = a.replay(e.OOM.Task, *k.TotalPages)
 		}
 	}
+}
+
+// unseen says why it is not known which limit a kill was about; empty: it is known. Below
+// tier 2 only the report's summary says it, and of what the rate limit swallowed nothing
+// but the line of the kill is left.
+func (w *kmsgWitness) unseen(a *account, k Kill) string {
+	if k.OOMMemcg != "" || a.bpf().tier() >= 2 {
+		return ""
+	}
+	for _, l := range w.kills {
+		if l.tgid == k.Victim.PID && l.report == nil && (l.memcg || k.Constraint == "") {
+			return fmt.Sprintf("eBPF reached tier %d of 3 here; the kernel's rate limit left no more of the report "+
+				"than the line of the kill", a.bpf().tier())
+		}
+	}
+	return ""
 }
 
 // constraints maps the log's word to the scenario file's.
@@ -160,6 +202,18 @@ func (w *kmsgWitness) fill(a *account, k *Kill, r *oomlog.Report) {
 	}
 }
 
+// complete: the records are as the kernel numbers and times them, and a machine that
+// went down says so once, at the end of its console.
+func (w *kmsgWitness) complete(a *account, found *findings) {
+	if a.in.LogProblem != "" {
+		found.add(LogDiffers, "%s", a.in.LogProblem)
+	}
+	w.numbered(a, found)
+	if a.agent().down != "" {
+		w.down(a, found)
+	}
+}
+
 // agree: eBPF saw what the log names, as often as the kernel prints it; the log's
 // reports are eBPF's decisions; and groups that it says were killed are gone.
 func (w *kmsgWitness) agree(a *account, found *findings) {
@@ -179,6 +233,8 @@ func (w *kmsgWitness) agree(a *account, found *findings) {
 		}
 	}
 	w.groups(a, found)
+	w.printed(a, found)
+	w.well(found)
 	if tier >= 2 {
 		w.decisions(a, found)
 	}
@@ -223,84 +279,6 @@ func bornBefore(l *life, r oomlog.Report) bool {
 	return true
 }
 
-// decisions holds the log's reports against eBPF's decisions, one by one.
-// The log may lack reports (it is rate-limited), eBPF may not.
-func (w *kmsgWitness) decisions(a *account, found *findings) {
-	byVictim := map[int]*decision{}
-	for _, d := range a.bpf().decisions {
-		if d.chosen != nil {
-			byVictim[d.chosen.TGID] = d
-			byVictim[d.chosen.PID] = d
-		}
-	}
-	for i := range w.reports {
-		r := &w.reports[i]
-		if r.ContextPID == nil {
-			continue
-		}
-		d := byVictim[*r.ContextPID]
-		if d == nil {
-			found.add(VictimDiffers, "the log says that pid %d (%s) was chosen; eBPF saw no such choice",
-				*r.ContextPID, r.ContextComm)
-			continue
-		}
-		if d.control != nil && r.Constraint != "" && constraints[r.Constraint] != d.control.Constraint {
-			found.add(ConstraintDiffers, "the log says %s, eBPF %s, for pid %d",
-				r.Constraint, d.control.Constraint, *r.ContextPID)
-		}
-		printed := a.cgroups.printed(r.OOMMemcg)
-		if d.control != nil && r.OOMMemcg != "" && d.control.Memcg != "" && printed != d.control.Memcg {
-			found.add(ConstraintDiffers, "the log says that the limit of %s was hit, eBPF %s", printed, d.control.Memcg)
-		}
-		if r.Trigger.PID != nil && *r.Trigger.PID != d.current.PID && *r.Trigger.PID != d.current.TGID {
-			found.add(TriggerDiffers, "the log says that pid %d (%s) invoked the OOM killer, eBPF %d (%s)",
-				*r.Trigger.PID, r.Trigger.Comm, d.current.PID, d.current.Comm)
-		}
-		w.table(a, r, d, found)
-	}
-}
-
-// table holds the log's task table against eBPF's scoreboard: the same
-// tasks in the same order, each with the same score to the page. The table is
-// printed after the scores were computed, and meanwhile others may run: a
-// process that has not done its steps may have grown, and one that was killed
-// may have shrunk or gone.
-func (w *kmsgWitness) table(a *account, r *oomlog.Report, d *decision, found *findings) {
-	if len(d.rows) == 0 || len(r.Tasks) == 0 || !r.Complete {
-		return
-	}
-	table := r.Candidates(a.pageSize())
-	place := 0
-	for _, o := range d.rows {
-		if o.Task == nil || o.Points == nil || *o.Points == predict.Never {
-			continue
-		}
-		i := slices.IndexFunc(table, func(c kernel.Candidate) bool {
-			return c.PID == o.Task.PID || c.PID == o.Task.TGID
-		})
-		grows, dies := a.moving(o.Task.TGID, d.atNS)
-		if i < 0 {
-			if !dies && !grows {
-				found.add(TableDiffers, "eBPF saw pid %d (%s) scored; the log's table has no such row",
-					o.Task.PID, o.Task.Comm)
-			}
-			continue
-		}
-		if i < place {
-			found.add(TableDiffers, "pid %d (%s) comes earlier in the log's table than it was scored",
-				o.Task.PID, o.Task.Comm)
-		}
-		place = i
-		c := table[i]
-		points := predict.Points(predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj},
-			d.total(o), predict.Rules{PageSize: a.pageSize()})
-		if points > *o.Points && !grows || points < *o.Points && !dies {
-			found.add(TableDiffers, "pid %d (%s) has %d points by the log's table, %d by eBPF",
-				c.PID, o.Task.Comm, points, *o.Points)
-		}
-	}
-}
-
 // moving reports whether a process may take or give back memory by itself at
 // some moment: until it has done its steps, and once it was killed.
 func (a *account) moving(tgid int, atNS int64) (grows, dies bool) {
@@ -308,6 +286,9 @@ func (a *account) moving(tgid int, atNS int64) (grows, dies bool) {
 	if l == nil || l.plan.IsCommand() || l.plan.Endless() {
 		return true, true // nobody knows what it does
 	}
-	k := a.kill(tgid)
-	return !l.ready || l.readyNS > atNS, k != nil && a.agent().begin+k.AtMS*1_000_000 < atNS
+	killed := a.marked(tgid)
+	if k := a.kill(tgid); killed == 0 && k != nil {
+		killed = a.agent().begin + k.AtMS*1_000_000
+	}
+	return !l.ready || l.readyNS > atNS, killed != 0 && killed < atNS
 }

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 type kubeletWitness struct {
 	bystander
 	in      Input
+	texts   []string
 	lines   []kubelet.Line
 	ooms    map[int]bool // pids
 	ranked  []string     // pods that came first when one was to be evicted
@@ -49,6 +51,7 @@ func (w *kubeletWitness) loud() bool { return w.in.Plan.On != nil && w.in.Plan.O
 
 func (w *kubeletWitness) hear(e evidence.Event) {
 	if e.Kind == evidence.KubeletLine {
+		w.texts = append(w.texts, e.Text)
 		w.lines = append(w.lines, kubelet.ParseLine(e.Text))
 	}
 }
@@ -86,6 +89,7 @@ func (w *kubeletWitness) tells(_ *account, k *Kill, _ *life) bool { return w.oom
 // agree holds the kubelet's log against what the kubelet has told the API, and
 // against the kernel.
 func (w *kubeletWitness) agree(a *account, found *findings) {
+	w.written(found)
 	api, global := a.api(), a.nodeKills()
 	for pid := range w.ooms {
 		if !global[pid] {
@@ -115,6 +119,27 @@ func (w *kubeletWitness) agree(a *account, found *findings) {
 		}
 		if !slices.Contains(w.ranked, pod) && !slices.Contains(w.evicted, pod) {
 			found.add(LogSilent, "the API says that pod %s was evicted; the kubelet's log does not", pod)
+		}
+	}
+}
+
+// klogLine is how lines begin that k8s.io/klog writes, with the pid of who wrote them.
+var klogLine = regexp.MustCompile(`^[IWEF](\d{4}) \d\d:\d\d:\d\d\.\d{6} +(\d+) [\w.-]+:\d+\] `)
+
+// written: one kubelet writes a line once, in the form of its logger.
+func (w *kubeletWitness) written(found *findings) {
+	pid := ""
+	for i, text := range w.texts {
+		m := klogLine.FindStringSubmatch(text)
+		switch {
+		case m == nil:
+			found.add(LogAlone, "the kubelet's log has %q, which is no line of its", text)
+		case w.loud() && pid != "" && m[2] != pid:
+			found.add(LogAlone, "the kubelet's log is of process %s and of process %s", pid, m[2])
+		case slices.Contains(w.texts[:i], text):
+			found.add(LogAlone, "the kubelet's log has a line twice: %s", text)
+		default:
+			pid = m[2]
 		}
 	}
 }

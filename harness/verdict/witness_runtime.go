@@ -11,12 +11,16 @@ import (
 // which of them had OOM kills.
 type runtimeWitness struct {
 	bystander
-	in   Input
-	ooms map[string]int // by container id
+	in     Input
+	ooms   map[string]int // by container id
+	events []evidence.Event
 }
 
 // RuntimeWithoutKill: the runtime tells of an OOM kill that there was not.
 const RuntimeWithoutKill Kind = "runtime-without-kill"
+
+// RuntimeDiffers: the runtime tells of a container that nobody else has, or otherwise.
+const RuntimeDiffers Kind = "runtime-differs"
 
 func init() {
 	addWitness(50, func(in Input) witness { return &runtimeWitness{in: in, ooms: map[string]int{}} })
@@ -36,6 +40,9 @@ func (w *runtimeWitness) absent() string {
 func (w *runtimeWitness) hear(e evidence.Event) {
 	if e.Kind == evidence.TaskOOM {
 		w.ooms[e.Text]++
+	}
+	if e.Kind == evidence.TaskOOM || e.Kind == evidence.TaskEnded {
+		w.events = append(w.events, e)
 	}
 }
 
@@ -113,15 +120,30 @@ func (w *runtimeWitness) explains(_ *account, l *life) bool { return l.withFirst
 // agree: the runtime tells of OOM kills in containers that had some. It may miss
 // one; what comes of that is seen in the container's status.
 func (w *runtimeWitness) agree(a *account, found *findings) {
-	killed := map[string]bool{}
+	killed := map[string]int{}
 	for _, k := range a.kills {
-		killed[kubelet.ContainerOf(k.Victim.Process)] = true
+		killed[kubelet.ContainerOf(k.Victim.Process)] += max(1, k.Logged)
+	}
+	for _, e := range w.events {
+		f := a.agent().container(e.Text)
+		switch {
+		case f == nil:
+			found.add(RuntimeDiffers, "%s of %s in container %q, which the agent never met", e.Kind, e.Process, e.Text)
+		case f.process != e.Process:
+			found.add(RuntimeDiffers, "%s of %s in container %q, which is %s's", e.Kind, e.Process, e.Text, f.process)
+		case e.Kind == evidence.TaskEnded && e.Exit != nil && e.Exit.By != "containerd":
+			found.add(RuntimeDiffers, "%q told that %s ended", e.Exit.By, e.Process)
+		case e.Kind == evidence.TaskEnded && e.Exit == nil:
+			found.add(RuntimeDiffers, "%s ended, and nobody knows how", e.Process)
+		case e.Kind == evidence.TaskEnded && f.facts.PID != 0 && e.PID != f.facts.PID:
+			found.add(RuntimeDiffers, "pid %d of %s ended; its first process was %d", e.PID, e.Process, f.facts.PID)
+		}
 	}
 	for process, all := range a.agent().cgroups {
 		for _, f := range all {
-			if n := w.ooms[f.ID]; f.ID != "" && n > 0 && !killed[process] {
+			if n := w.ooms[f.ID]; f.ID != "" && n > killed[process] {
 				found.add(RuntimeWithoutKill,
-					"the runtime told of %d OOM kills in %s; the kernel killed nobody there", n, process)
+					"the runtime told of %d OOM kills in %s; the kernel killed %d there", n, process, killed[process])
 			}
 		}
 	}

@@ -1,7 +1,10 @@
 package verdict
 
 import (
+	"slices"
+
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
@@ -17,6 +20,7 @@ const (
 	ExitDiffers       Kind = "exit-differs"        // wait status and eBPF's exit code are not the same
 	KillWithoutRecord Kind = "kill-without-record" // a process died of SIGKILL and nobody knows why
 	DeadButAlive      Kind = "dead-but-alive"      // a process ended and was alive afterwards
+	EndUnexplained    Kind = "end-unexplained"     // a process ended in a way that nothing gives a reason for
 )
 
 func init() { addWitness(30, func(in Input) witness { return &waitWitness{in: in} }) }
@@ -85,14 +89,75 @@ func (w *waitWitness) agree(a *account, found *findings) {
 		case l.alive:
 			found.add(DeadButAlive, "%s had ended with %s and was alive at the end", l, status(*l.exit))
 		}
+		w.end(a, l, found)
 		if k := l.kernelExit; k != nil && (*k&0x7f != l.exit.Signal || *k>>8&0xff != l.exit.Code) {
 			found.add(ExitDiffers, "%s ended with %s; eBPF read the status %#x", l, status(*l.exit), *k)
 		}
-		if l.exit.Signal == sigkill && a.kill(l.pid) == nil && !a.explained(l) {
+		if l.exit.Signal == sigkill && a.kill(l.kernelPID) == nil && !a.explained(l) {
 			found.add(KillWithoutRecord,
 				"%s died of SIGKILL; neither the log nor eBPF names it, and the plan does not explain it", l)
 		}
 	}
+}
+
+// end: a stressor ends as its steps, a signal of the plan's or the OOM killer have it,
+// not before it was killed, and having held at least what it said it held.
+func (w *waitWitness) end(a *account, l *life, found *findings) {
+	x := l.exit
+	if x.Code < 0 || x.Code > 255 || x.Signal < 0 || x.Signal > 64 || x.Signal != 0 && x.Code != 0 {
+		found.add(EndUnexplained, "%s cannot have ended with both exit code %d and signal %d", l, x.Code, x.Signal)
+	}
+	signalled := slices.ContainsFunc(w.in.Plan.During, func(d plan.During) bool {
+		return d.Signal[l.process] != 0 && d.Signal[l.process] == x.Signal
+	})
+	evicted := a.api().absent() == ""
+	switch {
+	case l.plan.IsCommand() || signalled || evicted || x.Signal == sigkill:
+	case x.Signal != 0:
+		found.add(EndUnexplained, "%s died of %s; nothing in the plan sends it", l, status(*x))
+	case !exitsWith(l.plan, x.Code):
+		found.add(EndUnexplained, "%s ended with %s, which is none of its steps", l, status(*x))
+	}
+	if exited := a.bpf().exitedNS(l.kernelPID); w.in.Plan.On == nil && l.diedNS < exited {
+		found.add(TimeDiffers, "%s was waited for before it ended, by eBPF", l)
+	}
+	if x.Signal == sigkill && w.in.Plan.On == nil && l.diedNS < a.bpf().markedNS(l.kernelPID) {
+		found.add(TimeDiffers, "%s ended before it was marked as a victim", l)
+	}
+	w.checkWaiter(a, l, found)
+	w.checkMost(a, l, found)
+}
+
+// mostHeld is the most that a process said it held.
+func (a *account) mostHeld(l *life) kernel.Bytes {
+	var most kernel.Bytes
+	for _, e := range a.in.Events {
+		if e.Kind == evidence.Ready && e.PID == l.pid && e.Process == l.process && e.Held != nil {
+			most = max(most, e.Held.Resident)
+		}
+	}
+	return most
+}
+
+// exitedNS is when the last thread of a process ended; 0: nobody looked.
+func (w *bpfWitness) exitedNS(tgid int) int64 {
+	var at int64
+	for _, e := range w.events {
+		if e.Kind == evidence.TaskExit && e.OOM.Task != nil && e.OOM.Task.TGID == tgid {
+			at = e.AtNS
+		}
+	}
+	return at
+}
+
+// markedNS is when a process was marked as a victim; 0: never.
+func (w *bpfWitness) markedNS(tgid int) int64 {
+	for _, e := range w.marks {
+		if e.OOM.Task != nil && e.OOM.Task.TGID == tgid {
+			return e.AtNS
+		}
+	}
+	return 0
 }
 
 // explained reports whether a witness knows why a process got SIGKILL that the OOM

@@ -1,0 +1,168 @@
+package verdict
+
+import (
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
+)
+
+// keptBack is how many pages the CPUs may keep back of a counter, each at most a batch
+// (percpu_counter_batch, lib/percpu_counter.c). Atomics, up to 6.1, have none of these;
+// threads keep back up to 64 there.
+func (a *account) keptBack() kernel.Pages {
+	cpus := kernel.Pages(max(1, a.in.Machine.CPUs))
+	threads := kernel.Pages(max(1, a.in.Machine.Stressor.Threads))
+	return max(64*threads, max(32, 2*cpus)*cpus)
+}
+
+// alive holds what /proc/PID/status says of a process at the end: it is no zombie, and
+// has the memory that its steps took.
+func (w *agentWitness) alive(a *account, l *life, s *evidence.ProcessStatus, found *findings) {
+	switch {
+	case s == nil:
+		found.add(HoldDiffers, "nothing is known of %s at the end but that it is alive", l)
+		return
+	case s.State == "Z" || s.State == "X" || s.State == "" || s.Threads < 1 || s.RssAnon == nil:
+		found.add(DeadButAlive, "%s is said to be alive at the end: state %q, %d threads", l, s.State, s.Threads)
+		return
+	case s.RssFile == nil || s.RssShmem == nil || s.VmSwap == nil || s.VmPTE == nil:
+		found.add(HoldDiffers, "not all is known of what %s holds at the end", l)
+		return
+	}
+	for _, n := range []kernel.Bytes{*s.RssAnon, *s.RssFile, *s.RssShmem, *s.VmSwap, *s.VmPTE} {
+		if n < 0 || n%a.pageSize() != 0 {
+			found.add(HoldDiffers, "%s holds %d bytes of something at the end, which is no number of pages", l, n)
+		}
+	}
+	idle, back := w.in.Machine.Stressor, a.keptBack()
+	least := max(0, idle.Anon-back).Bytes(a.pageSize()) // of its stacks and heap
+	if l.ready && !l.plan.IsCommand() && !sharer(l.plan, w.in.Plan) {
+		least = max(least, w.anonymous(l.plan.Profile.Steps))
+	}
+	if *s.VmSwap > 0 && a.swap() == 0 {
+		found.add(HoldDiffers, "%s has %s swapped out, on a machine without swap", l, *s.VmSwap)
+	}
+	if l.plan.IsCommand() {
+		return
+	}
+	if anon := *s.RssAnon + *s.VmSwap; anon < least {
+		found.add(HoldDiffers, "%s has %s of anonymous memory at the end; its steps took %s", l, anon, least)
+	}
+	// a page of page tables maps as many pages as it has entries of eight bytes
+	if tables := (*s.RssAnon - back.Bytes(a.pageSize())) / (a.pageSize() / 8); *s.VmPTE < max(a.pageSize(), tables) {
+		found.add(HoldDiffers, "%s has %s resident at the end, and page tables of %s", l, *s.RssAnon, *s.VmPTE)
+	}
+	// nothing takes shared memory back where there is no swap space
+	if w.in.Plan.On == nil && idle.Shmem > back && a.swap() == 0 && *s.RssShmem == 0 {
+		found.add(HoldDiffers, "%s has no shared memory at the end, which its program is in", l)
+	}
+}
+
+// due: what comes after others in the plan comes after they were ready or had ended.
+func (w *agentWitness) due(a *account, found *findings) {
+	if w.in.Plan.On != nil {
+		return // the kubelet starts what it can
+	}
+	started := map[string]bool{}
+	for _, l := range a.lives {
+		if started[l.process] || l.plan.Parent != "" {
+			continue // started again at once, or by its parent
+		}
+		started[l.process] = true
+		if at, name := a.reached(l.plan.After); l.born < at {
+			found.add(TimeDiffers, "%s was started at %d ns; it comes after %s, which was not ready before %d", l,
+				l.born,
+				name, at)
+		}
+	}
+	for _, e := range w.in.Events {
+		if e.Kind != evidence.Did {
+			continue
+		}
+		var early *plan.During
+		for i, d := range w.in.Plan.During {
+			at, _ := a.reached(d.After)
+			if d.String() != e.Text {
+				continue
+			}
+			if at = max(at, w.begin) + d.DelayMS*1_000_000; e.AtNS >= at {
+				early = nil
+				break
+			}
+			early = &w.in.Plan.During[i]
+		}
+		if early != nil {
+			found.add(TimeDiffers, "%q was done at %d ns, %d ms before it was due at the earliest", e.Text, e.AtNS,
+				early.DelayMS)
+		}
+	}
+}
+
+// reached is when all of the processes were ready or had ended for the first time, and
+// which was the last of them. One that never lived is not waited for.
+func (a *account) reached(names []string) (atNS int64, last string) {
+	for _, name := range names {
+		var first int64
+		for _, l := range a.livesOf(name) {
+			for _, at := range []int64{l.readyNS, l.diedNS} {
+				if at != 0 && (first == 0 || at < first) {
+					first = at
+				}
+			}
+			if first == 0 {
+				first = l.born // at least
+			}
+		}
+		if first > atNS {
+			atNS, last = first, name
+		}
+	}
+	return atNS, last
+}
+
+// checkMost holds the most that a process had resident against what it held, and
+// against what it can have held.
+func (w *waitWitness) checkMost(a *account, l *life, found *findings) {
+	most := l.exit.MaxRSS
+	if most == nil {
+		return
+	}
+	if *most <= 0 || *most%a.pageSize() != 0 {
+		found.add(HoldDiffers, "%s had at most %d bytes resident by its wait status", l, *most)
+	}
+	if l.plan.IsCommand() {
+		return // of a program of the user's own it is the largest sample
+	}
+	var held kernel.Bytes
+	if a.swap() == 0 {
+		held = a.mostHeld(l) // what was swapped out counts there
+	}
+	// What the oom_reaper takes from a mm before it ends does not count in its most.
+	if k := a.kill(l.kernelPID); k != nil && k.RSS != nil && !a.kmsg().reaped(l.kernelPID) {
+		held = max(held, kernel.Bytes(k.RSS.Anon)*a.pageSize())
+	}
+	if *most < held {
+		found.add(HoldDiffers, "%s had at most %d bytes resident by its wait status, and held %d", l, *most, held)
+	}
+	if w.in.Plan.On != nil || l.exit.By != string(evidence.Agent) || len(l.plan.Profile.Children) > 0 ||
+		l.plan.Parent != "" {
+		return
+	}
+	if can, ok := a.capacity(l); ok && *most > can {
+		found.add(HoldDiffers, "%s had %s resident by its wait status; its steps take no more than %s", l, *most, can)
+	}
+}
+
+// checkWaiter: a process is waited for by its parent, and by the agent if that has ended.
+func (w *waitWitness) checkWaiter(a *account, l *life, found *findings) {
+	by := l.exit.By
+	if w.in.Plan.On != nil {
+		return
+	}
+	parent := a.lifeOf(l.plan.Parent)
+	orphan := parent == nil || parent.exit != nil
+	if by != string(evidence.Agent) && (by == "" || by != l.plan.Parent) ||
+		by == string(evidence.Agent) && !orphan {
+		found.add(EndUnexplained, "%q is said to have waited for %s", by, l)
+	}
+}
