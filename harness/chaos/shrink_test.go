@@ -14,9 +14,10 @@ import (
 func TestMinimizeLeavesWhatMatters(t *testing.T) {
 	matters := func(s scenario.Scenario) bool {
 		return slices.ContainsFunc(s.Processes, func(p scenario.Process) bool {
-			return p.OOMScoreAdj < -500 && p.OOMScoreAdj > -1000 && slices.ContainsFunc(s.Cgroups, func(c scenario.Cgroup) bool {
-				return c.Path == p.Cgroup && c.MemoryOOMGroup != nil && *c.MemoryOOMGroup == 1
-			})
+			return p.OOMScoreAdj < -500 && p.OOMScoreAdj > -1000 &&
+				slices.ContainsFunc(s.Cgroups, func(c scenario.Cgroup) bool {
+					return c.Path == p.Cgroup && c.MemoryOOMGroup != nil && *c.MemoryOOMGroup == 1
+				})
 		})
 	}
 	found := 0
@@ -38,8 +39,10 @@ func TestMinimizeLeavesWhatMatters(t *testing.T) {
 		if !matters(small) {
 			t.Fatalf("%s: what matters was left out", s.Name)
 		}
-		if family := small.Processes[0].Parent != "" || len(small.Processes) == 2 && small.Processes[1].Parent != ""; len(small.Processes) > 1 && !family || len(small.During) > 0 {
-			t.Errorf("%s: %d processes and %d actions are left; one is enough", s.Name, len(small.Processes), len(small.During))
+		if family := small.Processes[0].Parent != "" || len(small.Processes) == 2 &&
+			small.Processes[1].Parent != ""; len(small.Processes) > 1 && !family || len(small.During) > 0 {
+			t.Errorf("%s: %d processes and %d actions are left; one is enough", s.Name, len(small.Processes),
+				len(small.During))
 		}
 		before, _ := scenario.Format(s)
 		if again, _ := scenario.Format(chaos.Generate(11, i, chaos.Nested)); string(before) != string(again) {

@@ -22,7 +22,7 @@ type Summary struct {
 	Seconds  float64   `json:"seconds"`
 	Tally    Tally     `json:"tally"`
 	Findings []Finding `json:"findings"`
-	// Asked is the kernel as it was asked for; empty: the newest cached one.
+	// Asked is the kernel as it was asked for; empty: the default one.
 	Asked   string   `json:"asked,omitempty"`
 	Command []string `json:"command,omitempty"` // that repeats the campaign
 	// Cut says why it ended before it was meant to; empty: it did not.

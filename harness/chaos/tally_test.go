@@ -26,14 +26,17 @@ func TestCount(t *testing.T) {
 		{
 			name: "as predicted",
 			p:    predict.Prediction{Killed: []string{"a", "b"}, Orders: [][]string{{"a", "b"}}},
-			r:    verdict.Result{Verdict: verdict.Pass, Kills: kills("a", "b"), Scoreboard: [][]verdict.Row{{{Points: points(3), Replayed: points(3)}}}},
+			r: verdict.Result{Verdict: verdict.Pass, Kills: kills("a", "b"),
+				Scoreboard: [][]verdict.Row{{{Points: points(3), Replayed: points(3)}}}},
 			want: chaos.Tally{Scenarios: 1, Kills: 2, Scores: 1},
 		},
 		{
 			name: "another victim, and one too few",
 			p:    predict.Prediction{Killed: []string{"a", "b", "c"}, Orders: [][]string{{"a", "b", "c"}}},
-			r:    verdict.Result{Verdict: verdict.Fail, Kills: kills("a", "x"), Claims: []verdict.Claim{{Name: "prediction.killed", Verdict: verdict.Fail}}},
-			want: chaos.Tally{Scenarios: 1, Kills: 2, Wrong: 2, Disagreements: 1, Claims: map[string]int{"prediction.killed": 1}},
+			r: verdict.Result{Verdict: verdict.Fail, Kills: kills("a", "x"),
+				Claims: []verdict.Claim{{Name: "prediction.killed", Verdict: verdict.Fail}}},
+			want: chaos.Tally{Scenarios: 1, Kills: 2, Wrong: 2, Disagreements: 1,
+				Claims: map[string]int{"prediction.killed": 1}},
 		},
 		{
 			name: "one put in between is one that is wrong",

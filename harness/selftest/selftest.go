@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"runtime/debug"
 
 	"github.com/oomlab/oomlab/harness/verdict"
 	"github.com/oomlab/oomlab/harness/verdict/testdata"
@@ -16,6 +17,7 @@ func Recorded() fs.FS { return testdata.Recorded }
 type Recording struct {
 	Name  string
 	Input verdict.Input
+	Files fs.FS // the run directory; nil: there is none
 }
 
 // Recordings are the recorded runs that passed.
@@ -37,7 +39,7 @@ func Recordings() ([]Recording, error) {
 		}
 		// a recording may be there because it did not pass
 		if verdict.Judge(in).Verdict == verdict.Pass {
-			out = append(out, Recording{name, in})
+			out = append(out, Recording{name, in, dir})
 		}
 	}
 	return out, nil
@@ -48,6 +50,9 @@ type Trial struct {
 	Run, Witness, What string
 	Result             verdict.Result
 	Caught             bool
+	// Excused says why nothing else in the run contradicts a mutation that was not
+	// caught.
+	Excused string
 }
 
 // Try tells the judge every lie about a run that passed: each must be red. Then it
@@ -56,15 +61,52 @@ func Try(r Recording) []Trial {
 	var out []Trial
 	for _, lie := range Lies(r.Input) {
 		got := verdict.Judge(lie.Input)
-		red := got.Verdict == verdict.Fail || got.Verdict == verdict.Broken
-		out = append(out, Trial{r.Name, string(lie.Witness), lie.Name, got, red})
+		red := isRed(got)
+		out = append(out, Trial{Run: r.Name, Witness: string(lie.Witness), What: lie.Name, Result: got, Caught: red})
 	}
 	for _, inversion := range verdict.Invert(r.Input) {
 		in := r.Input
 		in.Scenario.Expect = inversion.Expect
 		got := verdict.Judge(in)
 		what := "the opposite of " + inversion.Claim
-		out = append(out, Trial{r.Name, "(scenario)", what, got, got.Verdict == verdict.Fail})
+		out = append(out, Trial{
+			Run: r.Name, Witness: "(scenario)", What: what, Result: got, Caught: got.Verdict == verdict.Fail,
+		})
 	}
 	return out
+}
+
+// judge makes a panic of the judge's a result that is no verdict: it has slipped.
+func judge(in verdict.Input) (r verdict.Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			r = verdict.Result{Verdict: "panic", Reason: fmt.Sprintf("%v\n%s", p, debug.Stack())}
+		}
+	}()
+	return verdict.Judge(in)
+}
+
+func isRed(r verdict.Result) bool { return r.Verdict == verdict.Fail || r.Verdict == verdict.Broken }
+
+// TryMutations judges mutations of a run, as [Mutations] makes them. Each must be
+// refused, be red, or have an excuse.
+func TryMutations(r Recording, seed uint64, limit int) []Trial {
+	var out []Trial
+	for m := range Mutations(r, seed, limit) {
+		out = append(out, try(r, m))
+	}
+	return out
+}
+
+func try(r Recording, m Mutation) Trial {
+	t := Trial{Run: r.Name, Witness: m.source(), What: m.String()}
+	if m.Err != nil {
+		t.Result = verdict.Result{Verdict: verdict.Broken, Reason: m.Err.Error()}
+	} else {
+		t.Result = judge(m.Input)
+	}
+	if t.Caught = isRed(t.Result); !t.Caught {
+		t.Excused = excused(m, r.Input)
+	}
+	return t
 }

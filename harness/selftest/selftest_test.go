@@ -20,7 +20,8 @@ func runs(t *testing.T) []selftest.Recording {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if all, err := fs.Glob(selftest.Recorded(), path.Join("*", "*", verdict.MetaFile)); err != nil || len(all) != len(out) {
+	if all, err := fs.Glob(selftest.Recorded(), path.Join("*", "*", verdict.MetaFile)); err != nil ||
+		len(all) != len(out) {
 		t.Errorf("%d recorded runs pass, of %d (%v)", len(out), len(all), err)
 	}
 	library, err := scenarios.Match("kube/...")
@@ -49,7 +50,8 @@ func TestEveryLieIsRed(t *testing.T) {
 		for _, trial := range selftest.Try(r) {
 			tried[trial.Witness+": "+trial.What], lied[trial.Witness] = true, true
 			if !trial.Caught {
-				t.Errorf("%s, %s: %s: %s; want it to be caught", r.Name, trial.Witness, trial.What, trial.Result.Verdict)
+				t.Errorf("%s, %s: %s: %s; want it to be caught", r.Name, trial.Witness, trial.What,
+					trial.Result.Verdict)
 			}
 		}
 	}
@@ -63,11 +65,15 @@ func TestEveryLieIsRed(t *testing.T) {
 		"bpf: an event of mark_victim is missing", "bpf: an event of __oom_kill_process came twice",
 		"bpf: a score is off by one page", "counters: oom_kill in memory.events is off by +1",
 		"counters: oom_kill in vmstat is off by -1", "wait: SIGKILL became exit code 137", "wait: a victim is alive",
-		"runtime: 137 became exit code 1", "runtime: an OOM kill that there was not", "agent: another oom_score_adj", "agent: another memory.max", "agent: no memory.swap.max",
-		"api: 137 became exit code 0", "api: 137 became exit code 143", "api: OOMKilled became Error", "api: Completed became OOMKilled",
-		"api: no end of a container was told", "api: a restart too many", "api: another phase", "api: a pod was evicted that was not",
+		"runtime: 137 became exit code 1", "runtime: an OOM kill that there was not", "agent: another oom_score_adj",
+		"agent: another memory.max", "agent: no memory.swap.max",
+		"api: 137 became exit code 0", "api: 137 became exit code 143", "api: OOMKilled became Error",
+		"api: Completed became OOMKilled",
+		"api: no end of a container was told", "api: a restart too many", "api: another phase",
+		"api: a pod was evicted that was not",
 		"api: SystemOOM is missing", "api: SystemOOM names a stranger", "api: SystemOOM for nothing",
-		"kubelet: its log tells of nothing", "kubelet: an OOM of the node that there was not", "kubelet: an eviction that there was not", "kubelet: it cannot evict",
+		"kubelet: its log tells of nothing", "kubelet: an OOM of the node that there was not",
+		"kubelet: an eviction that there was not", "kubelet: it cannot evict",
 	} {
 		if !tried[want] {
 			t.Errorf("no recording has anything for %q", want)

@@ -1,0 +1,487 @@
+package selftest
+
+import (
+	"cmp"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/harness/verdict"
+)
+
+// excuse is a kind of mutation that nothing else in a run directory can contradict.
+type excuse struct {
+	records string // source and kind of events, or a file, separated by commas; empty: any
+	fields  string // their fields, separated by commas; "-": the record as a whole; * stands for any text
+	ops     string // separated by commas; empty: every one
+	// text is what the changed record of the kernel log was.
+	text *regexp.Regexp
+	when func(Mutation, verdict.Input) bool // only such mutations, or runs; nil: all
+	// reason says why nothing contradicts it.
+	reason string
+}
+
+// excuses are all excuses. A test holds that each row, with each of its fields, is
+// needed, and that no other mutation passes.
+var excuses = []excuse{
+	{
+		records: verdict.ScenarioFile + ", " + verdict.SamplesFile, fields: "-", ops: "truncate",
+		reason: "a claim or a sample that is not there any more is not contradicted; the manifest tells that the file " +
+			"was cut",
+	},
+	{
+		fields: "at_ns, -", ops: "off by one, swap, move", when: near,
+		reason: "an event is between those that it depends on; no other clock tells when to some seconds",
+	},
+	{
+		records: "agent alive", fields: "status*",
+		when: func(m Mutation, _ verdict.Input) bool { return m.Field == "status.threads" || m.Op == opSwap },
+		reason: "the runtime of a program starts threads when it needs some, and what else a process has beside what " +
+			"its steps took nobody else tells, within bounds",
+	},
+	{
+		records: "agent alive", fields: "status.rss_file", ops: "zero",
+		reason: "the kernel takes back pages of files",
+	},
+	{
+		records: "agent alive", fields: "status.rss_shmem", ops: "zero",
+		when: func(_ Mutation, in verdict.Input) bool {
+			return in.Machine.SwapTotal > 0 || in.Plan.Swap != nil || in.Plan.On != nil
+		},
+		reason: "what a program shares can be swapped out, or is in files on a node",
+	},
+	{
+		records: "agent alive", fields: "status.rss_anon", ops: "zero",
+		when:   func(m Mutation, in verdict.Input) bool { return !rests(in, m.Event) },
+		reason: "of a process that is not done with its steps nobody tells how much it had at the end",
+	},
+	{
+		records: "stressor ready, stressor step", fields: "-", ops: "drop",
+		when: func(m Mutation, in verdict.Input) bool {
+			return !alive(in, m.Event.PID) || !rests(in,
+				later(m.Event))
+		},
+		reason: "a process that ended, or was not done, may not have got so far",
+	},
+	{
+		records: "stressor ready", fields: "held, held.overhead", ops: "swap",
+		reason: "what a stressor has beside its memory it measures itself, and nobody else does",
+	},
+	{
+		records: "wait exited", fields: "exit.max_rss", ops: "drop",
+		reason: "the agent does not tell of one that had less than itself, and how much that is is not recorded",
+	},
+	{
+		records: "wait exited", fields: "exit, exit.max_rss", ops: "swap",
+		reason: "the most that a process ever had is between what it held and what its steps take; nobody else measures it",
+	},
+	{
+		records: "wait exited", fields: "exit.by", ops: "swap",
+		reason: "a process whose parent has ended is waited for by the agent",
+	},
+	{
+		records: "counters reading",
+		fields: "counter.values.pgmajfault, counter.values.pgscan_direct, counter.values.pgsteal_direct, " +
+			"counter.values.pswpin, counter.values.pswpout, counter.values.workingset_refault_anon, " +
+			"counter.values.workingset_refault_file",
+		reason: "statistics of the whole machine, within bounds: the OOM killer does not read them, and nobody else counts",
+	},
+	{
+		records: "counters reading", fields: "counter.values.failcnt, counter.values.high", ops: "off by one",
+		reason: "nobody else counts how often a charge failed, or was above memory.high",
+	},
+	{
+		records: "plan.json, prediction.json", fields: "*",
+		when: func(_ Mutation, in verdict.Input) bool { return in.Meta.Model != predict.Model },
+		reason: "an earlier model, which is not there any more, planned and predicted the run: today's comes to other " +
+			"amounts",
+	},
+	{
+		records: "run.json", fields: "command, command.[], target_because, seed, started",
+		reason: "how, when and why somebody asked for the run nobody else tells",
+	},
+	{
+		records: "run.json", fields: "machine.abilities, machine.abilities.*",
+		reason: "an ability that the run does not need",
+	},
+	{
+		records: "run.json",
+		fields:  "m*, node.*", // machine, manifest, measured, model
+		reason:  "plan, prediction and scores of the run do not depend on it: made again they come out the same",
+	},
+	{
+		records: "run.json", fields: "tier.hooks.*",
+		reason: "a hook that has told nothing in this run, or another word for how it is attached",
+	},
+	{
+		records: "run.json", fields: "timings_ms.*, duration_ms, timings_ms",
+		reason: "nobody else tells to the millisecond how long the parts took",
+	},
+	{
+		records: "api container_status, api node_condition, api node_event, api pod_event, api pod_status", fields: "-",
+		ops:    "drop",
+		reason: "the API server passes on the last of several changes that come at once",
+	},
+	{
+		records: "api container_status, api pod_status", fields: "-", ops: "duplicate",
+		when:   func(_ Mutation, in verdict.Input) bool { return in.Plan.On != nil && !in.Plan.On.Ours },
+		reason: "on a cluster of somebody else a status is told again when others change what is not recorded",
+	},
+	{
+		records: "api pod_status, api node_condition", fields: "pod.phase, pod.node, condition.reason",
+		ops:    "swap, drop",
+		when:   func(_ Mutation, in verdict.Input) bool { return in.Plan.On != nil && !in.Plan.On.Ours },
+		reason: "what somebody else's cluster tells on the way: phases do not go back, and the last one is compared",
+	},
+	{
+		records: "api node_event, api pod_event",
+		fields: "happened.message, happened.reason, happened.type, happened.uid, happened.count, happened.first_at, " +
+			"happened.last_at, happened.container, happened, process",
+		reason: "what Events say for people, and how often, nobody else tells: SystemOOM and evictions are compared",
+	},
+	{
+		records: "api container_status",
+		fields:  "container.*",
+		reason:  "of a container that was evicted or began again the last status counts: it is compared",
+	},
+	{
+		records: "api node_condition", fields: "-, condition, condition.*", ops: "swap, duplicate",
+		reason: "an earlier state may come back, or be told late, and of which node it is a condition does not say",
+	},
+	{
+		records: "kubelet kubelet_line", fields: "-, text", ops: "drop, misspell, off by one, swap",
+		reason: "what a kubelet writes of its work for people: OOMs and evictions are compared",
+	},
+	{
+		records: "runtime task_exit, runtime task_oom", fields: "-, text, exit.code",
+		reason: "eBPF and the API server tell of the end, and of kills in the same container: the runtime may miss some",
+	},
+	{
+		records: "sampler sample", fields: "-", ops: "drop",
+		reason: "a sample that is due while the machine is busy is not taken",
+	},
+	{
+		records: "sampler sample", fields: "sample.load1, sample.psi_some, sample.psi_full",
+		reason: "averages that nobody else computes, within bounds",
+	},
+	{
+		records: "sampler sample", fields: "sample, sample.*", ops: "swap",
+		reason: "what a process holds on the way from one step to the next nobody else tells, within bounds",
+	},
+	{
+		records: "sampler sample", fields: "sample.cgroups.*", ops: "zero",
+		reason: "what is charged for processes that begin, are killed or are swapped out nobody else tells",
+	},
+	{
+		records: "sampler sample", fields: "sample.processes*, sample.swap_free", ops: "zero, drop",
+		when: func(m Mutation, in verdict.Input) bool {
+			return in.Machine.SwapTotal > 0 || in.Plan.Swap != nil || m.Op == opDrop && ending(m, in)
+		},
+		reason: "what is swapped out at a moment nobody else tells, and a process that is about to end may be left out",
+	},
+	{
+		fields: "at_ns, -", ops: "swap, move",
+		when: func(m Mutation, in verdict.Input) bool {
+			return in.Plan.On != nil && oneOf("agent, api, counters, kubelet, runtime, stressor",
+				string(m.Event.Source))
+		},
+		reason: "what happens on a node is told when its agent looks, or when the API server passes it on",
+	},
+	{
+		records: "agent container_cgroup", fields: "cgroup.oom_score_adj", ops: "drop",
+		when: func(m Mutation, in verdict.Input) bool {
+			return !alive(in, m.Event.Cgroup.PID)
+		},
+		reason: "a process may have ended before its oom_score_adj was read",
+	},
+	{
+		records: "agent container_cgroup", fields: "cgroup.pid", ops: "off by one",
+		when: func(m Mutation, _ verdict.Input) bool {
+			return strings.HasSuffix(m.Event.Process, "/"+kubelet.Sandbox)
+		},
+		reason: "who is in a pod's own container, which only waits, nobody else tells",
+	},
+	{
+		records: bpfRecords, fields: "oom.task.refusal", ops: "drop",
+		when:   func(m Mutation, _ verdict.Input) bool { return m.Was == string(evidence.NotRefused) },
+		reason: "a record that does not say why a task was refused is as good as one that says it was not",
+	},
+	{
+		records: "stressor step", fields: "-", ops: "drop",
+		when:   func(_ Mutation, in verdict.Input) bool { return in.Meta.Model == 0 },
+		reason: "not every earlier recording keeps steps, and this may be the only one",
+	},
+	{
+		records: "agent container_cgroup", fields: "cgroup.oom_group", ops: "swap",
+		when: func(m Mutation, _ verdict.Input) bool {
+			return strings.HasSuffix(m.Event.Process, "/"+kubelet.Sandbox)
+		},
+		reason: "the plan does not say what is set for a pod's own container, in which nobody is killed",
+	},
+	{
+		records: "counters reading", fields: "counter.values, counter.values.*", ops: "swap, zero, off by one, drop",
+		when:   func(m Mutation, _ verdict.Input) bool { return m.Event.Counter.Gone },
+		reason: "more may have been counted after the last look at a cgroup that is gone",
+	},
+	{
+		records: "counters reading", fields: "counter.values, counter.values.*", ops: "swap, off by one",
+		when: func(m Mutation, in verdict.Input) bool {
+			return in.Plan.On != nil && !strings.HasPrefix(m.Field, "counter.values.oom_")
+		},
+		reason: "nobody else counts how often the cgroups of a node reached a limit",
+	},
+	{
+		records: "bpf oom_badness", fields: "oom.task.cgroup_id", ops: "off by one",
+		reason: "of a cgroup that is named once nobody else tells the number",
+	},
+	{
+		records: "bpf oom_badness", fields: "oom.task.start_ns", ops: "off by one, swap",
+		reason: "of a task that is scored once nobody else tells when it began, but for bounds",
+	},
+	{
+		records: "bpf sched_process_exit",
+		fields: "oom.task.mm, oom.task.mm.batched, oom.task.mm.batched.file, oom.task.mm.batched.anon, " +
+			"oom.task.mm.batched.swap, oom.task.mm.batched.shmem, oom.task.mm.exact, oom.task.mm.exact.file, " +
+			"oom.task.mm.exact.anon, oom.task.mm.exact.swap, oom.task.mm.exact.shmem, oom.task.mm.pgtables_bytes, " +
+			"oom.task.mm.oom_skip, oom.task.mm.gone, oom.task.mm.total_vm",
+		reason: "the memory of a process that ends is being torn down: what is left of it is any number",
+	},
+	{
+		records: "bpf sched_process_exit",
+		fields:  "oom.current.pid, oom.current.comm, oom.task.pid, oom.task.comm",
+		reason:  "any thread of a victim may be its last, and no other witness knows them",
+	},
+	{
+		records: "bpf scans_given_up",
+		fields: "-, oom.seq, oom.current, oom.current.pid, oom.current.tgid, oom.current.comm, oom.control.gfp, " +
+			"oom.control.order, oom.control.chosen_points",
+		reason: "one scan stands for several that came to nothing; the log does not tell of any, " +
+			"and what is told last leaves no gap",
+	},
+	{
+		records: bpfRecords,
+		fields:  "oom.task.mm.exact.file, oom.task.mm.exact.anon, oom.task.mm.exact.swap, oom.task.mm.exact.shmem",
+		when:    func(_ Mutation, in verdict.Input) bool { return in.Machine.Badness == kernel.ReadsCPUBatched },
+		reason:  "oom_badness() does not read what the CPUs keep back of a counter here, and nobody else prints it",
+	},
+	{
+		records: bpfRecords,
+		fields: "oom.task.mm.batched.file, oom.task.mm.batched.anon, oom.task.mm.batched.swap, " +
+			"oom.task.mm.batched.shmem",
+		when:   func(_ Mutation, in verdict.Input) bool { return in.Machine.Badness == kernel.ReadsExact },
+		reason: "oom_badness() reads the exact counters here, and nobody else prints the batched ones",
+	},
+	{
+		records: bpfRecords, ops: "off by one, drop, swap",
+		fields: "oom.task.mm.batched.file, oom.task.mm.batched.swap, oom.task.mm.batched.shmem",
+		when:   func(m Mutation, _ verdict.Input) bool { return zeroOrLess(m.Was) && zeroOrLess(m.Is) },
+		reason: "a batched counter may be a little below zero, and counts as zero then",
+	},
+	{
+		records: "bpf oom_badness",
+		fields: "oom.task.mm.batched.file, oom.task.mm.batched.anon, oom.task.mm.batched.shmem, " +
+			"oom.task.mm.exact.file, oom.task.mm.exact.anon, oom.task.mm.exact.shmem, oom.task.mm.pgtables_bytes, " +
+			"oom.task.mm.total_vm",
+		when: func(m Mutation, in verdict.Input) bool {
+			return !planned(in, m.Event.PID) ||
+				m.Event.OOM.Points == nil
+		},
+		reason: "what a stranger holds changes before the table is printed, and one that is refused has no score",
+	},
+	{
+		records: "bpf oom_badness", fields: "oom.task.mm, oom.task.mm.total_vm",
+		when: func(m Mutation, in verdict.Input) bool { return !rests(in, m.Event) },
+		reason: "a process that is not done with its steps, or was killed, may map more or less until the table is " +
+			"printed",
+	},
+	{
+		records: "bpf oom_badness", fields: "process, oom.task.cgroup, oom.task.cgroup_id",
+		when: func(m Mutation, in verdict.Input) bool { return in.Plan.On != nil },
+		reason: "a node's strangers have names and cgroups of their own, and a container that began again has two " +
+			"cgroups",
+	},
+	{
+		records: "kmsg record", fields: "log.text", text: tableRow,
+		when: func(m Mutation, in verdict.Input) bool {
+			return in.Plan.On != nil && !planned(in, pidOf(m.Event.Log.Text))
+		},
+		reason: "processes of a node begin, end and change between the scan and the table",
+	},
+	{
+		records: "kmsg record", fields: "log.text", text: regexp.MustCompile(`failcnt ⟨`),
+		reason: "failed charges of cgroup v2 have no counter of their own before 6.18",
+	},
+	{
+		records: "kmsg record, console record", fields: "log.priority",
+		reason: "the level of most lines differs between versions of the kernel",
+	},
+	{
+		records: "kmsg record, console record", fields: "log.text", text: background,
+		reason: "calls, registers, hardware, zones and statistics: the OOM killer does not read them, " +
+			"and nobody else prints them",
+	},
+	{
+		records: "kmsg record", fields: "-", ops: "drop", text: background, when: outermost,
+		reason: "the first and the last record of a log leave no gap, and such lines nobody else prints",
+	},
+	{
+		records: "kmsg record", fields: "log.text", text: tableRow,
+		when: func(m Mutation, in verdict.Input) bool {
+			return !rests(in, evidence.Event{PID: pidOf(m.Event.Log.Text), AtNS: m.Event.AtNS})
+		},
+		reason: "a process that is not done with its steps, or was killed, changes between the scan and the table",
+	},
+	{
+		records: "kmsg record, console record", fields: "log.text", text: regexp.MustCompile(`oom_score_adj=-?⟨`),
+		when: func(m Mutation, in verdict.Input) bool {
+			comm, _, _ := strings.Cut(m.Event.Log.Text, " ")
+			for _, p := range in.Plan.Processes {
+				if p.Launch.Comm == comm {
+					return false
+				}
+			}
+			return true
+		},
+		reason: "who is none of the scenario's may have any oom_score_adj",
+	},
+	{
+		records: "console record", fields: "-, log.text", text: background,
+		reason: "a console has no sequence numbers, and such lines nobody else prints",
+	},
+	{
+		records: "console record", fields: "log.text", text: regexp.MustCompile(`^CPU: `), when: wentDown,
+		reason: "panic() prints the line once more",
+	},
+	{
+		records: "kmsg record", fields: "-, log.seq", when: wentDown,
+		reason: "of a machine that went down the console has what /dev/kmsg has, and is believed",
+	},
+}
+
+// alive reports whether a process was alive at the end.
+func alive(in verdict.Input, pid int) bool {
+	return slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
+		return e.Kind == evidence.Alive &&
+			e.PID == pid
+	})
+}
+
+// later is an event of the same process, after all others.
+func later(e evidence.Event) evidence.Event {
+	e.AtNS = math.MaxInt64
+	return e
+}
+
+// ending reports whether a process ended within two seconds of an event.
+func ending(m Mutation, in verdict.Input) bool {
+	return slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
+		return e.Kind == evidence.Exited && e.AtNS > m.Event.AtNS && e.AtNS < m.Event.AtNS+2_000_000_000
+	})
+}
+
+// outermost reports whether a record is the first or the last of the kernel log.
+func outermost(m Mutation, in verdict.Input) bool {
+	of := func(e evidence.Event) bool {
+		return e.Source == evidence.Kmsg && e.Kind == evidence.Record && e.Log != nil
+	}
+	first := slices.IndexFunc(in.Events, of)
+	last := first
+	for i, e := range in.Events {
+		if of(e) {
+			last = i
+		}
+	}
+	return m.Event.Log.Seq == in.Events[first].Log.Seq || m.Event.Log.Seq == in.Events[last].Log.Seq
+}
+
+// planned reports whether a pid is that of a process of the scenario.
+func planned(in verdict.Input, pid int) bool {
+	return slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
+		return e.Kind == evidence.Spawned &&
+			e.PID == pid
+	})
+}
+
+// rests reports whether a process has done its steps by an event, and was not marked.
+func rests(in verdict.Input, at evidence.Event) bool {
+	before := func(kind evidence.Kind) bool {
+		return slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
+			return e.Kind == kind && e.PID == at.PID && e.AtNS < at.AtNS
+		})
+	}
+	return before(evidence.Ready) && !before(evidence.MarkVictim)
+}
+
+var tableRow = regexp.MustCompile(`^\[ *(\d+)\] `)
+
+// pidOf is the pid in a row of the log's table.
+func pidOf(row string) int {
+	pid := 0
+	if m := tableRow.FindStringSubmatch(row); m != nil {
+		pid, _ = strconv.Atoi(m[1])
+	}
+	return pid
+}
+
+// near reports whether a time was changed by at most ten seconds.
+func near(m Mutation, _ verdict.Input) bool {
+	was, err := strconv.ParseInt(m.Was, 10, 64)
+	is, err2 := strconv.ParseInt(m.Is, 10, 64)
+	return err == nil && err2 == nil && max(was-is, is-was) <= 10_000_000_000
+}
+
+func zeroOrLess(number string) bool {
+	return number == "" || number == "0" || strings.HasPrefix(number, "-")
+}
+
+func wentDown(_ Mutation, in verdict.Input) bool {
+	return slices.ContainsFunc(in.Events, func(e evidence.Event) bool { return e.Kind == evidence.Down })
+}
+
+// background are lines of a report that tell what the OOM killer does not read: calls
+// and registers, the machine, its zones, and statistics.
+var background = regexp.MustCompile(strings.Join([]string{
+	`^ ?(\? )?[\w.]+\+0x`, `^ ?</?(TASK|IRQ)>`, `^(Call Trace|Code|R[A-Z0-9]{2}|ORIG_RAX|Hardware name|Workqueue): ?`,
+	`^[a-z]+[a-z0-9_]* \d+(\n|$)`, `^Memory cgroup min protection `, `^(Mem-Info|Tasks state.*):$`,
+	`^CPU: [^⟨]* Comm: \S+ [^⟨]*⟨`, `^sysrq: `, `^hrtimer: `, `^ACPI `, `^Node \d+ `, `^lowmem_reserve`,
+	`^ ?(active_anon|active_file|unevictable|slab_\w+|mapped|free|kernel_misc\w*):`,
+	`^\d+ (total pagecache pages|pages )`, `^(Swap cache stats:|Free swap  =)`, `^Kernel Offset: `, `^oom_reaper: `,
+}, "|"))
+
+const bpfRecords = "bpf out_of_memory, bpf out_of_memory_return, bpf oom_badness, bpf oom_kill_process, " +
+	"bpf __oom_kill_process, bpf mark_victim, bpf sched_process_exit, bpf scans_given_up"
+
+func (e excuse) covers(m Mutation, in verdict.Input) bool {
+	return (e.records == "" || oneOf(e.records, m.source())) && likeOne(e.fields, cmp.Or(m.Field, "-")) &&
+		(e.ops == "" || oneOf(e.ops, m.Op)) &&
+		(e.text == nil || e.text.MatchString(m.Text) ||
+			e.text.MatchString(unmarked.Replace(m.Text))) && (e.when == nil || e.when(m, in))
+}
+
+var unmarked = strings.NewReplacer("⟨", "", "⟩", "")
+
+// likeOne is oneOf of a list in which * stands for any text.
+func likeOne(list, word string) bool {
+	return slices.ContainsFunc(strings.Split(list, ", "), func(pattern string) bool {
+		head, tail, any := strings.Cut(pattern, "*")
+		return pattern == word || any && strings.HasPrefix(word, head) && strings.HasSuffix(word[len(head):], tail)
+	})
+}
+
+func oneOf(list, word string) bool { return slices.Contains(strings.Split(list, ", "), word) }
+
+// excused is the reason why a mutation may pass; empty: it may not.
+func excused(m Mutation, in verdict.Input) string {
+	for _, e := range excuses {
+		if e.covers(m, in) {
+			return e.reason
+		}
+	}
+	return ""
+}
