@@ -2,7 +2,9 @@
 //
 // [Main] makes a kernel that has just started into a machine and serves the
 // agent on the device that the kernel command line names. On the node of a
-// cluster it also switches to the node's disk and starts the node's daemons.
+// cluster it also switches to the node's disk and starts the node's daemons. In a
+// machine with a userland it switches to the disk, leaves PID 1 to systemd, and serves
+// from a unit.
 package guest
 
 import (
@@ -24,20 +26,27 @@ const (
 	guestStressor = "/oomlab/stressor"
 	guestModules  = "/oomlab/modules/*.ko"
 	guestScratch  = "/run/oomlab"
+	guestFiles    = "/run/oomlab/files"
 )
 
-// Main is the life of PID 1. It never returns: without PID 1 the kernel panics,
+// Main is the life of PID 1, of the machine or of a container on it. It never returns: without PID 1 the kernel panics,
 // so the machine is switched off instead, with the reason on its console.
 func Main() {
 	err := func() error {
+		if len(os.Args) == 3 && (os.Args[1] == enterContainer || os.Args[1] == inContainer) {
+			return containerMain(os.Args[1], os.Args[2])
+		}
 		options, err := boot()
 		if err != nil {
 			return err
 		}
-		if options["oomlab.node"] != "" {
+		switch {
+		case options["oomlab.node"] != "":
 			return bootNode(options["oomlab.channel"])
+		case options["oomlab.userland"] != "":
+			return bootUserland(options["oomlab.channel"])
 		}
-		return serve(options["oomlab.channel"], nil)
+		return serve(options["oomlab.channel"], agent.Options{})
 	}()
 	fmt.Fprintln(os.Stderr, "oomlab-agent:", err)
 	unix.Sync()
@@ -47,20 +56,21 @@ func Main() {
 
 // ServeNode is the agent of a cluster's node in a virtual machine, a process
 // beside PID 1. It returns when the channel is closed or broken.
-func ServeNode(channel string) error { return serve(channel, agent.ContainerdNode()) }
+func ServeNode(channel string) error {
+	return serve(channel, agent.Options{Node: agent.ContainerdNode()})
+}
 
 // serve is the agent of a virtual machine. It returns when the channel is closed
-// or broken.
-func serve(channel string, n *agent.NodeOptions) error {
+// or broken. o is what the machine is beside that.
+func serve(channel string, o agent.Options) error {
 	// Started as /proc/self/exe, it would be "exe" in the kernel's reports.
 	warn(os.WriteFile("/proc/self/comm", []byte("oomlab-agent"), 0))
 	line, err := openChannel(channel)
 	if err != nil {
 		return err
 	}
-	a, err := agent.New(context.Background(), agent.Options{
-		Stressor: guestStressor, ScratchDir: guestScratch, HostOOM: true, Own: true, Node: n,
-	})
+	o.Stressor, o.ScratchDir, o.HostOOM, o.Own = guestStressor, guestScratch, true, true
+	a, err := agent.New(context.Background(), o)
 	if err != nil {
 		return err
 	}
@@ -89,7 +99,7 @@ func boot() (map[string]string, error) {
 			return nil, err
 		}
 	}
-	// What not every kernel has; whoever needs it says that it is missing.
+	// What not every kernel has; the code that needs it reports that it is missing.
 	for _, m := range []mount{
 		{"tmpfs", "/dev/shm", "tmpfs", "mode=1777"},
 		{"devpts", "/dev/pts", "devpts", ""},
@@ -129,13 +139,33 @@ func boot() (map[string]string, error) {
 		return nil, err
 	}
 	options := commandLine(string(text))
+	if device := options["oomlab.files"]; device != "" {
+		if err := mountFiles(device); err != nil {
+			return nil, err
+		}
+	}
 	switch {
-	case options["oomlab.node"] != "":
+	case options["oomlab.node"] != "", options["oomlab.userland"] != "":
 		return options, nil // its own cgroups are mounted below the disk
 	case options["oomlab.cgroup"] == "1":
 		return options, mountCgroupV1()
 	}
 	return options, mountCgroupV2("/sys/fs/cgroup")
+}
+
+// mountFiles mounts the disk that stressors have their files on. Without it they have
+// them in a tmpfs, and the agent refuses plans with files.
+func mountFiles(device string) error {
+	err := await(diskWait, func() error { _, err := os.Stat(device); return err })
+	if err != nil {
+		warn(err)
+		return nil
+	}
+	if err := (mount{device, guestFiles, "ext4", ""}).mount(); err != nil {
+		warn(err)
+		return nil
+	}
+	return os.Setenv("OOMLAB_TMP", guestFiles)
 }
 
 // warn prints what went wrong and is not fatal. A name that exists already is
@@ -197,7 +227,7 @@ func loadModules() error {
 // mountCgroupV2 mounts the one hierarchy and hands the memory controller on. The
 // others stay at the root: with the cpu controller, cgroups would get equal
 // shares of the processor, and a victim in one of them would have to share with
-// whoever grows in another instead of leaving first.
+// processes that grow in another cgroup instead of leaving first.
 func mountCgroupV2(at string) error {
 	if err := (mount{"cgroup2", at, "cgroup2", ""}).mount(); err != nil {
 		return err

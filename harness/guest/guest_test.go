@@ -116,3 +116,58 @@ func TestStepNeedsSomethingToDo(t *testing.T) {
 		t.Error("an empty step was done")
 	}
 }
+
+func TestCopyTree(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	if err := copyTree(filepath.Join(from, "none"), to); err != nil {
+		t.Errorf("no directory: %v", err)
+	}
+	script := filepath.Join(from, "home/me/grow.sh")
+	if err := os.MkdirAll(filepath.Dir(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyTree(from, to); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(to, "home/me/grow.sh"))
+	if err != nil || info.Mode().Perm() != 0o755 || info.Size() != 10 {
+		t.Errorf("copied %v, %v", info, err)
+	}
+	// a directory is in the way
+	if err := copyTree(filepath.Dir(script), filepath.Join(to, "home/me/grow.sh")); err == nil {
+		t.Error("a file became a directory")
+	}
+}
+
+func TestPrettyName(t *testing.T) {
+	for in, want := range map[string]string{
+		"ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n": "Debian GNU/Linux 13 (trixie)",
+		"PRETTY_NAME='x'": "x", "NAME=y\n": "unknown", "": "unknown",
+	} {
+		if got := prettyName(strings.NewReader(in)); got != want {
+			t.Errorf("%q is called %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestReadFiles(t *testing.T) {
+	dir := t.TempDir()
+	if got, err := readFiles(filepath.Join(dir, "none")); got != nil || err != nil {
+		t.Errorf("no directory: %v, %v", got, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kubeconfig"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readFiles(dir); len(got) != 1 || got["kubeconfig"] != "x" || err != nil {
+		t.Errorf("read %v, %v", got, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "big"), make([]byte, maxHello), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readFiles(dir); err == nil || !strings.HasSuffix(err.Error(), "more than 1048576 bytes") {
+		t.Errorf("too much: %v", err)
+	}
+}

@@ -49,26 +49,30 @@ type node struct {
 	born    chan struct{} // a child was started
 }
 
-// bootNode makes a node of a machine and serves until the agent ends.
-func bootNode(channel string) error {
+// readBoot reads what a node is booted with.
+func readBoot() (wire.Boot, error) {
+	var b wire.Boot
 	data, err := os.ReadFile(wire.BootFile)
 	if err != nil {
-		return err
+		return b, err
 	}
-	var b wire.Boot
 	if err := json.Unmarshal(data, &b); err != nil {
-		return fmt.Errorf("%s: %w", wire.BootFile, err)
+		return b, fmt.Errorf("%s: %w", wire.BootFile, err)
+	}
+	return b, nil
+}
+
+// bootNode makes a node of a machine and serves until the agent ends.
+func bootNode(channel string) error {
+	b, err := readBoot()
+	if err != nil {
+		return err
 	}
 	if err := enterDisk(); err != nil {
 		return err
 	}
-	if err := mountAllOfCgroupV2("/sys/fs/cgroup"); err != nil {
+	if err := mountAllOfCgroupV2(); err != nil {
 		return err
-	}
-	if b.Protected > 0 {
-		if err := os.WriteFile("/sys/fs/cgroup/system.slice/memory.min", fmt.Append(nil, b.Protected), 0); err != nil {
-			return err
-		}
 	}
 	warn(unix.Sethostname([]byte(b.Hostname)))
 	if err := network(b); err != nil {
@@ -87,8 +91,25 @@ func bootNode(channel string) error {
 			return err
 		}
 	}
+	n := newNode()
+	if b.Container != "" {
+		return n.contain(b, channel)
+	}
+	return n.up(b, channel, "")
+}
+
+func newNode() *node {
 	n := &node{awaited: map[int]chan syscall.WaitStatus{}, born: make(chan struct{}, 1)}
 	go n.reap()
+	return n
+}
+
+// up starts the daemons and, in a cgroup if one is given, the agent. It returns when
+// that ends.
+func (n *node) up(b wire.Boot, channel, agentCgroup string) error {
+	if err := protect(b, systemSlice); err != nil {
+		return err
+	}
 	begin := time.Now()
 	for _, s := range b.Steps {
 		if err := n.step(s); err != nil {
@@ -97,7 +118,7 @@ func bootNode(channel string) error {
 		}
 		fmt.Fprintf(os.Stderr, "oomlab-agent: %6.1f s %s\n", time.Since(begin).Seconds(), s.Name)
 	}
-	_, ended, err := n.start([]string{"/proc/self/exe", "channel", channel}, "", nil)
+	_, ended, err := n.start([]string{"/proc/self/exe", "channel", channel}, agentCgroup, nil, 0)
 	if err != nil {
 		return err
 	}
@@ -138,26 +159,49 @@ func enterDisk() error {
 	return unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, "")
 }
 
+// Cgroups of a node.
+const (
+	cgroupRoot  = "/sys/fs/cgroup"
+	systemSlice = cgroupRoot + "/system.slice"
+)
+
 // mountAllOfCgroupV2 hands every controller on, below system.slice too, and lets
 // the daemons share what that keeps, as systemd does. The kubelet insists on the
 // controllers; and it takes a node for one without swap limits, and sets none, where
 // its own cgroup has no memory.swap.max (checkSwapControllerAvailability() of
 // pkg/kubelet/kuberuntime).
-func mountAllOfCgroupV2(at string) error {
-	if err := (mount{"cgroup2", at, "cgroup2", "memory_recursiveprot"}).mount(); err != nil {
+func mountAllOfCgroupV2() error {
+	if err := (mount{"cgroup2", cgroupRoot, "cgroup2", "memory_recursiveprot"}).mount(); err != nil {
 		return err
 	}
-	slice := filepath.Join(at, "system.slice")
-	if err := os.MkdirAll(slice, 0o755); err != nil {
-		return err
-	}
-	for _, dir := range []string{at, slice} {
+	return handOn(cgroupRoot, systemSlice)
+}
+
+// handOn makes cgroups and hands every controller on that they have.
+func handOn(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 		names, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 		if err != nil {
 			return err
 		}
 		for _, name := range strings.Fields(string(names)) {
 			warn(os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0))
+		}
+	}
+	return nil
+}
+
+// protect sets what the daemons keep, in their cgroup and in those above it.
+func protect(b wire.Boot, dirs ...string) error {
+	for _, dir := range dirs {
+		if b.Protected == 0 {
+			break
+		}
+		if err := os.WriteFile(filepath.Join(dir, "memory.min"), fmt.Append(nil, b.Protected), 0); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -270,11 +314,14 @@ func (n *node) step(s wire.BootStep) error {
 	return errors.New("nothing is to be done")
 }
 
-// start starts a program. Its end is announced once.
-func (n *node) start(argv []string, cgroup string, out *os.File) (pid int, ended <-chan syscall.WaitStatus, err error) {
+// start starts a program, in new namespaces if it is told some CLONE_ flags. Its end
+// is announced once.
+func (n *node) start(
+	argv []string, cgroup string, out *os.File, namespaces uintptr,
+) (pid int, ended <-chan syscall.WaitStatus, err error) {
 	attr := &syscall.ProcAttr{
 		Dir: "/", Env: append(os.Environ(), "HOME=/root"),
-		Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setsid: true},
+		Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: namespaces},
 	}
 	if out != nil {
 		attr.Files = []uintptr{0, out.Fd(), out.Fd()}
@@ -330,7 +377,7 @@ const mostStarts = 5
 
 // daemon starts a daemon, and starts it again when it ends.
 func (n *node) daemon(s wire.BootStep) error {
-	cgroup := "/sys/fs/cgroup/system.slice/" + s.Name + ".service"
+	cgroup := systemSlice + "/" + s.Name + ".service"
 	if err := os.MkdirAll(cgroup, 0o755); err != nil {
 		return err
 	}
@@ -339,7 +386,7 @@ func (n *node) daemon(s wire.BootStep) error {
 		return err
 	}
 	again := func() (<-chan syscall.WaitStatus, error) {
-		pid, ended, err := n.start(s.Daemon, cgroup, log)
+		pid, ended, err := n.start(s.Daemon, cgroup, log, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -372,7 +419,7 @@ func (n *node) run(s wire.BootStep, within time.Duration) error {
 		return err
 	}
 	defer log.Close()
-	pid, ended, err := n.start(s.Run, "", log)
+	pid, ended, err := n.start(s.Run, "", log, 0)
 	if err != nil {
 		return err
 	}

@@ -50,9 +50,8 @@ func KnownAccel(cacheDir string) (accel, why string) {
 		return TCG, "there is no " + kvmDevice
 	}
 	var t trial
-	data, err := os.ReadFile(filepath.Join(cacheDir, trialName))
-	boot, bootErr := bootID()
-	if err != nil || bootErr != nil || json.Unmarshal(data, &t) != nil || t.Boot != boot {
+	err := cache.ReadJSON(filepath.Join(cacheDir, trialName), &t)
+	if boot, bootErr := bootID(); err != nil || bootErr != nil || t.Boot != boot {
 		return "", kvmDevice + " exists; the first VM finds out whether it works"
 	}
 	return t.Accel, t.Why
@@ -64,15 +63,12 @@ func exists(name string) bool {
 }
 
 func (v *VM) remembered() (trial, error) {
-	data, err := os.ReadFile(v.trialFile())
-	if err != nil {
-		return trial{}, err
-	}
 	var t trial
-	if err := json.Unmarshal(data, &t); err != nil {
+	if err := cache.ReadJSON(v.trialFile(), &t); err != nil {
 		return trial{}, err
 	}
-	if boot, err := bootID(); err != nil || t.Boot != boot || t.QEMU != v.version || (t.Accel != KVM && t.Accel != TCG) {
+	if boot, err := bootID(); err != nil || t.Boot != boot || t.QEMU != v.version ||
+		(t.Accel != KVM && t.Accel != TCG) {
 		return trial{}, fmt.Errorf("%s is about another boot of this machine or another QEMU", v.trialFile())
 	}
 	return t, nil
@@ -89,6 +85,9 @@ func bootID() (string, error) {
 // worked. The snapshot of a successful trial is the one that will be used.
 func (v *VM) tryKVM(ctx context.Context) (*snapshot, trial, error) {
 	unlock, err := cache.Lock(ctx, v.trialFile()+".lock")
+	if cache.CannotWrite(err) {
+		return v.readOnly(err)
+	}
 	if err != nil {
 		return nil, trial{}, err
 	}
@@ -112,12 +111,24 @@ func (v *VM) tryKVM(ctx context.Context) (*snapshot, trial, error) {
 	if err != nil {
 		return nil, trial{}, err
 	}
-	if err := os.WriteFile(v.trialFile(), append(data, '\n'), 0o644); err != nil {
-		// half of it would be made out as none, but is nothing to leave behind
-		return nil, trial{}, errors.Join(cache.Hint(err), os.Remove(v.trialFile()))
+	if err := cache.Write(v.trialFile(), append(data, '\n')); err != nil {
+		return nil, trial{}, err
 	}
 	v.o.Log(fmt.Sprintf("using %s: %s", t.Accel, t.Why))
 	return s, t, nil
+}
+
+// readOnly chooses the accelerator for which a read-only cache has a snapshot. The
+// result of a trial could not be saved there.
+func (v *VM) readOnly(why error) (*snapshot, trial, error) {
+	for _, accel := range []string{KVM, TCG} {
+		s, err := loadSnapshot(filepath.Join(v.o.CacheDir, "snapshots", v.identity(accel)))
+		if err == nil {
+			return s, trial{Accel: accel, Why: "the cache is read-only and has a snapshot for it"}, nil
+		}
+	}
+	return nil, trial{}, fmt.Errorf("vm: no snapshot of %s in the cache, and none can be created: %w",
+		v.o.Kernel.Release, why)
 }
 
 func firstLine(err error) string {

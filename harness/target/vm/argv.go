@@ -22,11 +22,15 @@ type config struct {
 	Cmdline string
 	Memory  kernel.Bytes
 	CPUs    int
+	Counted bool // see Options
 
 	RAM     string // file that is the guest's memory
 	Private bool   // the guest's writes do not reach that file
-	Swap    string // raw file; empty: no disk
-	Disk    string // raw file of a disk with a file system; empty: none
+	// ReadOnly opens that file read-only, see opensReadOnly.
+	ReadOnly  bool
+	Swap      string       // raw file; empty: no disk
+	Disk      string       // raw file of a disk with a file system; empty: none
+	DiskWrite kernel.Bytes // how much of it can be written a second; 0: no bound
 	// Throwaway keeps the guest's writes out of Disk: they are gone with QEMU.
 	Throwaway bool
 	// GuestPort is a TCP port of the guest, HostPort where loopback leads to it.
@@ -45,7 +49,12 @@ const (
 	fdChannel = 4
 	fdState   = 5 // the saved state, where Incoming is set
 	fdLink    = 6 // datagrams, one for each frame, where Link is set
+	fdEntry   = 7 // the directory of the snapshot
+	fdRAM     = 8 // a copy of the memory, if QEMU cannot open that of the snapshot
 )
+
+// inherited is the path of an inherited descriptor.
+func inherited(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
 // argv is QEMU's command line. It is a pure function, and what it says that is
 // not the name of a file is part of a snapshot's identity.
@@ -53,20 +62,24 @@ func argv(c config) []string {
 	share := "on"
 	if c.Private {
 		share = "off"
+		if c.ReadOnly {
+			share += ",readonly=on,rom=off"
+		}
 	}
 	out := []string{
 		c.QEMU,
 		// vmport, SMM, SATA and USB are devices that take time to be probed
 		// and that nothing here uses.
 		"-machine", "q35,accel=" + c.Accel + ",memory-backend=ram,usb=off,vmport=off,smm=off,sata=off,graphics=off",
-		"-cpu", cpu(c.Accel),
+		"-cpu", cpu(c),
 		"-smp", fmt.Sprint(c.CPUs),
 		"-m", fmt.Sprintf("size=%dM", c.Memory/kernel.MiB),
 		// The guest's memory is a file. While a snapshot is made it is shared,
 		// and so the file is the snapshot of the memory: nothing is copied. A
 		// restored guest maps it privately: only the pages it writes cost
 		// anything, and guests that run side by side share the rest.
-		"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=%s,share=%s", c.Memory/kernel.MiB, escape(c.RAM), share),
+		"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=%s,share=%s", c.Memory/kernel.MiB,
+			escape(c.RAM), share),
 		// Nothing that is not named here: no network, no display, no floppy.
 		"-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-nic", "none",
 		// The guest reboots when it panics, which ends QEMU.
@@ -83,26 +96,25 @@ func argv(c config) []string {
 		"-initrd", c.Initrd,
 		"-append", c.Cmdline,
 	}
-	if c.Accel == TCG && c.CPUs == 1 {
-		// The guest's time is counted in its own instructions, 4 ns each, and not
-		// in those of a host that may have other things to do: what is
-		// interrupted where, and so who leaves before whom, does not depend on
-		// the host's load. Several processors cannot be counted.
-		out = append(out, "-icount", "shift=2")
-	}
+	out = append(out, clock(c)...)
 	if c.Disk != "" {
 		snapshot := "off"
 		if c.Throwaway {
 			snapshot = "on"
 		}
+		slow := ""
+		if c.DiskWrite > 0 {
+			slow = fmt.Sprintf(",throttling.bps-write=%d", c.DiskWrite)
+		}
 		out = append(out,
-			"-drive", "if=none,id=disk,format=raw,cache=unsafe,snapshot="+snapshot+",file="+escape(c.Disk),
+			"-drive", "if=none,id=disk,format=raw,cache=unsafe,snapshot="+snapshot+slow+",file="+escape(c.Disk),
 			"-device", "virtio-blk-pci,drive=disk")
 	}
 	if c.GuestPort != 0 {
 		out = append(out,
 			// restrict: nothing gets out, neither to the host nor beyond it.
-			"-netdev", fmt.Sprintf("user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:%d-:%d", c.HostPort, c.GuestPort),
+			"-netdev", fmt.Sprintf("user,id=net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:%d-:%d", c.HostPort,
+				c.GuestPort),
 			"-device", "virtio-net-pci,netdev=net,romfile=")
 	}
 	if c.Link != "" {
@@ -123,22 +135,56 @@ func argv(c config) []string {
 	return out
 }
 
+// opensReadOnly reports whether QEMU can use a read-only file for a private, writable
+// memory: rom=off was added in 8.2. version is the first line of qemu --version.
+func opensReadOnly(version string) bool {
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "QEMU emulator version %d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major > 8 || major == 8 && minor >= 2
+}
+
+// clock says what the guest's time is. Where it is counted in its own instructions,
+// and not in those of a host that may have other things to do, what is interrupted
+// where, and so who leaves before whom, does not depend on the host's load.
+func clock(c config) []string {
+	switch {
+	case c.Accel != TCG:
+	case c.Counted:
+		return []string{"-icount", "shift=0"} // 1 ns each, all processors in one thread
+	case c.CPUs == 1:
+		return []string{"-icount", "shift=2"} // 4 ns each
+	}
+	return nil
+}
+
 // cpu is the processor that the guest sees.
-func cpu(accel string) string {
-	if accel == KVM {
+func cpu(c config) string {
+	if c.Accel == KVM {
 		return "host"
 	}
 	// cx16: with the emulated cmpxchg16b of QEMU 7.2 loaded guests crash in the
 	// slab allocator. la57: a fifth level of page tables makes every TLB miss
 	// slower, and hardly any machine that oomlab is asked about has it.
-	return "max,-cx16,-la57"
+	model := "max,-cx16,-la57"
+	if c.Counted {
+		// The emulation of "rep stosb" takes twice as long as a loop.
+		model += ",-erms,-fsrm"
+	}
+	return model
 }
 
 // escape doubles commas, which QEMU's option syntax takes for separators.
 func escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
 
 // swapDevice is what the guest calls the swap disk.
-const swapDevice = "/dev/vda"
+func swapDevice(o Options) string {
+	if o.Disk != "" || o.FilesDisk > 0 {
+		return "/dev/vdb"
+	}
+	return "/dev/vda"
+}
 
 // cmdline is the kernel's command line. Every word has its reason.
 func cmdline(o Options) string {
@@ -171,7 +217,10 @@ func cmdline(o Options) string {
 		words = append(words, "oomlab.cgroup=1")
 	}
 	if o.SwapDisk > 0 {
-		words = append(words, "oomlab.swap="+swapDevice)
+		words = append(words, "oomlab.swap="+swapDevice(o))
+	}
+	if o.FilesDisk > 0 {
+		words = append(words, "oomlab.files=/dev/vda")
 	}
 	return strings.Join(append(words, o.Words...), " ")
 }

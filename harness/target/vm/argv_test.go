@@ -24,11 +24,19 @@ func TestArgv(t *testing.T) {
 	}{
 		{name: "boot"},
 		{name: "restore", change: func(c *config) { c.Private, c.Incoming = true, true }},
+		{name: "restore-read-only", change: func(c *config) { c.Private, c.Incoming, c.ReadOnly = true, true, true }},
 		{name: "kvm", change: func(c *config) { c.Accel, c.CPUs = KVM, 2 }},
 		{
 			name:   "swap",
 			change: func(c *config) { c.Swap = "/runs/7, again/swap.img" }, // a comma in a path
 			o:      Options{SwapDisk: kernel.GiB},
+		},
+		{
+			name: "files", // on a slow disk, beside swap
+			change: func(c *config) {
+				c.Disk, c.DiskWrite, c.Swap = "/cache/disk.img", 20*kernel.MiB, "/runs/7/swap.img"
+			},
+			o: Options{SwapDisk: kernel.GiB, FilesDisk: 2 * kernel.GiB},
 		},
 		{name: "cgroup1", o: Options{CgroupVersion: 1}},
 		{
@@ -39,7 +47,11 @@ func TestArgv(t *testing.T) {
 			},
 			o: Options{Words: []string{"oomlab.node=1"}},
 		},
-		{name: "linked", change: func(c *config) { c.GuestPort, c.HostPort, c.Link = 6443, 41000, "52:54:00:00:4e:01" }},
+		{name: "counted", change: func(c *config) { c.Counted, c.CPUs = true, 2 }},
+		{name: "linked", change: func(c *config) {
+			c.GuestPort, c.HostPort, c.Link = 6443, 41000,
+				"52:54:00:00:4e:01"
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := base
@@ -56,7 +68,8 @@ func TestArgv(t *testing.T) {
 // TestRestoringBootsTheSameMachine: QEMU refuses a state, or worse, accepts it,
 // when the machine that loads it is not the one that saved it.
 func TestRestoringBootsTheSameMachine(t *testing.T) {
-	c := config{QEMU: "qemu", Accel: TCG, Memory: 256 * kernel.MiB, CPUs: 2, Kernel: "k", Initrd: "i", RAM: "r", Console: "c", Swap: "s", Disk: "d"}
+	c := config{QEMU: "qemu", Accel: TCG, Memory: 256 * kernel.MiB, CPUs: 2, Kernel: "k", Initrd: "i", RAM: "r",
+		Console: "c", Swap: "s", Disk: "d"}
 	boot := argv(c)
 	c.Private, c.Incoming, c.Throwaway = true, true, true
 	restore := argv(c)
@@ -91,6 +104,9 @@ func TestIdentity(t *testing.T) {
 		"swap 2":  func(v *VM) { v.o.SwapDisk = 2 * kernel.GiB },
 		"disk":    func(v *VM) { v.o.Disk, v.o.DiskSum = "/a/disk", "d" },
 		"disk 2":  func(v *VM) { v.o.Disk, v.o.DiskSum = "/a/disk", "d2" },
+		"files":   func(v *VM) { v.o.FilesDisk = kernel.GiB },
+		"files 2": func(v *VM) { v.o.FilesDisk = 2 * kernel.GiB },
+		"slow":    func(v *VM) { v.o.FilesDisk, v.o.DiskWrite = kernel.GiB, kernel.MiB },
 		"port":    func(v *VM) { v.o.Port = 6443 },
 		"words":   func(v *VM) { v.o.Words = []string{"oomlab.node=1"} },
 		"QEMU":    func(v *VM) { v.version = "QEMU 8" },
@@ -167,5 +183,20 @@ func TestCopySparse(t *testing.T) {
 	var st syscall.Stat_t
 	if err := syscall.Stat(to, &st); err != nil || st.Size != size || st.Blocks*512 > size/4 {
 		t.Errorf("the copy has %d bytes and takes %d, %v", st.Size, st.Blocks*512, err)
+	}
+}
+
+func TestOpensReadOnly(t *testing.T) {
+	for version, want := range map[string]bool{
+		"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)": false,
+		"QEMU emulator version 8.1.5":                                    false,
+		"QEMU emulator version 8.2.0":                                    true,
+		"QEMU emulator version 10.0.8 (Debian 1:10.0.8+ds-0+deb13u1+b3)": true,
+		"something else": false,
+		"":               false,
+	} {
+		if got := opensReadOnly(version); got != want {
+			t.Errorf("%q: %v, want %v", version, got, want)
+		}
 	}
 }

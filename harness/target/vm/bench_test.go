@@ -12,6 +12,7 @@ import (
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/harness/target/vm/cache"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 )
 
@@ -51,7 +52,7 @@ func BenchmarkBoot(b *testing.B) {
 			}
 			boots = append(boots, time.Duration(v.snapshot.meta.BootMS)*time.Millisecond)
 			saves = append(saves, time.Duration(v.snapshot.meta.SaveMS)*time.Millisecond)
-			size = allocated(v.snapshot.dir)
+			size = int64(cache.Allocated(v.snapshot.entry.Dir()))
 		}
 		b.ReportMetric(median(boots).Seconds()*1000, "boot-ms")
 		b.ReportMetric(median(saves).Seconds()*1000, "save-ms")

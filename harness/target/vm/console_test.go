@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 )
@@ -46,9 +47,11 @@ func TestConsoleOfAPanic(t *testing.T) {
 }
 
 func TestConsoleLinesOfOthers(t *testing.T) {
-	console := "ut off]\r\n<6>[    1.000002] whole\r\n<4>[    1.000003][   T44] told\r\nagent: said something\r\n<6>[    1.0] short\r\n<6>[    2.500000] cut"
+	console := "ut off]\r\n<6>[    1.000002] whole\r\n<4>[    1.000003][   T44] told\r\nagent: said " +
+		"something\r\n<6>[    1.0] short\r\n<6>[    2.500000] cut"
 	events := consoleRecords(console)
-	if len(events) != 3 || events[0].Log.Text != "whole" || events[0].AtNS != 1_000_002_000 || events[1].Log.Text != "told" || events[2].Log.Text != "cut" {
+	if len(events) != 3 || events[0].Log.Text != "whole" || events[0].AtNS != 1_000_002_000 ||
+		events[1].Log.Text != "told" || events[2].Log.Text != "cut" {
 		t.Errorf("events %+v", events)
 	}
 	if got := lastLines(console, 2); got != "<6>[    1.0] short\n<6>[    2.500000] cut" {
@@ -60,7 +63,8 @@ func TestConsoleLinesOfOthers(t *testing.T) {
 }
 
 func TestLastLines(t *testing.T) {
-	const console = "c\x1b[?7l\x1b[2J\x1b[0mSeaBIOS (version 1.16.2)\r\nBooting from ROM...\r\n\n\nZSTD-compressed data is corrupt\n\n -- System halted\xff"
+	const console = "c\x1b[?7l\x1b[2J\x1b[0mSeaBIOS (version 1.16.2)\r\nBooting from ROM...\r\n\n\nZSTD-compressed " +
+		"data is corrupt\n\n -- System halted\xff"
 	for n, want := range map[int]string{
 		1: " -- System halted",
 		2: "ZSTD-compressed data is corrupt\n -- System halted",
@@ -68,6 +72,23 @@ func TestLastLines(t *testing.T) {
 	} {
 		if got := lastLines(console, n); got != want {
 			t.Errorf("the last %d lines are %q, want %q", n, got, want)
+		}
+	}
+}
+
+// TestGrace: a guest that goes on telling may take longer than its deadline, but not forever.
+func TestGrace(t *testing.T) {
+	const s = time.Second
+	for _, test := range []struct{ deadline, slack, asked, quiet, want time.Duration }{
+		{30 * s, 20 * s, 30 * s, 1 * s, 19 * s},
+		{30 * s, 20 * s, 30 * s, 30 * s, 0}, // it has said nothing at all
+		{30 * s, 20 * s, 30 * s, 20 * s, 0},
+		{30 * s, 20 * s, 119 * s, 1 * s, 1 * s},
+		{30 * s, 20 * s, 120 * s, 0, 0},
+		{30 * s, 20 * s, 500 * s, 0, 0},
+	} {
+		if got := grace(test.deadline, test.slack, test.asked, test.quiet); got != test.want {
+			t.Errorf("%+v: %v", test, got)
 		}
 	}
 }

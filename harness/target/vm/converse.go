@@ -16,8 +16,10 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/host"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/target"
+	"github.com/oomlab/oomlab/harness/target/vm/cache"
 )
 
 const (
@@ -29,6 +31,8 @@ const (
 	// slack is what a guest gets on top of its plan's deadline to tell how it
 	// ended: an emulated machine that thrashes is slow.
 	slack = 20 * time.Second
+	// busy is how many times its deadline a guest may take that goes on telling.
+	busy = 4
 	// defaultBeginWait is how long a guest may take to begin with a plan.
 	defaultBeginWait = 30 * time.Second
 	// nudgeEvery is how often a guest is nudged that has not begun.
@@ -67,31 +71,12 @@ func lines(r io.Reader) (out <-chan []byte, stop func()) {
 // make boots a guest, waits for its Hello, and writes the snapshot into dir.
 func (v *VM) make(ctx context.Context, dir, key, accel string) (err error) {
 	c := v.config(accel)
-	c.Kernel, c.Initrd, c.RAM = filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd"), filepath.Join(dir, "ram")
 	c.Console = filepath.Join(v.runDir, "boot-console.txt")
-	if err := copyFile(c.Kernel, v.o.Kernel.Image); err != nil {
-		return err
-	}
-	if err := os.WriteFile(c.Initrd, v.initrd, 0o600); err != nil {
+	if err := v.furnish(&c, dir); err != nil {
 		return err
 	}
 	if c.Swap != "" {
-		c.Swap = filepath.Join(dir, "swap.img")
-		if err := v.makeSwap(c.Swap); err != nil {
-			return err
-		}
 		defer os.Remove(c.Swap)
-	}
-	if c.Disk != "" {
-		c.Disk = filepath.Join(dir, diskFile)
-		if err := copyFile(c.Disk, v.o.Disk); err != nil {
-			return err
-		}
-	}
-	if c.GuestPort != 0 {
-		if c.HostPort, err = freePort(); err != nil {
-			return err
-		}
 	}
 	var link *os.File
 	if c.Link != "" {
@@ -104,7 +89,7 @@ func (v *VM) make(ctx context.Context, dir, key, accel string) (err error) {
 		link = near
 	}
 	begin := time.Now()
-	p, err := launch(ctx, argv(c), nil, link)
+	p, err := launch(ctx, argv(c), nil, link) // no state
 	if err != nil {
 		return err
 	}
@@ -123,20 +108,6 @@ func (v *VM) make(ctx context.Context, dir, key, accel string) (err error) {
 	if err := save(ctx, p, filepath.Join(dir, "state")); err != nil {
 		return fmt.Errorf("save the snapshot: %w", err)
 	}
-	// QEMU is stopped and writes no more, but what it wrote has to outlive a
-	// power failure together with the name that the entry is about to get.
-	for _, name := range []string{c.RAM, c.Disk} {
-		if name == "" {
-			continue
-		}
-		f, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
-			return fmt.Errorf("save the snapshot: %w", err)
-		}
-	}
 	m := meta{
 		Key: key, Release: v.o.Kernel.Release, QEMU: v.version, Accel: accel, Hello: hello,
 		BootMS: booted.Sub(begin).Milliseconds(), SaveMS: time.Since(booted).Milliseconds(),
@@ -146,7 +117,70 @@ func (v *VM) make(ctx context.Context, dir, key, accel string) (err error) {
 		return err
 	}
 	v.o.Log(fmt.Sprintf("%s said hello after %d ms; saved in %d ms", m.Release, m.BootMS, m.SaveMS))
-	return os.WriteFile(filepath.Join(dir, "meta.json"), data, 0o644)
+	return cache.Write(filepath.Join(dir, metaFile), data)
+}
+
+// room is an error unless a guest with a disk fits where it is kept: its boot takes
+// minutes, and a QEMU whose memory cannot be written ends with a bus error.
+func (v *VM) room(c *config, dir string) error {
+	if v.o.Disk == "" {
+		return nil // an empty disk takes next to nothing
+	}
+	disk, err := os.Stat(v.o.Disk)
+	if err == nil {
+		_, err = cache.Room(dir, "a guest of "+c.Memory.Human()+" with its disk",
+			kernel.Bytes(host.Allocated(disk))+c.Memory)
+	}
+	return err
+}
+
+// furnish puts the files of the machine c into dir, and names them in c.
+func (v *VM) furnish(c *config, dir string) (err error) {
+	if err := v.room(c, dir); err != nil {
+		return err
+	}
+	c.Kernel, c.Initrd, c.RAM = filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd"), filepath.Join(dir, ramFile)
+	if err := copyFile(c.Kernel, v.o.Kernel.Image); err != nil {
+		return err
+	}
+	if sum, err := hashFile(c.Kernel); err != nil || sum != v.kernelSum {
+		return errors.Join(fmt.Errorf("%s changed while it was copied", v.o.Kernel.Image), err)
+	}
+	if err := os.WriteFile(c.Initrd, v.initrd, 0o600); err != nil {
+		return err
+	}
+	ram, err := cache.Create(c.RAM) // QEMU would make one that everybody can read
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(ram.Truncate(int64(c.Memory)), ram.Close()); err != nil {
+		return err
+	}
+	switch {
+	case v.o.FilesDisk > 0:
+		c.Disk = filepath.Join(dir, diskFile)
+		if err := makeFiles(c.Disk, v.o.FilesDisk); err != nil {
+			return err
+		}
+	case c.Disk != "":
+		c.Disk = filepath.Join(dir, diskFile)
+		if err := copyFile(c.Disk, v.o.Disk); err != nil {
+			return err
+		}
+		if sum, err := cache.SumFile(c.Disk); err != nil || sum.Sum != v.o.DiskSum {
+			return errors.Join(fmt.Errorf("%s is damaged: checksum mismatch; rebuild it", v.o.Disk), err)
+		}
+	}
+	if c.GuestPort != 0 {
+		if c.HostPort, err = freePort(); err != nil {
+			return err
+		}
+	}
+	if c.Swap != "" {
+		c.Swap = filepath.Join(dir, "swap.img")
+		return v.makeSwap(c.Swap)
+	}
+	return nil
 }
 
 // awaitHello reads the first line that a booting agent says.
@@ -166,10 +200,12 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 				return nil, fmt.Errorf("the agent's first line %.200q is no hello: %w", line, err)
 			}
 			if hello.Protocol != wire.Protocol {
-				return nil, fmt.Errorf("the agent speaks protocol %d, and %d is wanted; build oomlab and its agent from one source", hello.Protocol, wire.Protocol)
+				return nil, fmt.Errorf("the agent speaks protocol %d, and %d is wanted; build oomlab and its agent "+
+					"from one source", hello.Protocol, wire.Protocol)
 			}
 			if why := unmeasured(hello); why != "" {
-				return nil, &target.Down{How: "hang", Message: why, Console: lastLines(readConsole(console), consoleTail)}
+				return nil, &target.Down{How: "hang", Message: why, Console: lastLines(readConsole(console),
+					consoleTail)}
 			}
 			return json.RawMessage(line), nil
 		case e := <-p.monitor.Events():
@@ -178,7 +214,8 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 			}
 		case <-timer.C:
 			text := readConsole(console)
-			return nil, &target.Down{How: "hang", Message: fmt.Sprintf("no hello from the agent within %v of the start", wait) + mute(text),
+			return nil, &target.Down{How: "hang",
+				Message: fmt.Sprintf("no hello from the agent within %v of the start", wait) + mute(text),
 				Console: lastLines(text, consoleTail)}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -202,21 +239,17 @@ var errIdle = errors.New("the agent does not begin")
 
 // converse sends a request and passes on what the agent answers; said are the
 // lines that it says.
-func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req wire.Request, sink func(evidence.Event)) error {
+func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req wire.Request,
+	sink func(evidence.Event)) error {
 	console := filepath.Join(v.runDir, "console.txt")
 	line, err := json.Marshal(req)
 	if err != nil {
 		return err
 	}
-	wait := time.Duration(req.Plan.DeadlineMS) * time.Millisecond
-	if req.Watch != nil {
-		wait = time.Duration(req.Watch.DeadlineMS) * time.Millisecond
-	}
-	if wait <= 0 {
-		wait = defaultDeadline
-	}
+	wait := patience(req)
 	timer := time.NewTimer(wait + v.slack)
 	defer timer.Stop()
+	started, last := time.Now(), time.Now()
 
 	// The guest reads while it is busy with something else, or not at all once
 	// it is down; so writing must not keep us from listening.
@@ -248,32 +281,17 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 			if !ok {
 				return v.down(ctx, p, console, sink)
 			}
-			var m wire.Message
-			if err := json.Unmarshal(line, &m); err != nil {
-				return fmt.Errorf("vm: the agent said %.200q, which is no message: %w", line, err)
-			}
+			last = time.Now()
 			begin.Stop()
 			nudge.Stop()
 			if nudges > 0 && count == 0 {
 				v.o.Log("a guest with " + v.o.Kernel.Release + " stood still, and began when it was nudged")
 			}
-			if m.ID != req.ID {
-				return fmt.Errorf("vm: the agent answers request %d, and %d was asked", m.ID, req.ID)
+			n, done, err := heard(line, req.ID, count, sink)
+			if err != nil || done {
+				return err
 			}
-			switch {
-			case m.Events != nil:
-				count += len(m.Events)
-				for _, e := range m.Events {
-					sink(e)
-				}
-			case m.Error != "":
-				return fmt.Errorf("vm: agent: %s", m.Error)
-			case m.Done:
-				if m.Sum != count {
-					return fmt.Errorf("vm: the agent sent %d events and %d arrived: the serial line lost some", m.Sum, count)
-				}
-				return nil
-			}
+			count += n
 		case e := <-p.monitor.Events():
 			if e.Name == stopEvent {
 				return stopped(console)
@@ -290,16 +308,69 @@ func (v *VM) converse(ctx context.Context, p *process, said <-chan []byte, req w
 				return errIdle
 			}
 		case <-timer.C:
-			text := readConsole(console)
-			if message := panicMessage(text); message != "" {
-				return v.panicked(text, message, sink)
+			if more := grace(wait+v.slack, v.slack, time.Since(started), time.Since(last)); more > 0 {
+				timer.Reset(more)
+				continue
 			}
-			return &target.Down{How: "hang", Console: lastLines(text, consoleTail),
-				Message: fmt.Sprintf("after %v the agent had sent %d events and not the end", wait+v.slack, count)}
+			return v.hung(console, fmt.Sprintf("after %v the agent had sent %d events and not the end",
+				time.Since(started).Round(time.Millisecond), count), sink)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// grace is how much longer a guest may take whose deadline is over, after it was
+// asked so long ago and said something so long ago. On a busy machine the seconds
+// of a guest are longer than ours: as long as it says something within slack, it
+// may take a few times its deadline.
+func grace(deadline, slack, asked, quiet time.Duration) time.Duration {
+	return max(0, min(slack-quiet, busy*deadline-asked))
+}
+
+// hung is the end of a guest that says nothing any more: it panicked, or hangs.
+func (v *VM) hung(console, message string, sink func(evidence.Event)) error {
+	text := readConsole(console)
+	if message := panicMessage(text); message != "" {
+		return v.panicked(text, message, sink)
+	}
+	return &target.Down{How: "hang", Console: lastLines(text, consoleTail), Message: message}
+}
+
+// patience is how long a request may take.
+func patience(req wire.Request) time.Duration {
+	ms := req.Plan.DeadlineMS
+	if req.Watch != nil {
+		ms = req.Watch.DeadlineMS
+	}
+	if ms <= 0 {
+		return defaultDeadline
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// heard takes a line of the agent that answers request id. It hands its events on
+// and counts them; done is the end of the answer, of which count events came before.
+func heard(line []byte, id int, count int, sink func(evidence.Event)) (n int, done bool, err error) {
+	var m wire.Message
+	if err := json.Unmarshal(line, &m); err != nil {
+		return 0, false, fmt.Errorf("vm: the agent said %.200q, which is no message: %w", line, err)
+	}
+	switch {
+	case m.ID != id:
+		return 0, false, fmt.Errorf("vm: the agent answers request %d, and %d was asked", m.ID, id)
+	case m.Lacks != "":
+		return 0, false, &target.Missing{What: m.Lacks, Hint: m.Hint}
+	case m.Error != "":
+		return 0, false, fmt.Errorf("vm: agent: %s", m.Error)
+	case m.Done && m.Sum != count:
+		return 0, false, fmt.Errorf("vm: the agent sent %d events and %d arrived: the serial line lost some", m.Sum,
+			count)
+	}
+	for _, e := range m.Events {
+		sink(e)
+	}
+	return len(m.Events), m.Done, nil
 }
 
 // stopEvent is QEMU's word for a guest that stands still though nobody asked for
@@ -314,7 +385,8 @@ func stopped(console string) error {
 // down says how a guest ended whose serial port is closed.
 func (v *VM) down(ctx context.Context, p *process, console string, sink func(evidence.Event)) error {
 	if !p.ended(endWait) {
-		return &target.Down{How: "hang", Message: fmt.Sprintf("the guest closed its port, and QEMU did not end within %v", endWait)}
+		return &target.Down{How: "hang", Message: fmt.Sprintf("the guest closed its port, and QEMU did not end "+
+			"within %v", endWait)}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // that is why it was killed
@@ -323,7 +395,8 @@ func (v *VM) down(ctx context.Context, p *process, console string, sink func(evi
 	if message := panicMessage(text); message != "" {
 		return v.panicked(text, message, sink)
 	}
-	d := &target.Down{How: "exited", Message: "the guest switched itself off" + mute(text), Console: lastLines(text, consoleTail)}
+	d := &target.Down{How: "exited", Message: "the guest switched itself off" + mute(text),
+		Console: lastLines(text, consoleTail)}
 	if state := p.cmd.ProcessState; state != nil && state.ExitCode() != 0 {
 		d.How, d.Message = "killed", "QEMU: "+state.String()
 		if complaint := p.complaint(); complaint != nil {
@@ -338,7 +411,8 @@ func mute(console string) string {
 	if strings.TrimSpace(console) != "" {
 		return ""
 	}
-	return "; nothing was written to its console: the image may be damaged, or the kernel be without SERIAL_8250_CONSOLE"
+	return "; nothing was written to its console: the image may be damaged, or the kernel be without " +
+		"SERIAL_8250_CONSOLE"
 }
 
 // panicked reports a panic. All that the kernel said to the console becomes

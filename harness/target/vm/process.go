@@ -10,9 +10,9 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/oomlab/oomlab/harness/host"
 	"github.com/oomlab/oomlab/harness/target/vm/qmp"
 )
 
@@ -24,13 +24,13 @@ const (
 // Tests shorten it.
 var greetWait = 20 * time.Second
 
-// endedError is a QEMU that ended before it could be talked to: a machine that it
-// does not know, memory that there is not, a file that it cannot open.
+// endedError means that QEMU exited before its monitor was ready, for example because
+// of an unknown machine type, too little memory, or a file that it cannot open.
 type endedError struct{ how, words string }
 
 func (e *endedError) Error() string {
 	if e.words == "" {
-		return "QEMU ended at once and gave no reason: " + e.how
+		return "QEMU exited at once without a message: " + e.how
 	}
 	return "QEMU: " + e.words + " (" + e.how + ")"
 }
@@ -48,10 +48,10 @@ type process struct {
 	killed sync.Once
 }
 
-// launch starts QEMU and opens its monitor. state is what fdState refers to and
-// link what fdLink does; either may be nil. QEMU lives until kill, or until it
-// ends by itself, and never longer than ctx or this process.
-func launch(ctx context.Context, argv []string, state, link *os.File) (*process, error) {
+// launch starts QEMU and opens its monitor. files are what fdState and the
+// descriptors behind it refer to; each may be nil. QEMU lives until kill, or until
+// it ends by itself, and never longer than ctx or this process.
+func launch(ctx context.Context, argv []string, files ...*os.File) (*process, error) {
 	monitor, monitorEnd, err := socketpair()
 	if err != nil {
 		return nil, err
@@ -63,13 +63,10 @@ func launch(ctx context.Context, argv []string, state, link *os.File) (*process,
 
 	p := &process{channel: channel, done: make(chan struct{}), stderr: &tail{max: 4 << 10}}
 	p.cmd = exec.Command(argv[0], argv[1:]...)
-	p.cmd.ExtraFiles = []*os.File{monitorEnd, channelEnd, state, link}
+	p.cmd.ExtraFiles = append([]*os.File{monitorEnd, channelEnd}, files...)
 	p.cmd.Stderr = p.stderr
 	p.cmd.WaitDelay = killWait
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Pdeathsig: syscall.SIGKILL,
-		Setpgid:   true, // Ctrl-C is ours to handle: it ends ctx
-	}
+	p.cmd.SysProcAttr = host.DiesWithUs() // Ctrl-C is ours to handle: it ends ctx
 	started := make(chan error)
 	go func() {
 		// PR_SET_PDEATHSIG is about the thread that forked. This one is locked
@@ -85,8 +82,8 @@ func launch(ctx context.Context, argv []string, state, link *os.File) (*process,
 		close(p.done)
 	}()
 	err = <-started
-	// QEMU has ends of its own now. As long as ours are open, its end is not the
-	// end of the connection.
+	// QEMU has its own copies now. While ours are open, its exit does not close the
+	// connection.
 	closed := errors.Join(monitorEnd.Close(), channelEnd.Close())
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", argv[0], err), closed, monitor.Close(), channel.Close())
@@ -97,11 +94,12 @@ func launch(ctx context.Context, argv []string, state, link *os.File) (*process,
 		stop()
 	}()
 
-	greeting, cancel := context.WithTimeoutCause(ctx, greetWait, fmt.Errorf("none within %v of the start", greetWait))
+	greeting, cancel := context.WithTimeoutCause(ctx, greetWait, fmt.Errorf("none within %v", greetWait))
 	defer cancel()
 	p.monitor, err = qmp.Open(greeting, monitor)
 	if errors.Is(err, qmp.ErrEnded) && p.ended(killWait) {
-		return nil, errors.Join(&endedError{p.cmd.ProcessState.String(), strings.TrimSpace(p.stderr.String())}, channel.Close())
+		return nil, errors.Join(&endedError{p.cmd.ProcessState.String(), strings.TrimSpace(p.stderr.String())},
+			channel.Close())
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.kill(), p.complaint())
@@ -123,11 +121,11 @@ func (p *process) ended(wait time.Duration) bool {
 
 // socketpair is a connected pair: one end for us, one for QEMU.
 func socketpair() (*net.UnixConn, *os.File, error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	both, err := host.Streams("vm socket")
 	if err != nil {
-		return nil, nil, fmt.Errorf("socketpair: %w", err)
+		return nil, nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "vm socket"), os.NewFile(uintptr(fds[1]), "vm socket")
+	ours, theirs := both[0], both[1]
 	defer ours.Close()
 	conn, err := net.FileConn(ours)
 	if err != nil {
@@ -139,11 +137,8 @@ func socketpair() (*net.UnixConn, *os.File, error) {
 // Cable is a cable between the links of two guests: each end is for one of them.
 // What is sent while nobody is at the other end is lost or waits.
 func Cable() (one, other *os.File, err error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("socketpair: %w", err)
-	}
-	return os.NewFile(uintptr(fds[0]), "cable"), os.NewFile(uintptr(fds[1]), "cable"), nil
+	ends, err := host.Datagrams("cable")
+	return ends[0], ends[1], err
 }
 
 func (p *process) signal() {
@@ -159,7 +154,8 @@ func (p *process) kill() error {
 	p.signal()
 	var err error
 	if !p.ended(killWait) {
-		err = fmt.Errorf("QEMU (pid %d) did not end within %v of SIGKILL: it hangs in the host's kernel", p.cmd.Process.Pid, killWait)
+		err = fmt.Errorf("QEMU (pid %d) did not end within %v of SIGKILL: it hangs in the host's kernel",
+			p.cmd.Process.Pid, killWait)
 	}
 	if p.monitor != nil {
 		p.monitor.Close()

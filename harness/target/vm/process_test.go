@@ -47,8 +47,8 @@ func TestAQEMUThatEndsAtOnceSaysWhy(t *testing.T) {
 	const greets = `echo '{"QMP": {}}' >&3; `
 	for script, want := range map[string]string{
 		"echo >&2 qemu: unsupported machine type; exit 1": "QEMU: qemu: unsupported machine type (exit status 1)",
-		"exit 3":                    "QEMU ended at once and gave no reason: exit status 3",
-		"kill -SEGV $$":             "QEMU ended at once and gave no reason: signal: segmentation fault",
+		"exit 3":                    "QEMU exited at once without a message: exit status 3",
+		"kill -SEGV $$":             "QEMU exited at once without a message: signal: segmentation fault",
 		greets + "echo >&2 no room": "QEMU: no room (exit status 0)",
 	} {
 		begin := time.Now()
@@ -68,7 +68,7 @@ func TestAQEMUThatNeverAnswers(t *testing.T) {
 	defer func(wait time.Duration) { greetWait = wait }(greetWait)
 	greetWait = 200 * time.Millisecond
 	_, err := launch(t.Context(), []string{"sh", "-c", "echo >&2 still here; exec sleep 60"}, nil, nil)
-	want := fmt.Sprintf("qmp: waiting for the answer to greeting: none within %v of the start", greetWait)
+	want := fmt.Sprintf("qmp: waiting for the answer to greeting: none within %v", greetWait)
 	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "QEMU: still here") {
 		t.Errorf("error %v, want %q and what it wrote", err, want)
 	}

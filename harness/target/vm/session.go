@@ -64,7 +64,8 @@ func (s *Session) Do(ctx context.Context, req wire.Request, sink func(evidence.E
 		if s.ended = s.guest.Ask(ctx, req, sink); !errors.Is(s.ended, errIdle) || tries == restores {
 			return s.ended
 		}
-		s.v.o.Log(fmt.Sprintf("a guest with %s stands still, and another one goes on: %v", s.v.o.Kernel.Release, s.ended))
+		s.v.o.Log(fmt.Sprintf("a guest with %s stands still, and another one goes on: %v", s.v.o.Kernel.Release,
+			s.ended))
 		if s.ended = s.replace(ctx); s.ended != nil {
 			return s.ended
 		}

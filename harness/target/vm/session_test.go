@@ -31,7 +31,8 @@ func TestAnIdleGuestIsReplaced(t *testing.T) {
 		return s.Do(t.Context(), req, func(e evidence.Event) { events = append(events, e) })
 	}
 	if err := ask("hang 1"); err != nil || len(events) != 1 || events[0].N != 2 || guests != 2 {
-		t.Errorf("a guest that stands still once: %v, %+v, %d guests; want the second one's answer", err, events, guests)
+		t.Errorf("a guest that stands still once: %v, %+v, %d guests; want the second one's answer", err, events,
+			guests)
 	}
 	if err := ask("hang"); !errors.Is(err, errIdle) || guests != 1+restores {
 		t.Errorf("guests that all stand still: %v, %d of them; want %d and then an end", err, guests, 1+restores)

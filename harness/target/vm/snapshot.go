@@ -9,16 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
+	"github.com/oomlab/oomlab/harness/host"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
 	"github.com/oomlab/oomlab/harness/target/vm/qmp"
@@ -29,11 +28,11 @@ const (
 	saveWait = 60 * time.Second // for a state to be saved
 )
 
-// snapshot is a guest that has said Hello and waits for a request. Its directory
-// holds the memory, the state of the devices, and the files it was booted from.
+// snapshot is a guest that has said Hello and waits for a request. Its cache entry
+// holds the memory, the state of the devices, and the files that it booted from.
 type snapshot struct {
-	dir  string
-	meta meta
+	entry *cache.Entry
+	meta  meta
 }
 
 // meta is meta.json of a snapshot.
@@ -47,12 +46,10 @@ type meta struct {
 	SaveMS  int64           `json:"save_ms"`
 }
 
-func (s *snapshot) file(name string) string { return filepath.Join(s.dir, name) }
-
 func (s *snapshot) hello() (wire.Hello, error) {
 	var hello wire.Hello
 	if err := json.Unmarshal(s.meta.Hello, &hello); err != nil {
-		return hello, fmt.Errorf("snapshot %s: hello: %w", s.dir, err)
+		return hello, fmt.Errorf("snapshot %s: hello: %w", s.entry.Dir(), err)
 	}
 	return hello, nil
 }
@@ -65,7 +62,10 @@ func (v *VM) identity(accel string) string {
 	if c.Swap != "" {
 		c.Swap = v.o.SwapDisk.String() // the size matters, the name does not
 	}
-	if c.Disk != "" {
+	switch {
+	case v.o.FilesDisk > 0:
+		c.Disk = "files:" + v.o.FilesDisk.String()
+	case c.Disk != "":
 		c.Disk = v.o.DiskSum
 	}
 	h := sha256.New()
@@ -97,26 +97,40 @@ func processor() string {
 	return strings.Join(out, "|")
 }
 
-// loadSnapshot reads the entry dir and marks it as used.
+// metaFile describes a snapshot. Its mtime is the time of the last use.
+const metaFile = "meta.json"
+
+// loadSnapshot opens the entry dir, verifies it, and marks it as used. The error is an
+// fs.ErrNotExist if there is no entry.
 func loadSnapshot(dir string) (*snapshot, error) {
-	s := &snapshot{dir: dir}
-	data, err := os.ReadFile(s.file("meta.json"))
+	entry, err := cache.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(data, &s.meta); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.file("meta.json"), err)
+	s := &snapshot{entry: entry}
+	if err := s.read(); err != nil {
+		return nil, errors.Join(err, entry.Close())
+	}
+	now := time.Now()
+	os.Chtimes(filepath.Join(dir, metaFile), now, now) // only prune reads it
+	return s, nil
+}
+
+func (s *snapshot) read() error {
+	if err := s.entry.Verify(); err != nil {
+		return err
+	}
+	if err := s.entry.ReadJSON(metaFile, &s.meta); err != nil {
+		return err
 	}
 	hello, err := s.hello()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if hello.Protocol != wire.Protocol {
-		return nil, fmt.Errorf("snapshot %s speaks protocol %d, not %d", dir, hello.Protocol, wire.Protocol)
+	if dir := s.entry.Dir(); s.meta.Key != filepath.Base(dir) || hello.Protocol != wire.Protocol {
+		return fmt.Errorf("snapshot %s: key %s, protocol %d are not as expected", dir, s.meta.Key, hello.Protocol)
 	}
-	now := time.Now()
-	os.Chtimes(s.file("meta.json"), now, now) // only prune reads it
-	return s, nil
+	return nil
 }
 
 // save writes a running guest's state to file. The guest stays stopped; its
@@ -124,7 +138,7 @@ func loadSnapshot(dir string) (*snapshot, error) {
 func save(ctx context.Context, p *process, file string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, saveWait, fmt.Errorf("not done within %v", saveWait))
 	defer cancel()
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := cache.Create(file)
 	if err != nil {
 		return err
 	}
@@ -136,7 +150,8 @@ func save(ctx context.Context, p *process, file string) error {
 		return err
 	}
 	// A limit on the rate is for networks.
-	if err := p.monitor.Do(ctx, "migrate-set-parameters", map[string]any{"max-bandwidth": int64(64 << 30)}); err != nil {
+	if err := p.monitor.Do(ctx, "migrate-set-parameters",
+		map[string]any{"max-bandwidth": int64(64 << 30)}); err != nil {
 		return err
 	}
 	if err := p.monitor.Do(ctx, "getfd", map[string]any{"fdname": "state"}, f); err != nil {
@@ -145,11 +160,11 @@ func save(ctx context.Context, p *process, file string) error {
 	if err := p.monitor.Do(ctx, "migrate", map[string]any{"uri": "fd:state"}); err != nil {
 		return err
 	}
-	if err := p.monitor.Migrated(ctx); err != nil {
-		return err
-	}
-	return f.Sync()
+	return p.monitor.Migrated(ctx)
 }
+
+// ramFile is a guest's memory.
+const ramFile = "ram"
 
 // diskFile is a snapshot's copy of the guest's disk, as it was when the guest
 // stopped.
@@ -172,13 +187,36 @@ var capabilities = map[string]any{"capabilities": []map[string]any{
 	{"capability": "x-ignore-shared", "state": true},
 }}
 
-// restore starts a guest from a snapshot. It runs when restore returns.
+// restore starts a guest from a snapshot. It runs when restore returns. QEMU opens the
+// files through a descriptor of the directory: the path may refer to another snapshot
+// by now.
 func (v *VM) restore(ctx context.Context, s *snapshot) (p *process, err error) {
+	dir, err := s.entry.Directory()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	state, err := s.entry.File("state")
+	if err != nil {
+		return nil, err
+	}
+	defer state.Close()
+	at := inherited(fdEntry)
 	c := v.config(s.meta.Accel)
-	c.RAM, c.Private, c.Incoming = s.file("ram"), true, true
-	c.Kernel, c.Initrd = s.file("kernel"), s.file("initrd")
+	c.RAM, c.Private, c.Incoming = at+"/"+ramFile, true, true
+	c.Kernel, c.Initrd = at+"/kernel", at+"/initrd"
 	if c.Disk != "" {
-		c.Disk, c.Throwaway = s.file(diskFile), true
+		c.Disk, c.Throwaway = at+"/"+diskFile, true
+	}
+	var ram *os.File
+	if c.ReadOnly = opensReadOnly(v.version); !c.ReadOnly {
+		if ram, err = s.copiedRAM(); err != nil {
+			return nil, err
+		}
+		if ram != nil {
+			defer ram.Close()
+			c.RAM = inherited(fdRAM)
+		}
 	}
 	if c.GuestPort != 0 {
 		if c.HostPort, err = freePort(); err != nil {
@@ -188,12 +226,7 @@ func (v *VM) restore(ctx context.Context, s *snapshot) (p *process, err error) {
 	if c.Link != "" && v.link == nil {
 		return nil, errors.New("vm: a guest with a link needs a cable, see Plug")
 	}
-	state, err := os.Open(s.file("state"))
-	if err != nil {
-		return nil, err
-	}
-	defer state.Close()
-	p, err = launch(ctx, argv(c), state, v.link)
+	p, err = launch(ctx, argv(c), state, v.link, dir, ram)
 	if err != nil {
 		return nil, err
 	}
@@ -205,6 +238,32 @@ func (v *VM) restore(ctx context.Context, s *snapshot) (p *process, err error) {
 		return nil, errors.Join(err, p.kill(), p.complaint())
 	}
 	return p, nil
+}
+
+// copiedRAM copies the snapshot's memory into a memfd if the file is not writable.
+// QEMU before 8.2 opens a private mapping for writing too, though it never writes
+// there. The result is nil if the file is writable.
+func (s *snapshot) copiedRAM() (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(s.entry.Dir(), ramFile), os.O_RDWR, 0)
+	if err == nil {
+		return nil, f.Close()
+	}
+	if !cache.CannotWrite(err) {
+		return nil, err
+	}
+	in, err := s.entry.File(ramFile)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	out, err := host.Memory("ram")
+	if err != nil {
+		return nil, err
+	}
+	if err := copyData(out, in); err != nil {
+		return nil, errors.Join(err, out.Close())
+	}
+	return out, nil
 }
 
 func load(ctx context.Context, m *qmp.Monitor) error {
@@ -224,7 +283,7 @@ func load(ctx context.Context, m *qmp.Monitor) error {
 // at most limit bytes, and what makers left behind that were killed. The one
 // named keep stays. It is best effort: a cache that is too big is no error.
 func prune(dir string, limit kernel.Bytes, keep string) {
-	cache.Sweep(dir, time.Hour)
+	cache.Sweep(dir)
 	type used struct {
 		dir  string
 		at   time.Time
@@ -232,13 +291,13 @@ func prune(dir string, limit kernel.Bytes, keep string) {
 	}
 	var all []used
 	var total int64
-	metas, _ := filepath.Glob(filepath.Join(dir, "*", "meta.json"))
+	metas, _ := filepath.Glob(filepath.Join(dir, "*", metaFile))
 	for _, name := range metas {
 		st, err := os.Stat(name)
 		if err != nil {
 			continue
 		}
-		u := used{filepath.Dir(name), st.ModTime(), allocated(filepath.Dir(name))}
+		u := used{filepath.Dir(name), st.ModTime(), int64(cache.Allocated(filepath.Dir(name)))}
 		all, total = append(all, u), total+u.size
 	}
 	slices.SortFunc(all, func(a, b used) int { return cmp.Compare(a.at.UnixNano(), b.at.UnixNano()) })
@@ -252,36 +311,22 @@ func prune(dir string, limit kernel.Bytes, keep string) {
 	}
 }
 
-// allocated is the room that a directory's files take on the disk, which for the
-// memory of a guest is less than their length: it has holes.
-func allocated(dir string) int64 {
-	var sum int64
-	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil
-		}
-		if info, err := d.Info(); err == nil {
-			if st, ok := info.Sys().(*syscall.Stat_t); ok {
-				sum += st.Blocks * 512
-			}
-		}
-		return nil
-	})
-	return sum
-}
-
 // copyFile copies a file and leaves its holes.
-func copyFile(to, from string) (err error) {
+func copyFile(to, from string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := cache.Create(to)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, out.Close()) }()
+	return errors.Join(copyData(out, in), out.Close())
+}
+
+// copyData copies in to out, which is empty, and leaves holes.
+func copyData(out, in *os.File) error {
 	st, err := in.Stat()
 	if err != nil {
 		return err
@@ -290,14 +335,14 @@ func copyFile(to, from string) (err error) {
 		return err
 	}
 	for at := int64(0); at < st.Size(); {
-		data, err := in.Seek(at, seekData)
-		if errors.Is(err, syscall.ENXIO) {
+		data, err := host.SeekData(in, at)
+		if errors.Is(err, io.EOF) {
 			return nil // a hole up to the end
 		}
 		if err != nil {
 			return err
 		}
-		if at, err = in.Seek(data, seekHole); err != nil {
+		if at, err = host.SeekHole(in, data); err != nil {
 			return err
 		}
 		if _, err := in.Seek(data, io.SeekStart); err != nil {
@@ -309,12 +354,6 @@ func copyFile(to, from string) (err error) {
 	}
 	return nil
 }
-
-// See lseek(2).
-const (
-	seekData = 3
-	seekHole = 4
-)
 
 func hashFile(name string) (string, error) {
 	f, err := os.Open(name)

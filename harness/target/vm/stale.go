@@ -4,8 +4,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"github.com/oomlab/oomlab/harness/host"
 )
 
 // runDirPrefix begins the names of temporary run directories.
@@ -26,7 +27,7 @@ func RemoveStale(dir string) ([]string, error) {
 		if err != nil || time.Since(info.ModTime()) < stale {
 			continue
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Getuid() {
+		if !host.Mine(info) {
 			continue
 		}
 		if err := os.RemoveAll(name); err != nil {

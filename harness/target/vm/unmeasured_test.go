@@ -15,7 +15,9 @@ func TestUnmeasured(t *testing.T) {
 		is   string
 		kept bool
 	}{{"yes", true}, {"no", true}, {"unsure", false}} {
-		h := wire.Hello{Machine: kernel.Machine{Abilities: map[kernel.Ability]kernel.Answer{kernel.AbilityMemcg: {Is: tt.is, Why: "awaited for 1m0s"}}}}
+		answer := kernel.Answer{Is: tt.is, Why: "awaited for 1m0s"}
+		h := wire.Hello{}
+		h.Machine.Abilities = map[kernel.Ability]kernel.Answer{kernel.AbilityMemcg: answer}
 		why := unmeasured(h)
 		if (why == "") != tt.kept || !tt.kept && !strings.Contains(why, "awaited for 1m0s") {
 			t.Errorf("memcg %q: %q", tt.is, why)

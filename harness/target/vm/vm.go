@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,17 +41,26 @@ type Options struct {
 	CPUs          int          // 0: 1
 	CgroupVersion int          // 1 or 2; 0: 2
 	SwapDisk      kernel.Bytes // size of a disk for swap; 0: none
+	// FilesDisk is the size of a disk with an empty file system, where stressors have
+	// their files, not together with Disk; 0: none, and they are in a tmpfs.
+	FilesDisk kernel.Bytes
+	// DiskWrite is how many bytes a second that disk takes; 0: as many as it can.
+	DiskWrite kernel.Bytes
 	// Programs are the host's programs and directories that the guest needs for
 	// commands of the user's own, see initramfs.Programs.
 	Programs []string
 	// Agent and Stressor are the binaries, built for the guest and static.
 	Agent, Stressor []byte
 
-	// Disk is a raw image of the guest's first disk, and DiskSum what tells it
-	// from others. Every guest gets a copy that nobody else writes to.
+	// Disk is a raw image of the guest's first disk, and DiskSum its checksum in
+	// the cache. Every guest gets a copy that nobody else writes to.
 	Disk, DiskSum string
 	// Port is a TCP port of the guest that loopback leads to, see Guest.Address.
 	Port int
+	// Counted makes the guest's clock count its instructions, each as 1 ns, though it
+	// has several processors: nothing in it notices how slow the emulation is. It is
+	// one thread of this machine then.
+	Counted bool
 	// Link is the MAC address of a network card that leads to another guest, see
 	// VM.Plug; empty: there is none.
 	Link string
@@ -197,9 +207,12 @@ func check(o Options) error {
 	}
 	switch {
 	case o.Memory%kernel.MiB != 0 || o.Memory < leastMemory:
-		return fmt.Errorf("vm: memory of %s: a guest needs a whole number of MiB, and at least %s", o.Memory, leastMemory)
+		return fmt.Errorf("vm: memory of %s: a guest needs a whole number of MiB, and at least %s", o.Memory,
+			leastMemory)
 	case o.SwapDisk%kernel.MiB != 0 || o.SwapDisk < 0:
 		return fmt.Errorf("vm: swap disk of %s: write a whole number of MiB", o.SwapDisk)
+	case o.FilesDisk%kernel.MiB != 0 || o.FilesDisk < 0 || o.FilesDisk > 0 && o.Disk != "":
+		return fmt.Errorf("vm: a disk of %s for files: write a whole number of MiB, and no other disk", o.FilesDisk)
 	case o.CPUs < 1 || o.CPUs > 64:
 		return fmt.Errorf("vm: %d CPUs: a guest has 1 to 64", o.CPUs)
 	case o.CgroupVersion != 1 && o.CgroupVersion != 2:
@@ -207,7 +220,8 @@ func check(o Options) error {
 	case o.Accel != "" && o.Accel != KVM && o.Accel != TCG:
 		return fmt.Errorf("vm: accelerator %q: there are %s and %s", o.Accel, KVM, TCG)
 	case len(o.Agent) == 0 || len(o.Stressor) == 0:
-		return errors.New("vm: no agent or no stressor to put into the guest; build oomlab with make, which embeds them")
+		return errors.New("vm: no agent or no stressor to put into the guest; build oomlab with make, which embeds " +
+			"them")
 	}
 	return nil
 }
@@ -219,7 +233,8 @@ func qemuVersion(ctx context.Context, qemu string) (string, error) {
 	defer cancel()
 	out, err := exec.CommandContext(ctx, qemu, "--version").Output()
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		return "", &target.Missing{What: "QEMU (" + qemu + ")", Hint: "install the package qemu-system-x86, or use --target local"}
+		return "", &target.Missing{What: "QEMU (" + qemu + ")", Hint: "install the package qemu-system-x86, or use " +
+			"--target local"}
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s --version: %w", qemu, err)
@@ -234,6 +249,9 @@ func guestModules(o Options) []string {
 	names := []string{"lzo", "lzo_rle", "zram"}
 	if o.SwapDisk > 0 {
 		names = append(names, "virtio_pci", "virtio_blk")
+	}
+	if o.FilesDisk > 0 {
+		names = append(names, filesModules...)
 	}
 	return append(names, o.Modules...)
 }
@@ -257,10 +275,10 @@ func buildInitrd(o Options) ([]byte, error) {
 				Hint: "use a kernel of Debian's",
 			}
 		}
-		if strings.HasPrefix(name, "virtio_") {
+		if slices.Contains(filesModules, name) {
 			return nil, &target.Missing{
-				What: "the module " + name + " for the swap disk, which kernel " + o.Kernel.Release + " comes without",
-				Hint: "use a kernel that has its modules, or a scenario without swap on a disk",
+				What: "the module " + name + " for a disk, which kernel " + o.Kernel.Release + " comes without",
+				Hint: "use a kernel that has its modules, or a scenario without swap on a disk and without files",
 			}
 		}
 	}
@@ -280,7 +298,8 @@ func buildInitrd(o Options) ([]byte, error) {
 	}
 	// While it is unpacked it is in memory twice.
 	if need := kernel.Bytes(2 * b.Len()); need > o.Memory*3/4 {
-		return nil, fmt.Errorf("vm: the programs and their libraries take %s, too much for a guest with %s; give it more memory or name fewer programs",
+		return nil, fmt.Errorf("vm: the programs and their libraries take %s, too much for a guest with %s; give "+
+			"it more memory or name fewer programs",
 			kernel.Bytes(b.Len()).Human(), o.Memory)
 	}
 	return b.Bytes(), nil
@@ -292,7 +311,10 @@ func (v *VM) config(accel string) config {
 		QEMU: v.o.QEMU, Accel: accel, Memory: v.o.Memory, CPUs: v.o.CPUs,
 		Kernel: v.o.Kernel.Image, Cmdline: cmdline(v.o),
 		Console:   filepath.Join(v.runDir, "console.txt"),
-		GuestPort: v.o.Port, Disk: v.o.Disk, Link: v.o.Link,
+		GuestPort: v.o.Port, Disk: v.o.Disk, Link: v.o.Link, Counted: v.o.Counted,
+	}
+	if v.o.FilesDisk > 0 {
+		c.Disk, c.DiskWrite = diskFile, v.o.DiskWrite
 	}
 	if v.o.SwapDisk > 0 {
 		c.Swap = v.swapFile()
@@ -348,17 +370,21 @@ func (v *VM) ensure(ctx context.Context, accel string) (*snapshot, error) {
 	key := v.identity(accel)
 	parent := filepath.Join(v.o.CacheDir, "snapshots")
 	dir := filepath.Join(parent, key)
-	if s, err := loadSnapshot(dir); err == nil {
+	s, damage := loadSnapshot(dir)
+	if damage == nil {
 		return s, nil
 	}
 	// One lock for many keys, so that the locks do not pile up.
 	unlock, err := cache.Lock(ctx, filepath.Join(parent, ".lock-"+key[:2]))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; cannot rebuild it: %w", damage, err)
 	}
 	defer unlock()
-	if s, err := loadSnapshot(dir); err == nil {
+	if s, damage = loadSnapshot(dir); damage == nil {
 		return s, nil // somebody else made it while we waited
+	}
+	if !errors.Is(damage, fs.ErrNotExist) {
+		v.o.Log(fmt.Sprintf("the snapshot of %s is damaged and is rebuilt: %v", v.o.Kernel.Release, damage))
 	}
 	v.o.Log(fmt.Sprintf("booting %s once, to keep it as a snapshot (%s)", v.o.Kernel.Release, accel))
 	err = cache.Publish(dir, func(tmp string) error { return v.make(ctx, tmp, key, accel) })
@@ -386,20 +412,24 @@ func (v *VM) Do(ctx context.Context, req wire.Request, sink func(evidence.Event)
 }
 
 // fresh starts a guest from the snapshot. A snapshot that cannot be restored is
-// deleted, and made anew once.
+// deleted and rebuilt once. A QEMU that exits before it reads the snapshot is started
+// again: another process may have taken its port.
 func (v *VM) fresh(ctx context.Context) (*process, error) {
 	if err := v.ready(ctx); err != nil {
 		return nil, err
 	}
 	p, err := v.start(ctx)
-	if err == nil || ctx.Err() != nil {
+	var ended *endedError
+	if errors.As(err, &ended) && ctx.Err() == nil {
+		p, err = v.start(ctx)
+	}
+	if err == nil || ctx.Err() != nil || errors.As(err, &ended) {
 		return p, err
 	}
-	v.o.Log(fmt.Sprintf("the snapshot of %s cannot be restored and is made anew: %v", v.o.Kernel.Release, err))
-	if err := cache.Remove(v.snapshot.dir); err != nil {
+	v.o.Log(fmt.Sprintf("the snapshot of %s cannot be restored and is rebuilt: %v", v.o.Kernel.Release, err))
+	if err := errors.Join(v.snapshot.entry.Remove(), v.drop()); err != nil {
 		return nil, err
 	}
-	v.snapshot = nil
 	if err := v.ready(ctx); err != nil {
 		return nil, err
 	}
@@ -484,10 +514,21 @@ func (v *VM) makeSwap(name string) error {
 // the boot if there was one.
 func (v *VM) Artifacts() map[string]string { return v.consoles }
 
+// drop closes the snapshot. The next guest loads it from the cache again.
+func (v *VM) drop() error {
+	s := v.snapshot
+	if s == nil {
+		return nil
+	}
+	v.snapshot = nil
+	return s.entry.Close()
+}
+
 // Close implements target.Target.
 func (v *VM) Close() error {
+	err := v.drop()
 	if v.ownDir {
-		return os.RemoveAll(v.runDir)
+		err = errors.Join(err, os.RemoveAll(v.runDir))
 	}
-	return nil
+	return err
 }

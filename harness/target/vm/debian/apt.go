@@ -91,7 +91,8 @@ func (o Options) Mirrors() (Mirrors, error) {
 		return nil
 	}
 	problems := []error{read(filepath.Join(o.AptDir, "sources.list"), parseOneLine)}
-	for pattern, parse := range map[string]func(io.Reader) ([]source, error){"*.list": parseOneLine, "*.sources": parseDeb822} {
+	for pattern, parse := range map[string]func(io.Reader) ([]source, error){"*.list": parseOneLine,
+		"*.sources": parseDeb822} {
 		files, _ := filepath.Glob(filepath.Join(o.AptDir, "sources.list.d", pattern))
 		for _, file := range files {
 			problems = append(problems, read(file, parse))
@@ -129,22 +130,15 @@ func (o Options) Open(ctx context.Context, suite string, from Mirrors) (*Apt, er
 	a := o.Opened(suite)
 	dir := a.dir
 	for _, sub := range []string{"lists/partial", "archives/partial", "empty"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-			return nil, cache.Hint(err)
+		if err := cache.Dir(filepath.Join(dir, sub)); err != nil {
+			return nil, err
 		}
 	}
-	dump, err := run(ctx, "", nil, "apt-config", "dump")
+	acquire, err := Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var conf bytes.Buffer
-	for line := range strings.Lines(string(dump)) {
-		// What packagekit and others want downloaded besides (icons, file
-		// lists) is left out.
-		if strings.HasPrefix(line, "Acquire::") && !strings.HasPrefix(line, "Acquire::IndexTargets") {
-			conf.WriteString(line)
-		}
-	}
+	conf := bytes.NewBuffer(acquire)
 	for _, setting := range [][2]string{
 		{"APT::Architecture", Arch},
 		{"APT::Architectures", Arch},
@@ -173,18 +167,39 @@ func (o Options) Open(ctx context.Context, suite string, from Mirrors) (*Apt, er
 		{"Dir::Etc::trusted", filepath.Join(o.AptDir, "trusted.gpg")},
 		{"Dir::Etc::trustedparts", filepath.Join(o.AptDir, "trusted.gpg.d")},
 	} {
-		fmt.Fprintf(&conf, "%s %q;\n", setting[0], setting[1])
+		fmt.Fprintf(conf, "%s %q;\n", setting[0], setting[1])
 	}
-	// A proxy's password may be among the settings.
-	if err := os.WriteFile(a.config, conf.Bytes(), 0o600); err != nil {
-		return nil, cache.Hint(err)
+	if err := cache.Write(a.config, conf.Bytes()); err != nil {
+		return nil, err
 	}
-	text := deb822(from.serving(suite), suite, Arch)
-	return a, cache.Hint(os.WriteFile(filepath.Join(dir, "debian.sources"), []byte(text), 0o600))
+	return a, cache.Write(filepath.Join(dir, "debian.sources"), []byte(deb822(from.serving(suite), suite, Arch)))
 }
 
+// Acquire is how the machine's apt acquires things, as lines of a configuration.
+func Acquire(ctx context.Context) ([]byte, error) {
+	dump, err := run(ctx, "", nil, "apt-config", "dump")
+	if err != nil {
+		return nil, err
+	}
+	var conf bytes.Buffer
+	for line := range strings.Lines(string(dump)) {
+		// What packagekit and others want downloaded besides (icons, file
+		// lists) is left out.
+		if strings.HasPrefix(line, "Acquire::") && !strings.HasPrefix(line, "Acquire::IndexTargets") {
+			conf.WriteString(line)
+		}
+	}
+	return conf.Bytes(), nil
+}
+
+// run runs a command with the private state. What it writes there is taken away
+// from everybody else, as all that the cache holds.
 func (a *Apt) run(ctx context.Context, dir string, argv ...string) ([]byte, error) {
-	return run(ctx, dir, []string{"APT_CONFIG=" + a.config, "LC_ALL=C.UTF-8"}, argv...)
+	out, err := run(ctx, dir, []string{"APT_CONFIG=" + a.config, "LC_ALL=C.UTF-8"}, argv...)
+	if privateErr := cache.Private(a.dir); err == nil {
+		err = privateErr
+	}
+	return out, err
 }
 
 // Packages brings the lists of the suite up to date and reads those packages in

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -49,8 +48,8 @@ func archives(text string) []archive {
 // what is how the packages are called while they arrive, size how much they are
 // together; 0: unknown.
 func (a *Apt) Download(ctx context.Context, dir, what string, size kernel.Bytes, parts []Part) ([]string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, cache.Hint(err)
+	if err := cache.Dir(dir); err != nil {
+		return nil, err
 	}
 	argv := []string{"apt-get", "-q", "download"}
 	for _, p := range parts {
@@ -132,21 +131,4 @@ func DiskUsage(dir string) kernel.Bytes {
 		return nil
 	})
 	return n
-}
-
-// Room is an error unless need bytes fit on the disk that dir is on, and how much
-// is free there. dir is made.
-func Room(dir, what string, need kernel.Bytes) (free kernel.Bytes, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return 0, cache.Hint(err)
-	}
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(dir, &fs); err != nil {
-		return 0, fmt.Errorf("%s: %w", dir, err)
-	}
-	free = kernel.Bytes(fs.Bavail) * kernel.Bytes(fs.Bsize)
-	if need > free {
-		return free, fmt.Errorf("%s: %w", dir, cache.Hint(fmt.Errorf("%w: %s needs about %s, and %s is free", syscall.ENOSPC, what, need.Human(), free.Human())))
-	}
-	return free, nil
 }

@@ -20,7 +20,8 @@ type source struct {
 
 // releases are the code names and the standing names of Debian releases; an apt
 // source that serves one of them serves Debian.
-var releases = regexp.MustCompile(`^(stretch|buster|bullseye|bookworm|trixie|forky|duke|sid|oldoldstable|oldstable|stable|testing|unstable)([-/](updates|security|backports|proposed-updates))*$`)
+var releases = regexp.MustCompile(
+	`^(stretch|buster|bullseye|bookworm|trixie|forky|duke|sid|oldoldstable|oldstable|stable|testing|unstable)([-/](updates|security|backports|proposed-updates))*$`)
 
 // Mirrors are the machine's apt sources that serve Debian, told apart by what
 // they hold.
@@ -62,6 +63,16 @@ func (m Mirrors) serving(suite string) []source {
 		return m.security
 	}
 	return m.archive
+}
+
+// Sources writes the sources for suites in apt's deb822 format; suites that no
+// source serves are left out.
+func (m Mirrors) Sources(suites ...string) string {
+	var b strings.Builder
+	for _, suite := range suites {
+		b.WriteString(deb822(m.serving(suite), suite, Arch))
+	}
+	return b.String()
 }
 
 // deb822 writes the sources for one suite in apt's deb822 format.
@@ -143,7 +154,8 @@ func parseOneLine(r io.Reader) ([]source, error) {
 		if strings.HasPrefix(rest, "[") {
 			options, after, ok := strings.Cut(rest[1:], "]")
 			if !ok {
-				return nil, fmt.Errorf("%q has options without an end; write deb [options] URI suite component", sc.Text())
+				return nil, fmt.Errorf("%q has options without an end; write deb [options] URI suite component",
+					sc.Text())
 			}
 			for _, option := range strings.Fields(options) {
 				switch name, value, _ := strings.Cut(option, "="); name {

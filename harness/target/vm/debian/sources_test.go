@@ -18,32 +18,41 @@ func TestParseSources(t *testing.T) {
 	}{
 		{
 			name: "deb822", parse: parseDeb822,
-			in: "# the archive\nTypes: deb deb-src\nURIs: http://mirror.test/debian\nSuites: bookworm bookworm-updates\n" +
+			in: "# the archive\nTypes: deb deb-src\nURIs: http://mirror.test/debian\nSuites: bookworm " +
+				"bookworm-updates\n" +
 				"Components: main\nSigned-By: /usr/share/keyrings/debian.gpg\n\n" +
-				"Types: deb\nURIs: http://mirror.test/security http://second.test/security\nsuites: bookworm-security\nComponents: main\n\n" +
+				"Types: deb\nURIs: http://mirror.test/security http://second.test/security\nsuites: " +
+				"bookworm-security\nComponents: main\n\n" +
 				"Enabled: no\nTypes: deb\nURIs: http://off.test\nSuites: sid\n\n" +
 				"Types: deb-src\nURIs: http://src.test\nSuites: sid\n",
 			want: []source{
-				{uris: []string{"http://mirror.test/debian"}, suites: []string{"bookworm", "bookworm-updates"}, signedBy: "/usr/share/keyrings/debian.gpg"},
-				{uris: []string{"http://mirror.test/security", "http://second.test/security"}, suites: []string{"bookworm-security"}},
+				{uris: []string{"http://mirror.test/debian"}, suites: []string{"bookworm", "bookworm-updates"},
+					signedBy: "/usr/share/keyrings/debian.gpg"},
+				{uris: []string{"http://mirror.test/security", "http://second.test/security"},
+					suites: []string{"bookworm-security"}},
 			},
 		},
 		{
 			name: "a key in the file", parse: parseDeb822,
-			in:   "Types: deb\nURIs: http://mirror.test\nSuites: sid\nSigned-By:" + key + "\nTrusted: yes\n",
-			want: []source{{uris: []string{"http://mirror.test"}, suites: []string{"sid"}, signedBy: strings.TrimSpace(key), trusted: "yes"}},
+			in: "Types: deb\nURIs: http://mirror.test\nSuites: sid\nSigned-By:" + key + "\nTrusted: yes\n",
+			want: []source{{uris: []string{"http://mirror.test"}, suites: []string{"sid"},
+				signedBy: strings.TrimSpace(key), trusted: "yes"}},
 		},
-		{name: "no field", parse: parseDeb822, in: "deb http://mirror.test sid main\nnonsense\n", err: `"nonsense" is not a field`},
+		{name: "no field", parse: parseDeb822, in: "deb http://mirror.test sid main\nnonsense\n",
+			err: `"nonsense" is not a field`},
 		{
 			name: "one line", parse: parseOneLine,
 			in: "deb http://mirror.test/debian bookworm main contrib # comment\n# deb http://off.test sid main\n" +
-				"deb-src http://mirror.test/debian bookworm main\ndeb [ arch=amd64 signed-by=/k.gpg,/l.gpg trusted=yes ] http://mirror.test/debian sid main\ndebug\n",
+				"deb-src http://mirror.test/debian bookworm main\ndeb [ arch=amd64 signed-by=/k.gpg,/l.gpg " +
+				"trusted=yes ] http://mirror.test/debian sid main\ndebug\n",
 			want: []source{
 				{uris: []string{"http://mirror.test/debian"}, suites: []string{"bookworm"}},
-				{uris: []string{"http://mirror.test/debian"}, suites: []string{"sid"}, signedBy: "/k.gpg /l.gpg", trusted: "yes"},
+				{uris: []string{"http://mirror.test/debian"}, suites: []string{"sid"}, signedBy: "/k.gpg /l.gpg",
+					trusted: "yes"},
 			},
 		},
-		{name: "no end", parse: parseOneLine, in: "deb [ arch=amd64 http://mirror.test sid main", err: "has options without an end"},
+		{name: "no end", parse: parseOneLine, in: "deb [ arch=amd64 http://mirror.test sid main",
+			err: "has options without an end"},
 		{name: "no suite", parse: parseOneLine, in: "deb http://mirror.test", err: "has no suite"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -62,7 +71,8 @@ func TestParseSources(t *testing.T) {
 }
 
 func TestDebianMirrors(t *testing.T) {
-	archive := source{uris: []string{"http://mirror.test/debian"}, suites: []string{"bookworm", "bookworm-updates"}, signedBy: "/k.gpg"}
+	archive := source{uris: []string{"http://mirror.test/debian"}, suites: []string{"bookworm", "bookworm-updates"},
+		signedBy: "/k.gpg"}
 	security := source{uris: []string{"http://mirror.test/security"}, suites: []string{"bookworm-security"}}
 	old := source{uris: []string{"http://mirror.test/old"}, suites: []string{"buster/updates"}}
 	m := debianMirrors([]source{
@@ -79,7 +89,8 @@ func TestDebianMirrors(t *testing.T) {
 	}
 	// The same mirror twice is asked once.
 	got := deb822([]source{archive, archive}, "sid", "amd64")
-	want := "Types: deb\nURIs: http://mirror.test/debian\nSuites: sid\nComponents: main\nArchitectures: amd64\nSigned-By: /k.gpg\n\n"
+	want := "Types: deb\nURIs: http://mirror.test/debian\nSuites: sid\nComponents: main\nArchitectures: " +
+		"amd64\nSigned-By: /k.gpg\n\n"
 	if got != want {
 		t.Errorf("wrote %q, want %q", got, want)
 	}

@@ -249,7 +249,8 @@ func TestProgramsRefuses(t *testing.T) {
 // libraries of the same name.
 func TestALibraryForAnotherMachineIsPassedOver(t *testing.T) {
 	// A header of a 32-bit shared object, all that findLibrary looks at.
-	header, err := hex.DecodeString("7f454c46010101000000000000000000" + "0300030001000000" + strings.Repeat("00", 12) + "0000000034002000000028000000" + "0000")
+	header, err := hex.DecodeString("7f454c46010101000000000000000000" + "0300030001000000" +
+		strings.Repeat("00", 12) + "0000000034002000000028000000" + "0000")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +262,9 @@ func TestALibraryForAnotherMachineIsPassedOver(t *testing.T) {
 	if name, err := findLibrary("libx.so", program, []string{wrong}); err == nil {
 		t.Errorf("found %s, a 32-bit library, for a 64-bit program", name)
 	}
-	if name, err := findLibrary("libx.so", &elf.File{FileHeader: elf.FileHeader{Class: elf.ELFCLASS32, Machine: elf.EM_386}}, []string{wrong}); err != nil {
+	if name, err := findLibrary("libx.so",
+		&elf.File{FileHeader: elf.FileHeader{Class: elf.ELFCLASS32, Machine: elf.EM_386}},
+		[]string{wrong}); err != nil {
 		t.Errorf("%s: %v: the test's header is not what it should be", name, err)
 	}
 }

@@ -81,7 +81,8 @@ func (p *packer) add(name string) error {
 		return fmt.Errorf("%s is neither a file nor a directory", real)
 	}
 	if p.size += st.Size(); p.size > maxProgram {
-		return fmt.Errorf("%s: the files are more than 1Gi by now, and all of them would stay in the guest's memory; name fewer", real)
+		return fmt.Errorf("%s: the files are more than 1Gi by now, and all of them would stay in the guest's "+
+			"memory; name fewer", real)
 	}
 	data, err := os.ReadFile(real)
 	if err != nil {
@@ -272,5 +273,6 @@ func linkerDirs(root string) []string {
 		}
 	}
 	read(path.Join(root, "/etc/ld.so.conf"), 0)
-	return append(dirs, "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
+	return append(dirs, "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib",
+		"/usr/lib")
 }

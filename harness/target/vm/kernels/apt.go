@@ -8,14 +8,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/target/vm/debian"
 )
-
-// sweepAge is after how long an unfinished entry is taken for abandoned.
-const sweepAge = time.Hour
 
 // offers are all kernels in the given suites, oldest first. A suite that cannot
 // be read does not hide the others; its reason is in the error.

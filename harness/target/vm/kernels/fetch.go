@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -16,7 +17,7 @@ import (
 const downloads = 2
 
 // Fetch downloads the newest kernel that spec means, unless that very one is
-// cached already. An empty spec is the machine's own Debian release's kernel.
+// cached already.
 func Fetch(ctx context.Context, spec string, o Options) (Kernel, error) {
 	all, err := FetchAll(ctx, []string{spec}, o)
 	if err != nil {
@@ -36,9 +37,6 @@ func FetchAll(ctx context.Context, specs []string, o Options) ([]Kernel, error) 
 		return nil, err
 	}
 	for _, spec := range specs {
-		if spec == "" {
-			continue
-		}
 		if _, err := kernel.ParseVersion(spec); err != nil {
 			return nil, unknownError{fmt.Errorf("kernel %w, or a path to a bzImage", err)}
 		}
@@ -48,7 +46,7 @@ func FetchAll(ctx context.Context, specs []string, o Options) ([]Kernel, error) 
 		return nil, fmt.Errorf("fetch kernels: %w", err)
 	}
 	defer unlock()
-	cache.Sweep(o.Dir, sweepAge)
+	cache.Sweep(o.Dir)
 
 	out := make([]Kernel, len(specs))
 	errs := make([]error, len(specs))
@@ -67,8 +65,11 @@ func FetchAll(ctx context.Context, specs []string, o Options) ([]Kernel, error) 
 			continue
 		}
 		wanted[offer.Release] = offer
-		if _, err := load(filepath.Join(o.Dir, offer.Release)); err != nil {
+		if _, err := o.verified(offer.Release); err != nil {
 			missing = append(missing, offer)
+			if _, none := os.Lstat(filepath.Join(o.Dir, offer.Release)); none == nil && o.told != offer.Release {
+				o.tell(offer.Release, err)
+			}
 		}
 	}
 	if err := o.room(missing); err != nil {
@@ -83,7 +84,8 @@ func FetchAll(ctx context.Context, specs []string, o Options) ([]Kernel, error) 
 			errs[i] = fmt.Errorf("fetch kernel %s: %w", release, err)
 			continue
 		}
-		out[i], errs[i] = load(filepath.Join(o.Dir, release))
+		e, err := load(filepath.Join(o.Dir, release))
+		out[i], errs[i] = e.Kernel, err
 	}
 	return out, errors.Join(errs...)
 }
@@ -98,7 +100,8 @@ func fetchOffers(ctx context.Context, all []Offer, o Options) map[string]error {
 	for range min(downloads, len(all)) {
 		wg.Go(func() {
 			for offer := range next {
-				err := cache.Publish(filepath.Join(o.Dir, offer.Release), func(tmp string) error { return install(ctx, offer, tmp, o) })
+				err := cache.Publish(filepath.Join(o.Dir, offer.Release),
+					func(tmp string) error { return install(ctx, offer, tmp, o) })
 				if err != nil {
 					mu.Lock()
 					failed[offer.Release] = err

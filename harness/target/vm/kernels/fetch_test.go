@@ -75,7 +75,8 @@ func httpMirror(t *testing.T, m *mirror, o *Options, cuts int) *cutting {
 	server := httptest.NewServer(c)
 	t.Cleanup(server.Close)
 	// whatever proxy this machine has is not for the test's server; nor are retries
-	conf := writeFile(t, filepath.Join(t.TempDir(), "apt.conf"), []byte("Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n"))
+	conf := writeFile(t, filepath.Join(t.TempDir(), "apt.conf"),
+		[]byte("Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n"))
 	t.Setenv("APT_CONFIG", conf)
 	writeFile(t, filepath.Join(o.AptDir, "sources.list"), []byte("deb [trusted=yes] "+server.URL+" trixie main\n"))
 	return c
@@ -188,8 +189,10 @@ func TestPrune(t *testing.T) {
 		want  []string // what is said of each
 		after []string
 	}{
-		{"dry run", PruneOptions{DryRun: true}, []string{"there is 6.12.95+deb13-cloud-amd64", "it cannot be read"}, []string{"6.12.90", "6.12.95", "6.18.15"}},
-		{"superseded", PruneOptions{}, []string{"there is 6.12.95+deb13-cloud-amd64", "it cannot be read"}, []string{"6.12.95", "6.18.15"}},
+		{"dry run", PruneOptions{DryRun: true}, []string{"there is 6.12.95+deb13-cloud-amd64", "it cannot be read"},
+			[]string{"6.12.90", "6.12.95", "6.18.15"}},
+		{"superseded", PruneOptions{}, []string{"there is 6.12.95+deb13-cloud-amd64", "it cannot be read"},
+			[]string{"6.12.95", "6.18.15"}},
 		{"nothing left to do", PruneOptions{}, nil, []string{"6.12.95", "6.18.15"}},
 		{"by name", PruneOptions{Specs: []string{"6.18"}}, []string{"asked for"}, []string{"6.12.95"}},
 		{"all", PruneOptions{All: true}, []string{"all are to go"}, nil},
@@ -234,7 +237,8 @@ func TestKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	known, err = Known(o)
-	want := []kernel.Version{{Major: 6, Minor: 18, Patch: 15}, {Major: 6, Minor: 12, Patch: 95}, {Major: 6, Minor: 12, Patch: 90}}
+	want := []kernel.Version{{Major: 6, Minor: 18, Patch: 15}, {Major: 6, Minor: 12, Patch: 95},
+		{Major: 6, Minor: 12, Patch: 90}}
 	if err != nil || !slices.Equal(known, want) {
 		t.Errorf("known are %v, %v; want %v", known, err, want)
 	}

@@ -54,7 +54,8 @@ func imageHeader(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, unknownError{fmt.Errorf("kernel %s: there is no such file; write a series such as 6.12, a release, or the path of a bzImage", file)}
+			return nil, unknownError{fmt.Errorf("kernel %s: there is no such file; write a series such as 6.12, a "+
+				"release, or the path of a bzImage", file)}
 		}
 		return nil, fmt.Errorf("kernel %w", err)
 	}
@@ -69,7 +70,8 @@ func imageHeader(file string) ([]byte, error) {
 		return nil, fmt.Errorf("kernel %s: %w", file, err)
 	}
 	head = head[:n]
-	if n < headerEnd || head[offBootFlag] != 0x55 || head[offBootFlag+1] != 0xaa || !bytes.Equal(head[offHeader:offHeader+4], []byte("HdrS")) {
+	if n < headerEnd || head[offBootFlag] != 0x55 || head[offBootFlag+1] != 0xaa ||
+		!bytes.Equal(head[offHeader:offHeader+4], []byte("HdrS")) {
 		hint := "an x86 bzImage is wanted (arch/x86/boot/bzImage of a build, or a /boot/vmlinuz)"
 		if bytes.HasPrefix(head, []byte("\x7fELF")) {
 			hint = "this is an ELF file such as vmlinux; " + hint

@@ -13,12 +13,13 @@ import (
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/target/vm/cache"
 	"github.com/oomlab/oomlab/harness/target/vm/debian"
 )
 
 // install downloads the packages of an offer and puts the kernel into dir.
 func install(ctx context.Context, offer Offer, dir string, o Options) error {
-	e := entry{Suite: offer.Suite}
+	e := entry{Suite: offer.Suite, Format: format}
 	for _, p := range offer.parts {
 		e.Packages = append(e.Packages, p.String())
 	}
@@ -27,7 +28,8 @@ func install(ctx context.Context, offer Offer, dir string, o Options) error {
 		return err
 	}
 	if len(files) != len(offer.parts) {
-		return fmt.Errorf("%d files were downloaded where %d packages were asked for: %s", len(files), len(offer.parts), strings.Join(e.Packages, " "))
+		return fmt.Errorf("%d files were downloaded where %d packages were asked for: %s", len(files),
+			len(offer.parts), strings.Join(e.Packages, " "))
 	}
 	for _, file := range files {
 		o.Progress("unpacking " + filepath.Base(file))
@@ -56,7 +58,7 @@ func install(ctx context.Context, offer Offer, dir string, o Options) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "package.json"), append(data, '\n'), 0o644)
+	return cache.Write(filepath.Join(dir, packageFile), append(data, '\n'))
 }
 
 // unpack copies from a package what a kernel needs: image, configuration and
@@ -98,10 +100,7 @@ func place(name, release string) string {
 }
 
 func write(name string, r io.Reader) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	f, err := os.Create(name)
+	f, err := cache.Create(name)
 	if err != nil {
 		return err
 	}
@@ -123,7 +122,8 @@ func fromFile(spec string) (Kernel, error) {
 	file, modules, named := strings.Cut(spec, modulesOption)
 	if named {
 		if _, err := os.Stat(filepath.Join(modules, "kernel")); err != nil {
-			return Kernel{}, unknownError{fmt.Errorf("modules %s: there is no directory kernel in it; name lib/modules/RELEASE as make modules_install writes it", modules)}
+			return Kernel{}, unknownError{fmt.Errorf("modules %s: there is no directory kernel in it; name "+
+				"lib/modules/RELEASE as make modules_install writes it", modules)}
 		}
 	}
 	if err := CheckImage(file); err != nil {

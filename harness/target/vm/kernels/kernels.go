@@ -9,7 +9,6 @@ package kernels
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -69,6 +68,8 @@ type Options struct {
 	Keyring string
 	// Progress is told what is going on; it may be nil.
 	Progress func(string)
+
+	told string // a damaged kernel that was reported to Progress
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -87,7 +88,8 @@ func (o Options) withDefaults() (Options, error) {
 
 // debian are the options for the packages that kernels come in.
 func (o Options) debian() debian.Options {
-	return debian.Options{Dir: filepath.Join(o.Dir, ".apt"), AptDir: o.AptDir, Mirror: o.Mirror, Keyring: o.Keyring, Progress: o.Progress}
+	return debian.Options{Dir: filepath.Join(o.Dir, ".apt"), AptDir: o.AptDir, Mirror: o.Mirror, Keyring: o.Keyring,
+		Progress: o.Progress}
 }
 
 // debsDir is where the packages of a kernel are downloaded to. It outlives a
@@ -114,7 +116,7 @@ func (o Options) room(offers []Offer) error {
 	if len(offers) > 1 {
 		what = fmt.Sprintf("%d kernels", len(offers))
 	}
-	free, err := debian.Room(o.Dir, what, size*unpackedPart)
+	free, err := cache.Room(o.Dir, what, size*unpackedPart)
 	if err == nil || free > 0 {
 		o.Progress(fmt.Sprintf("fetching %s: %s to download, %s free in %s", what, size.Human(), free.Human(), o.Dir))
 	}
@@ -141,60 +143,6 @@ type unknownError struct{ error }
 func (e unknownError) Is(target error) bool { return target == ErrUnknown }
 func (e unknownError) Unwrap() error        { return e.error }
 
-// entry is package.json of a cache entry.
-type entry struct {
-	Kernel
-	Suite    string   `json:"suite"`
-	Packages []string `json:"packages"`
-}
-
-// List are the cached kernels, oldest first. Entries that cannot be read are
-// left out: they are fetched anew when they are wanted.
-func List(o Options) ([]Kernel, error) {
-	o, err := o.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	files, err := filepath.Glob(filepath.Join(o.Dir, "*", "package.json"))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.Dir, err)
-	}
-	var out []Kernel
-	for _, file := range files {
-		if k, err := load(filepath.Dir(file)); err == nil {
-			out = append(out, k)
-		}
-	}
-	slices.SortFunc(out, func(a, b Kernel) int {
-		return cmp.Or(a.Version.Compare(b.Version), strings.Compare(a.Release, b.Release))
-	})
-	return out, nil
-}
-
-// load reads one entry. Paths in package.json are relative, so that a cache can
-// be copied to another machine.
-func load(dir string) (Kernel, error) {
-	data, err := os.ReadFile(filepath.Join(dir, "package.json"))
-	if err != nil {
-		return Kernel{}, err
-	}
-	var e entry
-	if err := json.Unmarshal(data, &e); err != nil {
-		return Kernel{}, fmt.Errorf("%s/package.json: %w", dir, err)
-	}
-	k := e.Kernel
-	for _, path := range []*string{&k.Image, &k.ModulesDir, &k.Config} {
-		if *path == "" {
-			continue
-		}
-		*path = filepath.Join(dir, *path)
-		if _, err := os.Stat(*path); err != nil {
-			return Kernel{}, err
-		}
-	}
-	return k, nil
-}
-
 var seriesSpec = regexp.MustCompile(`^v?\d+\.\d+$`)
 
 // matches reports whether spec means the kernel: a series (6.12), a version
@@ -213,9 +161,11 @@ func matches(spec string, v kernel.Version, release string) bool {
 //	6.12                   the newest cached one of a series
 //	6.12.95, a release     just that one
 //	./arch/x86/boot/bzImage  a file; with a slash in it, or an existing one; see [WithModules]
-//	(empty)                the newest cached one, or else the machine's own Debian release's
+//	(empty)                the newest cached one of [DefaultSeries]
 //
-// A kernel that is not cached is fetched.
+// A kernel that is missing from the cache, or damaged, is fetched. For an empty spec
+// the result is of another series only if the default one is not available, and then
+// Progress is told.
 func Resolve(ctx context.Context, spec string, o Options) (Kernel, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -224,21 +174,37 @@ func Resolve(ctx context.Context, spec string, o Options) (Kernel, error) {
 	if strings.ContainsRune(spec, '/') || strings.Contains(spec, modulesOption) {
 		return fromFile(spec)
 	}
-	cached, err := List(o)
+	all, err := o.entries()
 	if err != nil {
 		return Kernel{}, err
 	}
-	for _, k := range slices.Backward(cached) {
-		if spec == "" || matches(spec, k.Version, k.Release) {
+	asked := spec
+	spec = cmp.Or(spec, DefaultSeries)
+	for _, c := range slices.Backward(all) {
+		if !matches(spec, c.Version, c.Release) {
+			continue
+		}
+		k, err := o.verified(c.Release)
+		if err == nil {
 			return k, nil
 		}
+		o.tell(c.Release, err) // an older one would be no substitute
+		o.told = c.Release
+		break
 	}
-	if spec != "" && !seriesSpec.MatchString(spec) {
+	if !seriesSpec.MatchString(spec) {
 		if st, err := os.Stat(spec); err == nil && st.Mode().IsRegular() {
 			return fromFile(spec)
 		}
 	}
-	return Fetch(ctx, spec, o)
+	k, err := Fetch(ctx, spec, o)
+	if err != nil && asked == "" && ctx.Err() == nil {
+		return o.instead(all, err)
+	}
+	if err == nil && o.told != "" && o.told != k.Release { // the mirror has another one now
+		err = cache.Remove(filepath.Join(o.Dir, o.told))
+	}
+	return k, err
 }
 
 // Offered are the newest kernels of every series in every suite that the mirror
@@ -268,21 +234,23 @@ func Offered(ctx context.Context, o Options) ([]Offer, error) {
 	return newest, o.remember(newest)
 }
 
+// DefaultSeries is the series of the kernel that is booted where none is asked for:
+// that of Debian stable. It does not depend on what was fetched before.
+const DefaultSeries = "6.12"
+
 // homes are the suites where a series lives; series that are not named live in
 // trixie-backports. They only save downloading the lists of the others: a kernel
 // that is not in its home is looked for everywhere.
 var homes = map[string][]string{
 	"5.10": {"bullseye", "bullseye-security"},
 	"6.1":  {"bookworm", "bookworm-security", "bullseye-security"},
-	"6.12": {"trixie", "trixie-security", "bookworm-backports"},
+	"6.12": {"trixie", "trixie-security", "bookworm-security", "bookworm-backports"},
 }
 
 // find chooses the newest kernel that spec means.
 func (l suiteLists) find(ctx context.Context, spec string, o Options) (Offer, error) {
 	first := []string{"trixie-backports"}
-	if spec == "" {
-		first = ownSuites()
-	} else if v, err := kernel.ParseVersion(spec); err == nil && homes[v.Series()] != nil {
+	if v, err := kernel.ParseVersion(spec); err == nil && homes[v.Series()] != nil {
 		first = homes[v.Series()]
 	}
 	rest := slices.DeleteFunc(slices.Clone(suites), func(s string) bool { return slices.Contains(first, s) })
@@ -293,10 +261,11 @@ func (l suiteLists) find(ctx context.Context, spec string, o Options) (Offer, er
 		if len(all)+len(found) == 0 && err != nil {
 			// Asking a mirror that does not answer for eight more suites would
 			// only repeat the wait.
-			return Offer{}, fmt.Errorf("the mirror cannot be read: %w\nhint: until that works, give the path of a bzImage", err)
+			return Offer{}, fmt.Errorf("the mirror cannot be read: %w\nhint: until that works, give the path of a "+
+				"bzImage", err)
 		}
 		for _, offer := range slices.Backward(found) {
-			if spec == "" || matches(spec, offer.Version, offer.Release) {
+			if matches(spec, offer.Version, offer.Release) {
 				return offer, nil
 			}
 		}
@@ -330,22 +299,6 @@ func unknown(spec string, all []Offer) error {
 			break
 		}
 	}
-	return fmt.Errorf("%w; the nearest it has are %s; or give a path to a bzImage", ErrUnknown, strings.Join(near, ", "))
-}
-
-// ownSuites are those of the machine's own Debian release; on another
-// distribution, those of the newest stable release known here.
-func ownSuites() []string {
-	name := "trixie"
-	if data, err := os.ReadFile("/etc/os-release"); err == nil {
-		for line := range strings.Lines(string(data)) {
-			value, ok := strings.CutPrefix(strings.TrimSpace(line), "VERSION_CODENAME=")
-			if ok && slices.Contains(suites, strings.Trim(value, `"`)) {
-				name = strings.Trim(value, `"`)
-			}
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(suites), func(s string) bool {
-		return s != name && s != name+"-security"
-	})
+	return fmt.Errorf("%w; the nearest it has are %s; or give a path to a bzImage", ErrUnknown,
+		strings.Join(near, ", "))
 }

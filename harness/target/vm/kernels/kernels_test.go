@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/target/vm/cache"
+	"github.com/oomlab/oomlab/harness/target/vm/cache/cachetest"
 )
 
 // bzImage is the least that counts as a kernel.
@@ -42,16 +44,19 @@ func TestAKernelFromAFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Kernel{Version: kernel.Version{Major: 6, Minor: 18}, Release: "6.18.0-rc1+", Image: image, Source: "file " + image}
+	want := Kernel{Version: kernel.Version{Major: 6, Minor: 18}, Release: "6.18.0-rc1+", Image: image,
+		Source: "file " + image}
 	if k != want {
 		t.Errorf("got %+v, want %+v", k, want)
 	}
 	writeFile(t, filepath.Join(dir, "modules", "kernel", "x.ko"), nil)
-	if k, err := Resolve(t.Context(), image, Options{Dir: t.TempDir()}); err != nil || k.ModulesDir != filepath.Join(dir, "modules") {
+	if k, err := Resolve(t.Context(), image, Options{Dir: t.TempDir()}); err != nil ||
+		k.ModulesDir != filepath.Join(dir, "modules") {
 		t.Errorf("modules in %q, %v", k.ModulesDir, err)
 	}
 	writeFile(t, filepath.Join(dir, "mine", "kernel", "x.ko"), nil)
-	if k, err := Resolve(t.Context(), WithModules(image, filepath.Join(dir, "mine")), Options{Dir: t.TempDir()}); err != nil || k.ModulesDir != filepath.Join(dir, "mine") || k.Image != image {
+	if k, err := Resolve(t.Context(), WithModules(image, filepath.Join(dir, "mine")),
+		Options{Dir: t.TempDir()}); err != nil || k.ModulesDir != filepath.Join(dir, "mine") || k.Image != image {
 		t.Errorf("modules that are named: %+v, %v", k, err)
 	}
 	text := writeFile(t, filepath.Join(dir, "README"), []byte("This is no kernel."))
@@ -123,11 +128,13 @@ func (m *mirror) add(name, version, depends string, files map[string][]byte) (de
 	for file, data := range files {
 		writeFile(m.t, filepath.Join(tree, file), data)
 	}
-	control := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: test <test@mirror.test>\nDepends: %s\nDescription: test\n", name, version, depends)
+	control := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: test "+
+		"<test@mirror.test>\nDepends: %s\nDescription: test\n", name, version, depends)
 	writeFile(m.t, filepath.Join(tree, "DEBIAN", "control"), []byte(control))
 	base := fmt.Sprintf("%s_%s_amd64.deb", name, version)
 	deb = filepath.Join(m.dir, base)
-	if out, err := exec.Command("dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, deb).CombinedOutput(); err != nil {
+	if out, err := exec.Command("dpkg-deb", "--root-owner-group", "-Znone", "--build", tree,
+		deb).CombinedOutput(); err != nil {
 		m.t.Fatalf("dpkg-deb: %v: %s", err, out)
 	}
 	data, err := os.ReadFile(deb)
@@ -145,7 +152,8 @@ func (m *mirror) publish(suite string) {
 	m.index.Reset()
 	dists := filepath.Join(m.dir, "dists", suite)
 	writeFile(m.t, filepath.Join(dists, "main/binary-amd64/Packages"), index)
-	release := fmt.Sprintf("Origin: test\nSuite: %s\nCodename: %s\nDate: Sun, 01 Nov 2026 00:00:00 UTC\nArchitectures: amd64\nComponents: main\nSHA256:\n %x %d main/binary-amd64/Packages\n",
+	release := fmt.Sprintf("Origin: test\nSuite: %s\nCodename: %s\nDate: Sun, 01 Nov 2026 00:00:00 "+
+		"UTC\nArchitectures: amd64\nComponents: main\nSHA256:\n %x %d main/binary-amd64/Packages\n",
 		suite, suite, sha256.Sum256(index), len(index))
 	writeFile(m.t, filepath.Join(dists, "Release"), []byte(release))
 }
@@ -161,7 +169,7 @@ func newMirror(t *testing.T) (*mirror, Options) {
 	m := &mirror{t: t, dir: t.TempDir()}
 	conf := t.TempDir()
 	writeFile(t, filepath.Join(conf, "sources.list"), []byte("deb [trusted=yes] copy:"+m.dir+" trixie main\n"))
-	return m, Options{Dir: t.TempDir(), AptDir: conf}
+	return m, Options{Dir: filepath.Join(t.TempDir(), "kernels"), AptDir: conf}
 }
 
 func TestFetch(t *testing.T) {
@@ -187,8 +195,10 @@ func TestFetch(t *testing.T) {
 		depends += fmt.Sprintf("linux-%s-%s (= 7.3.4-1), ", name, split)
 	}
 	m.add("linux-image-"+split, "7.3.4-1", strings.TrimSuffix(depends, ", "), nil)
-	m.add("linux-binary-"+split, "7.3.4-1", "kmod", map[string][]byte{"usr/lib/modules/" + split + "/vmlinuz": bzImage(split)})
-	m.add("linux-modules-"+split, "7.3.4-1", "kmod", map[string][]byte{"usr/lib/modules/" + split + "/kernel/a.ko.xz": []byte("module")})
+	m.add("linux-binary-"+split, "7.3.4-1", "kmod", map[string][]byte{"usr/lib/modules/" + split +
+		"/vmlinuz": bzImage(split)})
+	m.add("linux-modules-"+split, "7.3.4-1", "kmod", map[string][]byte{"usr/lib/modules/" + split +
+		"/kernel/a.ko.xz": []byte("module")})
 	// One that lost the kernel itself, and one of another kind.
 	m.add("linux-image-6.19.1+deb13-cloud-amd64", "6.19.1-1", "linux-binary-6.19.1+deb13-cloud-amd64 (= 6.19.1-1)", nil)
 	m.add("linux-image-6.19.1+deb13-rt-amd64", "6.19.1-1", "kmod", nil)
@@ -218,7 +228,8 @@ func TestFetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"/config", "/modules/kernel/mm/zsmalloc.ko.xz", "/modules/modules.builtin", "/package.json", "/vmlinuz"}; !slices.Equal(files, want) {
+	if want := []string{"/config", "/modules/kernel/mm/zsmalloc.ko.xz", "/modules/modules.builtin", "/package.json",
+		"/sums.json", "/vmlinuz"}; !slices.Equal(files, want) {
 		t.Errorf("the entry has %q, want %q", files, want)
 	}
 
@@ -234,16 +245,147 @@ func TestFetch(t *testing.T) {
 	if err != nil || len(offered) != 2 || offered[0].Release != release || offered[1].Release != split {
 		t.Errorf("offered %+v, %v", offered, err)
 	}
-	if _, err := Resolve(t.Context(), "6.19", o); !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "nearest it has are 6.12, 7.3") {
+	if _, err := Resolve(t.Context(), "6.19", o); !errors.Is(err, ErrUnknown) ||
+		!strings.Contains(err.Error(), "nearest it has are 6.12, 7.3") {
 		t.Errorf("6.19: %v, want an ErrUnknown", err)
 	}
-	// The newest cached one needs no mirror.
+	cachetest.Private(t, o.Dir)
+}
+
+// TestTheDefault is of one series, whatever was fetched before.
+func TestTheDefault(t *testing.T) {
+	m, o := newMirror(t)
+	m.debian("6.1.192", 0)
+	m.publish("bookworm")
+	m.debian("6.12.95", 0)
+	m.publish("trixie")
+	m.debian("7.3.4", 0)
+	m.publish("trixie-backports")
+	var said []string
+	o.Progress = func(s string) { said = append(said, s) }
+	if _, err := FetchAll(t.Context(), []string{"6.1", "7.3"}, o); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time it is cached
+		if k, err := Resolve(t.Context(), "", o); err != nil || k.Version.String() != "6.12.95" {
+			t.Errorf("the default is %+v, %v", k, err)
+		}
+		if err := os.RemoveAll(m.dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows, _, err := Rows(true, o)
+	if err != nil || len(rows) != 3 || rows[0].Default || !rows[1].Default || rows[2].Default {
+		t.Errorf("listed %+v, %v", rows, err)
+	}
+	// Where it cannot be had the one that is booted is named.
+	if err := cache.Remove(filepath.Join(o.Dir, rows[1].Release)); err != nil {
+		t.Fatal(err)
+	}
+	said = nil
+	k, err := Resolve(t.Context(), "", o)
+	want := "the default kernel is not available, booting 7.3.4+deb13-cloud-amd64 instead: " +
+		"fetch kernel 6.12: the mirror cannot be read"
+	if err != nil || k.Version.String() != "7.3.4" || !strings.HasPrefix(said[len(said)-1], want) {
+		t.Errorf("booted %s, %v, said %q; want %q", k.Release, err, said, want)
+	}
+}
+
+// TestADamagedKernel is never booted, and never does another one in silence.
+func TestADamagedKernel(t *testing.T) {
+	const release = "6.12.95+deb13-cloud-amd64"
+	m, o := newMirror(t)
+	m.debian("6.12.90", 0)
+	m.add("linux-image-"+release, "6.12.95-1", "kmod", map[string][]byte{
+		"boot/vmlinuz-" + release:                     bzImage(release),
+		"usr/lib/modules/" + release + "/kernel/a.ko": []byte("module"),
+	})
+	m.publish("trixie")
+	if _, err := FetchAll(t.Context(), []string{"6.12.90", "6.12.95"}, o); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	o.Progress = func(s string) { said = append(said, s) }
+	n := 0
+	replace := func(name, text string) func(t *testing.T, dir string) {
+		return func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, name), []byte(text)) }
+	}
+	other := `{"version": {"Major": 6, "Minor": 12, "Patch": 95}, "release": "6.12.90+deb13-cloud-amd64",
+		"image": "vmlinuz"}`
+	for name, test := range map[string]struct {
+		damage func(t *testing.T, dir string)
+		want   string
+	}{
+		"package.json of rubbish": {replace(packageFile, "rubbish"), "package.json: invalid character"},
+		"an empty package.json":   {replace(packageFile, ""), "package.json: EOF"},
+		"package.json of another": {replace(packageFile, other), `package.json: release is "6.12.90`},
+		"package.json of nothing": {replace(packageFile, "{}"), `package.json: release is ""`},
+		"package.json with much more": {replace(packageFile, `{"evil": 1}`),
+			`package.json: json: unknown field "evil"`},
+		"package.json without image": {replace(packageFile, `{"release": "`+release+`"}`),
+			"image or version is missing"},
+		"package.json leads out": {replace(packageFile,
+			strings.NewReplacer("6.12.90", "6.12.95", "vmlinuz", "../x").Replace(other)),
+			`"../x" is outside of the entry`},
+		"half an image":     {replace("vmlinuz", "half"), "vmlinuz is damaged: size is 4 bytes, expected 1024"},
+		"another image":     {replace("vmlinuz", string(bzImage("6.12.90"))), "vmlinuz is damaged: checksum mismatch"},
+		"half a module":     {replace("modules/kernel/a.ko", "m"), "a.ko is damaged: size is 1 bytes, expected 6"},
+		"a module too many": {replace("modules/kernel/b.ko", "m"), "b.ko is damaged: unexpected file"},
+		"no checksums": {func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "sums.json")); err != nil {
+				t.Fatal(err)
+			}
+		}, "no checksums"},
+		"no image": {func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "vmlinuz")); err != nil {
+				t.Fatal(err)
+			}
+		}, "vmlinuz: no such file"},
+	} {
+		dir := filepath.Join(o.Dir, release)
+		test.damage(t, dir)
+		said = nil
+		spec := []string{"", "6.12", release}[n%3]
+		n++
+		k, err := Resolve(t.Context(), spec, o)
+		if err != nil || k.Release != release {
+			t.Errorf("%s, %q: %+v, %v", name, spec, k, err)
+		}
+		text := strings.Join(said, "\n")
+		if !strings.Contains(text, test.want) || strings.Count(text, "is downloaded again") != 1 {
+			t.Errorf("%s, %q: said %q, want %q once", name, spec, text, test.want)
+		}
+		if k, err := o.verified(release); err != nil {
+			t.Errorf("%s, %q: it was not mended: %+v, %v", name, spec, k, err)
+		}
+	}
+	// Without a mirror nothing else is booted in its place.
+	writeFile(t, filepath.Join(o.Dir, release, packageFile), []byte("rubbish"))
 	if err := os.RemoveAll(m.dir); err != nil {
 		t.Fatal(err)
 	}
-	if k, err := Resolve(t.Context(), "", o); err != nil || k.Release != split {
-		t.Errorf("newest cached is %s, %v", k.Release, err)
+	if k, err := Resolve(t.Context(), "6.12", o); err == nil {
+		t.Errorf("booted %s", k.Release)
 	}
+}
+
+// TestAnOldEntry was made by an oomlab that took no checksums. They are taken when
+// it is used.
+func TestAnOldEntry(t *testing.T) {
+	o := Options{Dir: t.TempDir()}
+	const release = "6.12.95-old"
+	dir := filepath.Join(o.Dir, release)
+	writeFile(t, filepath.Join(dir, packageFile),
+		[]byte(`{"version": {"Major": 6, "Minor": 12, "Patch": 95}, "release": "`+release+
+			`", "image": "vmlinuz", "packages": ["x=1"]}`))
+	writeFile(t, filepath.Join(dir, "vmlinuz"), bzImage(release))
+	if k, err := Resolve(t.Context(), release, o); err != nil || k.Release != release {
+		t.Fatalf("%+v, %v", k, err)
+	}
+	if err := cache.Verify(dir); err != nil {
+		t.Error(err)
+	}
+	cachetest.Private(t, dir)
 }
 
 func TestFetchFails(t *testing.T) {
@@ -289,7 +431,8 @@ func TestFetchFails(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m, o := newMirror(t)
-			deb := m.add("linux-image-"+release, "6.12.95-1", "kmod", map[string][]byte{"boot/vmlinuz-" + release: bzImage(release)})
+			deb := m.add("linux-image-"+release, "6.12.95-1", "kmod",
+				map[string][]byte{"boot/vmlinuz-" + release: bzImage(release)})
 			m.publish("trixie")
 			if test.spoil != nil {
 				test.spoil(t, m, deb, &o)
@@ -299,7 +442,8 @@ func TestFetchFails(t *testing.T) {
 				spec = "6.12"
 			}
 			// One reason for each suite where 6.12 lives, not for all there are.
-			if k, err := Fetch(t.Context(), spec, o); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "sid: ") {
+			if k, err := Fetch(t.Context(), spec, o); err == nil || !strings.Contains(err.Error(), test.want) ||
+				strings.Contains(err.Error(), "sid: ") {
 				t.Errorf("got %+v, error %v, want %q", k, err, test.want)
 			}
 			left, err := filepath.Glob(filepath.Join(o.Dir, "*"))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -31,18 +30,7 @@ func (o Options) remember(all []Offer) error {
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(o.Dir, ".new-offered-*")
-	if err != nil {
-		return cache.Hint(err)
-	}
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), filepath.Join(o.Dir, offeredFile))
-	}
-	if err != nil {
-		return errors.Join(cache.Hint(err), os.Remove(tmp.Name()))
-	}
-	return nil
+	return cache.Write(filepath.Join(o.Dir, offeredFile), data)
 }
 
 // Remembered are the offers that the mirror made when it was last asked, by
@@ -52,16 +40,13 @@ func Remembered(o Options) ([]Offer, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	data, err := os.ReadFile(filepath.Join(o.Dir, offeredFile))
+	var r remembered
+	err = cache.ReadJSON(filepath.Join(o.Dir, offeredFile), &r)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, time.Time{}, nil
 	}
 	if err != nil {
-		return nil, time.Time{}, err
-	}
-	var r remembered
-	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, time.Time{}, fmt.Errorf("%s: %w; oomlab kernels list --offered writes it anew", filepath.Join(o.Dir, offeredFile), err)
+		return nil, time.Time{}, fmt.Errorf("%w; oomlab kernels list --offered writes it anew", err)
 	}
 	return r.Offers, r.Asked, nil
 }
@@ -97,7 +82,8 @@ func Known(o Options) ([]kernel.Version, error) {
 type Row struct {
 	Version string         `json:"version"`
 	Release string         `json:"release"`
-	State   string         `json:"state"` // cached, offered
+	State   string         `json:"state"`             // cached, offered
+	Default bool           `json:"default,omitempty"` // it is booted where none is asked for
 	Suite   string         `json:"suite,omitempty"`
 	Size    kernel.Bytes   `json:"size"` // on the disk, or of the download
 	Source  string         `json:"source,omitempty"`
@@ -114,11 +100,18 @@ func Rows(cachedOnly bool, o Options) (rows []Row, asked time.Time, err error) {
 	if err != nil {
 		return nil, asked, err
 	}
+	newest := -1 // default
 	for _, k := range all {
 		rows = append(rows, Row{
 			Version: k.Version.String(), Release: k.Release, State: "cached", Size: k.Size(),
 			Source: k.Source, Image: k.Image, version: k.Version,
 		})
+		if matches(DefaultSeries, k.Version, k.Release) {
+			newest = len(rows) - 1
+		}
+	}
+	if newest >= 0 {
+		rows[newest].Default = true
 	}
 	var offers []Offer
 	if !cachedOnly {

@@ -57,7 +57,8 @@ func TestModules(t *testing.T) {
 	} {
 		writeFile(t, filepath.Join(dir, "kernel", name), data)
 	}
-	writeFile(t, filepath.Join(dir, "modules.builtin"), []byte("kernel/crypto/crc32c.ko\nkernel/drivers/virtio/virtio.ko\n"))
+	writeFile(t, filepath.Join(dir, "modules.builtin"),
+		[]byte("kernel/crypto/crc32c.ko\nkernel/drivers/virtio/virtio.ko\n"))
 	k := Kernel{Release: "6.12.0", ModulesDir: dir}
 
 	modules, missing, err := k.Modules("lzo-rle", "zram", "virtio", "absent")

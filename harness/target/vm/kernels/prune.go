@@ -79,7 +79,8 @@ func prunable(p PruneOptions, o Options) ([]Pruned, error) {
 			n := len(out)
 			for _, k := range cached {
 				name := filepath.Base(filepath.Dir(k.Image))
-				if matches(spec, k.Version, k.Release) && !slices.ContainsFunc(out, func(x Pruned) bool { return x.Name == name }) {
+				if matches(spec, k.Version, k.Release) &&
+					!slices.ContainsFunc(out, func(x Pruned) bool { return x.Name == name }) {
 					add(name, "asked for")
 				}
 			}

@@ -13,6 +13,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"github.com/oomlab/oomlab/harness/host"
 )
 
 // ErrEnded says that QEMU is gone.
@@ -53,7 +55,8 @@ const maxEvents = 64
 // Open takes a connected socket and agrees on the protocol. It waits for QEMU to
 // greet, until ctx ends.
 func Open(ctx context.Context, conn *net.UnixConn) (*Monitor, error) {
-	m := &Monitor{conn: conn, answers: make(chan answer), events: make(chan Event, maxEvents), gone: make(chan struct{})}
+	m := &Monitor{conn: conn, answers: make(chan answer), events: make(chan Event, maxEvents),
+		gone: make(chan struct{})}
 	go m.read()
 	if _, err := m.wait(ctx, "greeting"); err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -142,11 +145,7 @@ func (m *Monitor) Do(ctx context.Context, command string, arguments any, files .
 	}
 	var rights []byte
 	if len(files) > 0 {
-		var fds []int
-		for _, f := range files {
-			fds = append(fds, int(f.Fd()))
-		}
-		rights = syscall.UnixRights(fds...)
+		rights = host.Rights(files)
 	}
 	if _, _, err := m.conn.WriteMsgUnix(append(line, '\n'), rights, nil); err != nil {
 		return fmt.Errorf("qmp: %s: %w", command, ended(err))

@@ -70,7 +70,8 @@ func TestDo(t *testing.T) {
 		t.Error("no event within 10 s")
 	}
 	err = m.Do(t.Context(), "getfd", map[string]any{"fdname": "state"})
-	if err == nil || !strings.Contains(err.Error(), "getfd: No file descriptor supplied via SCM_RIGHTS (GenericError)") {
+	if err == nil ||
+		!strings.Contains(err.Error(), "getfd: No file descriptor supplied via SCM_RIGHTS (GenericError)") {
 		t.Errorf("error %v", err)
 	}
 	// The script is over: QEMU is gone.
@@ -87,7 +88,8 @@ func TestDoWaitsNoLongerThanItMay(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := m.Do(ctx, "migrate", nil); err == nil || !strings.Contains(err.Error(), "waiting for the answer to migrate: context deadline exceeded") {
+	if err := m.Do(ctx, "migrate", nil); err == nil ||
+		!strings.Contains(err.Error(), "waiting for the answer to migrate: context deadline exceeded") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -108,14 +110,16 @@ func TestMigrated(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = m.Migrated(t.Context())
-		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+		if test.want == "" && err != nil || test.want != "" &&
+			(err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("after %q: error %v, want %q", test.said, err, test.want)
 		}
 	}
 }
 
 func TestOpenNeedsAGreeting(t *testing.T) {
-	if _, err := Open(t.Context(), fake(t, "")); err == nil || !strings.Contains(err.Error(), "waiting for the answer to greeting: QEMU closed") {
+	if _, err := Open(t.Context(), fake(t, "")); err == nil ||
+		!strings.Contains(err.Error(), "waiting for the answer to greeting: QEMU closed") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -137,7 +141,8 @@ func TestFilesArriveWithTheCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m := &Monitor{conn: conn.(*net.UnixConn), answers: make(chan answer), events: make(chan Event, maxEvents), gone: make(chan struct{})}
+	m := &Monitor{conn: conn.(*net.UnixConn), answers: make(chan answer), events: make(chan Event, maxEvents),
+		gone: make(chan struct{})}
 	go m.read()
 	defer m.Close()
 	file, err := os.Create(filepath.Join(t.TempDir(), "state"))

@@ -101,7 +101,8 @@ func run() error {
 		out.Write(append(line, '\n'))
 		return out.Flush()
 	}
-	hello := wire.Hello{Protocol: wire.Protocol, Build: "test guest", Machine: kernel.Machine{Release: unix.ByteSliceToString(uts.Release[:])}}
+	hello := wire.Hello{Protocol: wire.Protocol, Build: "test guest",
+		Machine: kernel.Machine{Release: unix.ByteSliceToString(uts.Release[:])}}
 	if err := say(hello); err != nil {
 		return err
 	}
@@ -130,7 +131,8 @@ func serve(req wire.Request, length int, options map[string]string, say func(any
 	sum := 0
 	event := func(text string, n uint64) error {
 		sum++
-		return say(wire.Message{ID: req.ID, Events: wire.Events{{Source: evidence.Agent, Kind: evidence.Did, Text: text, N: n}}})
+		return say(wire.Message{ID: req.ID, Events: wire.Events{{Source: evidence.Agent, Kind: evidence.Did,
+			Text: text, N: n}}})
 	}
 	word, rest, _ := strings.Cut(req.Plan.Scenario, " ")
 	switch word {
@@ -158,7 +160,8 @@ func serve(req wire.Request, length int, options map[string]string, say func(any
 			return err
 		}
 		for {
-			block, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
+			block, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|
+				unix.MAP_POPULATE)
 			if err != nil {
 				return err
 			}
