@@ -19,6 +19,7 @@ func Node() (kernel.Machine, kubelet.Node) {
 		Release: "6.12.118+deb13-cloud-amd64", PageSize: 4096, CPUs: 1, Emulated: true,
 		MemTotal: 2218 * kernel.MiB, MemFree: 1588 * kernel.MiB, MemAvailable: 1741 * kernel.MiB, WatermarkMin: 11295,
 		Cgroup: kernel.CgroupMount{Version: 2, Swap: true, Group: true}, Badness: kernel.ReadsCPUBatched,
+		Arch: "x86_64", Nodes: 1, Version: "#1 SMP",
 		Sysctls:  map[string]string{"vm.panic_on_oom": "0"},
 		Stressor: kernel.Footprint{Anon: 150, Shmem: 420, PgTable: 12, Threads: 5, Charged: 230, Batched: &none},
 		Others: []kernel.Candidate{

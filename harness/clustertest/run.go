@@ -2,7 +2,6 @@ package clustertest
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -27,6 +26,12 @@ func Run(s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (verd
 		change(&m, &n)
 	}
 	tier := evidence.Tier{Tier: 3, Hooks: map[string]string{"kubelet": "attached: paper"}}
+	for _, hook := range []string{
+		"mark_victim", "oom_kill_process", "__oom_kill_process", "out_of_memory", "out_of_memory return", "oom_badness",
+		"oom_badness return", "oom_evaluate_task", "sched_process_exit", "exact counters",
+	} {
+		tier.Hooks[hook] = "paper"
+	}
 	in := verdict.Input{
 		Scenario: s, Machine: m, Tier: tier,
 		Meta: verdict.Meta{
@@ -45,7 +50,8 @@ func Run(s scenario.Scenario, change func(*kernel.Machine, *kubelet.Node)) (verd
 	in.Prediction = predict.Outcome(in.Plan, m, nil)
 	p := player{
 		in: &in, pid: 1000, pids: map[string]int{}, lives: map[string]int{}, killed: map[string]int64{},
-		oom: map[string]bool{}, last: map[string]*kubelet.Status{},
+		local: map[string]int64{}, ooms: map[string]int64{}, oom: map[string]bool{}, last: map[string]*kubelet.Status{},
+		numbers: map[string]uint64{},
 	}
 	p.play()
 	in.Events = p.out
@@ -61,11 +67,16 @@ type player struct {
 	record uint64 // of the log
 	kills  uint64
 	pid    int
-	pids   map[string]int // of processes that are alive
-	lives  map[string]int // of containers, ended ones included
-	killed map[string]int64
-	oom    map[string]bool // containers with a kill in this life
+	pids   map[string]int   // of processes that are alive
+	lives  map[string]int   // of containers, ended ones included
+	killed map[string]int64 // in a cgroup and below it
+	local  map[string]int64 // in a cgroup alone
+	ooms   map[string]int64 // at its limit
+	read   []string         // cgroups that were read before, and not yet after
+	oom    map[string]bool  // containers with a kill in this life
 	last   map[string]*kubelet.Status
+
+	numbers map[string]uint64 // of cgroups
 }
 
 func (p *player) say(e evidence.Event) {
@@ -123,17 +134,28 @@ func (p *player) cgroup(process, path, id string, life int, pid int, adj *int) {
 	f := evidence.CgroupFacts{Path: p.real(path, life), Plan: path, ID: id, PID: pid, OOMScoreAdj: adj}
 	if c, ok := p.in.Plan.Cgroup(path); ok {
 		group := c.OOMGroup
-		f.Max, f.SwapMax, f.OOMGroup = c.Max, c.SwapMax, &group
+		f.Max, f.SwapMax, f.OOMGroup = wholePages(c.Max), wholePages(c.SwapMax), &group
 	}
 	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.ContainerCgroup, Process: process, Cgroup: &f})
-	p.reading("before", f.Path, 0, false)
+	p.reading("before", f.Path, false)
 }
 
-func (p *player) reading(when, path string, kills int64, gone bool) {
-	p.say(evidence.Event{Source: evidence.Counters, Kind: evidence.Reading, Counter: &evidence.CounterFile{
-		When: when, Cgroup: path, File: evidence.FileMemoryEvents, Gone: gone,
-		Values: map[string]int64{"oom": 0, evidence.CounterOOMKill: kills, "max": kills + boolean(when == "after")},
-	}})
+func (p *player) reading(when, path string, gone bool) {
+	p.read = slices.DeleteFunc(p.read, func(o string) bool { return o == path })
+	if when == "before" {
+		p.read = append(p.read, path)
+	}
+	for _, f := range []struct {
+		name  string
+		kills int64
+	}{{evidence.FileMemoryEvents, p.killed[path]}, {evidence.FileMemoryEventsLocal, p.local[path]}} {
+		p.say(evidence.Event{Source: evidence.Counters, Kind: evidence.Reading, Counter: &evidence.CounterFile{
+			When: when, Cgroup: path, File: f.name, Gone: gone,
+			Values: map[string]int64{
+				"oom": p.ooms[path], evidence.CounterOOMKill: f.kills, "max": p.ooms[path] + boolean(when == "after"),
+			},
+		}})
+	}
 }
 
 func boolean(b bool) int64 {
@@ -150,7 +172,7 @@ func (p *player) vmstat(when string, kills int64) {
 }
 
 func (p *player) play() {
-	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Begin})
+	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Begin, Text: "watching " + kubelet.Root})
 	p.vmstat("before", 0)
 	p.pressure("False")
 	p.cgroup("", kubelet.Root, "", 0, 0, nil)
@@ -227,107 +249,6 @@ func (p *player) container(process string) plan.Container {
 	return plan.Container{}
 }
 
-func (p *player) bpf(k evidence.Kind, o evidence.OOM) {
-	p.seq++
-	o.Seq = p.seq
-	p.say(evidence.Event{Source: evidence.BPF, Kind: k, OOM: &o})
-}
-
-func (p *player) log(text string) {
-	p.record++
-	p.say(evidence.Event{Source: evidence.Kmsg, Kind: evidence.Record, Log: &evidence.LogRecord{
-		Priority: 4, Seq: p.record, USec: (p.at + 10_000_000) / 1000, Text: text,
-	}})
-}
-
-// task is a process with just the memory that gives it its score.
-func (p *player) task(name string, points kernel.Pages, total kernel.Pages) evidence.Task {
-	q, _ := p.in.Plan.Process(name)
-	c := p.container(name)
-	held := max(0, points-kernel.Pages(q.OOMScoreAdj)*(total/1000))
-	counts := evidence.Counts{Anon: held}
-	return evidence.Task{
-		TaskID:  evidence.TaskID{PID: p.pids[name], TGID: p.pids[name], Comm: name[:min(15, len(name))]},
-		StartNS: uint64(p.at), Adj: q.OOMScoreAdj, Cgroup: p.real(q.Cgroup, p.lives[c.Process]),
-		MM: &evidence.MM{Batched: counts, Exact: counts},
-	}
-}
-
-var logConstraint = map[string]string{"none": "CONSTRAINT_NONE", "memcg": "CONSTRAINT_MEMCG"}
-
-// step plays one invocation of the OOM killer, and what comes of it.
-func (p *player) step(s predict.Step) {
-	p.kills++
-	trigger := evidence.TaskID{PID: 2, TGID: 2, Comm: "kswapd0"}
-	if s.Trigger[0] != predict.Elsewhere {
-		pid := p.pids[s.Trigger[0]]
-		trigger = evidence.TaskID{PID: pid, TGID: pid, Comm: s.Trigger[0][:min(15, len(s.Trigger[0]))]}
-	}
-	var tasks []evidence.Task
-	chosen := -1
-	for _, name := range slices.Sorted(maps.Keys(s.Ranges)) {
-		if p.pids[name] == 0 {
-			continue
-		}
-		t := p.task(name, s.Ranges[name].Mid(), s.TotalPages)
-		if name == s.Victims[0] {
-			chosen = len(tasks)
-		}
-		tasks = append(tasks, t)
-	}
-	total := int64(s.TotalPages)
-	for _, t := range tasks {
-		points := predict.Points(predict.Task{RSS: t.MM.Batched.Anon, Adj: t.Adj}, s.TotalPages, predict.Rules{})
-		p.bpf(evidence.Badness, evidence.OOM{
-			Decision: p.kills, Current: trigger, Task: &t, Points: &points, TotalPages: &total,
-		})
-	}
-	victim := tasks[chosen]
-	points := predict.Points(predict.Task{RSS: victim.MM.Batched.Anon, Adj: victim.Adj}, s.TotalPages, predict.Rules{})
-	control := &evidence.OOMControl{Constraint: s.Constraint, TotalPages: s.TotalPages, ChosenPoints: points}
-	memcg := ""
-	if s.OOMMemcg != "" {
-		memcg = p.real(s.OOMMemcg, 0)
-		control.Memcg = memcg
-	}
-	p.bpf(evidence.KillDecision, evidence.OOM{
-		Decision: p.kills, Current: trigger, Task: &victim, Control: control, Points: &points,
-	})
-	p.log(fmt.Sprintf("%s invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0", trigger.Comm))
-	where, message := "global_oom", "Out of memory"
-	if memcg != "" {
-		where, message = "oom_memcg="+memcg, "Memory cgroup out of memory"
-	}
-	p.log(fmt.Sprintf(
-		"oom-kill:constraint=%s,nodemask=(null),cpuset=x,mems_allowed=0,%s,task_memcg=%s,task=%s,pid=%d,uid=0",
-		logConstraint[s.Constraint], where, victim.Cgroup, victim.Comm, victim.PID))
-	for i, name := range s.Victims {
-		t := p.task(name, s.Ranges[name].Mid(), s.TotalPages)
-		p.bpf(evidence.Kill, evidence.OOM{Decision: p.kills, Current: trigger, Task: &t, Control: control})
-		p.bpf(evidence.MarkVictim, evidence.OOM{Decision: p.kills, Current: trigger, Task: &t})
-		if i == 1 {
-			p.log(fmt.Sprintf("Tasks in %s are going to be killed due to memory.oom.group set", victim.Cgroup))
-		}
-		p.log(fmt.Sprintf("%s: Killed process %d (%s) total-vm:%dkB, anon-rss:%dkB, file-rss:0kB,"+
-			" shmem-rss:0kB, UID:0 pgtables:0kB oom_score_adj:%d",
-			message, t.PID, t.Comm, t.MM.Batched.Anon*4, t.MM.Batched.Anon*4, t.Adj))
-		p.count(t.Cgroup)
-	}
-	for _, name := range s.Victims {
-		code := 9
-		t := evidence.Task{TaskID: evidence.TaskID{PID: p.pids[name], TGID: p.pids[name]}}
-		p.bpf(evidence.TaskExit, evidence.OOM{Task: &t, ExitCode: &code})
-		p.oom[p.container(name).Process] = true
-	}
-	if s.Constraint == "none" {
-		p.kubelet(`oom_watcher_linux.go:84] "Got sys oom event" event={"Pid":%d,"ProcessName":%q,"ContainerName":"/"}`,
-			victim.PID, victim.Comm)
-		p.event("", kubelet.SystemOOM, fmt.Sprint("oom-", p.kills),
-			fmt.Sprintf("System OOM encountered, victim process: %s, pid: %d", victim.Comm, victim.PID))
-	}
-	p.aftermath(s.Victims)
-}
-
 // kubelet has the kubelet write a line into its log.
 func (p *player) kubelet(format string, args ...any) {
 	text := fmt.Sprintf("I1125 19:46:15.534017     164 "+format, args...)
@@ -337,6 +258,7 @@ func (p *player) kubelet(format string, args ...any) {
 // count adds a kill to the counters of a cgroup and of those above it.
 func (p *player) count(path string) {
 	p.killed[""]++
+	p.local[path]++
 	for ; path != ""; path = path[:strings.LastIndexByte(path, '/')] {
 		p.killed[path]++
 	}
@@ -379,9 +301,9 @@ func (p *player) over(c plan.Container, code, signal int) {
 		})
 	}
 	p.say(evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskEnded, Process: c.Process, PID: p.pids[c.Process],
-		Exit: &evidence.ExitStatus{Code: status}, Text: id(c.Process, life)})
+		Exit: &evidence.ExitStatus{Code: status, By: "containerd"}, Text: id(c.Process, life)})
 	path := p.real(c.Cgroup, life)
-	p.reading("after", path, p.killed[path], true)
+	p.reading("after", path, true)
 	end := kubelet.Status{
 		State: kubelet.Terminated, Reason: kubelet.Completed, ExitCode: &status, RestartCount: life,
 		ID: "containerd://" + id(c.Process, life),
@@ -425,7 +347,7 @@ func (p *player) evict(pod string) {
 		for _, c := range planned.Containers {
 			p.say(evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskEnded,
 				Process: c.Process, PID: p.pids[c.Process],
-				Exit: &evidence.ExitStatus{Code: 137}, Text: id(c.Process, 0)})
+				Exit: &evidence.ExitStatus{Code: 137, By: "containerd"}, Text: id(c.Process, 0)})
 			delete(p.pids, c.Process)
 		}
 		p.phase(&planned, kubelet.PodFailed, kubelet.Evicted)
@@ -435,7 +357,14 @@ func (p *player) evict(pod string) {
 func (p *player) finish() {
 	for _, q := range p.in.Plan.Processes {
 		if pid := p.pids[q.Name]; pid != 0 {
-			p.say(evidence.Event{Source: evidence.Stressor, Kind: evidence.Ready, Process: q.Name, PID: pid})
+			var told kernel.Bytes
+			for _, s := range q.Profile.Steps {
+				if s.Op.Row().Takes() {
+					told += (kernel.Bytes(s.Bytes) + 4095) / 4096 * 4096
+				}
+			}
+			p.say(evidence.Event{Source: evidence.Stressor, Kind: evidence.Ready, Process: q.Name, PID: pid,
+				Held: &evidence.Holding{Told: told, Resident: told, Overhead: 2 * kernel.MiB}})
 		}
 	}
 	for _, pod := range p.in.Plan.Pods {
@@ -444,22 +373,32 @@ func (p *player) finish() {
 		}
 	}
 	p.vmstat("after", p.killed[""])
-	p.reading("after", kubelet.Root, p.killed[kubelet.Root], false)
-	for _, pod := range p.in.Plan.Pods {
-		path := p.real(kubelet.PodCgroup(pod.Class, pod.Name), 0)
-		p.reading("after", path, p.killed[path], false)
-		for _, c := range pod.Containers {
-			if p.pids[c.Process] != 0 {
-				path := p.real(c.Cgroup, p.lives[c.Process])
-				p.reading("after", path, p.killed[path], false)
-			}
-		}
+	for _, path := range slices.Clone(p.read) {
+		p.reading("after", path, false)
 	}
+	none, some := kernel.Bytes(0), kernel.MiB
 	for _, q := range p.in.Plan.Processes {
 		if pid := p.pids[q.Name]; pid != 0 {
+			anon := some
+			for _, step := range q.Profile.Steps {
+				if step.Op.Row().Memory == profile.AnonMemory {
+					anon += kernel.Bytes(step.Bytes+4095) / 4096 * 4096
+				}
+			}
+			tables := some + anon/512/4096*4096
 			p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.Alive, Process: q.Name, PID: pid,
-				Status: &evidence.ProcessStatus{State: "S", Threads: 5}})
+				Status: &evidence.ProcessStatus{State: "S", Threads: 5,
+					RssAnon: &anon, RssFile: &none, RssShmem: &some, VmSwap: &none, VmPTE: &tables}})
 		}
 	}
 	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.End, Text: "settled"})
+}
+
+// wholePages is a limit as the kernel keeps it.
+func wholePages(limit *kernel.Bytes) *kernel.Bytes {
+	if limit == nil {
+		return nil
+	}
+	whole := *limit / kernel.DefaultPageSize * kernel.DefaultPageSize
+	return &whole
 }

@@ -3,7 +3,9 @@ package check
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -83,23 +85,60 @@ func TestClustersAreWhatTheyAreCalled(t *testing.T) {
 			t.Errorf("%s and %s are both called %s", other, name, c.Name)
 		}
 		seen[c.Name] = name
-		if len(c.Nodes) != 1 || c.Nodes[0].Role != v1alpha4.ControlPlaneRole || c.Nodes[0].Labels["oomlab.dev/config"] != name {
+		if len(c.Nodes) != 1 || c.Nodes[0].Role != v1alpha4.ControlPlaneRole ||
+			c.Nodes[0].Labels["oomlab.dev/config"] != name {
 			t.Errorf("%s has the nodes %+v; want one, labelled with its name", name, c.Nodes)
 		}
 	}
-	if k := kubelet(t, decode(t, "single-process-oom-kill")); k.SingleProcessOOMKill == nil || !*k.SingleProcessOOMKill {
+	if k := kubelet(t, decode(t, "single-process-oom-kill")); k.SingleProcessOOMKill == nil ||
+		!*k.SingleProcessOOMKill {
 		t.Error("single-process-oom-kill does not set it")
 	}
 	small := decode(t, "small-node")
-	if k := kubelet(t, small); k.EvictionHard["memory.available"] != "0%" || small.Nodes[0].Labels["oomlab.dev/node-memory"] == "" {
+	if k := kubelet(t, small); k.EvictionHard["memory.available"] != "0%" ||
+		small.Nodes[0].Labels["oomlab.dev/node-memory"] == "" {
 		t.Error("small-node says neither how small it is, nor that nobody is evicted")
 	}
 	driver := decode(t, "cgroup-driver")
-	if k := kubelet(t, driver); k.CgroupDriver != "cgroupfs" || len(driver.ContainerdConfigPatches) != 1 || !strings.Contains(driver.ContainerdConfigPatches[0], "SystemdCgroup = false") {
+	if k := kubelet(t, driver); k.CgroupDriver != "cgroupfs" || len(driver.ContainerdConfigPatches) != 1 ||
+		!strings.Contains(driver.ContainerdConfigPatches[0], "SystemdCgroup = false") {
 		t.Error("cgroup-driver does not tell both the kubelet and containerd")
 	}
 	if k := kubelet(t, decode(t, "default")); k.Kind != "" {
 		t.Error("default patches something")
+	}
+}
+
+// section is a part of containerd's configuration that belongs to a plugin.
+var section = regexp.MustCompile(`plugins\."?([a-z0-9.]+)"?`)
+
+// TestPatchesAreForTheNodeImage: containerd reads a configuration by its version, and
+// takes a section that another version calls otherwise in place of the image's own one.
+func TestPatchesAreForTheNodeImage(t *testing.T) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kind").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "images/base/files/etc/containerd/config.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, m := range section.FindAllStringSubmatch(string(own), -1) {
+		known[m[1]] = true
+	}
+	patches := 0
+	for _, name := range names(t, ".") {
+		for _, patch := range decode(t, name).ContainerdConfigPatches {
+			for _, m := range section.FindAllStringSubmatch(patch, -1) {
+				if patches++; !known[m[1]] {
+					t.Errorf("%s patches %s; the image's own configuration has %v", name, m[1], known)
+				}
+			}
+		}
+	}
+	if patches == 0 {
+		t.Error("there is no patch of containerd's configuration")
 	}
 }
 
@@ -156,9 +195,12 @@ func objects(t *testing.T, name string) []runtime.Object {
 			t.Fatal(err)
 		}
 		object, ok := map[string]runtime.Object{
-			"v1/Namespace": &corev1.Namespace{}, "v1/ServiceAccount": &corev1.ServiceAccount{}, "apps/v1/DaemonSet": &appsv1.DaemonSet{},
-			"rbac.authorization.k8s.io/v1/Role": &rbacv1.Role{}, "rbac.authorization.k8s.io/v1/RoleBinding": &rbacv1.RoleBinding{},
-			"rbac.authorization.k8s.io/v1/ClusterRole": &rbacv1.ClusterRole{}, "rbac.authorization.k8s.io/v1/ClusterRoleBinding": &rbacv1.ClusterRoleBinding{},
+			"v1/Namespace": &corev1.Namespace{}, "v1/ServiceAccount": &corev1.ServiceAccount{},
+			"apps/v1/DaemonSet":                               &appsv1.DaemonSet{},
+			"rbac.authorization.k8s.io/v1/Role":               &rbacv1.Role{},
+			"rbac.authorization.k8s.io/v1/RoleBinding":        &rbacv1.RoleBinding{},
+			"rbac.authorization.k8s.io/v1/ClusterRole":        &rbacv1.ClusterRole{},
+			"rbac.authorization.k8s.io/v1/ClusterRoleBinding": &rbacv1.ClusterRoleBinding{},
 		}[kind.APIVersion+"/"+kind.Kind]
 		if !ok {
 			t.Fatalf("%s holds a %s of %s", name, kind.Kind, kind.APIVersion)
@@ -216,7 +258,8 @@ func TestTheAgentHasNoMoreThanItNeeds(t *testing.T) {
 	case !spec.Containers[0].Resources.Limits.Memory().IsZero():
 		t.Error("it has a limit that it could be killed at")
 	}
-	if got := set.Spec.Selector.MatchLabels["app.kubernetes.io/name"]; got != set.Spec.Template.Labels["app.kubernetes.io/name"] {
+	const label = "app.kubernetes.io/name"
+	if got := set.Spec.Selector.MatchLabels[label]; got != set.Spec.Template.Labels[label] {
 		t.Errorf("it selects %s", got)
 	}
 	// what Pod Security has against it is what the manifest's comment says

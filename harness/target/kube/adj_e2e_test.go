@@ -36,7 +36,7 @@ const randomPods = 30
 //
 // The kubelet does not admit a pod that requests more than the node's status says
 // it can give, and one of them is shown to be refused. So the status is made to
-// say more, as whoever may patch it can: a real kubelet then works out the
+// say more, as a client with that permission can: a real kubelet then works out the
 // adjustment of real processes from the machine's memory, which is as it was.
 func TestAdjOfRandomPods(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
@@ -51,7 +51,8 @@ func TestAdjOfRandomPods(t *testing.T) {
 	t.Logf("seed %d, a node of %s", seed, capacity.Human())
 	r := rand.New(rand.NewPCG(seed, 1))
 
-	huge := s.randomPod("huge", kubelet.Pod{Containers: []kubelet.Container{{Name: "a", Requests: kubelet.Resources{Memory: 2 * capacity}}}})
+	huge := s.randomPod("huge",
+		kubelet.Pod{Containers: []kubelet.Container{{Name: "a", Requests: kubelet.Resources{Memory: 2 * capacity}}}})
 	if err := api.Create(ctx, huge); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,8 @@ func TestAdjOfRandomPods(t *testing.T) {
 		name := fmt.Sprintf("random-%d", i)
 		p := drawPod(r, capacity)
 		object := s.randomPod(name, p)
-		_, err := set.CoreV1().Pods(image.Namespace).Create(ctx, object, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		_, err := set.CoreV1().Pods(image.Namespace).Create(ctx, object,
+			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if apierrors.IsInvalid(err) && i < 10*randomPods {
 			continue // the API server has rules about pods as a whole
 		}
@@ -90,7 +92,8 @@ func TestAdjOfRandomPods(t *testing.T) {
 	refused := 0
 	err = await(ctx, 25*time.Minute, "every container's oom_score_adj", func(ctx context.Context) error {
 		// The kubelet puts its node's status right every few seconds.
-		if _, err := set.CoreV1().Nodes().Patch(ctx, s.node, types.MergePatchType, raise, metav1.PatchOptions{}, "status"); err != nil {
+		if _, err := set.CoreV1().Nodes().Patch(ctx, s.node, types.MergePatchType, raise, metav1.PatchOptions{},
+			"status"); err != nil {
 			return err
 		}
 		var waiting []string
@@ -103,7 +106,8 @@ func TestAdjOfRandomPods(t *testing.T) {
 				waiting = append(waiting, name)
 			case err == nil && now.Status.Phase == corev1.PodFailed:
 				refused++
-				err = set.CoreV1().Pods(image.Namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+				err = set.CoreV1().Pods(image.Namespace).Delete(ctx, name,
+					metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
 				waiting = append(waiting, name+" "+now.Status.Reason)
 			case err == nil && !seen.all(name, p):
 				waiting = append(waiting, name)
@@ -133,10 +137,12 @@ func TestAdjOfRandomPods(t *testing.T) {
 			if sandbox := seen.of(name + "/" + kubelet.Sandbox); sandbox != kubelet.SandboxAdj {
 				t.Errorf("the sandbox of %s has oom_score_adj %d; predicted is %d", name, sandbox, kubelet.SandboxAdj)
 			}
-			t.Logf("%s/%s: requests %s of a pod's %s, %s: %d", name, c.Name, c.Requests.Memory.Human(), kubelet.Requests(p).Memory.Human(), kubelet.ClassOf(p), want)
+			t.Logf("%s/%s: requests %s of a pod's %s, %s: %d", name, c.Name, c.Requests.Memory.Human(),
+				kubelet.Requests(p).Memory.Human(), kubelet.ClassOf(p), want)
 		}
 	}
-	t.Logf("%d pods, %d containers, %v; %d refused while the status was right", len(drawn), containers, classes, refused)
+	t.Logf("%d pods, %d containers, %v; %d refused while the status was right", len(drawn), containers, classes,
+		refused)
 	for _, class := range kubelet.Classes {
 		if classes[kubelet.Class(class)] == 0 {
 			t.Errorf("no pod was %s", class)
@@ -233,8 +239,9 @@ func (s *site) randomPod(name string, p kubelet.Pod) *corev1.Pod {
 	}
 	container := func(c kubelet.Container, steps ...string) corev1.Container {
 		k := corev1.Container{
-			Name: c.Name, Image: s.at.images.Stressor, ImagePullPolicy: corev1.PullNever, Resources: amounts(c.Requests, c.Limits),
-			Command: append([]string{image.StressorPath, "deadline=24h"}, steps...),
+			Name: c.Name, Image: s.at.images.Stressor, ImagePullPolicy: corev1.PullNever,
+			Resources: amounts(c.Requests, c.Limits),
+			Command:   append([]string{image.StressorPath, "deadline=24h"}, steps...),
 		}
 		if c.Sidecar {
 			always := corev1.ContainerRestartPolicyAlways
@@ -289,7 +296,8 @@ func watchAdj(ctx context.Context, t *testing.T, s *site, pods map[string]kubele
 	begun, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		var once sync.Once
-		watch := wire.Request{ID: watchID, Watch: &wire.Watch{DeadlineMS: time.Hour.Milliseconds(), Namespace: image.Namespace, Pods: names}}
+		watch := wire.Request{ID: watchID, Watch: &wire.Watch{DeadlineMS: time.Hour.Milliseconds(),
+			Namespace: image.Namespace, Pods: names}}
 		ended <- s.line.Ask(ctx, watch, func(e evidence.Event) {
 			switch {
 			case e.Kind == evidence.Begin && e.Source == evidence.Agent:

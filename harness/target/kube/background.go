@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/oomlab/oomlab/harness/host"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
 )
@@ -46,26 +47,23 @@ func StateFile(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(dir, name), cache.Hint(os.MkdirAll(dir, 0o700))
+	return filepath.Join(dir, name), nil
 }
 
 // Up is the state of the cluster in the background; ErrDown when there is none.
 // What a keeper left that was killed is no cluster.
 func Up() (State, error) {
 	var s State
-	file, err := StateFile("state.json")
+	file, err := StateFile(stateFile)
 	if err != nil {
 		return s, err
 	}
-	data, err := os.ReadFile(file)
+	err = cache.ReadJSON(file, &s)
 	if errors.Is(err, os.ErrNotExist) {
 		return s, ErrDown
 	}
 	if err != nil {
-		return s, err
-	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return s, fmt.Errorf("%s: %w", file, err)
+		return s, fmt.Errorf("%w: %w", ErrDown, err) // damaged: a new cluster replaces it
 	}
 	if start, err := startTime(s.PID); err != nil || start != s.Start {
 		return s, ErrDown
@@ -100,12 +98,12 @@ func Keep(ctx context.Context, c *VMCluster, kernelRelease string, lifetime time
 	defer func() { err = errors.Join(err, r.Close()) }()
 	s := State{
 		PID: os.Getpid(), Address: r.Address(), Until: time.Now().Add(lifetime).Truncate(time.Second),
-		Version: c.image.Version, Kernel: kernelRelease, Memory: c.memory, Nodes: c.nodes(),
+		Version: c.version, Kernel: kernelRelease, Memory: c.memory, Nodes: c.nodes(),
 	}
 	if s.Start, err = startTime(s.PID); err != nil {
 		return err
 	}
-	config, err := c.Kubeconfig(r.Address())
+	config, err := c.Kubeconfig(ctx, r.Address())
 	if err != nil {
 		return err
 	}
@@ -113,22 +111,11 @@ func Keep(ctx context.Context, c *VMCluster, kernelRelease string, lifetime time
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{"kubeconfig", config}, {"state.json", state}} {
-		name, err := StateFile(f.name)
-		if err != nil {
-			return err
-		}
-		defer os.Remove(name)
-		if err := os.WriteFile(name+".new", f.data, 0o600); err != nil {
-			return err
-		}
-		if err := os.Rename(name+".new", name); err != nil {
-			return err
-		}
+	forget, err := remember(ctx, config, state)
+	if err != nil {
+		return err
 	}
+	defer forget()
 	timer := time.NewTimer(lifetime)
 	defer timer.Stop()
 	select {
@@ -141,6 +128,82 @@ func Keep(ctx context.Context, c *VMCluster, kernelRelease string, lifetime time
 	}
 }
 
+// remember writes the files that tell others of the cluster, and returns what removes
+// them.
+func remember(ctx context.Context, config, state []byte) (forget func(), err error) {
+	unlock, err := lockState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var names []string
+	forget = func() {
+		for _, name := range names {
+			os.Remove(name)
+		}
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{kubeconfigFile, config}, {stateFile, state}} {
+		name, err := StateFile(f.name)
+		if err == nil {
+			names = append(names, name)
+			err = cache.Write(name, f.data)
+		}
+		if err != nil {
+			forget()
+			return nil, err
+		}
+	}
+	return forget, nil
+}
+
+const (
+	stateFile      = "state.json"
+	kubeconfigFile = "kubeconfig"
+)
+
+// lockState has no keeper write its files, and nobody remove them, until unlock.
+func lockState(ctx context.Context) (unlock func(), err error) {
+	name, err := StateFile(".lock")
+	if err != nil {
+		return nil, err
+	}
+	return cache.Lock(ctx, name)
+}
+
+// RemoveStale removes what a keeper has left that was killed: its state and the
+// credentials of its cluster, which is gone. It says what it removed.
+func RemoveStale(ctx context.Context) (removed []string, err error) {
+	dir, err := stateDir()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	unlock, err := lockState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if _, err := Up(); !errors.Is(err, ErrDown) {
+		return nil, err
+	}
+	var errs []error
+	for _, name := range []string{stateFile, kubeconfigFile} {
+		name := filepath.Join(dir, name)
+		switch err := os.Remove(name); {
+		case err == nil:
+			removed = append(removed, name)
+		case !errors.Is(err, os.ErrNotExist):
+			errs = append(errs, err)
+		}
+	}
+	return removed, errors.Join(errs...)
+}
+
 // upWait is for a keeper to have its cluster ready.
 const upWait = 3 * time.Minute
 
@@ -151,14 +214,14 @@ func Start(ctx context.Context, argv []string) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	log, err := os.Create(name)
+	log, err := cache.Create(name)
 	if err != nil {
 		return State{}, err
 	}
 	defer log.Close()
 	keeper := exec.Command(argv[0], argv[1:]...)
 	keeper.Stdout, keeper.Stderr = log, log
-	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this command, and its terminal
+	keeper.SysProcAttr = host.OutlivesUs() // it outlives this command, and its terminal
 	if err := keeper.Start(); err != nil {
 		return State{}, err
 	}
@@ -193,7 +256,11 @@ func Down(ctx context.Context) (State, error) {
 	if err != nil {
 		return s, err
 	}
-	if err := syscall.Kill(s.PID, syscall.SIGTERM); err != nil {
+	keeper, err := os.FindProcess(s.PID)
+	if err == nil {
+		err = keeper.Signal(syscall.SIGTERM)
+	}
+	if err != nil {
 		return s, fmt.Errorf("end the cluster's keeper, pid %d: %w", s.PID, err)
 	}
 	return s, await(ctx, downWait, "the cluster's keeper to end", func(context.Context) error {

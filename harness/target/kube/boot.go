@@ -39,6 +39,9 @@ const (
 // something to throw away still.
 const protected = 448 * kernel.MiB
 
+// nodeContainer is the cgroup of a node that is a container: an engine's, and an id.
+const nodeContainer = "/docker/6f6f6d6c61622d6e6f64652d696e2d612d636f6e7461696e65722d6f6f6d6c61"
+
 const containerdSocket = "/run/containerd/containerd.sock"
 
 // Limits of the boot of an emulated node, generous: nothing waits for their end.
@@ -87,11 +90,11 @@ func (s *steps) kubelet(access, node, ip string) {
 }
 
 // nodeBoot is what makes a whole cluster of a machine: etcd and an API server, and
-// a kubelet on containerd. There is neither a scheduler nor a controller: whoever
+// a kubelet on containerd. There is neither a scheduler nor a controller: what
 // creates a pod says where it runs.
-func nodeBoot(n scenario.Node, linked bool) wire.Boot {
+func nodeBoot(n scenario.Node, container string, linked bool) wire.Boot {
 	b := wire.Boot{Hostname: image.NodeName, Address: image.NodeIP + image.NodeSize, Gateway: image.Gateway,
-		Swap: int64(n.Swap), Protected: int64(protected)}
+		Swap: int64(n.Swap), Protected: int64(protected), Container: container}
 	if linked {
 		b.Link = image.LinkIP + image.LinkSize
 	}
@@ -130,14 +133,14 @@ func nodeBoot(n scenario.Node, linked bool) wire.Boot {
 
 // workerBoot makes a second node. Its kubelet has only just started when the
 // snapshot is made: it joins when it is restored beside a node with an API server.
-func workerBoot(n scenario.Node) wire.Boot {
+func workerBoot(n scenario.Node, container string) wire.Boot {
 	var s steps
 	s.containerd()
 	s.images()
 	s.kubelet("/etc/kubernetes/worker.kc", image.WorkerName, image.WorkerIP)
 	return wire.Boot{
 		Hostname: image.WorkerName, Address: image.WorkerIP + image.LinkSize, Gateway: image.LinkIP,
-		Swap: int64(n.Swap), Protected: int64(protected), Steps: s,
+		Swap: int64(n.Swap), Protected: int64(protected), Container: container, Steps: s,
 	}
 }
 
@@ -154,9 +157,9 @@ func namespaceJSON(name string) string {
 }
 
 // kubeletConfig are the settings of the node's kubelet. What the scenario leaves
-// out is as the kubelet has it, but for eviction: a scenario that wants it says
+// out is as the kubelet has it, except for eviction: a scenario that wants it says
 // so.
-func kubeletConfig(n scenario.Node) ([]byte, error) {
+func kubeletConfig(n scenario.Node, container bool) ([]byte, error) {
 	no, yes := false, true
 	zero := metav1.Duration{}
 	c := kubeletv1.KubeletConfiguration{
@@ -188,6 +191,9 @@ func kubeletConfig(n scenario.Node) ([]byte, error) {
 			return &never
 		}(),
 		SerializeImagePulls: &yes,
+	}
+	if container {
+		c.CgroupRoot = wire.KubeletCgroup
 	}
 	for signal, t := range n.EvictionHard {
 		c.EvictionHard[signal] = t.Text

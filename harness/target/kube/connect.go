@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +32,8 @@ type Where struct {
 	Node string
 	// AllowNodeOOM are nodes that may run out of memory.
 	AllowNodeOOM []string
+	// Container has the node of a VM cluster be a container in its VM.
+	Container bool
 }
 
 // VM reports whether it is a VM cluster of oomlab's own.
@@ -36,6 +41,8 @@ func (w Where) VM() bool { return w.Kubeconfig == "" && w.Context == "" }
 
 func (w Where) String() string {
 	switch {
+	case w.VM() && w.Container:
+		return "a VM cluster whose node is a container"
 	case w.VM():
 		return "a VM cluster"
 	case w.Context != "":
@@ -49,13 +56,27 @@ func (w Where) String() string {
 func (w Where) Config() (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = w.Kubeconfig
+	for _, file := range rules.GetLoadingPrecedence() {
+		info, err := os.Stat(file) // clientcmd says what is wrong with a file that is not there
+		if err == nil && (!info.Mode().IsRegular() || info.Size() > maxKubeconfig) {
+			return nil, fmt.Errorf("%s: %s is not a regular file of at most %d bytes", w, file, maxKubeconfig)
+		}
+	}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
 		&clientcmd.ConfigOverrides{CurrentContext: w.Context}).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", w, err)
 	}
+	if plugin := config.ExecProvider; plugin != nil {
+		if _, err := exec.LookPath(plugin.Command); err != nil {
+			return nil, fmt.Errorf("%s: its credentials come from a program: %w", w, err)
+		}
+	}
 	return config, nil
 }
+
+// maxKubeconfig is far more than a kubeconfig of hundreds of clusters takes.
+const maxKubeconfig = 8 << 20
 
 // Connect is a target on a cluster that is there already.
 func Connect(ctx context.Context, w Where, agent, stressor []byte) (*Target, error) {
@@ -184,11 +205,19 @@ func (w Where) pick(ctx context.Context, api *resources.Resources) (corev1.Node,
 	if err != nil {
 		return corev1.Node{}, fmt.Errorf("%s: %w", w, err)
 	}
-	var names []string
+	var names, others []string
 	for _, n := range all.Items {
 		names = append(names, n.Name)
 		switch {
 		case w.Node != "" && n.Name != w.Node, w.Node == "" && n.Spec.Unschedulable:
+			continue
+		}
+		if arch := n.Status.NodeInfo.Architecture; arch != "" && arch != runtime.GOARCH {
+			if w.Node != "" {
+				return n, fmt.Errorf("%s: node %s is of %s, and the agent in this oomlab is for %s; "+
+					"use the oomlab for %s", w, n.Name, arch, runtime.GOARCH, arch)
+			}
+			others = append(others, arch)
 			continue
 		}
 		if ready(n) {
@@ -201,6 +230,10 @@ func (w Where) pick(ctx context.Context, api *resources.Resources) (corev1.Node,
 	if w.Node != "" {
 		return corev1.Node{}, fmt.Errorf("%s: there is no node %s; there are %s", w, w.Node, strings.Join(names, ", "))
 	}
+	if len(others) > 0 {
+		return corev1.Node{}, fmt.Errorf("%s: no node that is Ready is of %s, which the agent in this oomlab is for; "+
+			"use the oomlab for %s", w, runtime.GOARCH, others[0])
+	}
 	return corev1.Node{}, fmt.Errorf("%s: no node is Ready and open to pods; there are %s",
 		w, strings.Join(names, ", "))
 }
@@ -211,10 +244,24 @@ func ready(n corev1.Node) bool {
 	})
 }
 
+// namespaceWait is how long a namespace may take to be gone that is being terminated.
+const namespaceWait = 2 * time.Minute
+
 // namespace makes the namespace if it is not there.
 func (s *site) namespace(ctx context.Context, api *resources.Resources) (made bool, err error) {
 	var ns corev1.Namespace
-	err = api.Get(ctx, s.at.namespace, "", &ns)
+	// a namespace controller takes seconds to empty one that an earlier run has deleted
+	err = await(ctx, namespaceWait, "namespace "+s.at.namespace+" to be gone", func(ctx context.Context) error {
+		ns = corev1.Namespace{}
+		err := api.Get(ctx, s.at.namespace, "", &ns)
+		switch {
+		case err != nil:
+			return forGood{err}
+		case ns.DeletionTimestamp != nil:
+			return errors.New("it is being terminated")
+		}
+		return nil
+	})
 	if err == nil {
 		return false, nil
 	}
@@ -222,7 +269,7 @@ func (s *site) namespace(ctx context.Context, api *resources.Resources) (made bo
 		return false, fmt.Errorf("namespace %s: %w", s.at.namespace, err)
 	}
 	if apierrors.IsForbidden(err) {
-		return false, nil // whoever may not look may still use it
+		return false, nil // a user who may not look may still use it
 	}
 	object := namespaceObject(s.at.namespace)
 	object.Labels[RunLabel] = s.at.run

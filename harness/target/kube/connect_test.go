@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,6 +26,8 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
@@ -44,7 +48,8 @@ type paperAPI struct {
 }
 
 func newPaperAPI(t *testing.T) (*paperAPI, Where) {
-	a := &paperAPI{namespaces: map[string]corev1.Namespace{}, pods: map[string]corev1.Pod{}, admit: func(*corev1.Pod) {}}
+	a := &paperAPI{namespaces: map[string]corev1.Namespace{}, pods: map[string]corev1.Pod{},
+		admit: func(*corev1.Pod) {}}
 	a.refuse = func(string, string) (int, metav1.StatusReason, string) { return 0, "", "" }
 	a.node.Name = "worker-1"
 	a.node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
@@ -89,12 +94,15 @@ func (a *paperAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/apis":
 		say(200, metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}})
 	case r.URL.Path == "/api/v1":
-		all := metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: "v1"}
+		all := metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"},
+			GroupVersion: "v1"}
 		for _, k := range []struct {
 			name, kind string
 			namespaced bool
-		}{{"nodes", "Node", false}, {"namespaces", "Namespace", false}, {"pods", "Pod", true}, {"events", "Event", true}} {
-			all.APIResources = append(all.APIResources, metav1.APIResource{Name: k.name, Kind: k.kind, Namespaced: k.namespaced, Verbs: metav1.Verbs{"get", "list", "create", "delete"}})
+		}{{"nodes", "Node", false}, {"namespaces", "Namespace", false}, {"pods", "Pod", true}, {"events", "Event",
+			true}} {
+			all.APIResources = append(all.APIResources, metav1.APIResource{Name: k.name, Kind: k.kind,
+				Namespaced: k.namespaced, Verbs: metav1.Verbs{"get", "list", "create", "delete"}})
 		}
 		say(200, all)
 	case r.URL.Path == "/api/v1/nodes":
@@ -131,6 +139,12 @@ func (a *paperAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if found := one(a.namespaces, "namespaces", parts[3], r.Method, fail); found != nil {
 			say(200, found)
 		}
+	case r.URL.Path == "/api/v1/pods":
+		list := corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}}
+		for _, p := range a.pods {
+			list.Items = append(list.Items, p)
+		}
+		say(200, list)
 	case len(parts) == 5 && parts[4] == "pods" && r.Method == "POST":
 		var p corev1.Pod
 		read(r, &p)
@@ -217,14 +231,22 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 		node  string
 		want  string
 	}{
-		"nodes are forbidden":   {spoil: forbid("GET", "/nodes"), want: `cannot get /nodes`},
-		"pods are forbidden":    {spoil: forbid("POST", "/pods"), want: `the agent's pod: User "u" cannot post /pods`},
-		"no such node":          {node: "worker-2", want: "there is no node worker-2; there are worker-1"},
-		"the node is not Ready": {spoil: func(a *paperAPI) { a.node.Status.Conditions = nil }, want: "no node is Ready and open to pods; there are worker-1"},
+		"nodes are forbidden": {spoil: forbid("GET", "/nodes"), want: `cannot get /nodes`},
+		"pods are forbidden":  {spoil: forbid("POST", "/pods"), want: `the agent's pod: User "u" cannot post /pods`},
+		"no such node":        {node: "worker-2", want: "there is no node worker-2; there are worker-1"},
+		"the node is not Ready": {spoil: func(a *paperAPI) { a.node.Status.Conditions = nil },
+			want: "no node is Ready and open to pods; there are worker-1"},
+		"a node of another architecture": {spoil: func(a *paperAPI) {
+			a.node.Status.NodeInfo.Architecture = "riscv64"
+		}, want: "no node that is Ready is of " + goruntime.GOARCH + ", which the agent in this oomlab is for"},
+		"that node is named": {node: "worker-1", spoil: func(a *paperAPI) {
+			a.node.Status.NodeInfo.Architecture = "riscv64"
+		}, want: "node worker-1 is of riscv64, and the agent in this oomlab is for " + goruntime.GOARCH},
 		"a quota": {spoil: func(a *paperAPI) {
 			a.refuse = func(m, path string) (int, metav1.StatusReason, string) {
 				if m == "POST" && strings.HasSuffix(path, "/pods") {
-					return 403, metav1.StatusReasonForbidden, "exceeded quota: compute, requested: pods=1, used: pods=0, limited: pods=0"
+					return 403, metav1.StatusReasonForbidden, "exceeded quota: compute, requested: pods=1, used: " +
+						"pods=0, limited: pods=0"
 				}
 				return 0, "", ""
 			}
@@ -239,7 +261,8 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 		}, want: "ErrImagePull: oomlab.dev/agent:"},
 		"the kubelet does not admit the agent": {spoil: func(a *paperAPI) {
 			a.admit = func(p *corev1.Pod) {
-				p.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfpods", Message: "Pod was rejected: too many pods"}
+				p.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfpods",
+					Message: "Pod was rejected: too many pods"}
 			}
 		}, want: "the agent's pod: OutOfpods: Pod was rejected: too many pods"},
 	} {
@@ -272,7 +295,8 @@ func TestNodesAreSelected(t *testing.T) {
 	a, w := newPaperAPI(t)
 	a.node.Labels = map[string]string{"pool": "old"}
 	for _, name := range []string{"worker-2", "worker-3"} {
-		a.more = append(a.more, corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"pool": "new"}}})
+		a.more = append(a.more,
+			corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"pool": "new"}}})
 	}
 	for selector, want := range map[string][]string{
 		"pool=new": {"worker-2", "worker-3"}, "pool": {"worker-1", "worker-2", "worker-3"}, "pool=none": nil,
@@ -305,9 +329,11 @@ func TestClean(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, w := newPaperAPI(t)
-			a.namespaces["oomlab"] = corev1.Namespace{TypeMeta: metav1.TypeMeta{Kind: "Namespace", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: "oomlab", Labels: test.namespace}}
+			a.namespaces["oomlab"] = corev1.Namespace{TypeMeta: metav1.TypeMeta{Kind: "Namespace", APIVersion: "v1"},
+				ObjectMeta: metav1.ObjectMeta{Name: "oomlab", Labels: test.namespace}}
 			for pod, labels := range map[string]map[string]string{"ours": run, "theirs": {"app": "web"}} {
-				a.pods[pod] = corev1.Pod{TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Name: pod, Namespace: "oomlab", Labels: labels}}
+				a.pods[pod] = corev1.Pod{TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"},
+					ObjectMeta: metav1.ObjectMeta{Name: pod, Namespace: "oomlab", Labels: labels}}
 			}
 			got, err := w.Clean(t.Context())
 			if err != nil || !slices.Equal(got, test.want) {
@@ -400,7 +426,8 @@ func smallPlan(within time.Duration) plan.Plan {
 	return plan.Plan{
 		Base: "oomlab-0001", WithinMS: within.Milliseconds(), DeadlineMS: (2 * within).Milliseconds(),
 		Pods: []plan.Pod{{
-			Name: "web", RestartPolicy: "Never", Containers: []plan.Container{{Name: "main", Process: "web/main", Image: "app"}},
+			Name: "web", RestartPolicy: "Never", Containers: []plan.Container{{Name: "main", Process: "web/main",
+				Image: "app"}},
 			Spec: kubeletPod("main"),
 		}},
 		Processes: []plan.Process{{Name: "web/main"}},
@@ -423,9 +450,10 @@ func TestANodeThatIsGone(t *testing.T) {
 }
 
 // TestANodeThatIsSlow: the time that counts is the node's, which an emulated one
-// has less of than whoever waits for it.
+// has less of than what waits for it.
 func TestANodeThatIsSlow(t *testing.T) {
-	r := &kubeRun{began: time.Now().Add(-time.Hour), course: newCourse(plan.Plan{}, true), sink: func(evidence.Event) {}}
+	r := &kubeRun{began: time.Now().Add(-time.Hour), course: newCourse(plan.Plan{}, true),
+		sink: func(evidence.Event) {}}
 	for _, seconds := range []int64{1, 1, 300} {
 		r.emit(evidence.Event{AtNS: seconds * 1e9, Source: evidence.Sampler, Kind: evidence.Sample})
 		least := time.Duration(seconds) * time.Second
@@ -440,13 +468,16 @@ func TestAnAPIThatIsSilent(t *testing.T) {
 	a, w := newPaperAPI(t)
 	target, _ := onPaper(t, a, w)
 	silent := 3
-	old := corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "default", UID: "1"}, Reason: "Starting", InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: "worker-1"}}
+	old := corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "default", UID: "1"}, Reason: "Starting",
+		InvolvedObject: corev1.ObjectReference{Kind: "Node", Name: "worker-1"}}
 	a.events = []corev1.Event{old}
 	a.admit = func(p *corev1.Pod) {
 		oom := old
 		oom.UID, oom.Reason = "2", "SystemOOM"
-		about := corev1.ObjectReference{Kind: "Pod", Name: p.Name, Namespace: "oomlab", FieldPath: "spec.containers{main}"}
-		a.events = append(a.events, oom, corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "oomlab", UID: "3"}, Reason: "Evicted", InvolvedObject: about})
+		about := corev1.ObjectReference{Kind: "Pod", Name: p.Name, Namespace: "oomlab",
+			FieldPath: "spec.containers{main}"}
+		a.events = append(a.events, oom, corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "oomlab", UID: "3"},
+			Reason: "Evicted", InvolvedObject: about})
 		p.Status.Phase = corev1.PodFailed
 		p.Status.Reason = "Evicted"
 		a.refuse = func(m, path string) (int, metav1.StatusReason, string) {
@@ -458,7 +489,8 @@ func TestAnAPIThatIsSilent(t *testing.T) {
 		}
 	}
 	var events []evidence.Event
-	err := target.Do(t.Context(), wire.Request{Plan: smallPlan(20 * time.Second)}, func(e evidence.Event) { events = append(events, e) })
+	err := target.Do(t.Context(), wire.Request{Plan: smallPlan(20 * time.Second)},
+		func(e evidence.Event) { events = append(events, e) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -475,11 +507,13 @@ func TestAnAPIThatIsSilent(t *testing.T) {
 	var happened []string
 	for _, e := range events {
 		if e.Happened != nil {
-			happened = append(happened, fmt.Sprintf("%s %s of %q, %s", e.Kind, e.Happened.Reason, e.Process, e.Happened.Container))
+			happened = append(happened, fmt.Sprintf("%s %s of %q, %s", e.Kind, e.Happened.Reason, e.Process,
+				e.Happened.Container))
 		}
 	}
 	slices.Sort(happened)
-	if want := []string{`node_event SystemOOM of "", `, `pod_event Evicted of "web", main`}; !slices.Equal(happened, want) {
+	if want := []string{`node_event SystemOOM of "", `, `pod_event Evicted of "web", main`}; !slices.Equal(happened,
+		want) {
 		t.Errorf("happened: %q, want %q; what was there before the run is not told of", happened, want)
 	}
 	if end != len(events)-1 || events[end].Text != "settled" {
@@ -507,5 +541,51 @@ func TestAPodThatIsRefused(t *testing.T) {
 	}
 	if took := time.Since(begin); took > createWait/2 {
 		t.Errorf("it took %s to hear what was said at once", took)
+	}
+}
+
+// TestWhatPodsOnANodeRequest: those of others count, of all namespaces, unless they are
+// over or elsewhere; who may not look is told nothing.
+func TestWhatPodsOnANodeRequest(t *testing.T) {
+	a, w := newPaperAPI(t)
+	always := corev1.ContainerRestartPolicyAlways
+	asks := func(memory, cpu string) corev1.ResourceRequirements {
+		return corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceMemory: resource.MustParse(memory), corev1.ResourceCPU: resource.MustParse(cpu)}}
+	}
+	for name, p := range map[string]corev1.Pod{
+		"apiserver": {Spec: corev1.PodSpec{NodeName: "worker-1", Containers: []corev1.Container{
+			{Resources: asks("100Mi", "250m")}}}},
+		"sidecar": {Spec: corev1.PodSpec{NodeName: "worker-1",
+			InitContainers: []corev1.Container{{Resources: asks("10Mi", "50m"), RestartPolicy: &always},
+				{Resources: asks("300Mi", "10m")}},
+			Containers: []corev1.Container{{Resources: asks("20Mi", "100m")}},
+			Overhead: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Mi"),
+				corev1.ResourceCPU: resource.MustParse("3m")}}},
+		"over": {Spec: corev1.PodSpec{NodeName: "worker-1", Containers: []corev1.Container{
+			{Resources: asks("1Gi", "1")}}}, Status: corev1.PodStatus{Phase: corev1.PodFailed}},
+		"elsewhere": {Spec: corev1.PodSpec{NodeName: "worker-2", Containers: []corev1.Container{
+			{Resources: asks("1Gi", "1")}}}},
+	} {
+		a.pods[name] = p
+	}
+	config, err := w.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, set, err := (&site{config: config}).client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := requested(t.Context(), set, "worker-1")
+	want := kubelet.Resources{Memory: (100 + 310 + 1) * kernel.MiB, MilliCPU: 250 + 150 + 3}
+	if err != nil || got == nil || *got != want {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+	a.refuse = func(string, string) (int, metav1.StatusReason, string) {
+		return 403, metav1.StatusReasonForbidden, "not yours"
+	}
+	if got, err := requested(t.Context(), set, "worker-1"); got != nil || err != nil {
+		t.Errorf("%+v, %v for a user who may not list pods", got, err)
 	}
 }

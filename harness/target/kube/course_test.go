@@ -24,7 +24,8 @@ func status(process, state, reason string, code, restarts int) evidence.Event {
 }
 
 func ended(process string) evidence.Event {
-	return evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskEnded, Process: process, Exit: &evidence.ExitStatus{Code: 137}}
+	return evidence.Event{Source: evidence.Runtime, Kind: evidence.TaskEnded, Process: process,
+		Exit: &evidence.ExitStatus{Code: 137}}
 }
 
 // TestCourse walks runs to their end: every step says whether the run is over
@@ -99,7 +100,8 @@ func TestCourse(t *testing.T) {
 			{status("web/init", "terminated", "Completed", 0, 0), false}, // main is still to run
 		}},
 		"evicted": {one("Always", 1), []step{
-			{evidence.Event{Kind: evidence.PodStatus, Process: "web", Pod: &evidence.PodState{Phase: "Failed", Reason: "Evicted"}}, true},
+			{evidence.Event{Kind: evidence.PodStatus, Process: "web", Pod: &evidence.PodState{Phase: "Failed",
+				Reason: "Evicted"}}, true},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,7 +130,8 @@ func TestCourseWaitsForEvictions(t *testing.T) {
 	if c.over(1, at(60)) {
 		t.Error("over without the eviction that is awaited")
 	}
-	c.see(evidence.Event{Kind: evidence.PodStatus, Process: "a", Pod: &evidence.PodState{Phase: "Failed", Reason: "Evicted"}}, at(60))
+	c.see(evidence.Event{Kind: evidence.PodStatus, Process: "a", Pod: &evidence.PodState{Phase: "Failed",
+		Reason: "Evicted"}}, at(60))
 	if !c.over(1, at(60).Add(quiet)) {
 		t.Error("not over with the eviction")
 	}
@@ -157,7 +160,8 @@ func TestMayCreate(t *testing.T) {
 // never do so; of another limit's it tells nothing.
 func TestAnOOMOfTheNodeIsWaitedFor(t *testing.T) {
 	kill := func(constraint string) evidence.Event {
-		return evidence.Event{Kind: evidence.KillDecision, OOM: &evidence.OOM{Control: &evidence.OOMControl{Constraint: constraint}}}
+		return evidence.Event{Kind: evidence.KillDecision,
+			OOM: &evidence.OOM{Control: &evidence.OOMControl{Constraint: constraint}}}
 	}
 	event := func(reason string) evidence.Event {
 		return evidence.Event{Kind: evidence.NodeEvent, Happened: &evidence.Happened{Reason: reason}}
@@ -201,13 +205,16 @@ func TestStuck(t *testing.T) {
 // evicts, or that failed by itself, has something to be judged.
 func TestRejected(t *testing.T) {
 	for _, test := range []struct{ reason, message, want string }{
-		{"OutOfmemory", "Pod was rejected: Node didn't have enough resource: memory", "a: OutOfmemory: Pod was rejected: Node didn't have enough resource: memory"},
+		{"OutOfmemory", "Pod was rejected: Node didn't have enough resource: memory",
+			"a: OutOfmemory: Pod was rejected: Node didn't have enough resource: memory"},
 		{"Evicted", "Pod was rejected: The node had condition: [MemoryPressure]. ", ""},
 		{"Evicted", "The node was low on resource: memory.", ""},
 		{"", "", ""},
 	} {
-		c := newCourse(plan.Plan{Pods: []plan.Pod{{Name: "a", Containers: []plan.Container{{Process: "a/main"}}}}}, true)
-		c.see(evidence.Event{Kind: evidence.PodStatus, Process: "a", Pod: &evidence.PodState{Phase: "Failed", Reason: test.reason, Message: test.message}}, at(0))
+		c := newCourse(plan.Plan{Pods: []plan.Pod{{Name: "a", Containers: []plan.Container{{Process: "a/main"}}}}},
+			true)
+		c.see(evidence.Event{Kind: evidence.PodStatus, Process: "a", Pod: &evidence.PodState{Phase: "Failed",
+			Reason: test.reason, Message: test.message}}, at(0))
 		if got := c.neverStarts(); got != test.want {
 			t.Errorf("%s %q: %q, want %q", test.reason, test.message, got, test.want)
 		}

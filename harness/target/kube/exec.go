@@ -19,6 +19,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/target"
 )
 
 // execLine is the line to an agent that was started by exec in a pod: package
@@ -149,6 +150,8 @@ func (l *execLine) Ask(ctx context.Context, req wire.Request, sink func(evidence
 			for _, e := range m.Events {
 				sink(e)
 			}
+		case m.Lacks != "":
+			return &target.Missing{What: m.Lacks, Hint: m.Hint}
 		case m.Error != "":
 			return errors.New(m.Error)
 		case m.Done && m.Sum != count:
@@ -162,9 +165,18 @@ func (l *execLine) Ask(ctx context.Context, req wire.Request, sink func(evidence
 // Enough implements line.
 func (l *execLine) Enough(id int) error { return l.write(wire.Request{ID: id, Enough: true}) }
 
-// close ends the agent, which sees the end of its input.
+// quitWait is for an agent to put back what it has changed on its node.
+const quitWait = 10 * time.Second
+
+// close ends the agent, which sees the end of its input, and waits for that.
 func (l *execLine) close() {
 	l.in.Close()
+	timer := time.NewTimer(quitWait)
+	defer timer.Stop()
+	select {
+	case <-l.ended:
+	case <-timer.C:
+	}
 	l.cancel()
 }
 

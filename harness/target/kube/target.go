@@ -205,6 +205,7 @@ type kubeRun struct {
 	sink   func(evidence.Event)
 	course *course
 	offset time.Duration // from this process's clock to the node's, as it was last
+	clock  nodeClock     // for what the API tells
 	began  time.Time
 	end    string // how the run ended, for the agent's End event
 }
@@ -234,17 +235,20 @@ func newRun(s *site, req wire.Request, hello wire.Hello, sink func(evidence.Even
 func (r *kubeRun) emit(e evidence.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	here := time.Since(r.began)
+	seen := time.Duration(e.AtNS)
 	switch {
 	case e.AtNS == 0:
-		e.AtNS = int64(time.Since(r.began) + r.offset)
+		e.AtNS, seen = int64(r.clock.at(here)), here+r.offset
 	case e.Source == evidence.Agent, e.Source == evidence.Sampler:
 		// An emulated node's clock does not keep up with this one.
-		r.offset = time.Duration(e.AtNS) - time.Since(r.began)
+		r.offset = seen - here
+		r.clock.saw(seen, here)
 	}
 	if e.Source == evidence.Agent && e.Kind == evidence.End && e.Text == "settled" {
 		e.Text = r.end
 	}
-	r.course.see(e, time.Unix(0, e.AtNS))
+	r.course.see(e, time.Unix(0, int64(seen)))
 	r.sink(e)
 }
 

@@ -30,6 +30,7 @@ type VMOptions struct {
 	Memory          kernel.Bytes // of each node; 0: 4Gi
 	Node            scenario.Node
 	Worker          bool // a second node beside the one with the API server
+	Container       bool // the nodes are containers in their VMs, as kind's are on a machine
 	Agent, Stressor []byte
 	RunDir          string       // of the console; empty: a temporary directory
 	Log             func(string) // may be nil
@@ -42,11 +43,13 @@ var guestModules = []string{"virtio_pci", "virtio_blk", "virtio_net",
 // VMCluster is a real API server and a real kubelet in a VM of oomlab's own. It
 // boots once for each node configuration, and is restored from then on.
 type VMCluster struct {
-	vm     *vm.VM
-	worker *vm.VM // nil: there is one node
-	image  image.Image
-	images image.Images
-	memory kernel.Bytes
+	vm      *vm.VM
+	worker  *vm.VM // nil: there is one node
+	image   image.Image
+	images  image.Images
+	memory  kernel.Bytes
+	version string // of Kubernetes
+	kind    string // node of a cluster of kind's; empty: it is none
 }
 
 // OpenVM gets everything ready that needs no QEMU to run.
@@ -62,8 +65,9 @@ func OpenVM(ctx context.Context, o VMOptions) (*VMCluster, error) {
 		return nil, &target.Missing{What: "another cluster for " + what,
 			Hint: "use a cluster of kind, see kind-config/"}
 	}
-	c := &VMCluster{image: img, images: image.NameImages(o.Agent, o.Stressor), memory: memoryOf(o.Memory)}
-	config, err := kubeletConfig(o.Node)
+	c := &VMCluster{image: img, images: image.NameImages(o.Agent, o.Stressor), memory: memoryOf(o.Memory),
+		version: img.Version}
+	config, err := kubeletConfig(o.Node, o.Container)
 	if err != nil {
 		return nil, err
 	}
@@ -76,12 +80,16 @@ func OpenVM(ctx context.Context, o VMOptions) (*VMCluster, error) {
 		initramfs.Regular(containerdFile, containerdConfig(c.images), false),
 		initramfs.Regular(imagesFile, archive.Bytes(), false),
 	}
+	container := ""
+	if o.Container {
+		container = nodeContainer
+	}
 	machine := vm.Options{
 		// One processor, whose time QEMU counts in instructions. With two, a host
 		// that is busy had a node take its clock for thirty times as fast as it
 		// was ("tsc: Detected 87 MHz processor"), and every timeout with it.
 		Kernel: o.Kernel, Memory: c.memory, CPUs: 1, Agent: o.Agent, Stressor: o.Stressor,
-		Disk: img.Disk(), DiskSum: img.Sum,
+		Disk: img.Disk(), DiskSum: img.DiskSum,
 		Modules: guestModules, Words: []string{"oomlab.node=1"}, BootWait: bootWait,
 		RunDir: o.RunDir, Log: o.Log,
 	}
@@ -94,11 +102,11 @@ func OpenVM(ctx context.Context, o VMOptions) (*VMCluster, error) {
 		if worker.RunDir != "" {
 			worker.RunDir = filepath.Join(o.RunDir, "worker")
 		}
-		if c.worker, err = open(ctx, worker, workerBoot(o.Node), files); err != nil {
+		if c.worker, err = open(ctx, worker, workerBoot(o.Node, container), files); err != nil {
 			return nil, err
 		}
 	}
-	if c.vm, err = open(ctx, node, nodeBoot(o.Node, o.Worker), files); err != nil {
+	if c.vm, err = open(ctx, node, nodeBoot(o.Node, container, o.Worker), files); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -186,7 +194,7 @@ func (c *VMCluster) Start(ctx context.Context) (_ *Running, err error) {
 			return nil, errors.Join(err, r.Guest.Close())
 		}
 	}
-	if r.Config, err = c.restConfig(r.Address()); err != nil {
+	if r.Config, err = c.restConfig(ctx, r.Address()); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	if err := awaitReady(ctx, r.Config, wait, c.nodes()); err != nil {
@@ -197,6 +205,9 @@ func (c *VMCluster) Start(ctx context.Context) (_ *Running, err error) {
 
 // nodes are their names.
 func (c *VMCluster) nodes() []string {
+	if c.kind != "" {
+		return []string{c.kind}
+	}
 	if c.worker != nil {
 		return []string{image.NodeName, image.WorkerName}
 	}
@@ -209,8 +220,8 @@ const restoreWait = 60 * time.Second
 // joinWait is how long the kubelet of a second node may take to have joined.
 const joinWait = 2 * time.Minute
 
-func (c *VMCluster) restConfig(address string) (*rest.Config, error) {
-	raw, err := c.Kubeconfig(address)
+func (c *VMCluster) restConfig(ctx context.Context, address string) (*rest.Config, error) {
+	raw, err := c.Kubeconfig(ctx, address)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +229,10 @@ func (c *VMCluster) restConfig(address string) (*rest.Config, error) {
 }
 
 // Kubeconfig is a kubeconfig for the administrator, complete in itself.
-func (c *VMCluster) Kubeconfig(address string) ([]byte, error) {
+func (c *VMCluster) Kubeconfig(ctx context.Context, address string) ([]byte, error) {
+	if c.kind != "" {
+		return c.kindKubeconfig(ctx, address)
+	}
 	ca, cert, key, err := c.image.PKI()
 	if err != nil {
 		return nil, err

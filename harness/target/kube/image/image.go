@@ -79,10 +79,20 @@ type Image struct {
 	Version  string    `json:"version"` // v1.36.3
 	Packages []string  `json:"packages"`
 	Made     time.Time `json:"made"`
+	Format   int       `json:"format"` // 0: written by a version without checksums
+	DiskSum  string    `json:"-"`      // checksum of Disk
 }
 
+// withSums is the current format: images have checksums.
+const withSums = 1
+
 // Disk is the file system's image.
-func (i Image) Disk() string { return filepath.Join(i.Dir, "disk.img") }
+func (i Image) Disk() string { return filepath.Join(i.Dir, diskFile) }
+
+const (
+	diskFile  = "disk.img"
+	imageFile = "image.json"
+)
 
 // PKI is the contents of a certificate or key of the administrator, by name.
 func (i Image) PKI() (ca, cert, key []byte, err error) {
@@ -108,20 +118,45 @@ func Open(dir string) (Image, error) {
 		return Image{}, err
 	}
 	i := Image{Dir: filepath.Join(dir, entry())}
-	data, err := os.ReadFile(filepath.Join(i.Dir, "image.json"))
-	if errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(i.Dir); errors.Is(err, os.ErrNotExist) {
 		return i, fmt.Errorf("%w (looked in %s)", ErrMissing, i.Dir)
 	}
-	if err != nil {
-		return i, err
-	}
-	if err := json.Unmarshal(data, &i); err != nil {
-		return i, fmt.Errorf("%s: %w; make node-image makes it anew", i.Dir, err)
-	}
-	if _, err := os.Stat(i.Disk()); err != nil {
-		return i, fmt.Errorf("%w: its disk is gone: %w", ErrMissing, err)
+	if err := i.read(); err != nil {
+		return i, fmt.Errorf("%w; rebuild it with make node-image", err)
 	}
 	return i, nil
+}
+
+// read reads and verifies an image except for the content of its disk, which package vm
+// verifies after copying it.
+func (i *Image) read() error {
+	if err := cache.ReadJSON(filepath.Join(i.Dir, imageFile), i); err != nil {
+		return err
+	}
+	e, err := cache.Open(i.Dir)
+	if errors.Is(err, cache.ErrUnsealed) && i.Format == 0 {
+		if err := cache.Seal(i.Dir); err != nil {
+			return err
+		}
+		e, err = cache.Open(i.Dir)
+	}
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	if err := e.Verify(imageFile, "pki/"+caCert, "pki/"+adminCert, "pki/"+adminKey); err != nil {
+		return err
+	}
+	disk, err := os.Stat(i.Disk())
+	if err != nil {
+		return err
+	}
+	want := e.Sum(diskFile)
+	if disk.Size() != want.Size {
+		return fmt.Errorf("%s is damaged: size is %d bytes, expected %d", i.Disk(), disk.Size(), want.Size)
+	}
+	i.DiskSum = want.Sum
+	return nil
 }
 
 func home(dir string) (string, error) {
@@ -130,6 +165,15 @@ func home(dir string) (string, error) {
 	}
 	root, err := cache.Root()
 	return filepath.Join(root, "node"), err
+}
+
+// Home is the directory that images are kept in. It is made.
+func Home() (string, error) {
+	dir, err := home("")
+	if err != nil {
+		return "", err
+	}
+	return dir, cache.Dir(dir)
 }
 
 func entry() string { return "image-" + strconv.Itoa(Format) }
@@ -154,14 +198,14 @@ func Make(ctx context.Context, o Options) (Image, error) {
 		return Image{}, err
 	}
 	defer unlock()
-	cache.Sweep(dir, time.Hour)
+	cache.Sweep(dir)
 
 	d := debian.Options{Dir: filepath.Join(dir, ".apt"), Progress: o.Progress}
-	parts, size, err := find(ctx, d)
+	parts, size, err := find(ctx, d, packages)
 	if err != nil {
 		return Image{}, err
 	}
-	i := Image{Dir: filepath.Join(dir, entry()), Version: o.Version, Made: time.Now().UTC()}
+	i := Image{Dir: filepath.Join(dir, entry()), Version: o.Version, Made: time.Now().UTC(), Format: withSums}
 	for _, p := range parts {
 		i.Packages = append(i.Packages, p.String())
 	}
@@ -188,7 +232,8 @@ func Make(ctx context.Context, o Options) (Image, error) {
 }
 
 // find looks the packages up.
-func find(ctx context.Context, d debian.Options) (parts []debian.Part, size kernel.Bytes, err error) {
+func find(ctx context.Context, d debian.Options, packages []string) (
+	parts []debian.Part, size kernel.Bytes, err error) {
 	mirrors, err := d.Mirrors()
 	if err != nil {
 		return nil, 0, err
@@ -263,7 +308,7 @@ func (o Options) fill(ctx context.Context, dir string, i Image, debs []string) e
 		}
 	}
 	o.Progress("making the file system")
-	if err := makeDisk(ctx, root, filepath.Join(dir, "disk.img")); err != nil {
+	if err := makeDisk(ctx, root, filepath.Join(dir, diskFile)); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(root); err != nil {
@@ -273,7 +318,7 @@ func (o Options) fill(ctx context.Context, dir string, i Image, debs []string) e
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "image.json"), append(data, '\n'), 0o644)
+	return cache.Write(filepath.Join(dir, imageFile), append(data, '\n'))
 }
 
 // makeDisk makes an ext4 file system that holds root. Without a journal: a node

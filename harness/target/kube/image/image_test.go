@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,6 +17,9 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/oomlab/oomlab/harness/target/vm/cache"
+	"github.com/oomlab/oomlab/harness/target/vm/cache/cachetest"
 )
 
 // TestImages reads the archive as a container runtime does.
@@ -35,7 +40,8 @@ func TestImages(t *testing.T) {
 	}{
 		images.Pause:    {"/oomlab-stressor hold", map[string]string{"tmp/": "", "oomlab-stressor": "the stressor"}},
 		images.Stressor: {"/oomlab-stressor", map[string]string{"tmp/": "", "oomlab-stressor": "the stressor"}},
-		images.Agent:    {"/oomlab-agent", map[string]string{"tmp/": "", "oomlab-agent": "the agent", "oomlab-stressor": "the stressor"}},
+		images.Agent: {"/oomlab-agent", map[string]string{"tmp/": "", "oomlab-agent": "the agent",
+			"oomlab-stressor": "the stressor"}},
 	} {
 		tag, err := name.NewTag(ref)
 		if err != nil {
@@ -108,7 +114,8 @@ func TestPKI(t *testing.T) {
 		return p
 	}
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{pair(serverCert, serverKey)}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+		Certificates: []tls.Certificate{pair(serverCert, serverKey)}, ClientCAs: pool,
+		ClientAuth: tls.RequireAndVerifyClientCert,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +136,8 @@ func TestPKI(t *testing.T) {
 		s := c.(*tls.Conn).ConnectionState().PeerCertificates[0].Subject
 		who <- s.CommonName + " of " + strings.Join(s.Organization, ",")
 	}()
-	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair(kubeletCert, kubeletKey)}})
+	c, err := tls.Dial("tcp", l.Addr().String(),
+		&tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair(kubeletCert, kubeletKey)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +172,8 @@ func TestPlace(t *testing.T) {
 	if want := "/etc/c /usr/bin/a /usr/bin/b"; strings.Join(got, " ") != want {
 		t.Errorf("placed %q, want %s", got, want)
 	}
-	if err := place(root, &tar.Header{Name: "dev/sda", Typeflag: tar.TypeBlock}, nil); err == nil || !strings.Contains(err.Error(), "has no use for") {
+	if err := place(root, &tar.Header{Name: "dev/sda", Typeflag: tar.TypeBlock}, nil); err == nil ||
+		!strings.Contains(err.Error(), "has no use for") {
 		t.Errorf("a device: %v", err)
 	}
 }
@@ -178,7 +187,8 @@ func TestCheckLibraries(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "sh"), sh, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := checkLibraries(root); err == nil || !strings.Contains(err.Error(), "/sh needs libc.so.6, which none of the packages has") {
+	if err := checkLibraries(root); err == nil ||
+		!strings.Contains(err.Error(), "/sh needs libc.so.6, which none of the packages has") {
 		t.Errorf("got %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(root, "libc.so.6"), nil, 0o644); err != nil {
@@ -189,8 +199,66 @@ func TestCheckLibraries(t *testing.T) {
 	}
 }
 
-func TestOpenSaysWhatToDo(t *testing.T) {
-	if _, err := Open(t.TempDir()); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "make node-image") {
+// TestOpen: what is damaged is said, with what to do.
+func TestOpen(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Open(dir); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "make node-image") {
 		t.Errorf("got %v", err)
+	}
+	made := Image{Sum: "ab", Version: "v1.36.3", Format: withSums}
+	publish := func() {
+		t.Helper()
+		err := cache.Publish(filepath.Join(dir, entry()), func(tmp string) error {
+			data, err := json.Marshal(made)
+			if err != nil {
+				return err
+			}
+			return errors.Join(makePKI(filepath.Join(tmp, "pki"), time.Now()),
+				os.WriteFile(filepath.Join(tmp, imageFile), data, 0o644),
+				os.WriteFile(filepath.Join(tmp, diskFile), []byte("a disk"), 0o644))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish()
+	cachetest.Private(t, filepath.Join(dir, entry()))
+	i, err := Open(dir)
+	if err != nil || i.Version != made.Version || i.Sum != made.Sum {
+		t.Fatalf("got %+v, %v", i, err)
+	}
+	if sum, err := cache.SumFile(i.Disk()); err != nil || sum.Sum != i.DiskSum {
+		t.Errorf("the disk's checksum is %+v, %v; want %q", sum, err, i.DiskSum)
+	}
+	for name, want := range map[string]string{
+		imageFile:    "image.json: invalid character",
+		diskFile:     "disk.img is damaged: size is 7 bytes, expected 6",
+		"sums.json":  "sums.json is damaged: invalid character",
+		"pki/ca.crt": "pki/ca.crt is damaged: size is 7 bytes",
+	} {
+		publish()
+		if err := os.WriteFile(filepath.Join(i.Dir, name), []byte("rubbish"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(dir)
+		if text := fmt.Sprint(err); !strings.Contains(text, want) ||
+			!strings.HasSuffix(text, "; rebuild it with make node-image") {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	// An image without checksums is an older oomlab's, if it says so.
+	publish()
+	if err := os.Remove(filepath.Join(i.Dir, "sums.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "no checksums") {
+		t.Errorf("without its checksums: %v", err)
+	}
+	old := []byte(`{"sum": "ab", "version": "v1", "packages": null}`)
+	if err := os.WriteFile(filepath.Join(i.Dir, imageFile), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if old, err := Open(dir); err != nil || old.DiskSum != i.DiskSum {
+		t.Errorf("an older oomlab's: %+v, %v", old, err)
 	}
 }
