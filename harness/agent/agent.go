@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -24,6 +25,11 @@ type Options struct {
 	ScratchDir string     // for undo lists and swap files
 	// HostOOM says whether this machine may run out of memory as a whole.
 	HostOOM bool
+	// Userland is what Hello calls the distribution around the agent, if that belongs
+	// to a machine of its own.
+	Userland string
+	// Files are those of Hello.
+	Files map[string]string
 	// Own: the machine, or at least this process, is the agent's alone. It
 	// reaps every orphan and locks itself into memory.
 	Own bool
@@ -40,6 +46,9 @@ type Agent struct {
 	stressor  string
 	hostOOM   bool
 	own       bool
+	within    bool // it is in another pid namespace than the kernel log and eBPF
+	userland  string
+	files     map[string]string
 	mount     kernel.CgroupMount
 	mountErr  error
 	observers *observers
@@ -70,7 +79,9 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("agent: prctl PR_SET_CHILD_SUBREAPER: %w", err)
 	}
-	a := &Agent{root: o.Root, scratch: o.ScratchDir, stressor: stressor, hostOOM: o.HostOOM, own: o.Own}
+	a := &Agent{root: o.Root, scratch: o.ScratchDir, stressor: stressor, hostOOM: o.HostOOM, own: o.Own,
+		userland: o.Userland, files: o.Files}
+	a.within = slices.Contains(a.root.Namespaces(), kernel.PIDNamespace)
 	a.mount, a.mountErr = a.root.CgroupMount()
 	if a.reaper, err = newReaper(); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
@@ -79,6 +90,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	a.protect()
 	a.observers = openObservers(ctx, o)
 	if o.Node != nil {
+		a.mount.Self = "/" // the agent's own cgroup is none to divide
 		a.node = openNode(ctx, *o.Node, a.hierarchy())
 	}
 	return a, nil

@@ -247,7 +247,7 @@ const endDeadline = 20 * time.Second
 
 // killCgroup kills every process in a cgroup and below, and waits until all
 // have ended. Processes that are born meanwhile are killed too.
-func killCgroup(dir string) error {
+func killCgroup(dir string, say func(string)) error {
 	deadline := time.Now().Add(endDeadline)
 	for {
 		pids, err := membersBelow(dir)
@@ -257,7 +257,7 @@ func killCgroup(dir string) error {
 		if len(pids) == 0 {
 			return nil
 		}
-		if err := killAll(pids, deadline); err != nil {
+		if err := killAll(pids, deadline, say); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 	}
@@ -285,8 +285,8 @@ func membersBelow(dir string) ([]int, error) {
 }
 
 // killAll sends SIGKILL to processes and then waits for their ends; those that
-// are our children are reaped.
-func killAll(pids []int, deadline time.Time) error {
+// are our children are reaped. say is told whom it waits for.
+func killAll(pids []int, deadline time.Time, say func(string)) error {
 	fds := make(map[int]int, len(pids))
 	defer func() {
 		for _, fd := range fds {
@@ -309,12 +309,31 @@ func killAll(pids []int, deadline time.Time) error {
 			errs = append(errs, fmt.Errorf("kill %d: %w", pid, err))
 		}
 	}
+	soon := time.Now().Add(patience)
+	var slow []string
+	for pid, fd := range fds {
+		if awaitEnd(fd, soon) != nil {
+			slow = append(slow, named(pid))
+		}
+	}
+	if len(slow) > 0 {
+		say(fmt.Sprintf("waiting up to %s for killed processes to end: %s", endDeadline, strings.Join(slow, ", ")))
+	}
 	for pid, fd := range fds {
 		if err := awaitEnd(fd, deadline); err != nil {
-			errs = append(errs, fmt.Errorf("kill %d: %w", pid, err))
+			errs = append(errs, fmt.Errorf("kill %s: %w", named(pid), err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// named is a process for a message: 123 (comm).
+func named(pid int) string {
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return strconv.Itoa(pid)
+	}
+	return fmt.Sprintf("%d (%s)", pid, strings.TrimSuffix(string(comm), "\n"))
 }
 
 // awaitEnd waits until the process behind a pidfd has ended.
@@ -339,14 +358,14 @@ func awaitEnd(pidfd int, deadline time.Time) error {
 // A process leaves its cgroup a moment after its pidfd said that it ended
 // (since 6.19 only when its last thread was switched away from for good, see
 // cgroup_task_dead), and no file tells when; so EBUSY is tried again for a while.
-func removeCgroup(dir string) error {
+func removeCgroup(dir string, say func(string)) error {
 	children, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, c := range children {
 		if c.IsDir() {
-			if err := removeCgroup(filepath.Join(dir, c.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := removeCgroup(filepath.Join(dir, c.Name()), say); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
@@ -355,6 +374,7 @@ func removeCgroup(dir string) error {
 	defer deadline.Stop()
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
+	soon := time.After(patience)
 	for {
 		err := unix.Rmdir(dir)
 		if !errors.Is(err, unix.EBUSY) {
@@ -365,6 +385,9 @@ func removeCgroup(dir string) error {
 		}
 		select {
 		case <-again.C:
+		case <-soon:
+			left, _ := membersBelow(dir) // only for the message
+			say(fmt.Sprintf("waiting up to %s for %s to be empty; processes: %v", endDeadline, dir, left))
 		case <-deadline.C:
 			left, _ := membersBelow(dir) // only for the message
 			return fmt.Errorf("rmdir %s: still busy after %s; it holds the processes %v", dir, endDeadline, left)

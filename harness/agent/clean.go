@@ -22,28 +22,28 @@ type Cleaned struct {
 
 // Clean puts back what killed runs have left on a machine: what the undo lists in
 // scratch have, and cgroups that none has. Everything is tried, and the error
-// joins what could not be put back.
-func Clean(root probe.Root, scratch string) (Cleaned, error) {
+// joins what could not be put back. say is told whom it waits for.
+func Clean(root probe.Root, scratch string, say func(string)) (Cleaned, error) {
 	var c Cleaned
-	busy, err := c.undoLists(scratch)
+	busy, err := c.undoLists(scratch, say)
 	mount, mountErr := root.CgroupMount()
 	if mountErr != nil {
 		return c, err // without a memory controller no run has made a cgroup
 	}
-	return c, errors.Join(err, c.cgroups(root.Path(mount.Root, mount.Self), busy))
+	return c, errors.Join(err, c.cgroups(root.Path(mount.Root, mount.Self), busy, say))
 }
 
 // undoLists replays the undo lists that killed runs have left. busy are the bases
 // of runs that are still going on.
-func (c *Cleaned) undoLists(scratch string) (busy []string, err error) {
+func (c *Cleaned) undoLists(scratch string, say func(string)) (busy []string, err error) {
 	pending, err := Pending(scratch)
 	if err != nil {
 		return nil, privileged(err)
 	}
 	var errs []error
 	for _, list := range pending {
-		switch err := Undo(list); {
-		case errors.Is(err, ErrInUse):
+		switch err := Undo(list, say); {
+		case errors.Is(err, errInUse):
 			base, _, _ := strings.Cut(filepath.Base(list), ".")
 			busy = append(busy, base)
 			c.Kept = append(c.Kept, base+", which is still going on")
@@ -71,7 +71,7 @@ const basePrefix = "oomlab-"
 // cgroups removes empty cgroups of runs that left no undo list: somebody deleted
 // it, or the run kept it elsewhere. It looks below our own cgroup only, where runs
 // make theirs.
-func (c *Cleaned) cgroups(own string, busy []string) error {
+func (c *Cleaned) cgroups(own string, busy []string, say func(string)) error {
 	entries, err := os.ReadDir(own)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (c *Cleaned) cgroups(own string, busy []string) error {
 		why, err := inUse(dir)
 		if err == nil && why == "" {
 			// as if the run had left an undo list
-			err = replay([]plan.Undo{{Op: undoRmdir, Path: dir}, {Op: undoKill, Path: dir}})
+			err = replay([]plan.Undo{{Op: undoRmdir, Path: dir}, {Op: undoKill, Path: dir}}, say)
 		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // its run has just ended by itself

@@ -46,7 +46,7 @@ func TestCleanUndoesKilledRuns(t *testing.T) {
 	scratch := t.TempDir()
 	list, sysctl, swap := killedRun(t, scratch, "oomlab-0001")
 	var c Cleaned
-	busy, err := c.undoLists(scratch)
+	busy, err := c.undoLists(scratch, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestCleanLeavesRunsThatGoOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c Cleaned
-	busy, err := c.undoLists(scratch)
+	busy, err := c.undoLists(scratch, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestCleanLeavesRunsThatGoOn(t *testing.T) {
 func TestCleanSaysWhatItCannotUndo(t *testing.T) {
 	scratch := t.TempDir()
 	list := write(t, filepath.Join(scratch, "oomlab-0003.undo.json"), "{")
-	_, err := new(Cleaned).undoLists(scratch)
+	_, err := new(Cleaned).undoLists(scratch, nobody)
 	if want := list + ": not an undo list: unexpected EOF"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -141,7 +141,7 @@ func TestCleanLeavesCgroupsInUse(t *testing.T) {
 		write(t, filepath.Join(own, name, procsFile), "1\n")
 	}
 	var c Cleaned
-	err := c.cgroups(own, []string{"oomlab-busy"})
+	err := c.cgroups(own, []string{"oomlab-busy"}, nobody)
 	want := filepath.Join(own, "oomlab-used") + ", which has processes and has no undo list"
 	if err != nil || !slices.Equal(c.Kept, []string{want}) || len(c.Removed) > 0 {
 		t.Errorf("%+v, %v; want %q kept", c, err, want)

@@ -67,6 +67,9 @@ func (a *Agent) changed(ctx context.Context, p plan.Plan, c carry) (err error) {
 	if err := a.plantFreezer(t, p); err != nil {
 		return err
 	}
+	if err := filesOnDisk(p); err != nil {
+		return err
+	}
 	sw, err := planSwap(a.root, a.scratch, p.Base, p.Swap)
 	if err != nil {
 		return err

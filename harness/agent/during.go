@@ -126,45 +126,13 @@ func (r *run) inLoop(f func()) {
 
 func (r *run) did(a *action, err error) {
 	a.state = actionDone
-	text := describe(a.plan)
+	text := a.plan.String()
 	if err != nil {
 		r.failure(text + ": " + err.Error())
 	} else {
 		r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Did, Text: text})
 	}
 	r.happened()
-}
-
-// describe says in one line what an action does.
-func describe(d plan.During) string {
-	var parts []string
-	for _, c := range d.Writes {
-		for _, w := range c.Writes {
-			parts = append(parts, fmt.Sprintf("%s: %s = %s", c.Path, w.File, w.Value))
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(d.OOMScoreAdj)) {
-		parts = append(parts, fmt.Sprintf("oom_score_adj of %s = %d", name, d.OOMScoreAdj[name]))
-	}
-	for _, name := range slices.Sorted(maps.Keys(d.Signal)) {
-		parts = append(parts, fmt.Sprintf("%s to %s", kernel.SignalName(d.Signal[name]), name))
-	}
-	if d.Freeze != "" {
-		parts = append(parts, "freeze "+d.Freeze)
-	}
-	if d.Thaw != "" {
-		parts = append(parts, "thaw "+d.Thaw)
-	}
-	for _, s := range d.Sysctls {
-		parts = append(parts, s.Key+" = "+s.Value)
-	}
-	if d.Sysrq != "" {
-		parts = append(parts, "sysrq-"+d.Sysrq)
-	}
-	if d.Swapoff {
-		parts = append(parts, "swapoff")
-	}
-	return strings.Join(parts, ", ")
 }
 
 // perform does the actions that may block: a limit that is lowered waits for
@@ -212,7 +180,13 @@ func (r *run) swapoff() error {
 	var errs []error
 	for _, line := range lines[1:] { // the first is the heading
 		if path, _, ok := strings.Cut(line, " "); ok {
-			errs = append(errs, swapoff(path))
+			err := swapoff(path)
+			if errors.Is(err, unix.ENOMEM) {
+				// The kernel did what it could: a cgroup that pages were charged to had
+				// nobody left to be killed for them.
+				continue
+			}
+			errs = append(errs, err)
 		}
 	}
 	if len(lines) < 2 {

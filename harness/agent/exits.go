@@ -23,7 +23,7 @@ const sysrqOrder = -1
 func (r *run) observed(ev evidence.Event) {
 	r.resolve(&ev)
 	if ev.OOM != nil && ev.Process == "" {
-		ev.Process = r.name(ev.PID)
+		ev.Process = r.name(r.own(ev.PID))
 	}
 	if ev.Kind == evidence.OOMReturn && ev.OOM != nil && ev.OOM.Control != nil && ev.OOM.Control.Order == sysrqOrder {
 		r.pressed.Add(1)
@@ -33,7 +33,7 @@ func (r *run) observed(ev evidence.Event) {
 		r.happened()
 	}
 	r.emit(ev)
-	if exiting != 0 {
+	if exiting = r.own(exiting); exiting != 0 {
 		r.post(func() { r.oomKilled(exiting) })
 	}
 }
@@ -152,7 +152,7 @@ func (r *run) anyExiting() bool {
 }
 
 // oomKilled notes that the OOM killer has killed a process, and with it those whom
-// that takes along: its children, by their death signal, and whoever shares its
+// that takes along: its children, by their death signal, and what shares its
 // memory, whom __oom_kill_process() kills without a word.
 func (r *run) oomKilled(pid int) { r.expectExit(pid, true) }
 
@@ -277,8 +277,8 @@ func (r *run) killSurvivors() error {
 			writeFile(filepath.Join(r.tree.freezer, c.Path, "freezer.state"), "THAWED")
 		}
 	}
-	err := killAll(pids, time.Now().Add(endDeadline))
-	if killErr := killCgroup(r.tree.base); killErr != nil && !errors.Is(killErr, fs.ErrNotExist) {
+	err := killAll(pids, time.Now().Add(endDeadline), nobody)
+	if killErr := killCgroup(r.tree.base, nobody); killErr != nil && !errors.Is(killErr, fs.ErrNotExist) {
 		err = errors.Join(err, killErr)
 	}
 	for _, c := range r.children {

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -45,10 +44,11 @@ func (a *Agent) Hello(ctx context.Context) (wire.Hello, error) {
 	if err != nil {
 		return wire.Hello{}, err
 	}
+	m.Userland = a.userland
 	if a.observers.kmsgErr != nil {
 		m.Abilities[kernel.AbilityKmsg] = kernel.Answer{Is: "no", Why: a.observers.kmsgErr.Error()}
 	}
-	hello := wire.Hello{Protocol: wire.Protocol, Build: Build(), Machine: m, Tier: tier}
+	hello := wire.Hello{Protocol: wire.Protocol, Build: wire.Build(), Machine: m, Tier: tier, Files: a.files}
 	if a.node != nil {
 		hello.Node = a.node.facts(a.mount, a.hierarchy())
 		hooks := map[string]string{"runtime": a.node.events, "kubelet": "no log is known"}
@@ -59,24 +59,6 @@ func (a *Agent) Hello(ctx context.Context) (wire.Hello, error) {
 		hello.Tier.Hooks = hooks
 	}
 	return hello, nil
-}
-
-// Build names this build of oomlab: its version and the revision it was made of.
-func Build() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	out := info.Main.Version
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			out += " " + s.Value[:min(len(s.Value), 12)]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			out += " modified"
-		}
-	}
-	return out
 }
 
 // measureWithin bounds one round of measuring: three processes that do almost

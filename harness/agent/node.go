@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,5 +67,33 @@ func (n *node) facts(m kernel.CgroupMount, hierarchy string) *kubelet.Node {
 	if n.kubepods != "" {
 		out.Kubepods = strings.TrimPrefix(n.kubepods, hierarchy)
 	}
+	if m.Version != 2 {
+		return out
+	}
+	// The root of a machine has no such file; that of a node that is a container does.
+	if out.Limit = limit(hierarchy, "memory.max"); out.Limit != nil {
+		out.Used = used(hierarchy)
+	}
 	return out
+}
+
+// used is what a cgroup holds that the kernel cannot take back: without pages of files.
+func used(dir string) kernel.Bytes {
+	var sum kernel.Bytes
+	text, err := os.ReadFile(filepath.Join(dir, "memory.stat"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		var name string
+		var n int64
+		if _, err := fmt.Sscan(line, &name, &n); err != nil {
+			continue
+		}
+		switch name {
+		case "anon", "kernel", "shmem", "sock":
+			sum += kernel.Bytes(n)
+		}
+	}
+	return sum
 }

@@ -292,8 +292,19 @@ func TestNodeFactsAreRead(t *testing.T) {
 	}
 	f := openNode(t.Context(), NodeOptions{Events: []string{filepath.Join(dir, "no-such-program")}}, dir)
 	if got := f.facts(kernel.CgroupMount{Version: 2}, dir); got.Kubepods != "/kubelet.slice/kubelet-kubepods.slice" ||
-		got.CgroupVersion != 2 {
+		got.CgroupVersion != 2 || got.Limit != nil {
 		t.Errorf("facts %+v", got)
+	}
+	for file, text := range map[string]string{
+		"memory.max": "268435456\n", "memory.stat": "anon 1048576\nfile 2097152\nkernel 4096\nshmem 8192\nsock 0\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := f.facts(kernel.CgroupMount{Version: 2}, dir); got.Limit == nil || *got.Limit != 256*kernel.MiB ||
+		got.Used != kernel.MiB+12*kernel.KiB {
+		t.Errorf("facts of a node that is a container: %+v", got)
 	}
 	if !strings.HasPrefix(f.events, "not attached: ") || !strings.Contains(f.events, "no such file") {
 		t.Errorf("the runtime's events: %q", f.events)

@@ -123,10 +123,10 @@ func (w *podWatch) observed(e evidence.Event) {
 	w.resolve(&e)
 	if e.Process == "" && e.OOM != nil && e.OOM.Task != nil {
 		t := e.OOM.Task
-		e.Process = w.nameOf(t.TGID, t.Cgroup, t.Comm)
+		e.Process = w.nameOf(w.own(t.TGID), t.Cgroup, t.Comm)
 	}
 	if e.Process == "" {
-		e.Process = w.name(e.PID)
+		e.Process = w.name(w.own(e.PID))
 	}
 	w.emit(e)
 }
@@ -152,7 +152,7 @@ func (w *podWatch) call(c *container, pid int, comm string) string {
 	if first == 0 {
 		first = w.initPID(c.id)
 	}
-	if pid == first || c.sandbox() {
+	if pid != 0 && pid == first || c.sandbox() {
 		return c.process
 	}
 	for _, child := range w.req.Children {

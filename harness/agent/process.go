@@ -90,7 +90,7 @@ func (r *run) start(p *process) error {
 		return fmt.Errorf("process %s: %w", p.plan.Name, err)
 	}
 	fail := func(err error) error {
-		killAll([]int{c.pid}, time.Now().Add(endDeadline))
+		killAll([]int{c.pid}, time.Now().Add(endDeadline), nobody)
 		unix.Close(c.pidfd)
 		c.close()
 		return fmt.Errorf("process %s: %w", p.plan.Name, err)

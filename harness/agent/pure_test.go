@@ -263,7 +263,7 @@ func TestDescribe(t *testing.T) {
 		"sysrq-f":             {Sysrq: "f"},
 		"swapoff":             {Swapoff: true},
 	} {
-		if got := describe(d); got != want {
+		if got := d.String(); got != want {
 			t.Errorf("describe: %q, want %q", got, want)
 		}
 	}

@@ -105,7 +105,7 @@ func (a *Agent) newRun(p plan.Plan, t *tree, c carry) *run {
 }
 
 // effectLater reports whether what an action does is not done when it returns,
-// nor seen by the observers: what a signal does is up to the process, but for
+// nor seen by the observers: what a signal does is up to the process, except for
 // SIGKILL and stopping, which are the kernel's.
 func effectLater(d plan.During) bool {
 	for _, sig := range d.Signal {

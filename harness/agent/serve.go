@@ -115,6 +115,10 @@ func (a *Agent) answer(ctx context.Context, req wire.Request, requests <-chan wi
 	last := wire.Message{ID: req.ID, Done: err == nil, Sum: sum}
 	if err != nil {
 		last.Error = err.Error()
+		var refusal *Refusal
+		if errors.As(err, &refusal) {
+			last.Lacks, last.Hint = refusal.What, refusal.Hint
+		}
 	}
 	return out.write(last)
 }

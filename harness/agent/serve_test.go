@@ -8,6 +8,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -113,7 +114,7 @@ func line(t *testing.T) (cmd *exec.Cmd, to io.WriteCloser, from *bufio.Reader) {
 			t.Log(complaints.String())
 		}
 	})
-	timer := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() }) // so that no read waits for ever
+	timer := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() }) // so that no read waits forever
 	t.Cleanup(func() { timer.Stop() })
 	from = bufio.NewReader(out)
 	var hello wire.Hello
@@ -235,7 +236,7 @@ func TestKilledAgent(t *testing.T) {
 		}
 	}
 	list := filepath.Join("/run/oomlab", p.Base+undoSuffix)
-	if err := Undo(list); err != nil {
+	if err := Undo(list, nobody); err != nil {
 		t.Fatal(err)
 	}
 	a.nothingLeft(t, p)
@@ -246,6 +247,29 @@ func TestKilledAgent(t *testing.T) {
 }
 
 // When the commander is gone nobody wants the run any more.
+// TestWhoIsWaitedFor is told by name and number.
+func TestWhoIsWaitedFor(t *testing.T) {
+	was := patience
+	t.Cleanup(func() { patience = was })
+	patience = 0
+	var pids []int
+	for range 8 {
+		cmd := exec.Command("sleep", "1000")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, cmd.Process.Pid)
+	}
+	var said []string
+	if err := killAll(pids, time.Now().Add(endDeadline), func(s string) { said = append(said, s) }); err != nil {
+		t.Error(err)
+	}
+	if text := strings.Join(said, "\n"); len(said) != 1 ||
+		!regexp.MustCompile(`^waiting up to 20s for killed processes to end: \d+ \(sleep\)`).MatchString(text) {
+		t.Errorf("said %q", said)
+	}
+}
+
 func TestLineEndsDuringARun(t *testing.T) {
 	cmd, to, from := line(t)
 	a := here(t)

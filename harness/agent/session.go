@@ -19,6 +19,7 @@ type session struct {
 	mu    sync.Mutex     // of what follows, and of sink
 	over  bool           // nothing is passed on any more
 	names map[int]string // pid -> process, those that have ended included
+	pids  map[int]int    // the kernel's -> the agent's, where they differ
 }
 
 // A watched is what a session is about: the processes of a plan, or pods.
@@ -159,7 +160,35 @@ func (s *session) resolve(ev *evidence.Event) {
 		return
 	}
 	s.paths.fill(ev.OOM)
+	s.learn(ev.OOM.Current)
+	if t := ev.OOM.Task; t != nil {
+		s.learn(t.TaskID)
+	}
 	if t := ev.OOM.Task; t != nil && ev.PID == 0 {
 		ev.PID = t.TGID
 	}
+}
+
+// learn remembers what the agent's pid of a task is.
+func (s *session) learn(id evidence.TaskID) {
+	if !s.agent.within || id.NSTGID == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pids == nil {
+		s.pids = map[int]int{}
+	}
+	s.pids[id.TGID] = id.NSTGID
+}
+
+// own is the agent's pid of a process that the kernel names; 0: it is not known, or in
+// none of the agent's namespaces.
+func (s *session) own(pid int) int {
+	if !s.agent.within {
+		return pid
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pids[pid]
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,8 +28,8 @@ const (
 	undoUnlink  = "unlink"      // removes the file Path
 )
 
-// ErrInUse is returned by [Undo] for the list of a run that is still going on.
-var ErrInUse = errors.New("the run is still going on")
+// errInUse is returned by [Undo] for the list of a run that is still going on.
+var errInUse = errors.New("the run is still going on")
 
 // undoSuffix ends the names of undo lists.
 const undoSuffix = ".undo.json"
@@ -89,7 +90,11 @@ func syncDir(dir string) error {
 // undo puts everything back, last change first, and removes the list when all
 // of it is done. What could not be put back stays on the list for oomlab clean.
 func (u *undoList) undo() error {
-	err := replay(u.list)
+	return u.undoSaying(nobody)
+}
+
+func (u *undoList) undoSaying(say func(string)) error {
+	err := replay(u.list, say)
 	if err == nil {
 		err = os.Remove(u.file.Name())
 	}
@@ -117,17 +122,17 @@ func Pending(scratchDir string) ([]string, error) {
 
 // Undo puts back what a run that was killed has left, and removes its list
 // when all of it is done. It may be repeated. Everything is tried, and the
-// error joins what could not be put back; it is [ErrInUse] if the run is still
-// going on, and nothing was touched then.
-func Undo(path string) error {
+// error joins what could not be put back; it is [errInUse] if the run is still
+// going on, and nothing was touched then. say is told whom it waits for.
+func Undo(path string, say func(string)) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockSoon(f); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("%s: %w", path, ErrInUse)
+			return fmt.Errorf("%s: %w", path, errInUse)
 		}
 		return fmt.Errorf("%s: lock: %w", path, err)
 	}
@@ -136,26 +141,52 @@ func Undo(path string) error {
 		f.Close()
 		return fmt.Errorf("%s: not an undo list: %w", path, err)
 	}
-	return u.undo()
+	return u.undoSaying(say)
 }
 
-func replay(list []plan.Undo) error {
+// patience is how long processes that were killed may take to end before somebody
+// is told, and how long the lock of one that is dying is waited for. Tests shorten it.
+var patience = time.Second
+
+// nobody is who is told what nobody waits to hear.
+func nobody(string) {}
+
+// lockSoon locks a file. A process that was killed holds its locks until it has ended.
+func lockSoon(f *os.File) error {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			return err
+		}
+	}
+}
+
+func replay(list []plan.Undo, say func(string)) error {
 	var errs []error
 	for _, u := range slices.Backward(list) {
-		if err := putBack(u); err != nil {
+		if err := putBack(u, say); err != nil {
 			errs = append(errs, fmt.Errorf("put back: %s: %w", u.Op, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func putBack(u plan.Undo) error {
+func putBack(u plan.Undo, say func(string)) error {
 	err := func() error {
 		switch u.Op {
 		case undoKill:
-			return killCgroup(u.Path)
+			return killCgroup(u.Path, say)
 		case undoRmdir:
-			return removeCgroup(u.Path)
+			return removeCgroup(u.Path, say)
 		case undoWrite:
 			return writeFile(u.Path, u.Value)
 		case undoMove:

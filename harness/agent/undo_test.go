@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oomlab/oomlab/harness/plan"
 )
@@ -35,20 +36,18 @@ func TestUndo(t *testing.T) {
 	if err != nil || len(pending) != 1 {
 		t.Fatalf("Pending: %v, %v, want one", pending, err)
 	}
-	if err := Undo(pending[0]); !errors.Is(err, ErrInUse) {
-		t.Errorf("Undo of a run that goes on: %v, want %v", err, ErrInUse)
+	if err := Undo(pending[0], nobody); !errors.Is(err, errInUse) {
+		t.Errorf("Undo of a run that goes on: %v, want %v", err, errInUse)
 	}
 	if got, _ := os.ReadFile(first); string(got) != "changed" {
 		t.Errorf("Undo of a run that goes on has written %q", got)
 	}
-	// The agent was killed: its lock is gone, its list is not.
-	if err := u.file.Close(); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := writeUndo(scratch, "run", nil); err == nil || !strings.Contains(err.Error(), "oomlab clean") {
 		t.Errorf("a second run of that name: %v, want a hint at oomlab clean", err)
 	}
-	if err := Undo(pending[0]); err != nil {
+	// The agent was killed: its lock is gone when it has ended, its list is not.
+	time.AfterFunc(patience/10, func() { u.file.Close() })
+	if err := Undo(pending[0], nobody); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := os.ReadFile(first); !strings.HasPrefix(string(got), "as it was") {
@@ -96,7 +95,7 @@ func TestUndoOfGarbage(t *testing.T) {
 	if err := os.WriteFile(name, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Undo(name); err == nil || !strings.Contains(err.Error(), "not an undo list") {
+	if err := Undo(name, nobody); err == nil || !strings.Contains(err.Error(), "not an undo list") {
 		t.Errorf("Undo: %v", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // CampaignOptions say which kernels a campaign puts to the test.
 type CampaignOptions struct {
-	Kernels []string // one after the other; empty: the newest cached one
+	Kernels []string // one after the other; empty: the default one
 	Lab     Options  // of each kernel
 	Command []string // that repeats the campaign
 	// Chaos is called for each kernel and says what is run on it.

@@ -59,7 +59,7 @@ type ChaosFinding = chaos.Finding
 type ChaosSummary = chaos.Summary
 
 // errRefused is why a scenario is not carried out: the kernel would look for
-// victims for ever.
+// victims forever.
 var errRefused = errors.New("nobody would be left to be killed")
 
 // sessionPlans is how many plans a guest carries out before a fresh one takes
@@ -67,7 +67,7 @@ var errRefused = errors.New("nobody would be left to be killed")
 const sessionPlans = 200
 
 // Chaos runs random scenarios on the lab's kernel, several guests side by side,
-// and judges each. The scenarios are the same whoever runs them; which guest
+// and judges each. The scenarios are the same on every machine; which guest
 // runs which is not. A cancelled context ends it, and what was shown by then is
 // returned with the context's error.
 func (l *Lab) Chaos(ctx context.Context, o ChaosOptions) (ChaosSummary, error) {

@@ -13,8 +13,11 @@ import (
 type ClusterOptions struct {
 	Kernel string // as kernels.Resolve takes it
 	Memory kernel.Bytes
-	Nodes  int          // 1 or 2
-	Log    func(string) // is told what takes time
+	Nodes  int // 1 or 2
+	// Container has the nodes be containers in their VMs.
+	Container bool
+	Kind      []byte       // configuration of kind's, whose cluster it is; nil: oomlab's own
+	Log       func(string) // is told what takes time
 }
 
 // OpenCluster gets a VM cluster ready, and says which kernel its nodes boot.
@@ -27,8 +30,14 @@ func OpenCluster(ctx context.Context, o ClusterOptions) (*kube.VMCluster, kernel
 	if err != nil {
 		return nil, k, err
 	}
+	if o.Kind != nil {
+		c, err := kube.OpenKind(ctx, kube.KindOptions{Kernel: k, Config: o.Kind, Agent: agent, Stressor: stressor,
+			Log: o.Log})
+		return c, k, err
+	}
 	c, err := kube.OpenVM(ctx, kube.VMOptions{
-		Kernel: k, Memory: o.Memory, Worker: o.Nodes == 2, Agent: agent, Stressor: stressor, Log: o.Log,
+		Kernel: k, Memory: o.Memory, Worker: o.Nodes == 2, Container: o.Container,
+		Agent: agent, Stressor: stressor, Log: o.Log,
 	})
 	return c, k, err
 }

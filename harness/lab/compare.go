@@ -32,6 +32,7 @@ type CompareOptions struct {
 	Log           func(string)
 	Repeat        int    // how often each scenario is run on each kernel
 	By            string // field that recorded runs are put into columns by; empty: their kernel
+	Rejudge       bool   // recorded runs may have been edited
 	// Watch is called before runs are made, and ended after they were.
 	Watch func(runs int) (w Watch, ended func())
 	// Say is told what is done beside what was asked for; it may be nil.
@@ -43,6 +44,8 @@ type CompareOptions struct {
 type Comparison struct {
 	// Broken are the runs whose evidence carries no comparison.
 	Broken []string
+	// Records are the recorded runs that were read.
+	Records *Records
 
 	o       CompareOptions
 	jobs    []Job
@@ -93,7 +96,7 @@ func Compare(o CompareOptions, recorded []Runs, jobs []Job) (*Comparison, error)
 	if o.Log == nil {
 		o.Log = func(string) {}
 	}
-	c := &Comparison{o: o, jobs: jobs}
+	c := &Comparison{o: o, jobs: jobs, Records: &Records{Rejudge: o.Rejudge}}
 	c.lab = func(o Options) (columnLab, error) { return Open(o) }
 	c.known = func() ([]kernel.Version, error) { return kernels.Known(kernels.Options{Progress: o.Log}) }
 	return c, c.load(recorded)
@@ -105,11 +108,10 @@ func (c *Comparison) load(all []Runs) error {
 	for _, group := range all {
 		c.named = c.named || group.Name != ""
 		for _, dir := range group.Dirs {
-			in, err := Load(dir)
+			in, r, err := c.Records.Judge(dir)
 			if err != nil {
 				return err
 			}
-			r := verdict.Judge(in)
 			if r.Verdict == verdict.Broken {
 				c.Broken = append(c.Broken, dir)
 			}
@@ -252,7 +254,7 @@ func (c *Comparison) carryOut(ctx context.Context, cells []cell) error {
 	var failed error
 	w.Result = func(i int, r verdict.Result) bool {
 		// The result alone does not have what the kernel log looks like.
-		in, err := Load(filepath.Join(c.o.RunsDir, r.Run))
+		in, err := c.Records.Load(filepath.Join(c.o.RunsDir, r.Run))
 		failed = errors.Join(failed, err)
 		if err == nil {
 			c.runs = append(c.runs, columnRun{cells[i].column.name, compare.Observe(in, r)})

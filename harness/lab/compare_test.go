@@ -30,7 +30,7 @@ type recordedLab struct {
 func (l recordedLab) RunOne(_ context.Context, j Job, _ func(evidence.Event)) (verdict.Result, error) {
 	*l.ran = append(*l.ran, strings.Join(j.Command, " "))
 	from := filepath.Join(recordings, l.series, strings.ReplaceAll(j.Scenario.Name, "/", "-"))
-	in, err := Load(from)
+	in, err := new(Records).Load(from)
 	if err != nil {
 		return verdict.Result{}, err
 	}

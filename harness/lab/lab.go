@@ -32,7 +32,9 @@ type Options struct {
 	Kernel string          // for VMs, as kernels.Resolve takes it
 	// CgroupVersion of VMs where a scenario does not ask for one; 0: 2.
 	CgroupVersion int
-	AllowHostOOM  bool
+	// Userland of VMs where a scenario does not need one; empty: a bare guest.
+	Userland     string
+	AllowHostOOM bool
 	// Cluster is where scenarios with pods run.
 	Cluster kube.Where
 	RunsDir string // empty: runs
@@ -88,7 +90,7 @@ func Open(o Options) (*Lab, error) {
 		known := scenario.TargetNames(scenario.Targets...)
 		return nil, fmt.Errorf("target %q: there are %s", o.Target, strings.Join(known, ", "))
 	}
-	if o.CgroupVersion != 0 && o.Target == "" {
+	if (o.CgroupVersion != 0 || o.Userland != "") && o.Target == "" {
 		o.Target = scenario.VM // only there can it be chosen
 	}
 	l := &Lab{o: o}
@@ -166,11 +168,16 @@ func (l *Lab) openLocal(ctx context.Context) (*local.Local, error) {
 			return nil, l.localErr
 		}
 		var stressor string
-		if stressor, l.localErr = unpack("oomlab-stressor", l.stressor); l.localErr == nil {
+		if stressor, l.localErr = l.unpackStressor(); l.localErr == nil {
 			l.local, l.localErr = local.Open(ctx, local.Options{Stressor: stressor, AllowHostOOM: l.o.AllowHostOOM})
 		}
 	}
 	return l.local, l.localErr
+}
+
+// unpackStressor is where the stressor can be executed.
+func (l *Lab) unpackStressor() (path string, err error) {
+	return unpack("oomlab-stressor", l.stressor, l.o.Log)
 }
 
 // memoryStep rounds the memory of VMs, so that scenarios share snapshots.
@@ -183,7 +190,7 @@ func (l *Lab) vmOptions(ctx context.Context, s scenario.Scenario, dir string) (v
 		return vm.Options{}, err
 	}
 	o := vm.Options{
-		Kernel: k, Memory: max(512*kernel.MiB, (s.Needs.Memory+memoryStep-1)/memoryStep*memoryStep),
+		Kernel: k, Memory: (s.VMMemory() + memoryStep - 1) / memoryStep * memoryStep,
 		CPUs: s.Needs.CPUs, CgroupVersion: s.Needs.Cgroup, Agent: l.agent, Stressor: l.stressor, RunDir: dir,
 		Log: l.o.Log,
 	}
@@ -193,9 +200,10 @@ func (l *Lab) vmOptions(ctx context.Context, s scenario.Scenario, dir string) (v
 	if swap := s.System.Swap; swap != nil && (swap.Kind == "" || swap.Kind == "disk") {
 		o.SwapDisk = (swap.Size + kernel.MiB - 1) / kernel.MiB * kernel.MiB
 	}
+	var programs []string
 	program := func(command []string) {
 		if len(command) > 0 {
-			o.Programs = append(o.Programs, command[0])
+			programs = append(programs, command[0])
 		}
 	}
 	for _, p := range s.Processes {
@@ -205,6 +213,13 @@ func (l *Lab) vmOptions(ctx context.Context, s scenario.Scenario, dir string) (v
 		for _, c := range p.Containers {
 			program(c.Command)
 		}
+	}
+	if spec := l.spec(s); spec.Name != "" {
+		return l.withUserland(ctx, o, spec, programs)
+	}
+	o.Programs, o.FilesDisk = programs, s.FilesDisk()
+	if d := s.System.Disk; d != nil {
+		o.DiskWrite = kernel.Bytes(d.Write)
 	}
 	return o, nil
 }
@@ -232,7 +247,7 @@ func (l *Lab) RunOne(ctx context.Context, j Job, onEvent func(evidence.Event)) (
 	result, err := harness.Run(ctx, t, j.Scenario, j.Source, harness.Options{
 		Dir: dir, Because: because, Command: j.Command, OnEvent: onEvent, Manifests: j.Manifests,
 	})
-	return result, errors.Join(err, t.Close())
+	return result, errors.Join(err, t.Close(), harness.Seal(dir))
 }
 
 // lent is a target that is not the job's own: Close gives it back.
@@ -248,6 +263,10 @@ func (l *Lab) takeLocal(ctx context.Context, _ Job, _ string) (target.Target, er
 	l.localMu.Lock()
 	t, err := l.openLocal(ctx)
 	if err != nil {
+		l.localMu.Unlock()
+		return nil, err
+	}
+	if _, err := l.unpackStressor(); err != nil { // somebody may have damaged it since
 		l.localMu.Unlock()
 		return nil, err
 	}
@@ -316,7 +335,7 @@ func (l *Lab) openKube(ctx context.Context, j Job, dir string) (target.Target, e
 		return nil, err
 	}
 	c, err := kube.OpenVM(ctx, kube.VMOptions{
-		Kernel: k, Memory: j.Scenario.Needs.Memory, Node: j.Scenario.Node,
+		Kernel: k, Memory: j.Scenario.Needs.Memory, Node: j.Scenario.Node, Container: l.o.Cluster.Container,
 		Agent: l.agent, Stressor: l.stressor, RunDir: dir, Log: l.o.Log,
 	})
 	if err != nil {

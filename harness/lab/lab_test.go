@@ -98,6 +98,21 @@ func TestWhereAScenarioRuns(t *testing.T) {
 	}
 }
 
+// TestTheReasonNamesTheNode: a run on a node that is a container says so.
+func TestTheReasonNamesTheNode(t *testing.T) {
+	s := scenario.Scenario{Targets: []scenario.Target{scenario.Kube}}
+	for want, where := range map[string]kube.Where{
+		"it has pods; a VM cluster":                           {},
+		"it has pods; a VM cluster whose node is a container": {Container: true},
+		"it has pods; context prod":                           {Context: "prod"},
+	} {
+		l := &Lab{o: Options{Cluster: where}}
+		if _, got := l.choose(t.Context(), s); got != want {
+			t.Errorf("%q; want %q", got, want)
+		}
+	}
+}
+
 // TestEveryTargetCanBeOpened: a target of scenarios without an opener, or the
 // reverse, is one that somebody forgot to register.
 func TestEveryTargetCanBeOpened(t *testing.T) {

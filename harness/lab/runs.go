@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
@@ -21,18 +22,6 @@ func (b *BadRun) Error() string { return b.What + "; " + b.Hint }
 // makesRuns is the way out where run directories are missing.
 const makesRuns = "oomlab run makes them, below runs/ by default"
 
-// Load reads a run directory.
-func Load(dir string) (verdict.Input, error) {
-	in, err := verdict.Load(os.DirFS(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return in, &BadRun{fmt.Sprintf("%s is not a run directory: %v", dir, err), makesRuns}
-	}
-	if err != nil {
-		return in, fmt.Errorf("%s: %w", dir, err)
-	}
-	return in, nil
-}
-
 // Runs are run directories that were named together.
 type Runs struct {
 	Name string // as NAME=DIR gives one; empty: none was given
@@ -46,24 +35,29 @@ func RunsIn(arg string) (Runs, bool, error) {
 	if !named || strings.ContainsRune(name, '/') {
 		name, dir, named = "", arg, false
 	}
-	if _, err := os.Stat(filepath.Join(dir, verdict.MetaFile)); err == nil {
+	if isRun(dir) {
 		return Runs{name, []string{dir}}, true, nil
 	}
-	found, err := filepath.Glob(filepath.Join(dir, "*", verdict.MetaFile))
+	found, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
 		return Runs{}, false, nil // wildcards of a pattern that are none for a file
 	}
-	if len(found) == 0 {
+	if found = slices.DeleteFunc(found, func(f string) bool { return !isRun(f) }); len(found) == 0 {
 		if named {
 			return Runs{}, false, &BadRun{fmt.Sprintf("%s holds no run directories", dir), makesRuns}
 		}
 		return Runs{}, false, nil
 	}
-	runs := Runs{Name: name}
-	for _, f := range found {
-		runs.Dirs = append(runs.Dirs, filepath.Dir(f))
-	}
-	return runs, true, nil
+	return Runs{name, found}, true, nil
+}
+
+// isRun reports whether a directory holds a run, be it one of which only the manifest
+// is left.
+func isRun(dir string) bool {
+	return slices.ContainsFunc([]string{verdict.MetaFile, verdict.ManifestFile}, func(name string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	})
 }
 
 // FindRun finds a run directory by its path, or by its name or number below
@@ -120,7 +114,7 @@ func Samples(dir string) ([]evidence.Event, error) {
 	defer f.Close()
 	samples, err := evidence.Read(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		return nil, fmt.Errorf("%s:%w", f.Name(), err)
 	}
 	return samples, nil
 }

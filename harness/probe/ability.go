@@ -138,6 +138,9 @@ func (r Root) swap(m kernel.Machine) kernel.Answer {
 		return no("this kernel has no swap")
 	}
 	if device, ok := r.BootParameter("oomlab.swap"); ok {
+		if !r.Has(device) {
+			return no("there is no " + device + ": the kernel has no virtio_pci or no virtio_blk")
+		}
 		return yes(device + " can be switched on")
 	}
 	if r.Has("/sys/block/zram0") {

@@ -11,10 +11,10 @@ import (
 )
 
 // CgroupMount finds the hierarchy with the memory controller and the caller's
-// own place in it. It fills in what the mount tells; [Cgroup.Apply] adds what
+// own place in it. It fills in what the mount tells; [Cgroup.apply] adds what
 // only a cgroup's files tell.
 func (r Root) CgroupMount() (kernel.CgroupMount, error) {
-	mounts, err := r.Mountinfo()
+	mounts, err := r.mountinfo()
 	if err != nil {
 		return kernel.CgroupMount{}, err
 	}
@@ -28,7 +28,7 @@ func (r Root) CgroupMount() (kernel.CgroupMount, error) {
 	case v1 != nil && slices.Contains(own.Controllers, "memory"):
 		self, err := below(v1, own.Path)
 		m := kernel.CgroupMount{Version: 1, Root: v1.Point, Self: self}
-		if words, _ := r.CommandLine(); slices.ContainsFunc(words, nokmem) {
+		if words, _ := r.commandLine(); slices.ContainsFunc(words, nokmem) {
 			m.Kmem = "nokmem"
 		}
 		return m, err
@@ -74,7 +74,7 @@ func below(m *kernel.Mount, path string) (string, error) {
 
 // FreezerV1 is the caller's own cgroup in the v1 freezer hierarchy.
 func (r Root) FreezerV1() (string, error) {
-	mounts, err := r.Mountinfo()
+	mounts, err := r.mountinfo()
 	if err != nil {
 		return "", err
 	}
@@ -118,7 +118,7 @@ func (r Root) CgroupFiles(dir string) Cgroup {
 	}
 }
 
-// Apply adds what the files tell to what the mount told.
-func (c Cgroup) Apply(m *kernel.CgroupMount) {
+// apply adds what the files tell to what the mount told.
+func (c Cgroup) apply(m *kernel.CgroupMount) {
 	m.Swap, m.Group = c.Swap, c.Group
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 )
@@ -61,6 +62,7 @@ func Machine(ctx context.Context, r Root, o Options) (kernel.Machine, error) {
 	m.Version = text("/proc/sys/kernel/version")
 	m.Arch = r.arch()
 	m.Boot, _ = r.Text("/proc/sys/kernel/random/boot_id") // absent from recordings
+	m.Namespaces = r.Namespaces()
 	cpus, err := countList(text("/sys/devices/system/cpu/online"))
 	errs = append(errs, err)
 	m.CPUs = cpus
@@ -86,7 +88,7 @@ func Machine(ctx context.Context, r Root, o Options) (kernel.Machine, error) {
 	if o.Cgroup != nil {
 		files = *o.Cgroup
 	}
-	files.Apply(&m.Cgroup)
+	files.apply(&m.Cgroup)
 	m.Stressor, m.Badness = o.Stressor, o.Badness
 	if m.Badness == "" {
 		if m.Badness, err = r.ConcludeBadness(m.Release); err != nil {
@@ -96,8 +98,32 @@ func Machine(ctx context.Context, r Root, o Options) (kernel.Machine, error) {
 	if m.Others, err = r.Others(ctx, m); err != nil {
 		return m, fmt.Errorf("probe: %w", err)
 	}
+	m.OOMHandler = o.Hooks[kernel.OOMHandlerHook]
 	m.Abilities = r.abilities(m, files, o)
 	return m, nil
+}
+
+// initial are the numbers of the initial namespaces: include/linux/proc_ns.h, and
+// include/uapi/linux/nsfs.h since 6.18.
+var initial = []struct {
+	name   string
+	number uint64
+}{{kernel.PIDNamespace, 0xEFFFFFFC}, {kernel.CgroupNamespace, 0xEFFFFFFB}}
+
+// Namespaces are those of the first process that are not the initial ones. Who may
+// not know is taken to be in the initial ones.
+func (r Root) Namespaces() []string {
+	var out []string
+	for _, n := range initial {
+		info, err := os.Stat(r.Path("/proc/1/ns", n.name))
+		if err != nil {
+			continue
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Ino != n.number {
+			out = append(out, n.name)
+		}
+	}
+	return out
 }
 
 // Memory reads how much memory the machine has and has left into m.
@@ -115,6 +141,7 @@ func (r Root) Memory(m *kernel.Machine) error {
 		m.MemAvailable = *info.MemAvailable
 	}
 	m.WatermarkMin, m.Nodes = zones.Min, zones.Nodes
+	m.HugePage, m.HugePages = info.Sizes["Hugepagesize"], int64(info.Counts["HugePages_Total"])
 	return nil
 }
 

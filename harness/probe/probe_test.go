@@ -243,3 +243,28 @@ func TestTier(t *testing.T) {
 		t.Errorf("kprobes: %+v, want no: %s", a, want)
 	}
 }
+
+// TestASwapDiskThatNobodyDrives is no swap: a kernel without virtio has a boot
+// parameter for the disk, and no disk.
+func TestASwapDiskThatNobodyDrives(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"proc/swaps": "Filename\tType\tSize\tUsed\tPriority\n", "proc/cmdline": "quiet oomlab.swap=/dev/vda\n",
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, "proc"), 0o755),
+			os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "there is no /dev/vda: the kernel has no virtio_pci or no virtio_blk"
+	if got := Root(dir).swap(kernel.Machine{}); got.Is != "no" || got.Why != want {
+		t.Errorf("without the disk: %+v, want no: %s", got, want)
+	}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "dev"), 0o755),
+		os.WriteFile(filepath.Join(dir, "dev/vda"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if got := Root(dir).swap(kernel.Machine{}); !got.Yes() {
+		t.Errorf("with the disk: %+v", got)
+	}
+}

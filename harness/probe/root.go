@@ -69,8 +69,8 @@ func (r Root) Cgroup(pid int) ([]kernel.CgroupEntry, error) {
 	return read(r, proc(pid, "cgroup"), kernel.ParseCgroup)
 }
 
-// Mountinfo reads /proc/self/mountinfo.
-func (r Root) Mountinfo() ([]kernel.Mount, error) {
+// mountinfo reads /proc/self/mountinfo.
+func (r Root) mountinfo() ([]kernel.Mount, error) {
 	return read(r, proc(0, "mountinfo"), kernel.ParseMountinfo)
 }
 
@@ -117,8 +117,8 @@ func (r Root) integer(path string) (int, error) {
 	return n, nil
 }
 
-// CommandLine splits the kernel's command line into its words.
-func (r Root) CommandLine() ([]string, error) {
+// commandLine splits the kernel's command line into its words.
+func (r Root) commandLine() ([]string, error) {
 	text, err := r.Text("/proc/cmdline")
 	return strings.Fields(text), err
 }
@@ -126,7 +126,7 @@ func (r Root) CommandLine() ([]string, error) {
 // BootParameter is the value of the last NAME=VALUE on the kernel's command
 // line, and whether there is one.
 func (r Root) BootParameter(name string) (value string, ok bool) {
-	words, _ := r.CommandLine() // no command line: no parameter
+	words, _ := r.commandLine() // no command line: no parameter
 	for _, w := range words {
 		if v, found := strings.CutPrefix(w, name+"="); found {
 			value, ok = v, true

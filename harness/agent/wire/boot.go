@@ -3,6 +3,10 @@ package wire
 // BootFile is where the initramfs of a node's machine has its Boot.
 const BootFile = "/oomlab/boot.json"
 
+// KubeletCgroup is what the kubelet of a node that is a container has for its root, as
+// in kind's nodes.
+const KubeletCgroup = "/kubelet"
+
 // Boot is what the agent, being PID 1, makes of a machine before it says Hello:
 // a node with its daemons, from a disk that holds their files.
 type Boot struct {
@@ -17,7 +21,10 @@ type Boot struct {
 	Swap int64 `json:"swap,omitempty"`
 	// Protected is the memory.min of all daemons together: what they keep however
 	// short memory is.
-	Protected int64      `json:"protected,omitempty"`
+	Protected int64 `json:"protected,omitempty"`
+	// Container is a cgroup: the daemons and the agent live in a container there, with
+	// pid, mount and cgroup namespaces of their own; empty: the node is the machine.
+	Container string     `json:"container,omitempty"`
 	Steps     []BootStep `json:"steps"` // in this order
 }
 

@@ -23,6 +23,9 @@ type Hello struct {
 	// Node is what there is to know about a cluster's node beside its machine;
 	// nil: this is no cluster.
 	Node *kubelet.Node `json:"node,omitempty"`
+	// Files are what a guest made while it booted and whoever uses it needs, such as
+	// the kubeconfig of a cluster, by name.
+	Files map[string]string `json:"files,omitempty"`
 }
 
 // Protocol is the version of this package's types.
@@ -65,6 +68,9 @@ type Message struct {
 	Events Events `json:"events,omitempty"`
 	Done   bool   `json:"done,omitempty"`
 	Error  string `json:"error,omitempty"` // the request could not be carried out; everything was put back
+	// Lacks says that the reason is what the machine lacks, and Hint what would supply it.
+	Lacks string `json:"lacks,omitempty"`
+	Hint  string `json:"hint,omitempty"`
 	// Sum counts the events before Done, so that a lossy line is noticed.
 	Sum int `json:"sum,omitempty"`
 }

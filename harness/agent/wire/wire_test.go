@@ -14,7 +14,7 @@ import (
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
-// FuzzLine: what is read of a line, whoever wrote it, reads the same when it is
+// FuzzLine: what is read of a line, from any writer, reads the same when it is
 // written again, so that a run directory tells what was on the wire.
 func FuzzLine(f *testing.F) {
 	events, err := fs.ReadFile(selftest.Recorded(), "6.12/memcg-oom-group-takes-all/"+verdict.EventsFile)
