@@ -34,6 +34,7 @@ func newFlow(t target.Target, s scenario.Scenario, o Options) *flow {
 		in: verdict.Input{Scenario: s, Rules: o.Rules, Meta: verdict.Meta{
 			Scenario: s.Name, Target: string(t.Name()), Because: o.Because, Run: o.Name, Seed: o.Seed,
 			Started: now.UTC().Format(time.RFC3339), Command: o.Command, Timings: map[string]int64{},
+			Manifest: verdict.ManifestFile,
 		}}}
 }
 
@@ -78,6 +79,8 @@ func (f *flow) note(err error) {
 		}
 	case errors.Is(err, target.ErrUnsupported):
 		meta.Skip = append(meta.Skip, err.Error())
+	case errors.Is(err, context.Canceled):
+		meta.Error = verdict.Interrupted
 	default:
 		meta.Error = err.Error()
 		if errors.As(err, &down) {
@@ -110,7 +113,7 @@ func (f *flow) prepare(ctx context.Context) error {
 	in.Machine, in.Tier = hello.Machine, hello.Tier
 	in.Meta.Machine, in.Meta.Tier, in.Meta.Node = hello.Machine, hello.Tier, hello.Node
 	if in.Rules == (predict.Rules{}) {
-		in.Rules = predict.RulesOf(in.Machine)
+		in.Rules, in.Meta.Model = predict.RulesOf(in.Machine), predict.Model
 	}
 	f.timed("machine")
 	layout, err := plan.LayOut(in.Scenario, plan.Place{
@@ -132,6 +135,7 @@ func (f *flow) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	in.Meta.Measured = measured
 	in.Prediction = predict.OutcomeBy(ctx, in.Rules, in.Plan, in.Machine, measured)
 	if err := f.write(verdict.PredictionFile, in.Prediction); err != nil {
 		return err

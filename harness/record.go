@@ -2,7 +2,6 @@ package harness
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -41,8 +40,7 @@ func (r *record) add(e evidence.Event) {
 		r.failed = err
 	}
 	if e.Kind == evidence.Record && e.Log != nil {
-		// as `dmesg --raw` has it, for people and for other tools
-		_, err := fmt.Fprintf(r.log, "<%d>[%5d.%06d] %s\n", e.Log.Priority, e.Log.USec/1e6, e.Log.USec%1e6, e.Log.Text)
+		_, err := io.WriteString(r.log, verdict.LogLine(*e.Log))
 		if err != nil && r.failed == nil {
 			r.failed = err
 		}

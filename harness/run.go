@@ -47,7 +47,8 @@ type Options struct {
 //
 // The result is what the run directory says when it is read again. An error
 // means that there is no result: the directory could not be written, or the
-// context was cancelled before anything was started.
+// context was cancelled before anything was started. Once the target is closed and
+// writes no more, [Seal] completes the directory.
 func Run(ctx context.Context, t target.Target, s scenario.Scenario, source []byte, o Options) (verdict.Result, error) {
 	if err := create(o.Dir, source); err != nil {
 		return verdict.Result{}, err
@@ -83,7 +84,7 @@ func Attempt(ctx context.Context, t target.Target, s scenario.Scenario, o Option
 }
 
 // Keep writes what an attempt was judged by as a run directory, for
-// `oomlab report`, and judges it from there.
+// `oomlab report`, judges it from there and seals it.
 func Keep(dir string, in verdict.Input) (verdict.Result, error) {
 	source, err := scenario.Format(in.Scenario)
 	if err != nil {
@@ -109,7 +110,11 @@ func Keep(dir string, in verdict.Input) (verdict.Result, error) {
 	if err := rec.close(); err != nil {
 		return verdict.Result{}, err
 	}
-	return Judge(dir)
+	result, err := Judge(dir)
+	if err != nil {
+		return result, err
+	}
+	return result, Seal(dir)
 }
 
 // Judge reads a run directory, judges it and writes result.json beside the
@@ -134,14 +139,21 @@ func create(dir string, source []byte) error {
 }
 
 func writeJSON(path string, v any) error {
+	text, err := Document(v)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, text, 0o644)
+}
+
+// Document is how a run directory has a value as JSON.
+func Document(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return os.WriteFile(path, b.Bytes(), 0o644)
+	err := enc.Encode(v)
+	return b.Bytes(), err
 }
 
 // keep copies an artifact into the run directory unless it is there already.

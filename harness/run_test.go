@@ -109,7 +109,8 @@ func TestRunKeepsAllThatItsVerdictIsMadeOf(t *testing.T) {
 	if kept, err := os.ReadFile(filepath.Join(dir, verdict.ScenarioFile)); err != nil || !bytes.Equal(kept, source) {
 		t.Errorf("the scenario was not kept as it is: %v", err)
 	}
-	if _, err := harness.Run(t.Context(), p, s, source, harness.Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "holds a run already") {
+	if _, err := harness.Run(t.Context(), p, s, source, harness.Options{Dir: dir}); err == nil ||
+		!strings.Contains(err.Error(), "holds a run already") {
 		t.Errorf("a second run into the same directory: %v", err)
 	}
 }
@@ -134,7 +135,8 @@ func TestCgroupsAreOneRunsAlone(t *testing.T) {
 	for range 2 {
 		p, s, source := recorded(t, adjOutweighsSize)
 		p.name = scenario.Local
-		if _, err := harness.Run(t.Context(), p, s, source, harness.Options{Dir: filepath.Join(t.TempDir(), "0001-run")}); err != nil {
+		if _, err := harness.Run(t.Context(), p, s, source,
+			harness.Options{Dir: filepath.Join(t.TempDir(), "0001-run")}); err != nil {
 			t.Fatal(err)
 		}
 		base := p.requests[0].Plan.Base
@@ -188,14 +190,17 @@ func TestAPanicThatIsExpectedIsForgiven(t *testing.T) {
 		if last.Kind != evidence.Down || how != "panic" {
 			t.Fatalf("the recording ends with %+v", last)
 		}
-		p.events, p.err = p.events[:len(p.events)-1], &target.Down{How: tt.how, Message: message, Console: "its last lines"}
+		p.events, p.err = p.events[:len(p.events)-1], &target.Down{How: tt.how, Message: message,
+			Console: "its last lines"}
 		result, err := harness.Run(t.Context(), p, s, source, harness.Options{Dir: filepath.Join(t.TempDir(), "run")})
 		if err != nil || result.Verdict != tt.want {
 			t.Errorf("%s: Run: %v, %s (%s); want %s", tt.how, err, result.Verdict, result.Reason, tt.want)
 		}
 		in, err := harness.Attempt(t.Context(), p, s, harness.Options{Name: "run"})
-		if attempted := verdict.Judge(in); err != nil || attempted.Verdict != result.Verdict || attempted.Reason != result.Reason {
-			t.Errorf("%s: Attempt: %v, %s (%s); Run: %s (%s)", tt.how, err, attempted.Verdict, attempted.Reason, result.Verdict, result.Reason)
+		if attempted := verdict.Judge(in); err != nil || attempted.Verdict != result.Verdict ||
+			attempted.Reason != result.Reason {
+			t.Errorf("%s: Attempt: %v, %s (%s); Run: %s (%s)", tt.how, err, attempted.Verdict, attempted.Reason,
+				result.Verdict, result.Reason)
 		}
 		if got := in.Events[len(in.Events)-1]; got.Kind != evidence.Down || got.Text != tt.how+": "+message {
 			t.Errorf("%s: the last event of the attempt is %+v", tt.how, got)
@@ -213,7 +218,8 @@ func TestACancelledRunHasNoResult(t *testing.T) {
 	cancel()
 	p.helloErr = ctx.Err()
 	dir := filepath.Join(t.TempDir(), "run")
-	if r, err := harness.Run(ctx, p, s, source, harness.Options{Dir: dir}); !errors.Is(err, context.Canceled) || r.Verdict != "" {
+	if r, err := harness.Run(ctx, p, s, source, harness.Options{Dir: dir}); !errors.Is(err, context.Canceled) ||
+		r.Verdict != "" {
 		t.Errorf("Run: %v, %q; want the context's error and no verdict", err, r.Verdict)
 	}
 	if _, err := harness.Attempt(ctx, p, s, harness.Options{}); !errors.Is(err, context.Canceled) {

@@ -127,9 +127,9 @@ func (a Aspect) rank() int {
 // What explains an aspect in a few words.
 func (a Aspect) What() string { return a.about().what }
 
-// Gated reports whether a baseline checks the aspect. How long something takes
+// gated reports whether a baseline checks the aspect. How long something takes
 // says more about the machine than about the kernel.
-func (a Aspect) Gated() bool { return a != Time }
+func (a Aspect) gated() bool { return a != Time }
 
 // write is a number as it is shown.
 func (k kind) write(n float64) string {

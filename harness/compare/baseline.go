@@ -114,7 +114,7 @@ func (m *Matrix) Check(baseline *Matrix) (Checked, error) {
 func drifts(scenario, column, against string, was, is Cell) []Drift {
 	var out []Drift
 	for _, key := range keys([]Cell{was, is}) {
-		if !key.Aspect.Gated() || key.Aspect.rank() < 0 || implied(key, was, is) {
+		if !key.Aspect.gated() || key.Aspect.rank() < 0 || implied(key, was, is) {
 			continue
 		}
 		before, after := was.Get(key), is.Get(key)

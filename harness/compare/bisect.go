@@ -63,7 +63,7 @@ func inBetween(known []kernel.Version, from, to kernel.Version) []kernel.Version
 // a baseline are not narrowed down.
 func (m *Matrix) Middle(known []kernel.Version, tried map[string]bool) (series string, scenarios []string) {
 	for _, d := range m.Differences() {
-		if !d.Aspect.Gated() {
+		if !d.Aspect.gated() {
 			continue
 		}
 		from, ok := m.version(d.After)

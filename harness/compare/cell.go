@@ -22,8 +22,8 @@ func (c Cell) Summary() Summary {
 	}
 	s.Verdict, _, _ = strings.Cut(t.Seen[0].Value, " ")
 	s.Verdict = strings.TrimSuffix(s.Verdict, ":")
-	s.Killed = c.Get(Key{Order, ""}).Usual(Order)
-	if p := c.Get(Key{Panicked, ""}).Usual(Panicked); p != "" && p != "none" {
+	s.Killed = c.Get(Key{Order, ""}).usual(Order)
+	if p := c.Get(Key{Panicked, ""}).usual(Panicked); p != "" && p != "none" {
 		s.Killed = "panic"
 	}
 	agree := t.Seen[0].N
@@ -36,7 +36,7 @@ func (c Cell) Summary() Summary {
 	first, _, _ := strings.Cut(s.Killed, ", ")
 	for _, a := range []Aspect{Points, HostPoints} {
 		if p := c.Get(Key{a, first}); p.N() > 0 {
-			s.Points = strings.TrimSuffix(p.Usual(a), " pages")
+			s.Points = strings.TrimSuffix(p.usual(a), " pages")
 		}
 	}
 	return s

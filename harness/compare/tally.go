@@ -45,8 +45,8 @@ func (t *Tally) add(f Fact) {
 	slices.SortStableFunc(t.Seen, func(a, b Seen) int { return cmp.Or(b.N-a.N, strings.Compare(a.Value, b.Value)) })
 }
 
-// Usual is the most frequent value, or the median of numbers, as it is shown.
-func (t Tally) Usual(a Aspect) string {
+// usual is the most frequent value, or the median of numbers, as it is shown.
+func (t Tally) usual(a Aspect) string {
 	if len(t.Numbers) > 0 && (len(t.Seen) == 0 || len(t.Numbers) > t.Seen[0].N) {
 		return a.about().kind.write(t.Numbers[len(t.Numbers)/2])
 	}

@@ -29,48 +29,50 @@ const binary = "../../bin/oomlab"
 var _ = Describe("a run that is killed", Serial, Label(string(scenario.Local), string(scenario.VM), "killed"), func() {
 	for _, target := range []scenario.Target{scenario.VM, scenario.Local} {
 		for _, after := range []time.Duration{0, 400 * time.Millisecond, 1200 * time.Millisecond} {
-			It(fmt.Sprintf("on target %s, %s after its first process started", target, after), SpecTimeout(2*time.Minute), func(ctx SpecContext) {
-				if target == scenario.Local && os.Geteuid() != 0 {
-					Skip("local scenarios need root")
-				}
-				runs := GinkgoT().TempDir()
-				// it holds what it has for several seconds
-				oomlab := exec.Command(binary, "run", "--target", string(target), "--runs-dir", runs, "memcg/two-kills-in-a-row")
-				Expect(oomlab.Start()).To(Succeed())
-				ended := make(chan error, 1)
-				go func() { ended <- oomlab.Wait() }()
-				var family map[int]string
-				Eventually(ctx, func() int {
-					select {
-					case <-ended:
-						if oomlab.ProcessState.ExitCode() == 4 {
-							Skip("this machine cannot run it; oomlab doctor says why")
-						}
-						Fail("it ended before it started anything: " + oomlab.ProcessState.String())
-					default:
+			It(fmt.Sprintf("on target %s, %s after its first process started", target, after),
+				SpecTimeout(2*time.Minute), func(ctx SpecContext) {
+					if target == scenario.Local && os.Geteuid() != 0 {
+						Skip("local scenarios need root")
 					}
-					family = descendants(oomlab.Process.Pid)
-					return len(family)
-				}).WithTimeout(time.Minute).WithPolling(20 * time.Millisecond).Should(BeNumerically(">", 0))
-				select {
-				case <-time.After(after): // the moment is what varies; nothing is waited for
-				case <-ctx.Done():
-				}
-				for pid, start := range descendants(oomlab.Process.Pid) {
-					family[pid] = start
-				}
-				Expect(oomlab.Process.Kill()).To(Succeed())
-				Eventually(ctx, ended).WithTimeout(10 * time.Second).Should(Receive())
+					runs := GinkgoT().TempDir()
+					// it holds what it has for several seconds
+					oomlab := exec.Command(binary, "run", "--target", string(target), "--runs-dir", runs,
+						"memcg/two-kills-in-a-row")
+					Expect(oomlab.Start()).To(Succeed())
+					ended := make(chan error, 1)
+					go func() { ended <- oomlab.Wait() }()
+					var family map[int]string
+					Eventually(ctx, func() int {
+						select {
+						case <-ended:
+							if oomlab.ProcessState.ExitCode() == 4 {
+								Skip("this machine cannot run it; oomlab doctor says why")
+							}
+							Fail("it ended before it started anything: " + oomlab.ProcessState.String())
+						default:
+						}
+						family = descendants(oomlab.Process.Pid)
+						return len(family)
+					}).WithTimeout(time.Minute).WithPolling(20 * time.Millisecond).Should(BeNumerically(">", 0))
+					select {
+					case <-time.After(after): // the moment is what varies; nothing is waited for
+					case <-ctx.Done():
+					}
+					for pid, start := range descendants(oomlab.Process.Pid) {
+						family[pid] = start
+					}
+					Expect(oomlab.Process.Kill()).To(Succeed())
+					Eventually(ctx, ended).WithTimeout(10 * time.Second).Should(Receive())
 
-				Eventually(ctx, func() []string { return living(family) }).
-					WithTimeout(20 * time.Second).WithPolling(20 * time.Millisecond).Should(BeEmpty())
-				out, err := exec.Command(binary, "clean").CombinedOutput()
-				Expect(err).NotTo(HaveOccurred(), string(out))
-				Expect(leftCgroups(runs)).To(BeEmpty())
-				lists, err := filepath.Glob("/run/oomlab/*two-kills-in-a-row*")
-				Expect(err).NotTo(HaveOccurred())
-				Expect(lists).To(BeEmpty())
-			})
+					Eventually(ctx, func() []string { return living(family) }).
+						WithTimeout(20 * time.Second).WithPolling(20 * time.Millisecond).Should(BeEmpty())
+					out, err := exec.Command(binary, "clean").CombinedOutput()
+					Expect(err).NotTo(HaveOccurred(), string(out))
+					Expect(leftCgroups(runs)).To(BeEmpty())
+					lists, err := filepath.Glob("/run/oomlab/*two-kills-in-a-row*")
+					Expect(err).NotTo(HaveOccurred())
+					Expect(lists).To(BeEmpty())
+				})
 		}
 	}
 })

@@ -26,12 +26,16 @@ import (
 )
 
 var (
-	targetFlag    = flag.String("oomlab.target", "vm", "where scenarios run: vm, local, kube, or empty to let each choose; those that need a kubelet run on a cluster in any case")
-	kernelFlag    = flag.String("oomlab.kernel", "", "kernel of the VMs: a series, a version or a path; empty: the newest cached")
+	targetFlag = flag.String("oomlab.target", "vm", "where scenarios run: vm, local, kube, or empty to let each "+
+		"choose; those that need a kubelet run on a cluster in any case")
+	kernelFlag = flag.String("oomlab.kernel", "", "kernel of the VMs: a series, a version or a path; empty: the "+
+		"default one")
 	runsFlag      = flag.String("oomlab.runs", "runs", "where run directories are kept")
 	allowSkipFlag = flag.Bool("oomlab.allow-skip", false, "let a scenario that cannot run here pass as skipped")
-	kubeFlag      = flag.String("oomlab.kubeconfig", "", "kubeconfig of the cluster for scenarios with pods; empty: a VM cluster")
+	kubeFlag      = flag.String("oomlab.kubeconfig", "", "kubeconfig of the cluster for scenarios with pods; "+
+		"empty: a VM cluster")
 	nodeOOMFlag   = flag.String("oomlab.allow-node-oom", "", "node of that cluster that may run out of memory")
+	containerFlag = flag.Bool("oomlab.in-container", false, "the node of a VM cluster is a container in its VM")
 	tableFlag     = flag.String("oomlab.table", "", "write the table of verdicts to this file instead of printing it")
 	junitFlag     = flag.String("oomlab.junit", "", "write the verdicts as JUnit to this file")
 )
@@ -60,7 +64,7 @@ var _ = BeforeSuite(func() {
 		Target: scenario.Target(*targetFlag), Kernel: *kernelFlag, RunsDir: runs,
 		Log: func(line string) { GinkgoWriter.Println(line) },
 	}
-	o.Cluster.Kubeconfig = *kubeFlag
+	o.Cluster.Kubeconfig, o.Cluster.Container = *kubeFlag, *containerFlag
 	if *nodeOOMFlag != "" {
 		o.Cluster.AllowNodeOOM = []string{*nodeOOMFlag}
 	}
@@ -119,7 +123,8 @@ var _ = ReportAfterSuite("table of verdicts", func(r Report) {
 			}
 		}
 		if len(results) == n && spec.Failed() {
-			results = append(results, verdict.Result{Scenario: spec.LeafNodeText, Verdict: verdict.Broken, Reason: spec.FailureMessage()})
+			results = append(results, verdict.Result{Scenario: spec.LeafNodeText, Verdict: verdict.Broken,
+				Reason: spec.FailureMessage()})
 		}
 	}
 	if *junitFlag != "" {

@@ -25,7 +25,8 @@ func TestOOMScoreAdj(t *testing.T) {
 	v33 := kubelet.Node{KubeletVersion: "v1.33.2"}.Gates()
 	v36 := kubelet.Node{KubeletVersion: "v1.36.3"}.Gates()
 	side := func(own, main kernel.Bytes) kubelet.Pod {
-		p := pod(kubelet.Container{Name: "main", Requests: mem(main)}, kubelet.Container{Name: "big", Requests: mem(2 * main)})
+		p := pod(kubelet.Container{Name: "main", Requests: mem(main)},
+			kubelet.Container{Name: "big", Requests: mem(2 * main)})
 		p.InitContainers = []kubelet.Container{{Name: "side", Requests: mem(own), Sidecar: true}}
 		return p
 	}
@@ -42,29 +43,38 @@ func TestOOMScoreAdj(t *testing.T) {
 		class     kubelet.Class
 		adj       int
 	}{
-		{"cpu limit only", pod(kubelet.Container{Limits: kubelet.Resources{MilliCPU: 10}}), "", v36, kubelet.Burstable, 999},
+		{"cpu limit only", pod(kubelet.Container{Limits: kubelet.Resources{MilliCPU: 10}}), "", v36, kubelet.Burstable,
+			999},
 		{"half of the node", pod(kubelet.Container{Requests: mem(capacity / 2)}), "", v36, kubelet.Burstable, 500},
 		{"nearly all of the node", pod(kubelet.Container{Requests: mem(capacity - 1)}), "", v36, kubelet.Burstable, 3},
 		{"a little", pod(kubelet.Container{Requests: mem(capacity / 1000)}), "", v36, kubelet.Burstable, 999},
 		{"nothing", pod(kubelet.Container{}), "", v36, kubelet.BestEffort, 1000},
 		{"all of it", pod(kubelet.Container{Requests: both, Limits: both}), "", v36, kubelet.Guaranteed, -997},
 		{"limits are requests too", pod(kubelet.Container{Limits: both}), "", v36, kubelet.Guaranteed, -997},
-		{"one container of two", pod(kubelet.Container{Limits: both}, kubelet.Container{Name: "b"}), "", v36, kubelet.Burstable, 3},
-		{"node-critical", kubelet.Pod{NodeCritical: true, Containers: []kubelet.Container{{}}}, "", v36, kubelet.BestEffort, -997},
+		{"one container of two", pod(kubelet.Container{Limits: both}, kubelet.Container{Name: "b"}), "", v36,
+			kubelet.Burstable, 3},
+		{"node-critical", kubelet.Pod{NodeCritical: true, Containers: []kubelet.Container{{}}}, "", v36,
+			kubelet.BestEffort, -997},
 		// 1000 - 1000*100000000/4000000000 = 975; the smallest regular container requests 400000000: 900
 		{"a sidecar is as safe as what it serves", side(100000000, 400000000), "side", v36, kubelet.Burstable, 900},
 		{"a sidecar that requests more keeps its own", side(800000000, 400000000), "side", v36, kubelet.Burstable, 800},
 		{"a sidecar before 1.32", side(100000000, 400000000), "side", old, kubelet.Burstable, 975},
 		// (1000000000 - 200000000) / 2 = 400000000 on top of 200000000: 1000 - 150
-		{"a pod's own request is shared", whole(mem(1000000000), kubelet.Resources{}, kubelet.Container{Name: "a", Requests: mem(200000000)}, kubelet.Container{Name: "b"}),
+		{"a pod's own request is shared", whole(mem(1000000000), kubelet.Resources{},
+			kubelet.Container{Name: "a", Requests: mem(200000000)}, kubelet.Container{Name: "b"}),
 			"a", v36, kubelet.Burstable, 850},
-		{"by its other container too", whole(mem(1000000000), kubelet.Resources{}, kubelet.Container{Name: "a", Requests: mem(200000000)}, kubelet.Container{Name: "b"}),
+		{"by its other container too", whole(mem(1000000000), kubelet.Resources{},
+			kubelet.Container{Name: "a", Requests: mem(200000000)}, kubelet.Container{Name: "b"}),
 			"b", v36, kubelet.Burstable, 900},
-		{"and not at all before 1.34", whole(mem(1000000000), kubelet.Resources{}, kubelet.Container{Name: "a", Requests: mem(200000000)}, kubelet.Container{Name: "b"}),
+		{"and not at all before 1.34", whole(mem(1000000000), kubelet.Resources{},
+			kubelet.Container{Name: "a", Requests: mem(200000000)}, kubelet.Container{Name: "b"}),
 			"a", v33, kubelet.Burstable, 950},
-		{"a pod's limits alone make it Guaranteed", whole(kubelet.Resources{}, both, kubelet.Container{Name: "a"}), "a", v36, kubelet.Guaranteed, -997},
-		{"its requests below its limits do not", whole(mem(capacity/4), both, kubelet.Container{Name: "a"}), "a", v36, kubelet.Burstable, 750},
-		{"before 1.34 the API server drops them", whole(mem(capacity/4), both, kubelet.Container{Name: "a"}), "a", v33, kubelet.BestEffort, 1000},
+		{"a pod's limits alone make it Guaranteed", whole(kubelet.Resources{}, both, kubelet.Container{Name: "a"}),
+			"a", v36, kubelet.Guaranteed, -997},
+		{"its requests below its limits do not", whole(mem(capacity/4), both, kubelet.Container{Name: "a"}), "a", v36,
+			kubelet.Burstable, 750},
+		{"before 1.34 the API server drops them", whole(mem(capacity/4), both, kubelet.Container{Name: "a"}), "a", v33,
+			kubelet.BestEffort, 1000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := kubelet.Default(tt.pod, tt.gates)
@@ -72,7 +82,8 @@ func TestOOMScoreAdj(t *testing.T) {
 			if !ok {
 				t.Fatalf("no container %q", tt.container)
 			}
-			if class, adj := kubelet.ClassOf(p), kubelet.OOMScoreAdj(p, c, capacity, tt.gates); class != tt.class || adj != tt.adj {
+			if class, adj := kubelet.ClassOf(p), kubelet.OOMScoreAdj(p, c, capacity, tt.gates); class != tt.class ||
+				adj != tt.adj {
 				t.Errorf("%s with oom_score_adj %d; want %s with %d", class, adj, tt.class, tt.adj)
 			}
 		})
@@ -90,9 +101,12 @@ func TestPodLimit(t *testing.T) {
 	}{
 		{"the sum", pod(limited("a", 10), limited("b", 20)), 30},
 		{"none when one has none", pod(limited("a", 10), kubelet.Container{Name: "b"}), 0},
-		{"an init container that needs more", kubelet.Pod{Containers: []kubelet.Container{limited("a", 10)}, InitContainers: []kubelet.Container{limited("i", 50)}}, 50},
-		{"a sidecar runs beside", kubelet.Pod{Containers: []kubelet.Container{limited("a", 10)}, InitContainers: []kubelet.Container{{Name: "s", Limits: mem(5), Sidecar: true}}}, 15},
-		{"an init container without one", kubelet.Pod{Containers: []kubelet.Container{limited("a", 10)}, InitContainers: []kubelet.Container{{Name: "i"}}}, 0},
+		{"an init container that needs more", kubelet.Pod{Containers: []kubelet.Container{limited("a", 10)},
+			InitContainers: []kubelet.Container{limited("i", 50)}}, 50},
+		{"a sidecar runs beside", kubelet.Pod{Containers: []kubelet.Container{limited("a", 10)},
+			InitContainers: []kubelet.Container{{Name: "s", Limits: mem(5), Sidecar: true}}}, 15},
+		{"an init container without one", kubelet.Pod{Containers: []kubelet.Container{limited("a", 10)},
+			InitContainers: []kubelet.Container{{Name: "i"}}}, 0},
 		{"the pod's own", kubelet.Pod{Limits: mem(64), Containers: []kubelet.Container{{Name: "a"}}}, 64},
 	} {
 		if got := kubelet.PodLimit(kubelet.Default(tt.pod, kubelet.Node{}.Gates())); got != tt.want {
@@ -113,7 +127,8 @@ func TestSwapLimit(t *testing.T) {
 	off := n
 	off.SwapBehavior = kubelet.NoSwap
 	for name, got := range map[string]kernel.Bytes{
-		"BestEffort": kubelet.SwapLimit(pod(idle), idle, n), "a critical pod": kubelet.SwapLimit(critical, burstable, n),
+		"BestEffort": kubelet.SwapLimit(pod(idle), idle, n), "a critical pod": kubelet.SwapLimit(critical, burstable,
+			n),
 		"NoSwap": kubelet.SwapLimit(pod(burstable), burstable, off),
 	} {
 		if got != 0 {
@@ -130,7 +145,8 @@ func TestDomainOf(t *testing.T) {
 		{"none", "", kubelet.InNode}, {"memcg", "/", kubelet.InNode}, {"memcg", "/kubepods", kubelet.InKubepods},
 		{"memcg", "/kubepods/burstable", kubelet.InKubepods}, {"memcg", "/kubepods/burstable/poda", kubelet.InPod},
 		{"memcg", "/kubepods/podg", kubelet.InPod}, {"memcg", "/kubepods/podg/main", kubelet.InContainer},
-		{"memcg", "/kubepods/besteffort/podb/main", kubelet.InContainer}, {"memcg", "/kubepodsx/a", ""}, {"memcg", "//system.slice", ""},
+		{"memcg", "/kubepods/besteffort/podb/main", kubelet.InContainer}, {"memcg", "/kubepodsx/a", ""}, {"memcg",
+			"//system.slice", ""},
 		{"cpuset", "", ""},
 	} {
 		if got := kubelet.DomainOf(tt.constraint, tt.memcg); got != tt.want {

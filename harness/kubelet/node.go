@@ -28,6 +28,10 @@ type Node struct {
 	MemoryCapacity kernel.Bytes `json:"memory_capacity"`
 	SwapCapacity   kernel.Bytes `json:"swap_capacity,omitempty"`
 	Allocatable    kernel.Bytes `json:"allocatable,omitempty"`
+	AllocatableCPU int64        `json:"allocatable_cpu_m,omitempty"` // in thousandths
+	// Requested is what pods request that were on the node before the run and were not
+	// over; nil: nobody was allowed to look.
+	Requested *Resources `json:"requested,omitempty"`
 	// Limit is the memory.max of the cgroup that the whole node lives in, as a
 	// node of kind may have one; nil: the node is a machine. Cgroup is its path,
 	// Used what it held before anything was started.

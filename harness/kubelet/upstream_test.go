@@ -41,7 +41,8 @@ func TestRecordedFromTheKubelet(t *testing.T) {
 			if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
 				t.Fatalf("%s:%d: %v", file, n+1, err)
 			}
-			gates := kubelet.Node{KubeletVersion: version, FeatureGates: map[string]bool{"PodLevelResources": v.PodLevelResources}}.Gates()
+			gates := kubelet.Node{KubeletVersion: version,
+				FeatureGates: map[string]bool{"PodLevelResources": v.PodLevelResources}}.Gates()
 			p := kubelet.Default(v.Pod, gates)
 			if got := kubelet.ClassOf(p); got != v.Class {
 				t.Errorf("%s:%d: %s; the kubelet says %s", file, n+1, got, v.Class)

@@ -228,13 +228,15 @@ func CampaignText(w io.Writer, c Campaign, o Options) error {
 		if t.Kills > 0 {
 			line("              at most %.2f %% of all, with a confidence of 95 %%", 100*atMost(t.Wrong, t.Kills))
 		}
-		line("  unsure      %s: of %d the victim, of %d whether they happen", portion(t.Unsure, t.Kills), t.Unsure-t.Whether,
+		line("  unsure      %s: of %d the victim, of %d whether they happen", portion(t.Unsure, t.Kills),
+			t.Unsure-t.Whether,
 			t.Whether)
 		line("  replayed    %d of %d scores to the page", t.Scores-t.ScoresWrong, t.Scores)
 		line("  collateral  %d", t.Strangers)
 		line("  broken      %d, refused %d", t.Broken, t.Refused)
 		if t.Skipped > 0 {
-			line("  skipped     %s with a swap disk: the kernel lacks its modules", plaintext.Count(t.Skipped, "scenario"))
+			line("  skipped     %s with a swap disk: the kernel lacks its modules",
+				plaintext.Count(t.Skipped, "scenario"))
 		}
 		var claims []string
 		for _, name := range slices.Sorted(maps.Keys(t.Claims)) {
@@ -248,7 +250,7 @@ func CampaignText(w io.Writer, c Campaign, o Options) error {
 			out = append(out, plaintext.Hang("", f.Reason, 14, o.width())...)
 		}
 	}
-	return write(w, out)
+	return plaintext.Write(w, out, nil)
 }
 
 // CampaignMarkdown writes a campaign as the summary of a CI step.
@@ -270,7 +272,7 @@ func CampaignMarkdown(w io.Writer, c Campaign) error {
 		for _, f := range s.Findings {
 			fmt.Fprintf(&b, "\n<details><summary>%s, scenario %d: %s</summary>\n\n%s\n\n    %s\n\n</details>\n",
 				escape(s.Kernel), f.Index,
-				escape(f.Verdict), escape(f.Reason), printable(c.findingAgain(s, f)))
+				escape(f.Verdict), escape(f.Reason), plaintext.EscapeLines(c.findingAgain(s, f)))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

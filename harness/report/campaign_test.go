@@ -19,7 +19,8 @@ import (
 func campaign(t *testing.T) Campaign {
 	t.Helper()
 	found, kept := subject(t), subject(t)
-	found.Dir, kept.Dir = "runs/chaos-7/6.12.117+deb13-cloud-amd64-all-00012", "runs/chaos-7/6.12.117+deb13-cloud-amd64-all-00013"
+	found.Dir, kept.Dir = "runs/chaos-7/6.12.117+deb13-cloud-amd64-all-00012",
+		"runs/chaos-7/6.12.117+deb13-cloud-amd64-all-00013"
 	found.Input.Scenario.Expect.Killed = &scenario.Killed{InOrder: []string{"big"}}
 	found.Result = verdict.Judge(found.Input)
 	if found.Result.Verdict != verdict.Fail {
@@ -28,16 +29,21 @@ func campaign(t *testing.T) Campaign {
 	command := []string{"oomlab", "chaos", "--seed", "7", "--kills", "1000", "--kernel", "6.12,7.3", "--domain", "all"}
 	return Campaign{Dir: "runs/chaos-7", Runs: []Subject{found, kept}, Summaries: []chaos.Summary{
 		{
-			Kernel: "6.12.117+deb13-cloud-amd64", Seed: 7, Domain: chaos.All, Seconds: 540, Asked: "6.12", Command: command,
-			Tally: chaos.Tally{Scenarios: 410, Kills: 1003, Global: 31, Unsure: 12, Wrong: 2, Scores: 4711, Disagreements: 2, Refused: 5,
+			Kernel: "6.12.117+deb13-cloud-amd64", Seed: 7, Domain: chaos.All, Seconds: 540, Asked: "6.12",
+			Command: command,
+			Tally: chaos.Tally{Scenarios: 410, Kills: 1003, Global: 31, Unsure: 12, Wrong: 2, Scores: 4711,
+				Disagreements: 2, Refused: 5,
 				Claims: map[string]int{"prediction.killed": 2, "killed": 1}},
 			Findings: []chaos.Finding{
-				{Index: 12, Scenario: "elsewhere/chaos-7/6.12.117+deb13-cloud-amd64-all-00012/scenario.yaml", Verdict: "fail", Reason: found.Result.Reason, Processes: 2, Attempts: 17},
-				{Index: 99, Scenario: "elsewhere/chaos-7/6.12.117+deb13-cloud-amd64-all-00099/scenario.yaml", Verdict: "fail", Reason: "killed: expected a|b; observed <c>", Processes: 1},
+				{Index: 12, Scenario: "elsewhere/chaos-7/6.12.117+deb13-cloud-amd64-all-00012/scenario.yaml",
+					Verdict: "fail", Reason: found.Result.Reason, Processes: 2, Attempts: 17},
+				{Index: 99, Scenario: "elsewhere/chaos-7/6.12.117+deb13-cloud-amd64-all-00099/scenario.yaml",
+					Verdict: "fail", Reason: "killed: expected a|b; observed <c>", Processes: 1},
 			},
 		},
 		{
-			Kernel: "7.3.4+deb13-cloud-amd64", Seed: 7, Domain: chaos.All, Seconds: 61, Asked: "7.3", Command: command, Cut: "context canceled",
+			Kernel: "7.3.4+deb13-cloud-amd64", Seed: 7, Domain: chaos.All, Seconds: 61, Asked: "7.3", Command: command,
+			Cut:   "context canceled",
 			Tally: chaos.Tally{Scenarios: 40, Kills: 100, Global: 3, Scores: 512}, Findings: []chaos.Finding{},
 		},
 	}}
@@ -76,11 +82,15 @@ func TestCampaignHTML(t *testing.T) {
 	checkHTML(t, page)
 	for _, want := range []string{
 		"<title>Chaos campaign: fail</title>", "2 kernels, 450 scenarios, 1103 kills; 2 disagreements",
-		`<td class="r free">2 (0.20 %), at most 0.60 %</td>`, `<td class="r free">4711 of 4711</td>`, `<th scope="row" class="stay">prediction.<wbr>killed</th><td class="r">2</td><td class="r">0</td>`,
-		"<dd>2 processes, made smaller in 17 runs</dd>", "killed: expected a|b; observed &lt;c&gt;", "Its run directory is not there any more.",
-		"<code>oomlab run --target vm --kernel 6.12.117&#43;deb13-cloud-amd64 runs/chaos-7/6.12.117&#43;deb13-cloud-amd64-all-00012/scenario.yaml</code>",
+		`<td class="r free">2 (0.20 %), at most 0.60 %</td>`, `<td class="r free">4711 of 4711</td>`,
+		`<th scope="row" class="stay">prediction.<wbr>killed</th><td class="r">2</td><td class="r">0</td>`,
+		"<dd>2 processes, made smaller in 17 runs</dd>", "killed: expected a|b; observed &lt;c&gt;",
+		"Its run directory is not there any more.",
+		"<code>oomlab run --target vm --kernel 6.12.117&#43;deb13-cloud-amd64 " +
+			"runs/chaos-7/6.12.117&#43;deb13-cloud-amd64-all-00012/scenario.yaml</code>",
 		"summary: The process that fills the cgroup lives; a smaller one dies for it.", "Scoreboard of decision 1",
-		`<th scope="row">memcg/<wbr>adj-outweighs-size <span class="dim means">6.12.117</span></th>`, "7.3.4&#43;deb13-cloud-amd64, all, seed 7 was cut short: context canceled",
+		`<th scope="row">memcg/<wbr>adj-outweighs-size <span class="dim means">6.12.117</span></th>`,
+		"7.3.4&#43;deb13-cloud-amd64, all, seed 7 was cut short: context canceled",
 		"<code>oomlab chaos --seed 7 --kills 1000 --kernel 6.12,7.3 --domain all</code>",
 	} {
 		if !strings.Contains(page, want) {
@@ -101,7 +111,8 @@ func TestCampaignThatFoundNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkHTML(t, b.String())
-	for _, want := range []string{"<title>Chaos campaign: pass</title>", "None: every scenario went as the model had said.", `<td class="r free">0 (0.00 %), at most 2.63 %</td>`} {
+	for _, want := range []string{"<title>Chaos campaign: pass</title>", "None: every scenario went as the model " +
+		"had said.", `<td class="r free">0 (0.00 %), at most 2.63 %</td>`} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the page does not have %q", want)
 		}
@@ -183,7 +194,9 @@ func TestCampaignJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], `{"kernel":"6.12.117+deb13-cloud-amd64","seed":7,"domain":"all",`) || !strings.Contains(lines[1], `"findings":[]`) {
+	if len(lines) != 2 ||
+		!strings.HasPrefix(lines[0], `{"kernel":"6.12.117+deb13-cloud-amd64","seed":7,"domain":"all",`) ||
+		!strings.Contains(lines[1], `"findings":[]`) {
 		t.Errorf("wrote\n%s", b.String())
 	}
 }
@@ -200,7 +213,8 @@ func TestCampaignAsTests(t *testing.T) {
 	for _, want := range []string{
 		`<testcase name="7-all" classname="oomlab.chaos" time="61.000"></testcase>`,
 		`<failure message="2 disagreements and 0 broken of 410 scenarios" type="fail">`,
-		`<failure message="killed: expected big; observed small" type="fail">`, "  replayed    512 of 512 scores to the page",
+		`<failure message="killed: expected big; observed small" type="fail">`,
+		"  replayed    512 of 512 scores to the page",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in\n%s", want, b.String())
@@ -213,7 +227,8 @@ func TestCampaignAsTests(t *testing.T) {
 	if err := CampaignKTAP(&b, c); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"    not ok 1 chaos/7-all\n", "    not ok 2 memcg/adj-outweighs-size\n", "    ok 3 memcg/adj-outweighs-size\n", "ok 2 oomlab-vm-7.3.4+deb13-cloud-amd64\n"} {
+	for _, want := range []string{"    not ok 1 chaos/7-all\n", "    not ok 2 memcg/adj-outweighs-size\n",
+		"    ok 3 memcg/adj-outweighs-size\n", "ok 2 oomlab-vm-7.3.4+deb13-cloud-amd64\n"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in\n%s", want, b.String())
 		}

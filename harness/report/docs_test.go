@@ -74,7 +74,8 @@ func claims(t *testing.T) []string {
 			if !ok || len(call.Args) == 0 {
 				return true
 			}
-			if f, ok := call.Fun.(*ast.Ident); !ok || !slices.Contains([]string{"claim", "cannotTell", "every", "eventClaim", "replayed"}, f.Name) {
+			if f, ok := call.Fun.(*ast.Ident); !ok ||
+				!slices.Contains([]string{"claim", "cannotTell", "every", "eventClaim", "replayed"}, f.Name) {
 				return true
 			}
 			arg := call.Args[0]
@@ -193,7 +194,8 @@ func TestTheClusterSampleIsReal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden.Section(t, "../../docs/kubernetes.md", "```text\n", "```", text(t, verdict.Judge(in), Options{RunsDir: "runs"}))
+	golden.Section(t, "../../docs/kubernetes.md", "```text\n", "```",
+		text(t, verdict.Judge(in), Options{RunsDir: "runs"}))
 }
 
 // TestTheSampleIsReal: the report in the guide is what is printed.

@@ -48,7 +48,8 @@ func TestJUnitByItsSchema(t *testing.T) {
 	if ok, why := valid(b.Bytes()); !ok {
 		t.Errorf("not valid:\n%s", why)
 	}
-	for _, wrong := range [][2]string{{"<testcase name=", "<testcase title="}, {"<failure ", "<failed "}, {"</failure>", "</failure><failure2/>"}, {` errors="`, ` wrongs="`}} {
+	for _, wrong := range [][2]string{{"<testcase name=", "<testcase title="}, {"<failure ", "<failed "},
+		{"</failure>", "</failure><failure2/>"}, {` errors="`, ` wrongs="`}} {
 		if !strings.Contains(b.String(), wrong[0]) {
 			t.Fatalf("there is no %q in the report", wrong[0])
 		}
@@ -80,13 +81,15 @@ func TestKTAPByTheKernelsParser(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := parse(b.Bytes())
-	state := map[verdict.Verdict]string{verdict.Pass: "[PASSED]", verdict.Fail: "[FAILED]", verdict.Broken: "[FAILED]", verdict.Skip: "[SKIPPED]"}
+	state := map[verdict.Verdict]string{verdict.Pass: "[PASSED]", verdict.Fail: "[FAILED]", verdict.Broken: "[FAILED]",
+		verdict.Skip: "[SKIPPED]"}
 	for _, r := range results {
 		if !strings.Contains(out, state[r.Verdict]+" "+r.Scenario+"\n") {
 			t.Errorf("%s is not %s in\n%s", r.Scenario, state[r.Verdict], out)
 		}
 	}
-	if want := "Ran 8 tests: passed: 5, failed: 2, skipped: 1"; !strings.Contains(out, want) || strings.Contains(out, "[ERROR]") {
+	if want := "Ran 8 tests: passed: 5, failed: 2, skipped: 1"; !strings.Contains(out, want) ||
+		strings.Contains(out, "[ERROR]") {
 		t.Errorf("%q is not in it, or an error is:\n%s", want, out)
 	}
 	torn := bytes.Replace(b.Bytes(), []byte("    1.."), []byte("    1..9"), 1)

@@ -18,7 +18,8 @@ import (
 // judged and shown in every form; and judged again it gives the same verdict.
 func FuzzRun(f *testing.F) {
 	for _, run := range []string{
-		"6.12/memcg-adj-outweighs-size", "6.12/memcg-oom-group-takes-all", "7.3/system-panic-on-oom", "5.10/memcg-swap-delays-the-kill",
+		"6.12/memcg-adj-outweighs-size", "6.12/memcg-oom-group-takes-all", "7.3/system-panic-on-oom",
+		"5.10/memcg-swap-delays-the-kill",
 		"5.10/memcg-killed-worker-parent-exits-1",
 	} {
 		var files [5][]byte
@@ -49,18 +50,21 @@ func FuzzRun(f *testing.F) {
 	})
 }
 
-var runFiles = []string{verdict.MetaFile, verdict.ScenarioFile, verdict.PlanFile, verdict.PredictionFile, verdict.EventsFile}
+var runFiles = []string{verdict.MetaFile, verdict.ScenarioFile, verdict.PlanFile, verdict.PredictionFile,
+	verdict.EventsFile}
 
 func shown(t *testing.T, in verdict.Input, samples []evidence.Event) {
 	t.Helper()
 	r := verdict.Judge(in)
-	if r.Verdict != verdict.Pass && r.Verdict != verdict.Fail && r.Verdict != verdict.Skip && r.Verdict != verdict.Broken {
+	if r.Verdict != verdict.Pass && r.Verdict != verdict.Fail && r.Verdict != verdict.Skip &&
+		r.Verdict != verdict.Broken {
 		t.Fatalf("the verdict is %q", r.Verdict)
 	}
 	var first, again bytes.Buffer
 	for _, err := range []error{
 		Document(&first, r), Document(&again, verdict.Judge(in)), Text(io.Discard, r, Options{Verbose: true}),
-		JUnit(io.Discard, []verdict.Result{r}), KTAP(io.Discard, []verdict.Result{r}), Markdown(io.Discard, []verdict.Result{r}),
+		JUnit(io.Discard, []verdict.Result{r}), KTAP(io.Discard, []verdict.Result{r}), Markdown(io.Discard,
+			[]verdict.Result{r}),
 		HTML(io.Discard, "fuzz", []Subject{{Input: in, Result: r, Samples: samples}}),
 	} {
 		if err != nil {
@@ -95,7 +99,9 @@ func FuzzComparison(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(saved.Bytes())
-	f.Add([]byte(`{"format": "oomlab/compare-v1", "scenarios": ["a", "a"], "columns": [{"name": "x"}, {"name": "x"}], "cells": [[{}, {"runs": 1}], [{"runs": -1}, null]]}`))
+	f.Add(
+		[]byte(
+			`{"format": "oomlab/compare-v1", "scenarios": ["a", "a"], "columns": [{"name": "x"}, {"name": "x"}], "cells": [[{}, {"runs": 1}], [{"runs": -1}, null]]}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		allocs.Within(t, 1000, len(in), func() {
 			m, err := compare.Read(bytes.NewReader(in))
@@ -108,7 +114,8 @@ func FuzzComparison(f *testing.F) {
 			}
 			var first, again bytes.Buffer
 			for _, err := range []error{
-				CompareText(io.Discard, comparison, Options{}), CompareMarkdown(io.Discard, comparison), CompareHTML(io.Discard, comparison, nil),
+				CompareText(io.Discard, comparison, Options{}), CompareMarkdown(io.Discard, comparison),
+				CompareHTML(io.Discard, comparison, nil),
 				CompareJSON(io.Discard, comparison), m.Write(&first),
 			} {
 				if err != nil {

@@ -63,7 +63,8 @@ func HTML(w io.Writer, title string, all []Subject) error {
 		results = append(results, r)
 		predicted, observed := Outcome(r)
 		s.Runs = append(s.Runs, suiteRun{
-			ID: fmt.Sprintf("run-%d", i+1), Scenario: r.Scenario, Kernel: version(r), Verdict: r.Verdict, Bad: red(r.Verdict),
+			ID: fmt.Sprintf("run-%d", i+1), Scenario: r.Scenario, Kernel: version(r), Verdict: r.Verdict,
+			Bad:       red(r.Verdict),
 			Predicted: plaintext.Cut(predicted, 60), Observed: plaintext.Cut(observed, 60),
 			Time: seconds(r.DurationMS), Body: bodies[i],
 		})
@@ -119,7 +120,7 @@ func htmlPage(w io.Writer, title string, body template.HTML) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(w, printable(b.String()))
+	_, err = io.WriteString(w, plaintext.EscapeLines(b.String()))
 	return err
 }
 

@@ -99,7 +99,8 @@ func checkHTML(t *testing.T, page string) {
 						t.Errorf("id %s is there twice", a.Value)
 					}
 					ids[a.Value] = true
-				case a.Name.Local == "src", a.Name.Local == "href" && !strings.HasPrefix(a.Value, "#") && a.Value != "data:,":
+				case a.Name.Local == "src", a.Name.Local == "href" && !strings.HasPrefix(a.Value, "#") &&
+					a.Value != "data:,":
 					t.Errorf("%s asks for %s", e.Name.Local, a.Value)
 				case strings.HasPrefix(a.Name.Local, "on"):
 					t.Errorf("%s has a handler %s", e.Name.Local, a.Name.Local)
@@ -135,10 +136,13 @@ func TestHTMLShowsARun(t *testing.T) {
 	for _, want := range []string{
 		"<title>memcg/adj-outweighs-size: pass</title>",
 		">memory.max of /lab 256Mi</span>", ">✕ small</span>",
-		"<h4>eBPF</h4><p>killed; invoked by big; 16988 points of 65536 pages</p>", "<h4>kernel log</h4><p>[   21.044232] Memory cgroup out of memory: Killed process 155 (small)",
-		"<h4>counters</h4><p>vmstat oom_kill 0 → 1</p><p>memory.events /lab oom_kill 0 → 1</p>", "<h4>wait status</h4><p>SIGKILL at 5.7 s</p>",
+		"<h4>eBPF</h4><p>killed; invoked by big; 16988 points of 65536 pages</p>",
+		"<h4>kernel log</h4><p>[   21.044232] Memory cgroup out of memory: Killed process 155 (small)",
+		"<h4>counters</h4><p>vmstat oom_kill 0 → 1</p><p>memory.events /lab oom_kill 0 → 1</p>",
+		"<h4>wait status</h4><p>SIGKILL at 5.7 s</p>",
 		`<td class="r">-39000</td>`, "Scoreboard of decision 1, 65536 pages in all",
-		"invoked oom-killer", "oom_badness() reads", "<code>oomlab run --target vm --kernel 6.12 memcg/adj-outweighs-size</code>",
+		"invoked oom-killer", "oom_badness() reads", "<code>oomlab run --target vm --kernel 6.12 " +
+			"memcg/adj-outweighs-size</code>",
 		"prefers-color-scheme: dark", `name="viewport"`, `<html lang="en">`,
 	} {
 		if !strings.Contains(page, want) {
@@ -168,7 +172,8 @@ func TestHTMLOfEveryRecording(t *testing.T) {
 			for i, b := range boards(s, 99, 99) {
 				for _, r := range b.Rows {
 					if got := fmt.Sprint(r.held() + r.adj); r.known && got != r.Points {
-						t.Errorf("%s on %s, decision %d, %s: the parts add up to %s of %s points", s.Result.Scenario, kernel, i+1, r.Name, got, r.Points)
+						t.Errorf("%s on %s, decision %d, %s: the parts add up to %s of %s points", s.Result.Scenario,
+							kernel, i+1, r.Name, got, r.Points)
 					}
 				}
 			}
@@ -183,7 +188,8 @@ func TestHTMLOfEveryRecording(t *testing.T) {
 // none of them is left out.
 func TestHTMLOfManyRuns(t *testing.T) {
 	var all []Subject
-	recorded := append(recordedSubjects(t, "7.3"), subject(t), Subject{Result: read(t, "fail")}, Subject{Result: read(t, "broken")})
+	recorded := append(recordedSubjects(t, "7.3"), subject(t), Subject{Result: read(t, "fail")},
+		Subject{Result: read(t, "broken")})
 	for len(all) < 499 {
 		all = append(all, recorded[len(all)%len(recorded)])
 	}
@@ -195,11 +201,13 @@ func TestHTMLOfManyRuns(t *testing.T) {
 	if n := strings.Count(page, `<a href="#run-`); n != 500 {
 		t.Errorf("%d runs are listed", n)
 	}
-	if n := len(regexp.MustCompile(`<details open><summary><span class="word (fail|broken)"`).FindAllString(page, -1)); n != countRed(all) {
+	if n := len(regexp.MustCompile(`<details open><summary><span class="word (fail|broken)"`).FindAllString(page,
+		-1)); n != countRed(all) {
 		t.Errorf("%d of %d red runs are open", n, countRed(all))
 	}
 	if n := strings.Count(page, "<summary>Kernel log ("); n != 1 {
-		t.Errorf("the log of %d runs is shown; want that of the one that failed, as it is what the page is opened for", n)
+		t.Errorf("the log of %d runs is shown; want that of the one that failed, as it is what the page is opened for",
+			n)
 	}
 	if strings.Contains(htmlOf(t, all[:4]...), "Not shown here") {
 		t.Error("a page of four runs leaves something out")
@@ -223,7 +231,8 @@ func TestHTMLIsNotFooled(t *testing.T) {
 	s.Result.Kills = slices.Clone(s.Result.Kills)
 	s.Result.Kills[0].Victim = verdict.Victim{PID: 1, Comm: evil, Cgroup: evil}
 	s.Result.Reason, s.Result.Scenario = evil, evil
-	s.Samples = []evidence.Event{{AtNS: 9e10, Sample: &evidence.SampleData{Cgroups: map[string]kernel.Bytes{evil: 1 << 20}}}}
+	s.Samples = []evidence.Event{{AtNS: 9e10,
+		Sample: &evidence.SampleData{Cgroups: map[string]kernel.Bytes{evil: 1 << 20}}}}
 	page := htmlOf(t, s, s)
 	if strings.Contains(page, "<img") {
 		t.Error("markup of a comm is markup of the page")
@@ -232,12 +241,14 @@ func TestHTMLIsNotFooled(t *testing.T) {
 
 func TestCompareHTML(t *testing.T) {
 	var b bytes.Buffer
-	if err := CompareHTML(&b, comparison(t), []string{"oomlab", "compare", "--kernels", "5.10,7.3", "memcg/..."}); err != nil {
+	if err := CompareHTML(&b, comparison(t), []string{"oomlab", "compare", "--kernels", "5.10,7.3",
+		"memcg/..."}); err != nil {
 		t.Fatal(err)
 	}
 	checkHTML(t, b.String())
 	for _, want := range []string{
-		"<h3>6.12, other than 5.10</h3>", "<td>memory.events: &#43;oom_group_kill</td>", `<td class="cell differs">`, "Baseline old.json: CHANGED",
+		"<h3>6.12, other than 5.10</h3>", "<td>memory.events: &#43;oom_group_kill</td>", `<td class="cell differs">`,
+		"Baseline old.json: CHANGED",
 		"<code>oomlab compare --kernels 5.10,7.3 memcg/...</code>", `<span class="dim">not run</span>`,
 	} {
 		if !strings.Contains(b.String(), want) {
@@ -254,6 +265,7 @@ func TestThinKeepsPeaks(t *testing.T) {
 	all[537].bytes = 99
 	got := thin(all, 50)
 	if len(got) > 52 || got[0] != all[0] || got[len(got)-1] != all[999] || !slices.Contains(got, all[537]) {
-		t.Errorf("%d points from %v to %v, the peak among them: %v", len(got), got[0], got[len(got)-1], slices.Contains(got, all[537]))
+		t.Errorf("%d points from %v to %v, the peak among them: %v", len(got), got[0], got[len(got)-1],
+			slices.Contains(got, all[537]))
 	}
 }

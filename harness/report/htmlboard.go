@@ -63,7 +63,8 @@ func boards(s Subject, most, mostRows int) []board {
 		}
 		for _, row := range shown {
 			v := boardRow{Name: named(row.Process, row.Comm, row.PID), Chosen: row.Chosen,
-				Points: cmp.Or(number(row.Points), "never"), Replayed: cmp.Or(number(row.Replayed), "never"), Predicted: nothing}
+				Points: cmp.Or(number(row.Points), "never"), Replayed: cmp.Or(number(row.Replayed), "never"),
+				Predicted: nothing}
 			if i == 0 {
 				v.Predicted = cmp.Or(bounds(s.Result.Prediction, row.Process), nothing)
 			}

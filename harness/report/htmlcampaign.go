@@ -43,8 +43,9 @@ const mostKept = 200
 
 // CampaignHTML writes a campaign as one page that needs nothing else.
 func CampaignHTML(w io.Writer, c Campaign) error {
-	v := campaignPage{Title: "Chaos campaign", Counts: c.counts(), Dir: c.Dir, Verdict: c.Verdict(), Figures: c.figures(),
-		Claims: c.failedClaims(), Commands: c.commands()}
+	v := campaignPage{Title: "Chaos campaign", Counts: c.counts(), Dir: c.Dir, Verdict: c.Verdict(),
+		Figures: c.figures(),
+		Claims:  c.failedClaims(), Commands: c.commands()}
 	for _, s := range c.Summaries {
 		v.Kernels = append(v.Kernels, campaignKernel{
 			Name: shortRelease(s.Kernel), Release: s.Kernel, What: fmt.Sprintf("%s, seed %d", s.Domain, s.Seed),
@@ -90,8 +91,10 @@ func CampaignHTML(w io.Writer, c Campaign) error {
 		}
 		predicted, observed := Outcome(r.Result)
 		v.Kept = append(v.Kept, suiteRun{
-			Scenario: r.Result.Scenario, Kernel: version(r.Result), Verdict: r.Result.Verdict, Bad: red(r.Result.Verdict),
-			Predicted: plaintext.Cut(predicted, 60), Observed: plaintext.Cut(observed, 60), Time: seconds(r.Result.DurationMS),
+			Scenario: r.Result.Scenario, Kernel: version(r.Result), Verdict: r.Result.Verdict,
+			Bad:       red(r.Result.Verdict),
+			Predicted: plaintext.Cut(predicted, 60), Observed: plaintext.Cut(observed, 60),
+			Time: seconds(r.Result.DurationMS),
 		})
 	}
 	if more > 0 {

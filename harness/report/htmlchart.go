@@ -108,7 +108,8 @@ func draw(s Subject, points int) *chart {
 	}
 	c.kills(s.Result, x)
 	c.rows(all, last)
-	c.Label = fmt.Sprintf("Memory of %d cgroups and processes over %s, on a scale up to %s; %s", len(all), seconds(last),
+	c.Label = fmt.Sprintf("Memory of %d cgroups and processes over %s, on a scale up to %s; %s", len(all),
+		seconds(last),
 		top.Human(), plaintext.Count(len(s.Result.Kills), "kill"))
 	return c
 }

@@ -61,7 +61,7 @@ func CompareHTML(w io.Writer, c Comparison, command []string) error {
 	}
 	v.Differences = since(m.Differences(), len(m.Scenarios))
 	if c.Checked != nil {
-		v.Baseline, v.BaselineClass = fmt.Sprintf("Baseline %s: %s", c.Baseline, CheckedLine(*c.Checked)), "pass"
+		v.Baseline, v.BaselineClass = fmt.Sprintf("Baseline %s: %s", c.Baseline, checkedLine(*c.Checked)), "pass"
 		if len(c.Checked.Drifts) > 0 {
 			v.BaselineClass = "fail"
 			v.Checked = since(c.Checked.Differences(), len(m.Scenarios))

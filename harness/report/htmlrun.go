@@ -133,7 +133,8 @@ func facts(r verdict.Result) []pair {
 			pair{Name: "Panic", Value: r.Panic}, pair{Name: "Unsure", Value: r.Prediction.Unsure})
 	}
 	out = append(out, pair{Name: "Started", Value: r.Started}, pair{Name: "Took", Value: seconds(r.DurationMS)},
-		pair{Name: "Run", Value: path.Base(cmp.Or(r.Run, "-"))}, pair{Name: "Again", Value: shell(r.Command), Code: true})
+		pair{Name: "Run", Value: path.Base(cmp.Or(r.Run, "-"))}, pair{Name: "Again", Value: shell(r.Command),
+			Code: true})
 	return tidy(out)
 }
 
@@ -262,7 +263,8 @@ func logLines(events []evidence.Event) []string {
 			continue
 		}
 		for line := range strings.Lines(e.Log.Text) {
-			out = append(out, fmt.Sprintf("[%5d.%06d] %s", e.Log.USec/1e6, e.Log.USec%1e6, strings.TrimRight(line, "\n")))
+			out = append(out, fmt.Sprintf("[%5d.%06d] %s", e.Log.USec/1e6, e.Log.USec%1e6,
+				strings.TrimRight(line, "\n")))
 		}
 	}
 	return out
@@ -283,6 +285,9 @@ func environment(in verdict.Input) []pair {
 		{Name: "Page size", Value: m.PageSize.String()},
 		{Name: "Memory cgroups", Value: fmt.Sprintf("version %d", m.Cgroup.Version)},
 		{Name: "oom_badness() reads", Value: string(m.Badness)}, {Name: "Transparent huge pages", Value: m.THP},
+	}
+	if m.Userland != "" {
+		out = append(out, pair{Name: "Userland", Value: m.Userland})
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.Sysctls)) {
 		out = append(out, pair{Name: key, Value: m.Sysctls[key]})

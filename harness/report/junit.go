@@ -6,8 +6,8 @@ import (
 	"io"
 	"path"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -85,7 +85,8 @@ func junit(w io.Writer, all []verdict.Result, text func(verdict.Result) (string,
 			i = len(root.Suites)
 			place[name] = i
 			root.Suites = append(root.Suites, junitSuite{
-				Name: name, Package: "oomlab", ID: i, Host: "localhost", // which is what stands for a name that is not known
+				// which is what stands for a name that is not known
+				Name: name, Package: "oomlab", ID: i, Host: "localhost",
 				Timestamp: strings.TrimSuffix(r.Started, "Z"), Properties: junitProperties{properties(r)},
 			})
 		}
@@ -94,13 +95,13 @@ func junit(w io.Writer, all []verdict.Result, text func(verdict.Result) (string,
 		if err != nil {
 			return err
 		}
-		s.add(r, printable(said))
+		s.add(r, said)
 	}
 	out, err := xml.MarshalIndent(root, "", " ")
 	if err != nil {
 		return fmt.Errorf("junit: %w", err)
 	}
-	_, err = io.WriteString(w, xml.Header+string(out)+"\n")
+	_, err = io.WriteString(w, xml.Header+plaintext.EscapeLines(string(out))+"\n")
 	return err
 }
 
@@ -153,18 +154,7 @@ func details(r verdict.Result) string {
 			fmt.Fprintf(&b, "%s: expected %s; observed %s\n", c.Name, c.Expected, c.Observed)
 		}
 	}
-	return printable(b.String())
-}
-
-// printable replaces what XML cannot hold at all; a comm may be any bytes.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t', r == '\n', r >= 0x20 && r < 0xfffe, r > 0xffff:
-			return r
-		}
-		return utf8.RuneError
-	}, s)
+	return plaintext.EscapeLines(b.String())
 }
 
 func junitTime(ms int64) string { return fmt.Sprintf("%.3f", float64(ms)/1000) }

@@ -62,7 +62,7 @@ func KTAP(w io.Writer, all []verdict.Result) error {
 }
 
 // ktapLine is text on one line.
-func ktapLine(s string) string { return strings.Join(strings.Fields(printable(s)), " ") }
+func ktapLine(s string) string { return strings.Join(strings.Fields(plaintext.EscapeLines(s)), " ") }
 
 // ktapName is a test's name, which a # would end.
 func ktapName(s string) string { return strings.ReplaceAll(ktapLine(s), "#", "_") }

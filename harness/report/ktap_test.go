@@ -44,7 +44,8 @@ func (k *kunit) pop() string {
 func (k *kunit) diagnostics() {
 	for len(k.lines) > 0 {
 		line := k.peek()
-		if testResult.MatchString(line) || testHeader.MatchString(line) || ktapStart.MatchString(line) || testPlan.MatchString(line) {
+		if testResult.MatchString(line) || testHeader.MatchString(line) || ktapStart.MatchString(line) ||
+			testPlan.MatchString(line) {
 			return
 		}
 		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
@@ -125,7 +126,8 @@ func TestKTAP(t *testing.T) {
 		t.Errorf("left over: %q", k.lines)
 	}
 	for _, r := range results {
-		want := map[verdict.Verdict]string{verdict.Pass: "ok", verdict.Fail: "not ok", verdict.Broken: "not ok", verdict.Skip: "skipped"}[r.Verdict] + " " + r.Scenario
+		want := map[verdict.Verdict]string{verdict.Pass: "ok", verdict.Fail: "not ok", verdict.Broken: "not ok",
+			verdict.Skip: "skipped"}[r.Verdict] + " " + r.Scenario
 		found := false
 		for _, g := range got {
 			found = found || g == want

@@ -36,7 +36,8 @@ func TestTextOfACluster(t *testing.T) {
 	got := strings.Join(strings.Fields(text(t, r, Options{})), " ")
 	for _, want := range []string{
 		"Burstable, Failed (predicted Running)", "oom_score_adj 999 (predicted 955)",
-		"terminated Completed (1), restartCount 1, before that OOMKilled (1) (predicted terminated OOMKilled (1), restartCount 1, before that OOMKilled (1))",
+		"terminated Completed (1), restartCount 1, before that OOMKilled (1) (predicted terminated OOMKilled (1), " +
+			"restartCount 1, before that OOMKilled (1))",
 		"oomkilled-but-own-exit not predicted: demo/stress, life 1",
 	} {
 		if !strings.Contains(got, want) {
@@ -52,7 +53,8 @@ func TestPageOfACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"What the cluster says", "node: kubelet v1.36.3, containerd://2.1.9", "<dt>Evicted</dt><dd>hog</dd>", "BestEffort, Failed Evicted", "MemoryPressure",
+		"What the cluster says", "node: kubelet v1.36.3, containerd://2.1.9", "<dt>Evicted</dt><dd>hog</dd>",
+		"BestEffort, Failed Evicted", "MemoryPressure",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the page does not have %q", want)

@@ -18,7 +18,7 @@ var sign = map[verdict.Verdict]string{
 // table too.
 func escape(s string) string {
 	var b strings.Builder
-	for _, r := range printable(s) {
+	for _, r := range plaintext.EscapeLines(s) {
 		switch r {
 		case '\n', '\r':
 			b.WriteByte(' ')
@@ -61,7 +61,7 @@ func Markdown(w io.Writer, all []verdict.Result) error {
 			return err
 		}
 		fence := strings.Repeat("`", max(3, longest(text.String(), '`')+1))
-		fmt.Fprintf(&b, "%stext\n%s%s\n\n</details>\n", fence, printable(text.String()), fence)
+		fmt.Fprintf(&b, "%stext\n%s%s\n\n</details>\n", fence, plaintext.EscapeLines(text.String()), fence)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -27,7 +27,7 @@ func CompareText(w io.Writer, c Comparison, o Options) error {
 	p.differences()
 	p.noise()
 	p.checked()
-	return write(w, p.out)
+	return plaintext.Write(w, p.out, nil)
 }
 
 type matrixPage struct {
@@ -53,7 +53,8 @@ func (p *matrixPage) matrix() {
 		row := []string{scenario}
 		for j, cell := range m.Cells[i] {
 			s := cell.Summary()
-			text := orNothing(strings.Join(strings.Fields(s.Word()+" "+plaintext.Cut(s.Killed, most)+" "+s.Points), " "))
+			text := orNothing(strings.Join(strings.Fields(s.Word()+" "+plaintext.Cut(s.Killed, most)+" "+s.Points),
+				" "))
 			if m.Differing(i, j) {
 				text += differing
 			}
@@ -81,7 +82,8 @@ func (p *matrixPage) matrix() {
 			if m.Differing(i, j) {
 				mark = differing
 			}
-			g.Add(m.Columns[j].Name, mark, orNothing(s.Word()), plaintext.Cut(orNothing(s.Killed), max(1, p.width()-40)),
+			g.Add(m.Columns[j].Name, mark, orNothing(s.Word()), plaintext.Cut(orNothing(s.Killed),
+				max(1, p.width()-40)),
 				orNothing(s.Points))
 		}
 		p.out = append(p.out, g.Lines("  ")...)
@@ -168,7 +170,7 @@ func (p *matrixPage) checked() {
 	if c == nil {
 		return
 	}
-	p.section("baseline %s: %s", p.Baseline, CheckedLine(*c))
+	p.section("baseline %s: %s", p.Baseline, checkedLine(*c))
 	p.since(c.Differences())
 	if len(c.Unknown) > 0 {
 		p.out = append(p.out, plaintext.Hang("    not in it", strings.Join(c.Unknown, ", "), 18, p.width())...)
@@ -178,8 +180,8 @@ func (p *matrixPage) checked() {
 	}
 }
 
-// CheckedLine says in one line how a baseline held.
-func CheckedLine(c compare.Checked) string {
+// checkedLine says in one line how a baseline held.
+func checkedLine(c compare.Checked) string {
 	if len(c.Drifts) == 0 {
 		return fmt.Sprintf("nothing changed in %s", plaintext.Count(c.Cells, "cell"))
 	}
@@ -212,7 +214,7 @@ func CompareMarkdown(w io.Writer, c Comparison) error {
 	var b strings.Builder
 	row := func(cells ...string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
 	if c.Checked != nil {
-		fmt.Fprintf(&b, "**Baseline `%s`: %s**\n\n", c.Baseline, CheckedLine(*c.Checked))
+		fmt.Fprintf(&b, "**Baseline `%s`: %s**\n\n", c.Baseline, checkedLine(*c.Checked))
 		markdownDifferences(&b, c.Checked.Differences(), len(m.Scenarios))
 	}
 	head, rule := []string{"scenario"}, []string{"---"}
@@ -263,7 +265,8 @@ func markdownDifferences(b *strings.Builder, all []compare.Difference, scenarios
 			if g.Subject != "" {
 				change = g.Subject + ": " + change
 			}
-			fmt.Fprintf(b, "| %s (not %s) | %s | %s | %s |\n", escape(d.Since), escape(d.After), escape(d.What), escape(change),
+			fmt.Fprintf(b, "| %s (not %s) | %s | %s | %s |\n", escape(d.Since), escape(d.After), escape(d.What),
+				escape(change),
 				escape(where))
 		}
 	}

@@ -20,7 +20,8 @@ func comparison(t *testing.T) Comparison {
 	t.Helper()
 	m, old := compare.New(), compare.New()
 	for _, kernel := range []string{"5.10", "6.12", "7.3"} {
-		for _, name := range []string{"memcg-adj-outweighs-size", "memcg-oom-group-takes-all", "system-small-adj-1000-dies-first"} {
+		for _, name := range []string{"memcg-adj-outweighs-size", "memcg-oom-group-takes-all",
+			"system-small-adj-1000-dies-first"} {
 			dir, err := fs.Sub(selftest.Recorded(), kernel+"/"+name)
 			if err != nil {
 				t.Fatal(err)
@@ -59,7 +60,8 @@ func comparison(t *testing.T) Comparison {
 }
 
 func TestCompareText(t *testing.T) {
-	for name, o := range map[string]Options{"compare.txt": {}, "compare.wide.txt": {Width: 160}, "compare.verbose.txt": {Verbose: true}} {
+	for name, o := range map[string]Options{"compare.txt": {}, "compare.wide.txt": {Width: 160},
+		"compare.verbose.txt": {Verbose: true}} {
 		var b bytes.Buffer
 		if err := CompareText(&b, comparison(t), o); err != nil {
 			t.Fatal(err)
@@ -67,7 +69,8 @@ func TestCompareText(t *testing.T) {
 		golden.File(t, "testdata/"+name, b.Bytes())
 		for i, line := range strings.Split(b.String(), "\n") {
 			if plaintext.Width(line) > o.width() || line != strings.TrimRight(line, " ") {
-				t.Errorf("%s:%d: %d columns of %d, or spaces at the end: %q", name, i+1, plaintext.Width(line), o.width(), line)
+				t.Errorf("%s:%d: %d columns of %d, or spaces at the end: %q", name, i+1, plaintext.Width(line),
+					o.width(), line)
 			}
 		}
 	}
@@ -125,7 +128,8 @@ func TestCompareJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(doc.Differences) != len(c.Matrix.Differences()) || len(doc.Checked.Drifts) != len(c.Checked.Drifts) {
-		t.Errorf("%d differences and %d drifts, want %d and %d", len(doc.Differences), len(doc.Checked.Drifts), len(c.Matrix.Differences()), len(c.Checked.Drifts))
+		t.Errorf("%d differences and %d drifts, want %d and %d", len(doc.Differences), len(doc.Checked.Drifts),
+			len(c.Matrix.Differences()), len(c.Checked.Drifts))
 	}
 }
 

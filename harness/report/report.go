@@ -8,9 +8,9 @@ package report
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -43,13 +43,17 @@ var colours = map[verdict.Verdict]string{
 }
 
 // word is the verdict as a line begins with it, padded to one width.
-func (o Options) word(w verdict.Verdict) string {
-	text := strings.ToUpper(string(w))
-	pad := strings.Repeat(" ", max(0, wordWidth-len(text)))
-	if code := colours[w]; o.Colour && code != "" {
-		text = "\x1b[" + code + "m" + text + "\x1b[0m"
+func word(w verdict.Verdict) string { return plaintext.Pad(strings.ToUpper(string(w)), wordWidth) }
+
+// paint gives the verdict that a line begins with its colour.
+func (o Options) paint(line string) string {
+	for w, code := range colours {
+		first := strings.ToUpper(string(w))
+		if rest, ok := strings.CutPrefix(line, first+" "); ok && o.Colour {
+			return "\x1b[" + code + "m" + first + "\x1b[0m " + rest
+		}
 	}
-	return text + pad
+	return line
 }
 
 // wordWidth is that of the longest verdict and the gap behind it.
@@ -57,14 +61,3 @@ const wordWidth = len("BROKEN") + 2
 
 // seconds writes milliseconds for a reader.
 func seconds(ms int64) string { return fmt.Sprintf("%.1f s", float64(ms)/1000) }
-
-// write puts lines on w without spaces at their ends.
-func write(w io.Writer, lines []string) error {
-	var b strings.Builder
-	for _, line := range lines {
-		b.WriteString(strings.TrimRight(line, " "))
-		b.WriteByte('\n')
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}

@@ -12,6 +12,7 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/plaintext"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -232,15 +233,20 @@ func TestEvent(t *testing.T) {
 		in   evidence.Event
 		want string
 	}{
-		{evidence.Event{AtNS: 1_500_000_000, Source: evidence.Wait, Kind: evidence.Exited, Process: "hog", PID: 7, Exit: &evidence.ExitStatus{Signal: 9}},
+		{evidence.Event{AtNS: 1_500_000_000, Source: evidence.Wait, Kind: evidence.Exited, Process: "hog", PID: 7,
+			Exit: &evidence.ExitStatus{Signal: 9}},
 			"     1.500 wait     exited               hog pid 7 signal 9"},
-		{evidence.Event{Source: evidence.Wait, Kind: evidence.Exited, Process: "hog", PID: 7, Exit: &evidence.ExitStatus{Code: 1}},
+		{evidence.Event{Source: evidence.Wait, Kind: evidence.Exited, Process: "hog", PID: 7,
+			Exit: &evidence.ExitStatus{Code: 1}},
 			"     0.000 wait     exited               hog pid 7 exit code 1"},
-		{evidence.Event{Source: evidence.Stressor, Kind: evidence.Ready, Process: "hog", PID: 7, Held: &evidence.Holding{Resident: 64 << 20}},
+		{evidence.Event{Source: evidence.Stressor, Kind: evidence.Ready, Process: "hog", PID: 7,
+			Held: &evidence.Holding{Resident: 64 << 20}},
 			"     0.000 stressor ready                hog pid 7 holds 64Mi"},
-		{evidence.Event{Source: evidence.Stressor, Kind: evidence.Step, Process: "hog", PID: 7, Text: "touch", Held: &evidence.Holding{}},
+		{evidence.Event{Source: evidence.Stressor, Kind: evidence.Step, Process: "hog", PID: 7, Text: "touch",
+			Held: &evidence.Holding{}},
 			"     0.000 stressor step                 hog pid 7 touch"},
-		{evidence.Event{Source: evidence.BPF, Kind: evidence.MarkVictim, OOM: &evidence.OOM{Task: &evidence.Task{TaskID: evidence.TaskID{TGID: 7, Comm: "hog"}}}},
+		{evidence.Event{Source: evidence.BPF, Kind: evidence.MarkVictim,
+			OOM: &evidence.OOM{Task: &evidence.Task{TaskID: evidence.TaskID{TGID: 7, Comm: "hog"}}}},
 			"     0.000 bpf      mark_victim          hog[7]"},
 		{evidence.Event{Source: evidence.Kmsg, Kind: evidence.Lost, N: 3, Text: "the ring was overwritten"},
 			"     0.000 kmsg     lost                  3 events: the ring was overwritten"},
@@ -283,6 +289,30 @@ func TestChoices(t *testing.T) {
 	} {
 		if got := choices(verdict.Result{Scoreboard: [][]verdict.Row{tt.board}}); !slices.Equal(got, tt.want) {
 			t.Errorf("%+v: %q, want %q", tt.board, got, tt.want)
+		}
+	}
+}
+
+// TestASetIsShownAsASet: copies that follow each other are one entry, whichever of them
+// they are; a name that only looks like a copy's stays.
+func TestASetIsShownAsASet(t *testing.T) {
+	p := page{r: verdict.Result{Exits: map[string]scenario.Exit{
+		"worker/1": {}, "worker/2": {}, "worker/3": {}, "hog": {}, "pod/1": {}, "pod/main": {},
+	}}}
+	for _, tt := range []struct {
+		in     []string
+		choice bool
+		want   string
+	}{
+		{[]string{"worker/3", "worker/1", "worker/2"}, false, "worker x3"},
+		{[]string{"worker/1", "hog", "worker/2", "worker/2"}, false, "worker, hog, worker x2"},
+		{[]string{"worker/1", "worker/2", "*"}, true, "one of worker x2, *"},
+		{[]string{"pod/1", "kworker/0:1[44]", "worker"}, false, "pod/1, kworker/0:1[44], worker"},
+		{[]string{"worker", "worker", "hog"}, false, "worker x2, hog"},
+		{nil, false, ""},
+	} {
+		if got := strings.Join(p.sets(tt.in, tt.choice), ", "); got != tt.want {
+			t.Errorf("%q: %s, want %s", tt.in, got, tt.want)
 		}
 	}
 }

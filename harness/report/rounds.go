@@ -43,7 +43,7 @@ func Rounds(w io.Writer, all []verdict.Result, each int) error {
 			g.Add(name, seen)
 		}
 	}
-	return write(w, append(out, g.Lines("  ")...))
+	return plaintext.Write(w, append(out, g.Lines("  ")...), nil)
 }
 
 func verdictsOf(all []verdict.Result) []verdict.Verdict {
@@ -101,5 +101,6 @@ func Event(e evidence.Event) string {
 	case e.Kind == evidence.Lost:
 		text = fmt.Sprintf("%d events: %s", e.N, e.Text)
 	}
-	return strings.TrimRight(fmt.Sprintf("%10.3f %-8s %-20s %s %s", float64(e.AtNS)/1e9, e.Source, e.Kind, who, text), " ")
+	return strings.TrimRight(fmt.Sprintf("%10.3f %-8s %-20s %s %s", float64(e.AtNS)/1e9, e.Source, e.Kind, who, text),
+		" ")
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -69,11 +70,16 @@ func (p *page) compared() []side {
 		first = p.r.Kills[0]
 	}
 	q := p.r.Prediction
+	killed := p.names(victims(p.r))
+	if len(p.r.Kills) == 0 && p.untold("prediction.killed") {
+		killed = "" // of a run that was cut short: nobody is not what was observed
+	}
 	all := []side{
 		{
-			label: "killed", claims: []string{"killed", "prediction.killed", "collateral", "replay.choice", "replay.log"},
+			label: "killed", claims: []string{"killed", "prediction.killed", "collateral", "replay.choice",
+				"replay.log"},
 			expected: p.expected("killed"), predicted: p.predictedKills(),
-			observed: p.names(victims(p.r)), replayed: p.names(choices(p.r)),
+			observed: killed, replayed: p.names(choices(p.r)),
 		}, {
 			label: "constraint", claims: []string{"constraint", "oom_memcg", "prediction.constraint"},
 			expected:  strings.TrimSpace(p.expected("constraint") + " " + p.expected("oom_memcg")),
@@ -81,7 +87,7 @@ func (p *page) compared() []side {
 			observed:  strings.TrimSpace(first.Constraint + " " + first.OOMMemcg),
 		}, {
 			label: "trigger", claims: []string{"trigger", "prediction.trigger"},
-			expected: p.expected("trigger"), predicted: anyOf(q.Triggers),
+			expected: p.expected("trigger"), predicted: p.anyOf(q.Triggers),
 		}, {
 			label: "points", claims: []string{"prediction.scores", "replay.points"},
 			observed: number(first.Points), replayed: number(first.Replayed),
@@ -112,9 +118,30 @@ func (p *page) expected(claim string) string {
 	return ""
 }
 
+// untold reports whether a claim could not be told.
+func (p *page) untold(claim string) bool {
+	return slices.ContainsFunc(p.r.Claims, func(c verdict.Claim) bool {
+		return c.Name == claim && c.Verdict == verdict.Skip
+	})
+}
+
+// predictedKills says who is predicted to be killed. Where more courses are possible than
+// the prediction lists, it says what they have in common, in the words of a claim: the
+// likeliest course is one of very many, and would look like a contradiction beside what
+// was observed.
 func (p *page) predictedKills() string {
-	text := p.names(p.r.Prediction.Killed)
-	if n := len(p.r.Prediction.Orders); p.r.Prediction.Unsure != "" && n > 1 {
+	q := p.r.Prediction
+	switch {
+	case q.Open && len(q.Possible) == 0:
+	case q.Open && q.AtMost == 0:
+		return fmt.Sprintf(">= %d of %s", q.AtLeast, p.names(q.Possible))
+	case q.Open && q.AtLeast < q.AtMost:
+		return fmt.Sprintf("%d to %d of %s", q.AtLeast, q.AtMost, p.names(q.Possible))
+	case q.Open:
+		return fmt.Sprintf("%d of %s", q.AtLeast, p.names(q.Possible))
+	}
+	text := p.names(q.Killed)
+	if n := len(q.Orders); q.Unsure != "" && n > 1 {
 		text += fmt.Sprintf(" or %s", plaintext.Count(n-1, "other order"))
 	}
 	return text
@@ -129,6 +156,7 @@ func (p *page) names(all []string) string {
 	if len(all) == 0 {
 		return "nobody"
 	}
+	all = p.sets(all, false)
 	shown := p.shown(len(all), most)
 	text := strings.Join(all[:shown], ", ")
 	if shown < len(all) {
@@ -137,8 +165,54 @@ func (p *page) names(all []string) string {
 	return text
 }
 
-func anyOf(names []string) string {
-	all := slices.Clone(names)
+// copyOf is the process that a name means one of several copies of, such as worker for
+// worker/2; "" if it means none.
+func (p *page) copyOf(name string) string {
+	base, number := numbered(name)
+	for other := range p.r.Exits {
+		if b, n := numbered(other); number > 0 && b == base && n > 0 && n != number {
+			return base
+		}
+	}
+	return ""
+}
+
+// numbered parts worker/2; a name without a number has 0.
+func numbered(name string) (base string, number int) {
+	i := strings.LastIndexByte(name, '/')
+	number, err := strconv.Atoi(name[i+1:])
+	if i < 0 || err != nil {
+		return name, 0
+	}
+	return name[:i], number
+}
+
+// sets writes copies of a process that follow each other as one: worker x3, be they
+// named (worker/1, worker/3) or not (worker, worker). Which of them are first is chance,
+// and two lists of them would look like a contradiction. Where choice is set, it is one
+// of them.
+func (p *page) sets(names []string, choice bool) []string {
+	var out []string
+	class := func(i int) string { return cmp.Or(p.copyOf(names[i]), names[i]) }
+	for i := 0; i < len(names); {
+		text, n := class(i), 1
+		for i+n < len(names) && class(i+n) == text {
+			n++
+		}
+		switch {
+		case n > 1 && choice:
+			text = fmt.Sprintf("one of %s x%d", text, n)
+		case n > 1:
+			text = fmt.Sprintf("%s x%d", text, n)
+		}
+		out = append(out, text)
+		i += n
+	}
+	return out
+}
+
+func (p *page) anyOf(names []string) string {
+	all := p.sets(names, true)
 	for i, name := range all {
 		if name == predict.Elsewhere {
 			all[i] = "any other task"

@@ -14,14 +14,14 @@ import (
 // Line shows in one line that a run has ended, and below it why it is not a
 // pass and where its record is.
 func Line(w io.Writer, r verdict.Result, o Options) error {
-	out := []string{fmt.Sprintf("%s%s  %s  %s", o.word(r.Verdict), r.Scenario, place(r), seconds(r.DurationMS))}
+	out := []string{fmt.Sprintf("%s%s  %s  %s", word(r.Verdict), r.Scenario, place(r), seconds(r.DurationMS))}
 	if r.Reason != "" {
 		out = append(out, plaintext.Hang("", r.Reason, wordWidth, o.width())...)
 	}
 	if r.Verdict != verdict.Pass && o.RunsDir != "" && r.Run != "" {
 		out = append(out, plaintext.Hang("", path.Join(o.RunsDir, r.Run), wordWidth, o.width())...)
 	}
-	return write(w, out)
+	return plaintext.Write(w, out, o.paint)
 }
 
 // place is the target and, where one is known, the kernel.
@@ -52,7 +52,7 @@ func Table(w io.Writer, all []verdict.Result) error {
 			plaintext.Cut(predicted, most), plaintext.Cut(observed, most), seconds(r.DurationMS))
 	}
 	out := g.Lines("")
-	return write(w, append(out, "", Summary(all)))
+	return plaintext.Write(w, append(out, "", Summary(all)), nil)
 }
 
 func orNothing(s string) string {
@@ -63,14 +63,16 @@ func orNothing(s string) string {
 }
 
 // Outcome is who was to be killed, on the most likely of the courses that are
-// possible, and who was.
+// possible or, where there are too many of them, how many; and who was.
 func Outcome(r verdict.Result) (predicted, observed string) {
 	if r.Verdict == verdict.Skip {
 		return nothing, nothing
 	}
 	p := page{r: r, Options: Options{Verbose: true}}
 	predicted, observed = p.names(r.Prediction.Killed), p.names(victims(r))
-	if n := len(r.Prediction.Orders); r.Prediction.Unsure != "" && n > 1 {
+	if n := len(r.Prediction.Orders); r.Prediction.Open {
+		predicted = p.predictedKills()
+	} else if r.Prediction.Unsure != "" && n > 1 {
 		predicted += fmt.Sprintf(" (1 of %d)", n)
 	}
 	if r.Prediction.Panic != "" {

@@ -30,7 +30,7 @@ func Text(w io.Writer, r verdict.Result, o Options) error {
 		p.ends()
 	}
 	p.foot()
-	return write(w, p.out)
+	return plaintext.Write(w, p.out, o.paint)
 }
 
 // page is a text under way.
@@ -60,7 +60,7 @@ func (p *page) section(format string, args ...any) {
 func (p *page) head() {
 	took := seconds(p.r.DurationMS)
 	gap := max(2, p.width()-wordWidth-plaintext.Width(p.r.Scenario)-plaintext.Width(took))
-	p.line("%s%s%s%s", p.word(p.r.Verdict), p.r.Scenario, strings.Repeat(" ", gap), took)
+	p.line("%s%s%s%s", word(p.r.Verdict), p.r.Scenario, strings.Repeat(" ", gap), took)
 	if p.r.Summary != "" {
 		p.out = append(p.out, plaintext.Hang("", p.r.Summary, wordWidth, p.width())...)
 	}
@@ -73,6 +73,9 @@ func (p *page) head() {
 	p.field("kernel", p.r.Kernel.Release)
 	if p.Verbose {
 		p.field("", p.r.Kernel.Version)
+	}
+	if p.r.Userland != "" {
+		p.field("userland", p.r.Userland)
 	}
 	if p.r.Verdict == verdict.Skip {
 		return
@@ -369,7 +372,8 @@ func shell(argv []string) string {
 	words := make([]string, len(argv))
 	for i, a := range argv {
 		words[i] = a
-		if a == "" || strings.Trim(a, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,+@%-") != "" {
+		if a == "" ||
+			strings.Trim(a, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,+@%-") != "" {
 			words[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
 		}
 	}

@@ -37,8 +37,10 @@ type vector struct {
 func TestTheRulesAreTheKubelets(t *testing.T) {
 	var vectors []vector
 	for _, podLevel := range []bool{true, false} {
-		featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.PodLevelResources, podLevel)
-		gates := kubelet.Node{KubeletVersion: "v1.36.3", FeatureGates: map[string]bool{"PodLevelResources": podLevel}}.Gates()
+		featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.PodLevelResources,
+			podLevel)
+		gates := kubelet.Node{KubeletVersion: "v1.36.3",
+			FeatureGates: map[string]bool{"PodLevelResources": podLevel}}.Gates()
 		r := rand.New(rand.NewPCG(1, 36))
 		seen := map[kubelet.Class]int{}
 		for n := range 20000 {
@@ -50,8 +52,10 @@ func TestTheRulesAreTheKubelets(t *testing.T) {
 			theirs := translate(ours)
 			corev1.SetDefaults_Pod(theirs)
 			ours = kubelet.Default(ours, gates)
-			v := vector{PodLevelResources: podLevel, Capacity: capacity, Pod: ours, Class: string(v1qos.ComputePodQOS(theirs)), Adj: map[string]int{}}
-			requests := resourcehelper.PodRequests(theirs, resourcehelper.PodResourcesOptions{SkipPodLevelResources: !podLevel})
+			v := vector{PodLevelResources: podLevel, Capacity: capacity, Pod: ours,
+				Class: string(v1qos.ComputePodQOS(theirs)), Adj: map[string]int{}}
+			requests := resourcehelper.PodRequests(theirs,
+				resourcehelper.PodResourcesOptions{SkipPodLevelResources: !podLevel})
 			v.Requests = kernel.Bytes(requests.Memory().Value())
 			if got := kubelet.ClassOf(ours); string(got) != v.Class {
 				t.Fatalf("pod %d is %s; the kubelet says %s: %+v", n, got, v.Class, ours)
@@ -60,11 +64,13 @@ func TestTheRulesAreTheKubelets(t *testing.T) {
 				t.Fatalf("pod %d requests %d; the kubelet says %d: %+v", n, got, v.Requests, ours)
 			}
 			seen[kubelet.ClassOf(ours)]++
-			for _, c := range append(append([]v1.Container{}, theirs.Spec.InitContainers...), theirs.Spec.Containers...) {
+			for _, c := range append(append([]v1.Container{}, theirs.Spec.InitContainers...),
+				theirs.Spec.Containers...) {
 				want := qos.GetContainerOOMScoreAdjust(theirs, &c, int64(capacity))
 				own, _ := ours.Container(c.Name)
 				if got := kubelet.OOMScoreAdj(ours, own, capacity, gates); got != want {
-					t.Fatalf("pod %d, container %s of a node of %d: oom_score_adj %d; the kubelet says %d: %+v", n, c.Name, capacity, got, want, ours)
+					t.Fatalf("pod %d, container %s of a node of %d: oom_score_adj %d; the kubelet says %d: %+v", n,
+						c.Name, capacity, got, want, ours)
 				}
 				v.Adj[c.Name] = want
 			}
@@ -133,7 +139,8 @@ func draw(r *rand.Rand, capacity kernel.Bytes) kubelet.Pod {
 			p.Requests = kubelet.Resources{Memory: sum.Memory + amount(), MilliCPU: sum.MilliCPU + r.Int64N(1000)}
 		}
 		if r.IntN(2) == 0 {
-			p.Limits = kubelet.Resources{Memory: max(sum.Memory, p.Requests.Memory, 1) + amount(), MilliCPU: max(sum.MilliCPU, p.Requests.MilliCPU, 1)}
+			p.Limits = kubelet.Resources{Memory: max(sum.Memory, p.Requests.Memory, 1) + amount(),
+				MilliCPU: max(sum.MilliCPU, p.Requests.MilliCPU, 1)}
 			if r.IntN(2) == 0 {
 				p.Limits.Memory = max(p.Requests.Memory, sum.Memory, 1)
 			}
@@ -167,7 +174,8 @@ func translate(p kubelet.Pod) *v1.Pod {
 		out.Spec.Resources = &v1.ResourceRequirements{Requests: list(p.Requests), Limits: list(p.Limits)}
 	}
 	container := func(c kubelet.Container) v1.Container {
-		k := v1.Container{Name: c.Name, Resources: v1.ResourceRequirements{Requests: list(c.Requests), Limits: list(c.Limits)}}
+		k := v1.Container{Name: c.Name, Resources: v1.ResourceRequirements{Requests: list(c.Requests),
+			Limits: list(c.Limits)}}
 		if c.Sidecar {
 			always := v1.ContainerRestartPolicyAlways
 			k.RestartPolicy = &always
