@@ -152,7 +152,8 @@ func TestMatch(t *testing.T) {
 
 func TestUnknownNames(t *testing.T) {
 	for _, tt := range []struct{ pattern, want string }{
-		{"memcg/biger-of-two-dies", `no such scenario: "memcg/biger-of-two-dies"; did you mean "memcg/bigger-of-two-dies"?`},
+		{"memcg/biger-of-two-dies",
+			`no such scenario: "memcg/biger-of-two-dies"; did you mean "memcg/bigger-of-two-dies"?`},
 		{"sysrq-f", `no such scenario: "sysrq-f"; did you mean "system/sysrq-f"?`},
 		{"kubernetes/*", `no such scenario: "kubernetes/*"; oomlab list shows all`},
 		{"", `no such scenario: ""; oomlab list shows all`},
