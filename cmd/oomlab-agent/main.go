@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomlab/oomlab/harness/agent"
+	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/guest"
 )
 
@@ -51,9 +52,11 @@ func command(args []string) int {
 	var err error
 	switch {
 	case len(args) == 1 && args[0] == "version":
-		fmt.Println("oomlab-agent", agent.Build())
+		fmt.Println("oomlab-agent", wire.Build())
 	case len(args) == 2 && args[0] == "channel":
 		err = guest.ServeNode(args[1])
+	case len(args) == 2 && args[0] == "userland":
+		err = guest.ServeUserland(args[1])
 	case len(args) == 3 && args[0] == "node":
 		err = agent.ServePod(context.Background(), args[1], args[2], os.Stdin, os.Stdout)
 	case len(args) >= 1 && len(args) <= 2 && args[0] == "serve":

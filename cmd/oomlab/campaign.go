@@ -11,14 +11,14 @@ import (
 
 // campaignIn reads the directory of a campaign and judges its runs. It reports
 // whether it is one.
-func campaignIn(dir string) (report.Campaign, bool, error) {
+func campaignIn(dir string, records *lab.Records) (report.Campaign, bool, error) {
 	kept, is, err := lab.LoadCampaign(dir)
 	c := report.Campaign{Dir: dir, Summaries: kept.Summaries}
 	if err != nil || !is {
 		return c, is, err
 	}
 	for _, run := range kept.Runs {
-		s, err := subject(run)
+		s, err := subject(records, run)
 		if err != nil {
 			return c, true, err
 		}
@@ -28,25 +28,25 @@ func campaignIn(dir string) (report.Campaign, bool, error) {
 }
 
 // subject reads and judges a run directory with all that it holds.
-func subject(dir string) (report.Subject, error) {
-	in, err := lab.Load(dir)
+func subject(records *lab.Records, dir string) (report.Subject, error) {
+	in, result, err := records.Judge(dir)
 	if err != nil {
 		return report.Subject{}, err
 	}
 	samples, err := lab.Samples(dir)
-	return report.Subject{Dir: dir, Input: in, Result: verdict.Judge(in), Samples: samples}, err
+	return report.Subject{Dir: dir, Input: in, Result: result, Samples: samples}, err
 }
 
 // campaigns are those among the arguments of oomlab report; with one of them
 // all must be.
-func campaigns(runsDir string, args []string) ([]report.Campaign, error) {
+func campaigns(runsDir string, args []string, records *lab.Records) ([]report.Campaign, error) {
 	var out []report.Campaign
 	for _, arg := range args {
 		dir, err := lab.FindRun(runsDir, arg)
 		if err != nil {
 			continue // lab.FindRuns says what is wrong with it
 		}
-		c, is, err := campaignIn(dir)
+		c, is, err := campaignIn(dir, records)
 		if err != nil {
 			return nil, err
 		}

@@ -74,7 +74,7 @@ Exit status:
 	flags.IntVar(&f.kills, "kills", 0, "end after `N` OOM kills")
 	flags.DurationVar(&f.duration, "duration", 0, "end after `TIME`, such as 10m")
 	flags.StringSliceVar(&f.kernels, "kernel", nil,
-		"`KERNEL`s, one after the other: 5.10,6.12 (default the newest cached one)")
+		"`KERNEL`s, one after the other: 5.10,6.12 (default the newest "+kernels.DefaultSeries+")")
 	flags.Var(f.domain, "domain", "what the scenarios are about")
 	flags.BoolVar(&f.shrink, "shrink", false, "reduce scenarios that show a disagreement")
 	flags.BoolVar(&f.keepAll, "keep-all", false, "keep the run directories of all scenarios")
@@ -86,14 +86,6 @@ Exit status:
 }
 
 func (f *chaosFlags) check() error {
-	switch {
-	case f.count < 0, f.kills < 0:
-		return &mistake{"--count and --kills must be at least 1", "leave out the one that should not end the campaign"}
-	case f.duration < 0:
-		return &mistake{fmt.Sprintf("--duration %s is not positive", f.duration), ""}
-	case f.parallel < 0:
-		return notParallel(f.parallel)
-	}
 	if f.count == 0 && f.kills == 0 && f.duration == 0 {
 		f.count = 100
 	}
@@ -196,7 +188,8 @@ func (p *chaosProgress) line(since time.Duration) string {
 	sooner(float64(p.done), float64(p.flags.count))
 	sooner(float64(p.tally.Kills), float64(p.flags.kills))
 	sooner(float64(since), float64(p.flags.duration))
-	text := fmt.Sprintf("%s, %s, %.0f a minute, %s", plaintext.Count(p.done, "scenario"), plaintext.Count(p.tally.Kills, "kill"),
+	text := fmt.Sprintf("%s, %s, %.0f a minute, %s", plaintext.Count(p.done, "scenario"),
+		plaintext.Count(p.tally.Kills, "kill"),
 		float64(p.tally.Kills)/since.Minutes(), plaintext.Count(p.tally.Disagreements, "disagreement"))
 	if p.tally.Broken > 0 {
 		text += fmt.Sprintf(", %d broken", p.tally.Broken)
@@ -229,7 +222,7 @@ func (a *app) chaosPage(f chaosFlags, dir string) error {
 	case "json":
 		return nil
 	}
-	c, _, err := campaignIn(dir)
+	c, _, err := campaignIn(dir, &lab.Records{})
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/target/kube"
 )
 
@@ -35,17 +34,7 @@ namespace if a run created it.`,
 		if !where.VM() {
 			return a.cleanCluster(cmd.Context(), where)
 		}
-		cleaned, err := lab.Clean(cmd.Context(), cached, all)
-		for _, what := range cleaned.Kept {
-			fmt.Fprintf(a.out, "left alone: %s\n", what)
-		}
-		for _, what := range cleaned.Removed {
-			fmt.Fprintln(a.out, what)
-		}
-		if err == nil && len(cleaned.Removed) == 0 {
-			fmt.Fprintln(a.out, "nothing to clean")
-		}
-		return err
+		return a.cleanHere(cmd.Context(), cached, all)
 	}
 	return cmd
 }

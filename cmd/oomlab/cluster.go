@@ -22,7 +22,9 @@ import (
 // clusterFlags describe the cluster in the background.
 type clusterFlags struct {
 	kernel, memory string
+	kind           string
 	nodes          int
+	container      bool
 	lifetime       time.Duration
 }
 
@@ -44,7 +46,7 @@ one.`,
   oomlab cluster up --nodes 2 --memory 2304Mi`,
 	}
 	cmd.AddCommand(a.clusterUp(), a.clusterDown(), a.clusterStatus(), a.clusterKubeconfig(), a.clusterImages(),
-		a.clusterImage(), a.clusterKeep())
+		a.clusterImage(), a.clusterKindDisk(), a.clusterKeep())
 	return cmd
 }
 
@@ -52,10 +54,16 @@ func (f *clusterFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.kernel, "kernel", lab.NodeKernel, "`KERNEL` of the node, as oomlab run takes it")
-	flags.StringVar(&f.memory, "memory", "4Gi", "`SIZE` of the node's memory")
+	flags.StringVar(&f.memory, "memory", defaultClusterMemory, "`SIZE` of the node's memory")
 	flags.IntVar(&f.nodes, "nodes", 1, "`N` nodes, 1 or 2")
+	flags.BoolVar(&f.container, "in-container", false,
+		"have each node be a container in its VM, as kind's nodes are, to test what is made for those")
+	flags.StringVar(&f.kind, "kind", "",
+		"a cluster of kind's in a VM, by the `FILE` of its configuration; make kind-disk first")
 	flags.DurationVar(&f.lifetime, "for", 2*time.Hour, "`TIME` after which the cluster ends")
 }
+
+const defaultClusterMemory = "4Gi"
 
 // open gets the cluster ready. Its errors say what is wrong with the flags, or
 // what is lacking.
@@ -72,7 +80,18 @@ func (f *clusterFlags) open(ctx context.Context, a *app) (*kube.VMCluster, kerne
 		return nil, kernels.Kernel{},
 			&mistake{fmt.Sprintf("--for %s is too short for a cluster", f.lifetime), "write 2h"}
 	}
-	return lab.OpenCluster(ctx, lab.ClusterOptions{Kernel: f.kernel, Memory: memory, Nodes: f.nodes, Log: a.say})
+	o := lab.ClusterOptions{Kernel: f.kernel, Memory: memory, Nodes: f.nodes, Container: f.container, Log: a.say}
+	if f.kind != "" {
+		if f.nodes != 1 || f.container || f.memory != defaultClusterMemory {
+			return nil, kernels.Kernel{}, &mistake{"--kind is one node, a container in a VM of its own size",
+				"leave out --nodes, --memory and --in-container"}
+		}
+		if o.Kind, err = kube.ReadKind(f.kind); err != nil {
+			return nil, kernels.Kernel{}, &mistake{fmt.Sprintf("--kind %s: %v", f.kind, err),
+				"name a file such as kind-config/default.yaml"}
+		}
+	}
+	return lab.OpenCluster(ctx, o)
 }
 
 func (a *app) clusterUp() *cobra.Command {
@@ -107,8 +126,9 @@ cluster down, with oomlab clean, or after --for.`,
 			return err
 		}
 		s, err := kube.Start(cmd.Context(), []string{
-			self, "cluster", "keep", "--kernel", f.kernel, "--memory", f.memory,
-			"--nodes", strconv.Itoa(f.nodes), "--for", f.lifetime.String(),
+			self, "cluster", "keep", "--kernel", f.kernel, "--memory", f.memory, "--kind", f.kind,
+			"--nodes", strconv.Itoa(f.nodes), "--in-container=" + strconv.FormatBool(f.container),
+			"--for", f.lifetime.String(),
 		})
 		if err != nil {
 			return err
@@ -170,6 +190,11 @@ func (a *app) clusterStatus() *cobra.Command {
 				fmt.Fprintln(a.out, err)
 			} else {
 				fmt.Fprintf(a.out, "node image: Kubernetes %s, made %s\n", i.Version, i.Made.Format(time.DateOnly))
+			}
+			if k, err := image.OpenKind(""); err != nil {
+				fmt.Fprintln(a.out, err)
+			} else {
+				fmt.Fprintf(a.out, "disk with kind: Kubernetes %s, made %s\n", k.Version, k.Made.Format(time.DateOnly))
 			}
 			return done(exitFail)
 		},
@@ -252,6 +277,40 @@ func (a *app) clusterImage() *cobra.Command {
 	cmd.Flags().StringVar(&o.Kubelet, "kubelet", "", "the kubelet's `FILE`")
 	cmd.Flags().StringVar(&o.APIServer, "apiserver", "", "the API server's `FILE`")
 	cmd.Flags().StringVar(&o.Version, "version", "", "`VERSION` of both")
+	return cmd
+}
+
+// clusterKindDisk is what make kind-disk calls.
+func (a *app) clusterKindDisk() *cobra.Command {
+	var version, packages string
+	cmd := &cobra.Command{
+		Use:    "kind-disk DISK",
+		Short:  "keep a disk with kind, get the packages for it, or print where it is kept",
+		Hidden: true,
+		Args:   wants(0, 1, "the disk"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if packages != "" {
+				return image.GetKindPackages(cmd.Context(), packages, a.say)
+			}
+			if len(args) == 0 && version == "" {
+				dir, err := image.Home()
+				if err == nil {
+					_, err = fmt.Fprintln(a.out, dir)
+				}
+				return err
+			}
+			if version == "" || len(args) == 0 {
+				return &mistake{"a disk and --version are needed", "make kind-disk"}
+			}
+			k, err := image.KeepKind(cmd.Context(), "", args[0], version)
+			if err == nil {
+				fmt.Fprintf(a.out, "disk with kind: Kubernetes %s in %s\n", k.Version, k.Dir)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&version, "version", "", "`VERSION` of Kubernetes")
+	cmd.Flags().StringVar(&packages, "packages", "", "`DIR` for the packages that the disk is made of")
 	return cmd
 }
 

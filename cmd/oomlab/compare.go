@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/oomlab/oomlab/harness/compare"
 	"github.com/oomlab/oomlab/harness/lab"
@@ -32,6 +31,7 @@ type compareFlags struct {
 	repeat, parallel int
 	cgroup           int
 	hostOOM          bool
+	rejudge          bool
 	output           *choice
 	quiet, verbose   bool
 }
@@ -56,11 +56,14 @@ With --baseline FILE the comparison is saved if FILE does not exist, and checked
 against it otherwise. A scenario that seems to have changed is run twice more to
 confirm it. Durations are not checked.
 
+` + aboutManifests + `
+` + rejudging + `.
+
 Exit status:
   0    compared; nothing changed against the baseline
   1    something changed against the baseline
   64   wrong usage
-  70   broken: some run has no verdict to compare
+  70   broken: some run has no verdict to compare, or is not what was recorded
   130  interrupted, after everything was restored`,
 		Example: `  oomlab compare --kernels 5.10,6.1,6.12,6.18,7.3 memcg/adj-outweighs-size
   oomlab compare --kernels 6.12..7.3 --bisect memcg/...
@@ -84,28 +87,21 @@ Exit status:
 	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "`DIR` where the run directories are made")
 	flags.IntVar(&f.parallel, "parallel", 0, "run `N` VMs side by side (default as many as there is room for)")
 	flags.BoolVar(&f.hostOOM, "allow-host-oom", false, "let host run this machine out of memory")
+	rejudge(cmd, &f.rejudge)
 	f.output = output(cmd, "text", "json", "markdown", "html")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show every change, and everything that varied between runs")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		f.quiet = f.quiet || f.output.value != "text" && a.outWidth() == 0 && !a.watched()
+		f.quiet = f.quiet || f.output.value != "text" && a.outWidth() == 0 && screen(a.err) == nil
 		return a.compareAll(cmd.Context(), f, args)
 	}
 	return cmd
-}
-
-// watched reports whether somebody may look at what is said of progress.
-func (a *app) watched() bool {
-	f, ok := a.err.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func (f compareFlags) check() error {
 	switch {
 	case f.repeat < 1:
 		return &mistake{fmt.Sprintf("--repeat %d: a scenario is run at least once", f.repeat), ""}
-	case f.parallel < 0:
-		return notParallel(f.parallel)
 	case f.cgroup < 0 || f.cgroup > 2:
 		return &mistake{fmt.Sprintf("--cgroup %d: there are versions 1 and 2", f.cgroup), ""}
 	case f.modules != "" && !slices.ContainsFunc(f.kernels, kernels.IsImage):
@@ -167,6 +163,12 @@ func (a *app) compareAll(ctx context.Context, f compareFlags, args []string) (er
 	if err := f.checkKernels(); err != nil {
 		return err
 	}
+	if baseline == nil {
+		if err := tryOutputs(f.baseline); err != nil {
+			return err
+		}
+	}
+	a.reading.Store(len(f.kernels) == 0)
 	defer func() { err = errors.Join(err, c.Close()) }()
 	if err := c.Run(ctx); err != nil {
 		return err
@@ -200,13 +202,14 @@ func (a *app) compareAll(ctx context.Context, f compareFlags, args []string) (er
 		}
 		a.say(fmt.Sprintf("saved the baseline %s: %d runs", f.baseline, show.Matrix.Runs()))
 	}
+	code := exitPass
 	switch {
 	case len(c.Broken) > 0:
-		return status(exitBroken)
+		code = exitBroken
 	case show.Checked != nil && len(show.Checked.Drifts) > 0:
-		return status(exitFail)
+		code = exitFail
 	}
-	return nil
+	return a.remark(c.Records, done(code))
 }
 
 // compareCommand is the command that makes a comparison again.
@@ -277,6 +280,7 @@ func (a *app) comparison(f compareFlags, args []string) (*lab.Comparison, error)
 	o := lab.CompareOptions{
 		Kernels: f.kernels, Modules: f.modules, CgroupVersion: f.cgroup, AllowHostOOM: f.hostOOM,
 		RunsDir: f.runsDir, Parallel: f.parallel, Repeat: f.repeat, By: f.by,
+		Rejudge: f.rejudge,
 	}
 	if !f.quiet {
 		o.Say = a.say

@@ -1,17 +1,6 @@
 package main
 
-import (
-	"encoding/json"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
-
-	"github.com/spf13/cobra"
-
-	"github.com/oomlab/oomlab/harness/kernel"
-	"github.com/oomlab/oomlab/harness/lab"
-)
+import "github.com/spf13/cobra"
 
 func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -26,66 +15,7 @@ The exit status is 4 if nothing at all can run.`,
 	}
 	format := output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := lab.Examine(cmd.Context(), a.say)
-		if err != nil {
-			return err
-		}
-		if format.value == "json" {
-			err = json.NewEncoder(a.out).Encode(c)
-		} else {
-			err = a.printCheckup(c)
-		}
-		if err != nil {
-			return err
-		}
-		if c.Local.Is == "no" && c.VM.Is == "no" {
-			return status(exitSkip)
-		}
-		return nil
+		return a.doctor(cmd.Context(), format.value)
 	}
 	return cmd
-}
-
-func (a *app) printCheckup(c lab.Checkup) error {
-	m := c.Machine
-	fmt.Fprintf(a.out, "machine      %s %s, %d CPUs, %s of memory, %s of swap, cgroup v%d\n",
-		m.Release, m.Arch, m.CPUs, m.MemTotal.Human(), m.SwapTotal.Human(), m.Cgroup.Version)
-	a.printFinding(c.Local, "target local", 13)
-	for _, ability := range slices.Sorted(maps.Keys(m.Abilities)) {
-		f := lab.Finding{Answer: m.Abilities[ability]}
-		if !f.Yes() {
-			f.Hint = lab.Hints[ability]
-		}
-		if ability == kernel.AbilityKprobes || ability == kernel.AbilityTracepoints {
-			f.Why, _, _ = strings.Cut(f.Why, ";") // the rest is below, hook by hook
-		}
-		a.printFinding(f, "  "+string(ability), 17)
-	}
-	fmt.Fprintf(a.out, "ebpf         tier %d of 3\n", c.EBPF.Tier)
-	for _, hook := range slices.Sorted(maps.Keys(c.EBPF.Hooks)) {
-		fmt.Fprintf(a.out, "  %-24s %s\n", hook, oneLine(c.EBPF.Hooks[hook]))
-	}
-	a.printFinding(c.VM, "target vm", 13)
-	a.printFinding(c.QEMU, "  qemu", 17)
-	a.printFinding(c.Accelerator, "  kvm", 17)
-	a.printFinding(c.Disk, "  disk", 17)
-	var names []string
-	for _, k := range c.Kernels {
-		names = append(names, k.Version.String())
-	}
-	if len(names) == 0 {
-		names = []string{"none is cached"}
-	}
-	_, err := fmt.Fprintf(a.out, "  %-14s %s\n", "kernels", strings.Join(names, ", "))
-	return err
-}
-
-func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
-
-// printFinding shows a finding on a line, and the way out on another.
-func (a *app) printFinding(f lab.Finding, label string, width int) {
-	fmt.Fprintf(a.out, "%-*s%s\n", width, label, strings.TrimSpace(fmt.Sprintf("%-7s %s", f.Is, oneLine(f.Why))))
-	if f.Hint != "" && f.Is != "yes" {
-		fmt.Fprintf(a.out, "%-*s%-7s hint: %s\n", width, "", "", f.Hint)
-	}
 }

@@ -67,6 +67,7 @@ func (a *app) listKernels(format string, cachedOnly bool) error {
 		fmt.Fprintln(a.out, "no kernel is cached; oomlab kernels fetch 6.12 gets one")
 		return nil
 	}
+	byDefault := "none of the cached; one is fetched"
 	err = table(a.out, func(row func(...string)) {
 		row("VERSION", "RELEASE", "STATE", "SIZE", "SUITE")
 		for _, r := range rows {
@@ -76,6 +77,9 @@ func (a *app) listKernels(format string, cachedOnly bool) error {
 			}
 			if len(r.Lacks) > 0 {
 				where += " (without " + strings.Join(r.Lacks, ", ") + ")"
+			}
+			if r.Default {
+				byDefault = r.Release
 			}
 			row(r.Version, r.Release, r.State, r.Size.Human(), where)
 		}
@@ -87,7 +91,7 @@ func (a *app) listKernels(format string, cachedOnly bool) error {
 	if !asked.IsZero() {
 		note = fmt.Sprintf("as offered by the mirror on %s; --offered queries it again", asked.Format(time.DateOnly))
 	}
-	_, err = fmt.Fprintln(a.out, "\n"+note)
+	_, err = fmt.Fprintf(a.out, "\nbooted without --kernel: %s\n%s\n", byDefault, note)
 	return err
 }
 

@@ -10,7 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oomlab/oomlab/harness/plaintext"
+	"github.com/oomlab/oomlab/harness/predict"
+	"github.com/oomlab/oomlab/harness/reproduce"
 	"github.com/oomlab/oomlab/harness/scenario"
+	"github.com/oomlab/oomlab/harness/trace"
 	"github.com/oomlab/oomlab/scenarios"
 )
 
@@ -64,7 +68,12 @@ func listJSON(w io.Writer, all []scenario.Scenario) error {
 // table prints rows in columns as wide as they need to be.
 func table(w io.Writer, fill func(row func(cells ...string))) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fill(func(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")) })
+	fill(func(cells ...string) {
+		for i, cell := range cells {
+			cells[i] = plaintext.Escape(cell)
+		}
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
+	})
 	return t.Flush()
 }
 
@@ -73,16 +82,21 @@ func (a *app) validateCommand() *cobra.Command {
 		Use:   "validate FILE...",
 		Short: "check scenario files",
 		Long: `Check scenario files, or standard input with -. Every problem of every file is
-reported at once, with its line and, where possible, a correction.`,
+reported at once, with its line and, where possible, a correction. Where a model of
+a VM cannot predict who is killed in which order, the reason is printed.`,
 		Args: wants(1, -1, "a scenario file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var errs []error
 			for _, file := range args {
-				if _, _, err := a.read(file); err != nil {
+				s, _, err := a.read(file)
+				if err != nil {
 					errs = append(errs, err)
 					continue
 				}
 				fmt.Fprintf(a.out, "%s: ok\n", file)
+				if p, ok, err := reproduce.Foresee(s); err == nil && ok && p.Unsure != "" {
+					fmt.Fprintf(a.out, "%s: the prediction for a VM is unsure: %s%s\n", file, p.Unsure, bounds(p))
+				}
 			}
 			return errors.Join(errs...)
 		},
@@ -90,17 +104,35 @@ reported at once, with its line and, where possible, a correction.`,
 	return cmd
 }
 
+// bounds says what is certain of a prediction with an open end.
+func bounds(p predict.Prediction) string {
+	text := ""
+	if p.Open {
+		text = fmt.Sprintf("; at least %s", plaintext.Count(p.AtLeast, "kill"))
+	}
+	if p.Open && p.AtMost > 0 {
+		text += fmt.Sprintf(", at most %d", p.AtMost)
+	}
+	return text
+}
+
 func (a *app) schemaCommand() *cobra.Command {
-	return &cobra.Command{
+	kills := false
+	cmd := &cobra.Command{
 		Use:   "schema",
 		Short: "print the JSON schema of scenario files, for editors",
 		Long: `Print the JSON schema of scenario files. Editors check and complete with it
 when the first line of a file is
 
-  # yaml-language-server: $schema=schema.json`,
+  # yaml-language-server: $schema=schema.json
+
+--trace prints that of a line of oomlab trace -o json instead.`,
 		Args: wants(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
 			schema, err := scenario.Schema()
+			if kills {
+				schema, err = trace.Schema()
+			}
 			if err != nil {
 				return err
 			}
@@ -108,4 +140,6 @@ when the first line of a file is
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&kills, "trace", false, "of what oomlab trace -o json prints")
+	return cmd
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/lab"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -51,8 +52,8 @@ const redraw = 200 * time.Millisecond
 func (a *app) show(total int, quiet bool) *live {
 	l := &live{say: a.say, plain: a.say, total: total, began: time.Now(), busy: map[int]*underway{},
 		over: make(chan struct{})}
-	f, ok := a.err.(*os.File)
-	if quiet || !ok || os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(f.Fd())) || total < 2 {
+	f := screen(a.err)
+	if quiet || f == nil || os.Getenv("TERM") == "dumb" || total < 2 {
 		return l
 	}
 	l.term, l.width = f, func() int { return columns(f) }
@@ -96,7 +97,7 @@ func (l *live) above(text string) {
 		return
 	}
 	l.wipe()
-	fmt.Fprintln(l.term, text)
+	fmt.Fprintln(l.term, plaintext.EscapeLines(text))
 	l.draw()
 }
 
@@ -233,6 +234,7 @@ func (l *live) summary(now time.Time) string {
 // clip cuts a line to the width of the terminal: one that wraps would be two
 // lines to wipe.
 func clip(s string, width int) string {
+	s = plaintext.Escape(s)
 	if utf8.RuneCountInString(s) < width {
 		return s
 	}
@@ -250,7 +252,7 @@ func columns(f *os.File) int {
 
 // outWidth is how wide what goes to standard output may be; 0: it is no terminal.
 func (a *app) outWidth() int {
-	if f, ok := a.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f := screen(a.out); f != nil {
 		return columns(f)
 	}
 	return 0

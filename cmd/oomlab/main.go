@@ -15,13 +15,15 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
+	"unicode"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/payload"
+	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/target/vm/kernels"
@@ -45,24 +47,24 @@ func main() {
 
 // run is the whole program. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{in: stdin, out: stdout, err: stderr}
+	a := &app{in: stdin, out: plaintext.Writer{W: stdout}, err: plaintext.Writer{W: stderr}}
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := misspelt(root, args)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := errors.Join(printable(args), misspelt(root, args))
 	if err == nil {
 		err = root.ExecuteContext(ctx)
 	}
-	interrupted := context.Cause(ctx) == errInterrupted
+	interrupted := context.Cause(ctx) == errInterrupted && !a.ends.Load()
 	var code status
 	if err != nil && !errors.As(err, &code) {
 		code = status(statusOf(err))
 		if !interrupted || !errors.Is(err, context.Canceled) {
-			complain(stderr, err)
+			complain(a.err, err)
 		}
 	}
 	if interrupted {
@@ -74,12 +76,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // app is what the commands share.
 type app struct {
 	in       io.Reader
-	out, err io.Writer
+	out, err io.Writer // escape what a terminal would obey
 
 	mu sync.Mutex // of say
 
 	// reading: the command only reads, so that a signal may end it at once.
 	reading atomic.Bool
+	// ends: a signal is how the command is meant to end.
+	ends atomic.Bool
 }
 
 // say tells the user what is going on. It may be called from several goroutines.
@@ -91,11 +95,24 @@ func (a *app) say(text string) {
 
 // terminal reports whether standard output is one that wants colour.
 func (a *app) terminal() bool {
-	f, ok := a.out.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return false
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && screen(a.out) != nil
+}
+
+// raw is what w writes to. Reports are written there: they escape what they show, and
+// add colour.
+func raw(w io.Writer) io.Writer {
+	if e, ok := w.(plaintext.Writer); ok {
+		return e.W
 	}
-	return term.IsTerminal(int(f.Fd()))
+	return w
+}
+
+// screen is the terminal that w writes to; nil: none.
+func screen(w io.Writer) *os.File {
+	if f, ok := raw(w).(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
 }
 
 // status is an error that says nothing but the exit status: what there was to
@@ -178,6 +195,10 @@ func complain(w io.Writer, err error) {
 			fmt.Fprintln(w, hinting+hint)
 		}
 	}
+	var altered *lab.Altered
+	if errors.As(err, &altered) {
+		fmt.Fprintln(w, hinting+"restore what was recorded; oomlab report --rejudge takes a run as it is now")
+	}
 }
 
 // errInterrupted is the cause of a context that ended by a signal.
@@ -189,7 +210,7 @@ var errInterrupted = errors.New("interrupted")
 func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	over := make(chan struct{})
 	go func() {
 		select {
@@ -200,6 +221,11 @@ func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 		if a.reading.Load() {
 			fmt.Fprintln(a.err, "oomlab: interrupted")
 			os.Exit(exitInterrupted)
+		}
+		if a.ends.Load() {
+			cancel(errInterrupted)
+			signal.Stop(signals) // a second one ends the process at once
+			return
 		}
 		fmt.Fprintln(a.err, "oomlab: interrupted; restoring everything (interrupt again to stop at once)")
 		cancel(errInterrupted)
@@ -215,6 +241,17 @@ func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 		close(over)
 		cancel(nil)
 	}
+}
+
+// printable is a mistake when an argument has a control character: no name that is
+// meant has one, and in an error it would begin a line of its own.
+func printable(args []string) error {
+	for _, arg := range args {
+		if strings.ContainsFunc(arg, unicode.IsControl) {
+			return &mistake{fmt.Sprintf("the argument %q has a control character", arg), "rename the file"}
+		}
+	}
+	return nil
 }
 
 // misspelt is a mistake when no command has the name that stands in its place,

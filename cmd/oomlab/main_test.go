@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CAMPAIGN", campaign)
 			env.Setenv("OOMLAB_CACHE", filepath.Join(env.WorkDir, "cache"))
 			env.Setenv("NO_COLOR", "")
+			env.Setenv("NL", "\n")
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
@@ -164,6 +165,51 @@ func TestRunName(t *testing.T) {
 	} {
 		if got := runName(file); got != want {
 			t.Errorf("%s: got %s, want %s", file, got, want)
+		}
+	}
+}
+
+// TestASignalEndsReading at once, whatever it is that nobody writes to any more.
+func TestASignalEndsReading(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, args := range [][]string{
+		{"validate", "fifo.yaml"}, {"run", "fifo.yaml"}, {"run", "-"}, {"validate", "-"},
+		{"compare", "--kernels", "6.12", "fifo.yaml"}, {"explain", "fifo.log"}, {"explain", "-"},
+		{"reproduce", "fifo.log"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "oomlab", args...)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		fifo := args[len(args)-1]
+		if fifo != "-" {
+			if err := errors.Join(unix.Mkfifo(fifo, 0o600), cmd.Start()); err != nil {
+				t.Fatal(err)
+			}
+			writer, err := os.OpenFile(fifo, os.O_WRONLY, 0) // waits for a reader
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer writer.Close()
+			os.Remove(fifo)
+		} else {
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			// more than a pipe holds: it returns when somebody reads
+			if _, err := in.Write(make([]byte, 70<<10)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() })
+		err = cmd.Wait()
+		if !timer.Stop() || cmd.ProcessState.ExitCode() != exitInterrupted {
+			t.Errorf("%q: %v", args, err)
 		}
 	}
 }

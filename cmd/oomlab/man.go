@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
-	"github.com/oomlab/oomlab/harness/agent"
+	"github.com/oomlab/oomlab/harness/agent/wire"
 )
 
 // manCommand writes the manual pages. Packages are made with it, so it is hidden.
@@ -21,9 +21,10 @@ func (a *app) manCommand() *cobra.Command {
 			return err
 		}
 		verbatim(cmd.Root())
-		version, _, _ := strings.Cut(agent.Build(), " ")
+		version, _, _ := strings.Cut(wire.Build(), " ")
 		// the date is that of SOURCE_DATE_EPOCH, if it is set
-		return doc.GenManTree(cmd.Root(), &doc.GenManHeader{Section: "1", Source: "oomlab " + version, Manual: "oomlab"}, args[0])
+		return doc.GenManTree(cmd.Root(), &doc.GenManHeader{Section: "1", Source: "oomlab " + version,
+			Manual: "oomlab"}, args[0])
 	}
 	return cmd
 }

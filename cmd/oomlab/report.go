@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -18,6 +15,7 @@ import (
 func (a *app) reportCommand() *cobra.Command {
 	var runsDir string
 	var verbose bool
+	var records lab.Records
 	cmd := &cobra.Command{
 		Use:   "report RUN...",
 		Short: "judge recorded runs again and show them",
@@ -32,7 +30,10 @@ html is one file that needs no network, for one run or many; ktap is the format 
 the kernel's own tests; markdown is for the summary of a CI step.
 
 With -o json each run is printed byte for byte as in its result.json. The
-exit status is that of the worst verdict.`,
+exit status is that of the worst verdict.
+
+` + aboutManifests + `
+` + rejudging + `.`,
 		Example: `  oomlab report runs/0142-memcg-adj-outweighs-size
   oomlab report -v 142
   oomlab report -o html runs > report.html
@@ -44,35 +45,80 @@ exit status is that of the worst verdict.`,
 	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are looked for")
 	format := output(cmd, "text", "json", "junit", "ktap", "markdown", "html")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show everything")
+	rejudge(cmd, &records.Rejudge)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		found, err := campaigns(runsDir, args)
+		found, err := campaigns(runsDir, args, &records)
 		if err != nil {
 			return err
 		}
 		if len(found) > 0 {
-			return a.reportCampaigns(found, format.value)
+			return a.remark(&records, a.reportCampaigns(found, format.value))
 		}
 		dirs, err := lab.FindRuns(runsDir, args)
 		if err != nil {
 			return err
 		}
-		return a.report(dirs, format.value, verbose)
+		return a.remark(&records, a.report(dirs, &records, format.value, verbose))
 	}
 	return cmd
 }
 
+// aboutManifests is part of the help of commands that read run directories.
+const aboutManifests = `A run directory has a manifest with the hash of every file. Where a file is not
+what was recorded, or result.json says otherwise than the judge does today, the
+exit status is 70;`
+
+const rejudging = `--rejudge takes such a run as it is now, for those who edit on purpose`
+
+func rejudge(cmd *cobra.Command, to *bool) {
+	cmd.Flags().BoolVar(to, "rejudge", false, "judge runs as they are now, although they were edited")
+}
+
+// remark says what is to be said of the runs that were read, and turns it into an
+// exit status where the runs alone are no reason for a worse one.
+func (a *app) remark(r *lab.Records, err error) error {
+	if n := len(r.Unsealed); n > 0 {
+		of := r.Unsealed[0]
+		if n > 1 {
+			of += fmt.Sprintf(" and %d more", n-1)
+		}
+		fmt.Fprintf(a.err, "%sno manifest in %s: made before run directories had one, so that edits do not show\n",
+			program, of)
+	}
+	for _, text := range r.Edited {
+		fmt.Fprintf(a.err, "%s%s; judged as it is now (--rejudge)\n", program, text)
+	}
+	for _, text := range r.Differ {
+		fmt.Fprintln(a.err, program+text)
+	}
+	var code status
+	if len(r.Differ) == 0 || r.Rejudge || err != nil && !errors.As(err, &code) {
+		return err
+	}
+	fmt.Fprintln(a.err, hinting+"another version of oomlab judged it, or it was edited; --rejudge takes it as it "+
+		"is now")
+	return status(exitBroken)
+}
+
 // report judges runs again and shows them, one by one or all at the end, and
-// turns the worst verdict into an exit status.
-func (a *app) report(dirs []string, format string, verbose bool) error {
+// turns the worst verdict into an exit status. What is not as it was recorded is not
+// shown.
+func (a *app) report(dirs []string, records *lab.Records, format string, verbose bool) error {
 	var all []verdict.Result
 	var words []verdict.Verdict
 	var subjects []report.Subject
+	var failed error
 	for i, dir := range dirs {
-		in, err := lab.Load(dir)
+		in, result, err := records.Judge(dir)
+		var altered *lab.Altered
+		if errors.As(err, &altered) {
+			failed = errors.Join(failed, err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		s := report.Subject{Dir: dir, Input: in, Result: verdict.Judge(in)}
+		s := report.Subject{Dir: dir, Input: in, Result: result}
 		switch format {
 		case "html":
 			s.Samples, err = lab.Samples(dir)
@@ -84,48 +130,27 @@ func (a *app) report(dirs []string, format string, verbose bool) error {
 				fmt.Fprintln(a.out)
 			}
 			o := report.Options{Colour: a.terminal(), Verbose: verbose, RunsDir: filepath.Dir(dir)}
-			err = report.Text(a.out, s.Result, o)
+			err = report.Text(raw(a.out), s.Result, o)
 		}
-		if err = errors.Join(err, a.compare(dir, s.Result)); err != nil {
+		if err != nil {
 			return err
 		}
 		all, words = append(all, s.Result), append(words, s.Result.Verdict)
 	}
 	var err error
-	switch format {
-	case "junit":
+	switch {
+	case len(all) == 0:
+	case format == "junit":
 		err = report.JUnit(a.out, all)
-	case "ktap":
+	case format == "ktap":
 		err = report.KTAP(a.out, all)
-	case "markdown":
+	case format == "markdown":
 		err = report.Markdown(a.out, all)
-	case "html":
+	case format == "html":
 		err = report.HTML(a.out, fmt.Sprintf("oomlab: %d runs", len(subjects)), subjects)
 	}
-	if err != nil {
+	if err = errors.Join(failed, err); err != nil {
 		return err
 	}
 	return done(statusOfVerdict(verdict.Worst(words...)))
-}
-
-// compare says when result.json tells another story than the run judged again:
-// it was written by another version, or the record was changed since.
-func (a *app) compare(dir string, r verdict.Result) error {
-	recorded, err := os.ReadFile(filepath.Join(dir, verdict.ResultFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var again bytes.Buffer
-	if err := report.Document(&again, r); err != nil {
-		return err
-	}
-	if !bytes.Equal(recorded, again.Bytes()) {
-		fmt.Fprintf(a.err,
-			"oomlab: %s says otherwise: it was written by another version of oomlab, or the record was changed\n",
-			filepath.Join(dir, verdict.ResultFile))
-	}
-	return nil
 }

@@ -104,19 +104,17 @@ func (a *app) reproduce(ctx context.Context, f reproduceFlags, args []string) er
 	if err != nil {
 		return err
 	}
-	a.reading.Store(true)
 	in, name, err := a.openLog(args)
 	if err != nil {
 		return err
 	}
 	r, n, err := reproduce.Pick(in, f.report)
-	a.reading.Store(false)
 	if err = errors.Join(err, in.Close()); err != nil {
 		var none *reproduce.NoReport
 		if errors.As(err, &none) {
 			return &mistake{name + ": " + none.What, none.Hint}
 		}
-		return fmt.Errorf("%s: %w", name, err)
+		return logError(name, err)
 	}
 	o.Source = fmt.Sprintf("report %d of %s", n, filepath.Base(name))
 	o.Name = "reproduced"
@@ -143,6 +141,7 @@ func (a *app) reproduce(ctx context.Context, f reproduceFlags, args []string) er
 	if err != nil || !f.run {
 		return err
 	}
+	a.reading.Store(false)
 	return a.runReproduced(ctx, f, args[0], n, got)
 }
 
@@ -167,7 +166,7 @@ func (a *app) runReproduced(ctx context.Context, f reproduceFlags, log string, n
 		return err
 	}
 	err = errors.Join(err,
-		report.Text(a.out, r, report.Options{Colour: a.terminal(), Verbose: f.verbose, RunsDir: f.runsDir}))
+		report.Text(raw(a.out), r, report.Options{Colour: a.terminal(), Verbose: f.verbose, RunsDir: f.runsDir}))
 	var killed []string
 	for _, k := range r.Kills {
 		killed = append(killed, k.Victim.Process)

@@ -35,15 +35,19 @@ func (a *app) root() *cobra.Command {
 		Args:          cobra.ArbitraryArgs, // see misspelt
 		SilenceErrors: true,
 		SilenceUsage:  true,
+
+		PersistentPreRunE: a.begin,
 	}
 	cobra.EnableCommandSorting = false
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(help(root))
 	root.AddCommand(
 		a.runCommand(), a.compareCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(),
-		a.reportCommand(), a.explainCommand(), a.reproduceCommand(), a.chaosCommand(), a.selftestCommand(),
-		a.kernelsCommand(), a.clusterCommand(), a.doctorCommand(), a.cleanCommand(), a.versionCommand(),
-		a.manCommand(),
+		a.reportCommand(), a.explainCommand(), a.reproduceCommand(), a.rankCommand(), a.traceCommand(),
+		a.chaosCommand(),
+		a.selftestCommand(),
+		a.kernelsCommand(), a.userlandCommand(), a.clusterCommand(), a.doctorCommand(), a.cleanCommand(),
+		a.versionCommand(), a.manCommand(),
 	)
 	completions(root)
 	return root
@@ -115,10 +119,36 @@ func wants(least, most int, what string) cobra.PositionalArgs {
 	}
 }
 
-// notParallel refuses a number of VMs that cannot be.
-func notParallel(n int) error {
-	return &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", n),
-		"leave it out for as many as there is room for"}
+// reads are the commands that only read, at least until they know what to run.
+var reads = []string{"run", "compare", "report", "explain", "reproduce", "validate", "selftest",
+	"rank"}
+
+// begin is called before each command, and refuses values that no command takes.
+func (a *app) begin(cmd *cobra.Command, _ []string) error {
+	a.reading.Store(slices.Contains(reads, cmd.Name()))
+	if err := elsewhere(cmd); err != nil {
+		return err
+	}
+	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		value := f.Value.String()
+		n, notNumber := strconv.Atoi(value)
+		small := notNumber == nil && n < 1
+		what, _ := pflag.UnquoteUsage(f)
+		switch {
+		case (what == "FILE" || what == "DIR") && value == "":
+			err = &mistake{fmt.Sprintf("--%s: the name is empty", f.Name), ""}
+		case f.Name == "parallel" && small:
+			err = &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", n),
+				"leave it out for as many as there is room for"}
+		case (f.Name == "count" || f.Name == "kills") && small:
+			err = &mistake{"--count and --kills must be at least 1",
+				"leave out the one that should not end the campaign"}
+		case f.Name == "duration" && (value == "0s" || strings.HasPrefix(value, "-")):
+			err = &mistake{fmt.Sprintf("--duration %s is not positive", value), ""}
+		}
+	})
+	return err
 }
 
 // choice is a flag that takes one of a few words.

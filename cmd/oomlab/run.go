@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -28,6 +30,7 @@ type runFlags struct {
 	runsDir, junit     string
 	html               string
 	cgroup             int
+	userland           *choice
 	repeat, parallel   int
 	hostOOM, allowSkip bool
 	quiet, verbose     bool
@@ -38,13 +41,14 @@ type runFlags struct {
 }
 
 // repeatable are the flags that the command which repeats a run must have.
-var repeatable = []string{"target", "kernel", "modules", "cgroup", "allow-host-oom", "cluster", "kubeconfig", "context",
-	"namespace", "node", "nodes", "allow-node-oom"}
+var repeatable = []string{"target", "kernel", "modules", "cgroup", "userland", "allow-host-oom", "cluster",
+	"in-container", "kubeconfig", "context", "namespace", "node", "nodes", "allow-node-oom"}
 
 const defaultRunsDir = "runs"
 
 func (a *app) runCommand() *cobra.Command {
-	f := runFlags{target: &choice{of: scenario.TargetNames(scenario.Targets...)}, cluster: &choice{of: []string{"vm"}}}
+	f := runFlags{target: &choice{of: scenario.TargetNames(scenario.Targets...)}, cluster: &choice{of: []string{"vm"}},
+		userland: &choice{of: scenario.Userlands}}
 	cmd := &cobra.Command{
 		Use:   "run [flags] SCENARIO|FILE.yaml|PATTERN...",
 		Short: "run scenarios and judge what happened",
@@ -73,14 +77,19 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags.SortFlags = false
 	flags.Var(f.target, "target", "where it runs; chosen for each scenario when not given")
 	flags.StringVar(&f.kernel, "kernel", "",
-		"`KERNEL` of the VM: 6.12, an exact release, or a path to a bzImage\n(default the newest cached one)")
+		"`KERNEL` of the VM: 6.12, an exact release, or a path to a bzImage\n(default the newest "+
+			kernels.DefaultSeries+")")
 	flags.StringVar(&f.modules, "modules", "", "`DIR` of the modules of a bzImage (default modules beside it)")
 	flags.IntVar(&f.cgroup, "cgroup", 0, "cgroup `VERSION` of the VM, 1 or 2, where a scenario does not say")
+	flags.Var(f.userland, "userland",
+		"distribution that the VM boots, with systemd, where a scenario does not say;\nprograms are looked up there")
 	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "`DIR` where the run directories are made")
 	flags.IntVar(&f.repeat, "repeat", 1, "run everything `N` times and compare")
 	flags.IntVar(&f.parallel, "parallel", 0, "run `N` VMs side by side (default as many as there is room for)")
 	flags.BoolVar(&f.hostOOM, "allow-host-oom", false, "let the local target run this machine out of memory")
 	flags.Var(f.cluster, "cluster", "the cluster for scenarios with pods: one of oomlab's own in a VM (the default)")
+	flags.BoolVar(&f.where.Container, "in-container", false,
+		"have the node of that VM cluster be a container in its VM, as kind's nodes are")
 	flags.StringVar(&f.where.Kubeconfig, "kubeconfig", "",
 		"the cluster for scenarios with pods: that of a kubeconfig `FILE`")
 	flags.StringVar(&f.where.Context, "context", "", "the `CONTEXT` of the kubeconfig (default its current one)")
@@ -106,9 +115,13 @@ func repeats(flags *pflag.FlagSet) []string {
 		if !slices.Contains(repeatable, f.Name) {
 			return
 		}
-		if f.Value.Type() == "bool" {
+		list, isList := f.Value.(pflag.SliceValue)
+		switch {
+		case f.Value.Type() == "bool":
 			out = append(out, "--"+f.Name)
-		} else {
+		case isList:
+			out = append(out, "--"+f.Name, strings.Join(list.GetSlice(), ","))
+		default:
 			out = append(out, "--"+f.Name, f.Value.String())
 		}
 	})
@@ -122,8 +135,6 @@ func (f runFlags) check() error {
 		return &mistake{fmt.Sprintf("--cgroup %d: there are versions 1 and 2", f.cgroup), ""}
 	case f.repeat < 1:
 		return &mistake{fmt.Sprintf("--repeat %d: a scenario is run at least once", f.repeat), ""}
-	case f.parallel < 0:
-		return notParallel(f.parallel)
 	case f.quiet && f.verbose:
 		return &mistake{"-q and -v contradict each other", ""}
 	case on.Here && f.kernel != "":
@@ -131,6 +142,10 @@ func (f runFlags) check() error {
 			"leave out --target local"}
 	case on.Here && f.cgroup != 0:
 		return &mistake{"--cgroup is for VMs; the local target has this machine's version", "leave out --target local"}
+	case on.Here && f.userland.value != "":
+		return &mistake{"--userland is for VMs; the local target is this machine as it is", "leave out --target local"}
+	case f.userland.value != "" && f.cgroup == 1:
+		return &mistake{"--userland has cgroup v2; systemd does not run on v1", "leave out --cgroup 1"}
 	case f.modules != "" && !kernels.IsImage(f.kernel):
 		return &mistake{"--modules belongs to a bzImage; kernels of a version bring their own",
 			"name one with --kernel PATH"}
@@ -138,6 +153,9 @@ func (f runFlags) check() error {
 		return &mistake{"--allow-host-oom is for the local target; a VM may always run out of memory", ""}
 	case f.cluster.value != "" && !f.where.VM():
 		return &mistake{"--cluster vm is oomlab's own cluster; --kubeconfig and --context name another", ""}
+	case f.where.Container && !f.where.VM():
+		return &mistake{"--in-container is for the cluster in a VM; --kubeconfig and --context name another",
+			"leave out --in-container"}
 	case f.where.Node != "" && f.nodes != "":
 		return &mistake{"--node names one node, --nodes selects several", ""}
 	case f.where.VM() &&
@@ -161,9 +179,16 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 		return err
 	}
 	all, err := a.choose(args)
+	if err == nil {
+		err = clusterOnly(f, all)
+	}
 	if err != nil {
 		return err
 	}
+	if err := tryOutputs(f.junit, f.html); err != nil {
+		return err
+	}
+	a.reading.Store(false)
 	var watching *live
 	progress := func(text string) {
 		switch {
@@ -180,7 +205,7 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 	}
 	laboratory, err := lab.Open(lab.Options{
 		Target: scenario.Target(f.target.value), Kernel: image, CgroupVersion: f.cgroup, AllowHostOOM: f.hostOOM,
-		RunsDir: f.runsDir, Parallel: f.parallel, Log: progress, Cluster: f.where,
+		Userland: f.userland.value, RunsDir: f.runsDir, Parallel: f.parallel, Log: progress, Cluster: f.where,
 	})
 	if err != nil {
 		return err
@@ -265,12 +290,12 @@ func (p *printer) ended(i int, r verdict.Result) (more bool) {
 		err = report.JSON(p.out, []verdict.Result{r})
 	case p.flags.output.value != "text":
 	case p.flags.verbose, single && !p.flags.quiet:
-		err = report.Text(p.out, r, p.options())
+		err = report.Text(raw(p.out), r, p.options())
 		if !single {
 			fmt.Fprintln(p.out)
 		}
 	case single, !p.flags.quiet, r.Verdict != verdict.Pass:
-		err = report.Line(p.out, r, p.options())
+		err = report.Line(raw(p.out), r, p.options())
 	}
 	p.failed = errors.Join(p.failed, err)
 	return !p.flags.failFast || p.status(r.Verdict) == exitPass
@@ -323,7 +348,7 @@ func (p *printer) end() error {
 func (p *printer) page(w io.Writer, finished []verdict.Result) error {
 	var all []report.Subject
 	for _, r := range finished {
-		s, err := subject(filepath.Join(p.flags.runsDir, r.Run))
+		s, err := subject(&lab.Records{}, filepath.Join(p.flags.runsDir, r.Run))
 		if err != nil {
 			return err
 		}
@@ -360,6 +385,31 @@ func (p *printer) event(_ int, e evidence.Event) {
 	if line := report.Event(e); line != "" {
 		p.say(line)
 	}
+}
+
+// tryOutputs reports the first file that could not be written at the end, before
+// anything is run. It leaves them as they are.
+func tryOutputs(names ...string) error {
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		info, err := os.Stat(name)
+		if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+			continue // a pipe or a device; opening it may block
+		}
+		f, createErr := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o666)
+		if createErr != nil {
+			return &mistake{createErr.Error(), "name a file that can be written"}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.Remove(name)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeFile makes a file of what write writes.

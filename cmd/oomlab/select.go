@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -43,6 +44,9 @@ func (a *app) find(arg string) ([]lab.Job, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := missingProgram(arg, s); err != nil {
+			return nil, err
+		}
 		manifests, err := readManifests(arg, s)
 		if err != nil {
 			return nil, err
@@ -62,6 +66,20 @@ func (a *app) find(arg string) ([]lab.Job, error) {
 		out = append(out, lab.Job{Scenario: s, Source: source, Arg: s.Name})
 	}
 	return out, nil
+}
+
+// missingProgram is a mistake when a process is a program that this machine does not
+// have: VMs get it from here too.
+func missingProgram(file string, s scenario.Scenario) error {
+	for _, p := range s.Processes {
+		if len(p.Command) == 0 {
+			continue
+		}
+		if _, err := exec.LookPath(p.Command[0]); err != nil && !errors.Is(err, exec.ErrDot) {
+			return &mistake{fmt.Sprintf("%s: %s: command: %v", file, p.Name, err), "name a program of this machine"}
+		}
+	}
+	return nil
 }
 
 // isFile reports whether an argument means a file: it looks like one and there

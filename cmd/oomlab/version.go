@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/oomlab/oomlab/harness/agent"
+	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/payload"
 	"github.com/oomlab/oomlab/scenarios"
 )
@@ -26,7 +26,7 @@ type version struct {
 
 func versionHere() version {
 	v := version{
-		Version: agent.Build(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Version: wire.Build(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Scenarios: len(scenarios.Names()),
 	}
 	if agent, stressor, err := payload.Load(); err == nil {
@@ -41,7 +41,8 @@ func hash(data []byte) string {
 }
 
 func (a *app) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "print the version of oomlab and of what it embeds", Args: wants(0, 0, "")}
+	cmd := &cobra.Command{Use: "version", Short: "print the version of oomlab and of what it embeds",
+		Args: wants(0, 0, "")}
 	format := output(cmd, "text", "json")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		v := versionHere()
