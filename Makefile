@@ -14,12 +14,12 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build payload node-image have-node-image test-kube test-kube-full test-kind test test-scenarios test-kernels test-kernels-short bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
+.PHONY: help build cross page test-page payload test-trace side-by-side node-image have-node-image test-kube test-kube-container test-kube-full kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-kernels test-kernels-short bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-dist: ## archives, .deb and .rpm for amd64 and arm64, with checksums, in dist/
+dist: ## archives (Linux, macOS, Windows), .deb and .rpm for amd64 and arm64, with checksums, in dist/
 	.ci/dist dist
 
 check-dist: dist ## make dist once more, elsewhere, and compare the bytes
@@ -30,15 +30,40 @@ deps: ## what the rest needs, installed by apt where it is missing
 	@.ci/deps
 
 payload: deps
-	@$(BUILD) -o $(PAYLOAD)/oomlab-stressor ./stressor
-	@$(BUILD) -o $(PAYLOAD)/oomlab-agent ./cmd/oomlab-agent
+	@GOOS=linux $(BUILD) -o $(PAYLOAD)/oomlab-stressor ./stressor
+	@GOOS=linux $(BUILD) -o $(PAYLOAD)/oomlab-agent ./cmd/oomlab-agent
 
 build: payload ## bin/oomlab, one file that carries agent, stressor and scenarios
 	@$(BUILD) -o bin/oomlab ./cmd/oomlab
 	@ls -l bin/oomlab | awk '{printf "bin/oomlab: %.1f MiB\n", $$5 / 1048576}'
 
+PAGE ?= bin/oomlab.html
+
+page: ## one HTML file that explains kernel logs in a browser, in bin/
+	@mkdir -p $(dir $(PAGE))
+	@$(GO) run ./cmd/oomlab-page $(PAGE)
+
+test-page: ## the page in a headless Chromium, with real input (installs chromium by apt)
+	@.ci/deps chromium
+	cd cmd/oomlab-page/browser && $(GO) vet . && $(GO) test -count 1 .
+
+cross: ## oomlab for macOS and Windows builds, and says what needs Linux
+	@for t in darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do echo "== $$t"; \
+		CGO_ENABLED=0 GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) build -o /dev/null ./cmd/oomlab || exit 1; done
+	$(GO) vet -tags notlinux ./cmd/oomlab
+	$(GO) test -tags notlinux -run '^TestElsewhere$$' ./cmd/oomlab
+
 test: payload lint ## the tests, without those that boot the whole library
 	$(GO) test ./...
+
+# Left out: selftest, which has no goroutines and takes a quarter of an hour this way,
+# and target/vm, which waits for its guests most of the time (make race RACE=./... has
+# them too). Building with -race takes a C compiler.
+RACE ?= $(shell $(GO) list ./... | grep -vE '/harness/(selftest|target/vm)$$')
+
+race: payload ## the tests with the race detector (installs gcc)
+	@.ci/deps race
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(RACE)
 
 test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm), summary and JUnit
 	@mkdir -p $(REPORTS); rm -f $(REPORTS)/scenarios.txt
@@ -56,10 +81,11 @@ K8S       := $(shell sed -n 's,.*k8s.io/kubernetes \(v[0-9.]*\).*,\1,p' $(NODE)/
 K8SVER    := k8s.io/component-base/version
 K8SFLAGS  := -s -w -X $(K8SVER).gitVersion=$(K8S) -X $(K8SVER).gitMajor=1 -X $(K8SVER).gitMinor=$(word 2,$(subst ., ,$(K8S))) -X $(K8SVER).gitTreeState=clean
 NODEBIN   ?= bin/node
+K8SBUILD  := cd $(NODE) && CGO_ENABLED=0 $(GO) build -p 1 -trimpath -ldflags "$(K8SFLAGS)" -o $(abspath $(NODEBIN))/
 
 node-image: build ## the image that nodes of VM clusters boot; Kubernetes is built on the way
 	@mkdir -p $(NODEBIN)
-	cd $(NODE) && CGO_ENABLED=0 $(GO) build -p 1 -trimpath -ldflags "$(K8SFLAGS)" -o $(abspath $(NODEBIN))/ k8s.io/kubernetes/cmd/kubelet k8s.io/kubernetes/cmd/kube-apiserver
+	$(K8SBUILD) k8s.io/kubernetes/cmd/kubelet k8s.io/kubernetes/cmd/kube-apiserver
 	bin/oomlab cluster image --kubelet $(NODEBIN)/kubelet --apiserver $(NODEBIN)/kube-apiserver --version $(K8S)
 
 # A node takes 2304Mi of this machine's memory and a core.
@@ -76,13 +102,41 @@ have-node-image: build
 test-kube: have-node-image ## a few scenarios with pods, on a real kubelet in a VM (make test-kube-full: all)
 	$(call KUBESUITE,$(KUBESHORT),)
 
+test-kube-container: have-node-image ## the same scenarios on nodes that are containers in their VMs, as kind's are on a machine
+	$(call KUBESUITE,$(KUBESHORT),-oomlab.in-container)
+
 test-kube-full: have-node-image ## every scenario for clusters, on a real kubelet in a VM; random pods; what may be wrong with a cluster
 	$(GO) test -tags e2e -count 1 -timeout 45m -v -run TestAdjOfRandomPods ./harness/target/kube
 	$(call KUBESUITE,(kube|qos)/,-oomlab.target=kube)
 
-test-kind: build ## scenarios with pods on clusters of kind's (CONFIGS="default small-node"); needs a container engine
+kind-disk: build ## the disk of the VM that clusters of kind's run in; Kubernetes and a node image are built on the way
+	@mkdir -p $(NODEBIN)
+	$(K8SBUILD) tool
+	.ci/kind-disk $(K8S) $(NODEBIN)
+
+# one that is there will do, though Debian may have newer packages by now
+have-kind-disk: build
+	@{ bin/oomlab cluster status || true; } | grep -Eq "^(disk with kind|up):" || $(MAKE) kind-disk
+
+# HOST=1: on clusters that kind makes with this machine's container engine
+HOST ?=
+ifneq ($(HOST),)
+KINDRUN := .ci/kind --host
+KINDDISK := build
+else
+KINDRUN := .ci/kind
+KINDDISK := have-kind-disk
+endif
+CONFIGS ?= default
+KINDSHORT := kube/guaranteed-over-its-own-limit kube/init-container-over-its-limit kube/stress-worker-takes-its-container-along kube/killed-within-its-first-second
+
+test-kind: $(KINDDISK) ## a few scenarios with pods on a cluster of kind's in a VM (CONFIGS="default small-node"; HOST=1: on this machine)
 	@mkdir -p $(REPORTS)
-	RUNS=$(RUNS) REPORTS=$(REPORTS) .ci/kind
+	RUNS=$(RUNS) REPORTS=$(REPORTS) CONFIGS="$(CONFIGS)" $(KINDRUN) $(KINDSHORT)
+
+test-kind-full: $(KINDDISK) ## every scenario that a node of kind's can run, on each configuration of kind-config
+	@mkdir -p $(REPORTS)
+	RUNS=$(RUNS) REPORTS=$(REPORTS) $(KINDRUN) kube/...
 
 KERNELS      ?= 5.10 6.1 6.12 6.18 7.3
 SHORT        ?= memcg/one-process-over-its-limit memcg/adj-outweighs-size memcg/oom-group-takes-all memcg/two-kills-in-a-row system/small-adj-1000-dies-first
@@ -91,20 +145,45 @@ FUZZTIME     ?= 10m
 test-kernels: build ## every scenario on every kernel (KERNELS="5.10 6.1 6.12 6.18 7.3")
 	@for k in $(KERNELS); do echo "== $$k"; bin/oomlab run --kernel $$k --target vm --runs-dir $(RUNS) --junit $(REPORTS)/kernel-$$k.xml ... || exit $$?; done
 
+test-storms: build ## hundreds of kills and a thousand processes in one run (KERNEL=6.12)
+	bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS) harness/e2e/storms/*.yaml
+
 test-kernels-short: build ## a few scenarios on every kernel, for CI
 	@mkdir -p $(REPORTS)
 	@for k in $(KERNELS); do echo "== $$k"; bin/oomlab run --kernel $$k --target vm --runs-dir $(RUNS) --junit $(REPORTS)/kernel-$$k.xml $(SHORT) || exit $$?; done
 
-bench: build ## boot, restore, a whole scenario, the parser and cAdvisor's, the model; in one run
+bench: build ## boot, restore, a whole scenario, the parser and cAdvisor's, the model, rank; in one run
 	$(GO) test -run '^$$' -bench . -benchtime 5x -timeout 30m ./harness/target/vm ./harness/lab
-	$(GO) test -run '^$$' -bench . -timeout 30m ./harness/oomlog ./harness/explain ./harness/predict ./stressor
+	$(GO) test -run '^$$' -bench . -timeout 30m ./harness/oomlog ./harness/explain ./harness/predict ./harness/rank ./harness/census ./stressor
 	cd harness/oomlog/cadvisor && $(GO) test -v -cpu 1 -bench . .
 
-screenshots: build ## pictures of the HTML reports, in artifacts/ (needs chromium)
+screenshots: build ## pictures of the HTML reports and the page, in artifacts/ (installs chromium by apt)
+	@.ci/deps chromium
 	.ci/screenshots
+	cd cmd/oomlab-page/browser && OOMLAB_TEST_SCREENSHOTS=$(abspath artifacts/screenshots) $(GO) test -count 1 -run '^TestScreenshots$$' .
 
 check-formats: ## JUnit and KTAP by the schema and the parser that read them (needs libxml2-utils)
 	.ci/formats
+
+STORM ?= 2000
+
+test-trace: ## kills in a storm on every kernel of KERNELS, and 1000 times attach and detach (STORM=2000; needs QEMU)
+	@for k in $(KERNELS); do \
+		image=$$($(GO) run ./cmd/oomlab kernels path $$k) || exit $$?; \
+		echo "== $$k"; \
+		OOMLAB_TEST_STORM=$(STORM) OOMLAB_TEST_IMAGES=$$image CGO_ENABLED=0 $(GO) test -count 1 -v -timeout 30m \
+			-run TestKernels ./harness/watch | grep -E "storm:|^ *--- |FAIL|^ok" || exit $$?; done
+	OOMLAB_TEST_ATTACH=1000 $(GO) test -count 1 -v -timeout 30m -run TestAttachDetach ./bpf
+
+side-by-side: build ## trace beside the oomkill of bcc, libbpf-tools and bpftrace, in one VM: a table (needs root)
+	.ci/side-by-side $(KERNEL)
+
+FOR ?= 30m
+SEED ?= 0
+TORMENT ?=
+torture: build ## runs that are killed, starved, out of disk or in a damaged cache (FOR=30m SEED=n TORMENT=word)
+	$(GO) tool ginkgo run --tags e2e --timeout 24h --silence-skips --no-color --label-filter torture ./harness/e2e -- \
+		-oomlab.torture=$(FOR) -oomlab.seed=$(SEED) -oomlab.torment='$(TORMENT)'
 
 fuzz: ## every fuzz target for FUZZTIME=10m
 	@for target in $$(grep -rhoE '^func Fuzz[A-Za-z]+' --include='*_test.go' . | cut -c6- | sort -u); do \
@@ -113,11 +192,12 @@ fuzz: ## every fuzz target for FUZZTIME=10m
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$dir || exit 1; \
 	done
 
-lint: ## gofmt, vet, staticcheck; the import rules are tests in harness
+lint: ## gofmt, vet, staticcheck, deadcode; the import rules are tests in harness
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt'd:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./harness/e2e ./harness/target/kube ./harness/predict
 	$(GO) tool staticcheck ./...
+	$(GO) tool deadcode -test -tags e2e ./...
 
 # The packages whose tests compare with committed files. Modules of their own are
 # not among them. The scripts of cmd/oomlab read what the other packages write.
