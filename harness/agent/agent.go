@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -89,6 +90,9 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	a.spawner = newSpawner()
 	a.protect()
 	a.observers = openObservers(ctx, o)
+	if o.Own {
+		reserveHeap()
+	}
 	if o.Node != nil {
 		a.mount.Self = "/" // the agent's own cgroup is none to divide
 		a.node = openNode(ctx, *o.Node, a.hierarchy())
@@ -110,6 +114,22 @@ func (a *Agent) protect() {
 	debug.SetMemoryLimit(64 << 20)
 	// MCL_ONFAULT: the Go runtime reserves far more than it touches.
 	unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
+}
+
+// heapReserve is more than the agent's heap grows by in a run.
+const heapReserve = 16 << 20
+
+// reserveHeap takes memory for what the agent will allocate in a run, now that
+// there is some: an agent whose heap grows while the machine has none left is
+// itself what invokes the OOM killer. The pages are locked, so that the Go
+// runtime, which gets them back, cannot return them to the kernel.
+func reserveHeap() {
+	reserve := make([]byte, heapReserve)
+	for i := 0; i < len(reserve); i += os.Getpagesize() {
+		reserve[i] = 1
+	}
+	runtime.KeepAlive(reserve)
+	runtime.GC()
 }
 
 // Close ends the observers and everything that still runs.

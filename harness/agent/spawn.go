@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -113,8 +116,33 @@ func (s *spawner) start(argv, env []string) (*child, error) {
 	for _, fd := range []int{null, controlR, reportsW, outputW} {
 		unix.Close(fd)
 	}
+	awaitExec(c, argv)
 	c.control, c.reports, c.output = ourEnd(controlW, "control"), ourEnd(reportsR, "reports"), ourEnd(outputR, "output")
 	return c, nil
+}
+
+// execDeadline bounds how long a child may take to become its program.
+const execDeadline = 2 * time.Second
+
+// awaitExec waits until the child has the memory of its program, or has ended.
+//
+// syscall.StartProcess returns when execve(2) has closed the descriptors that are
+// to be closed; on Linux 6.12 and 7.3 with one processor the child was then often
+// seen with the memory that vfork(2) shares with its parent, and a sample of it
+// was a sample of the agent. What /proc/PID/cmdline shows belongs to the memory.
+func awaitExec(c *child, argv []string) {
+	file := "/proc/" + strconv.Itoa(c.pid) + "/cmdline"
+	want := strings.Join(argv, "\x00") + "\x00"
+	for end := time.Now().Add(execDeadline); time.Now().Before(end); {
+		if now, err := os.ReadFile(file); err != nil || string(now) == want {
+			return
+		}
+		// readable: it has ended
+		ready := []unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}
+		if n, _ := unix.Poll(ready, 1); n > 0 {
+			return
+		}
+	}
 }
 
 func ourEnd(fd int, name string) *os.File {
