@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -124,4 +125,18 @@ func ParseBytes(s string) (Bytes, error) {
 		return 0, fmt.Errorf("%q is more memory than a machine can have", in)
 	}
 	return Bytes(f), nil
+}
+
+// HighestFirst orders scores of oom_badness() from the highest down, as cmp.Compare
+// does the other way round; those of tasks that were not scored, nil, come last.
+func HighestFirst(x, y *int64) int {
+	switch {
+	case x == nil && y == nil:
+		return 0
+	case x == nil:
+		return 1
+	case y == nil:
+		return -1
+	}
+	return cmp.Compare(*y, *x)
 }

@@ -14,28 +14,8 @@ var sign = map[verdict.Verdict]string{
 	verdict.Pass: "✅ pass", verdict.Fail: "❌ fail", verdict.Broken: "⚠️ broken", verdict.Skip: "⏭️ skip",
 }
 
-// escape keeps what Markdown would take for markup as it is, in a cell of a
-// table too.
-func escape(s string) string {
-	var b strings.Builder
-	for _, r := range plaintext.EscapeLines(s) {
-		switch r {
-		case '\n', '\r':
-			b.WriteByte(' ')
-			continue
-		case '<':
-			b.WriteString("&lt;")
-			continue
-		case '&':
-			b.WriteString("&amp;")
-			continue
-		case '\\', '|', '*', '_', '`', '[', ']', '#', '~':
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
+// escape makes a text fit for a cell of a table.
+func escape(s string) string { return plaintext.Markdown(plaintext.EscapeLines(s), "") }
 
 // Markdown writes runs as the summary of a CI step: the counts, a table, and
 // what is wrong with those that did not pass, folded away.

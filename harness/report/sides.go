@@ -338,15 +338,7 @@ func highest(board []verdict.Row, n int) []verdict.Row {
 			}
 			return 1
 		}
-		switch {
-		case x.Points == nil && y.Points == nil:
-			return 0
-		case x.Points == nil:
-			return 1
-		case y.Points == nil:
-			return -1
-		}
-		return cmp.Compare(*y.Points, *x.Points)
+		return kernel.HighestFirst(x.Points, y.Points)
 	})
 	order = order[:n]
 	slices.Sort(order)

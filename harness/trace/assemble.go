@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -366,15 +365,7 @@ func scoreboard(board []Candidate) []Candidate {
 	out := slices.Clone(board)
 	slices.Reverse(out)
 	slices.SortStableFunc(out, func(x, y Candidate) int {
-		switch {
-		case x.Points == nil && y.Points == nil:
-			return 0
-		case x.Points == nil:
-			return 1
-		case y.Points == nil:
-			return -1
-		}
-		return cmp.Compare(*y.Points, *x.Points)
+		return kernel.HighestFirst(x.Points, y.Points)
 	})
 	return out
 }

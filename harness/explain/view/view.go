@@ -300,21 +300,5 @@ func (r Report) Markdown(w io.Writer) error {
 	return err
 }
 
-// quote keeps what Markdown would take for markup as it is, in a cell of a table too.
-func quote(s string) string {
-	var b strings.Builder
-	for _, r := range plaintext.Escape(s) {
-		switch r {
-		case '<':
-			b.WriteString("&lt;")
-			continue
-		case '&':
-			b.WriteString("&amp;")
-			continue
-		case '\\', '|', '*', '_', '`', '[', ']', '#', '~', '@':
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
+// quote makes a text fit for a cell of a table in an issue, where @ names a person.
+func quote(s string) string { return plaintext.Markdown(plaintext.Escape(s), "@") }
