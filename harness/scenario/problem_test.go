@@ -76,8 +76,32 @@ func TestProblems(t *testing.T) {
 summary:`},
 			want: []string{
 				`3:1: unknown field "colour"`,
-				"hint: known here: apiVersion, kind, summary, because, refs, targets, needs, system, cgroups, " +
-					"processes, pods, node, during, expect",
+				"hint: known here: apiVersion, kind, summary, because, refs, claim, targets, needs, system, " +
+					"cgroups, processes, pods, node, during, expect",
+			},
+		},
+		{
+			name: "a claim that says nothing",
+			edit: []string{"summary: Small dies.", `summary: Small dies.
+claim: {made: "articles\nand books", answer: maybe}`},
+			want: []string{
+				"4:1: statement: is missing",
+				"hint: write the sentence as people say it",
+				"4:15: made: has more than one line",
+				"hint: the arithmetic belongs into because",
+				`4:46: answer: "maybe" is not an answer`,
+				"hint: write true or false; what holds on some kernels only takes two scenarios with needs: {kernel: ...}",
+			},
+		},
+		{
+			name: "a claim that nobody makes and nothing answers",
+			edit: []string{"summary: Small dies.", `summary: Small dies.
+claim: {statement: The biggest dies.}`},
+			want: []string{
+				"4:1: made: is missing",
+				"hint: name the manual page or the articles that say so",
+				"4:1: answer: is missing",
+				"hint: write what a run that passes shows: true or false",
 			},
 		},
 		{

@@ -238,6 +238,14 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 	}
 	edit(root, "apiVersion", words(APIVersion))
 	edit(root, "kind", words(Kind))
+	defs["Statement"].Required = []string{"statement", "made", "answer"}
+	edit(defs["Statement"], "answer", func(s *jsonschema.Schema) {
+		s.Ref, s.Type = "", ""
+		s.Enum = []any{true, false} // as YAML reads the words
+		for _, word := range Answers {
+			s.Enum = append(s.Enum, word)
+		}
+	})
 	edit(root, "targets", words(TargetNames(Targets...)...))
 	edit(root, "targets", func(s *jsonschema.Schema) { s.Default = defaultTargets })
 	edit(defs["Needs"], "abilities", words(abilities...))

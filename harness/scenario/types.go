@@ -30,8 +30,10 @@ type Scenario struct {
 	Summary    string   `yaml:"summary" json:"summary"`       // One sentence: what happens.
 	Because    string   `yaml:"because" json:"because"`       // Why it happens, with the arithmetic.
 	Refs       []string `yaml:"refs" json:"refs,omitempty"`   // Kernel file and function, public issues.
-	Targets    []Target `yaml:"targets" json:"targets"`       // Where it can run.
-	Needs      Needs    `yaml:"needs" json:"needs,omitzero"`  // What the machine must offer.
+
+	Claim   *Statement `yaml:"claim" json:"claim,omitempty"` // What people say that the scenario answers.
+	Targets []Target   `yaml:"targets" json:"targets"`       // Where it can run.
+	Needs   Needs      `yaml:"needs" json:"needs,omitzero"`  // What the machine must offer.
 
 	System System `yaml:"system" json:"system,omitzero"` // What the whole machine is set to.
 	// Paths below the run's own cgroup, parents first.
@@ -43,6 +45,30 @@ type Scenario struct {
 
 	Expect Expect `yaml:"expect" json:"expect"` // What should happen.
 }
+
+// Statement is what people say of the OOM killer. A run that passes answers it for the
+// kernel that it ran on; a run that does not pass answers nothing.
+type Statement struct {
+	Statement string `yaml:"statement" json:"statement"` // one sentence, as people say it
+	Made      string `yaml:"made" json:"made"`           // where they say it: a manual page, articles
+	Answer    Answer `yaml:"answer" json:"answer"`       // what a run that passes shows: true or false
+	// Under which circumstances, where another scenario answers the statement otherwise.
+	When string `yaml:"when" json:"when,omitempty"`
+	// What other kernels do or did, which no run shows: of the source.
+	Formerly string `yaml:"formerly" json:"formerly,omitempty"`
+}
+
+// Answer is what a passing run says to a statement.
+type Answer string
+
+// The answers of one scenario. What holds since a version, or depends, takes several.
+const (
+	True  Answer = "true"
+	False Answer = "false"
+)
+
+// Answers are all of them.
+var Answers = []string{string(True), string(False)}
 
 // Needs is what a machine must offer. A machine that lacks it skips the
 // scenario; a VM is made to offer it.

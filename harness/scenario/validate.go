@@ -77,6 +77,7 @@ func (v *validator) scenario() {
 	} else if strings.Contains(strings.TrimSpace(s.Summary), "\n") {
 		v.problem(at("summary"), "the arithmetic belongs into because", "has more than one line")
 	}
+	v.claim()
 	v.targets()
 	v.needs()
 	v.system()
@@ -102,6 +103,36 @@ func (v *validator) scenario() {
 	v.disk()
 	v.machine()
 	v.expect()
+}
+
+// claim checks the statement that the scenario answers.
+func (v *validator) claim() {
+	c := v.s.Claim
+	if c == nil {
+		return
+	}
+	for _, field := range []struct{ key, text, hint string }{
+		{"statement", c.Statement, "write the sentence as people say it"},
+		{"made", c.Made, "name the manual page or the articles that say so"},
+	} {
+		if strings.TrimSpace(field.text) == "" {
+			v.problem(at("claim", field.key), field.hint, "is missing")
+		}
+	}
+	for _, field := range []struct{ key, text string }{
+		{"statement", c.Statement}, {"made", c.Made}, {"when", c.When}, {"formerly", c.Formerly},
+	} {
+		if strings.Contains(strings.TrimSpace(field.text), "\n") {
+			v.problem(at("claim", field.key), "the arithmetic belongs into because", "has more than one line")
+		}
+	}
+	switch {
+	case c.Answer == "":
+		v.problem(at("claim", "answer"), "write what a run that passes shows: true or false", "is missing")
+	case !slices.Contains(Answers, string(c.Answer)):
+		v.problem(at("claim", "answer"), "write true or false; what holds on some kernels only takes two scenarios "+
+			"with needs: {kernel: ...}", "%q is not an answer", c.Answer)
+	}
 }
 
 func (v *validator) targets() {

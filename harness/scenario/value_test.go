@@ -56,6 +56,7 @@ kind: Scenario
 summary: Everything at once.
 because: It is a test.
 refs: [linux mm/oom_kill.c, "#1"]
+claim: {statement: It does., made: in a test, answer: false, when: it is Monday, formerly: it did not}
 targets: [vm]
 needs: {memory: 1.5Gi, cpus: 2, kernel: ">= 5.17, < 8.0", cgroup: 2, abilities: [swap, kprobes]}
 system:
@@ -120,6 +121,8 @@ func TestParseReadsEverything(t *testing.T) {
 	want := Scenario{
 		Name: "x/everything", APIVersion: APIVersion, Kind: Kind,
 		Summary: "Everything at once.", Because: "It is a test.", Refs: []string{"linux mm/oom_kill.c", "#1"},
+		Claim: &Statement{Statement: "It does.", Made: "in a test", Answer: False, When: "it is Monday",
+			Formerly: "it did not"},
 		Targets: []Target{VM},
 		Needs: Needs{
 			Memory: 1536 * mi, CPUs: 2, Kernel: ">= 5.17, < 8.0", Cgroup: 2,
