@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build cross page test-page payload test-trace side-by-side node-image have-node-image test-kube test-kube-container test-kube-full kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-kernels test-kernels-short bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
+.PHONY: help build cross page test-page payload test-trace side-by-side node-image have-node-image test-kube test-kube-container test-kube-full kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-kernels test-kernels-short claims bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -141,9 +141,19 @@ test-kind-full: $(KINDDISK) ## every scenario that a node of kind's can run, on 
 KERNELS      ?= 5.10 6.1 6.12 6.18 7.3
 SHORT        ?= memcg/one-process-over-its-limit memcg/adj-outweighs-size memcg/oom-group-takes-all memcg/two-kills-in-a-row system/small-adj-1000-dies-first
 FUZZTIME     ?= 10m
+REPEAT       ?= 3
 
 test-kernels: build ## every scenario on every kernel (KERNELS="5.10 6.1 6.12 6.18 7.3")
 	@for k in $(KERNELS); do echo "== $$k"; bin/oomlab run --kernel $$k --target vm --runs-dir $(RUNS) --junit $(REPORTS)/kernel-$$k.xml ... || exit $$?; done
+
+# Scenarios with pods that need a kubelet are not among them: name their runs, too, with
+# bin/oomlab report -o claims.
+claims: build ## docs/claims.md: every scenario that answers a statement, on every kernel (KERNELS, REPEAT=3)
+	@rm -rf $(RUNS)/claims
+	@for k in $(KERNELS); do echo "== $$k"; bin/oomlab run --kernel $$k --target vm --allow-skip --parallel 1 --repeat $(REPEAT) \
+		--runs-dir $(RUNS)/claims $$(bin/oomlab list --claims | sed -n '/^kube/d; 2,$$s/ .*//p') || exit $$?; done
+	bin/oomlab report -o claims $(RUNS)/claims > docs/claims.new
+	mv docs/claims.new docs/claims.md
 
 test-storms: build ## hundreds of kills and a thousand processes in one run (KERNEL=6.12)
 	bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS) harness/e2e/storms/*.yaml

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -19,9 +20,13 @@ import (
 )
 
 func (a *app) listCommand() *cobra.Command {
+	claims := false
 	cmd := &cobra.Command{
-		Use:               "list [PATTERN...]",
-		Short:             "list the scenarios that oomlab carries",
+		Use:   "list [PATTERN...]",
+		Short: "list the scenarios that oomlab carries",
+		Long: `List the scenarios that oomlab carries. With --claims only those that answer a
+statement people make about the OOM killer, with the statement and what a run that
+passes shows: true or false. oomlab report -o claims shows the answers of runs.`,
 		Args:              wants(0, -1, ""),
 		ValidArgsFunction: completeScenarios,
 	}
@@ -34,8 +39,14 @@ func (a *app) listCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if claims {
+			all = slices.DeleteFunc(all, func(s scenario.Scenario) bool { return s.Claim == nil })
+		}
 		if format.value == "json" {
 			return listJSON(a.out, all)
+		}
+		if claims {
+			return listClaims(a.out, all)
 		}
 		return table(a.out, func(row func(...string)) {
 			row("NAME", "TARGETS", "SUMMARY")
@@ -44,7 +55,21 @@ func (a *app) listCommand() *cobra.Command {
 			}
 		})
 	}
+	cmd.Flags().BoolVar(&claims, "claims", false, "only those that answer a statement, with the statement")
 	return cmd
+}
+
+func listClaims(w io.Writer, all []scenario.Scenario) error {
+	return table(w, func(row func(...string)) {
+		row("NAME", "ANSWER", "STATEMENT")
+		for _, s := range all {
+			text := s.Claim.Statement
+			if s.Claim.When != "" {
+				text += " (when " + s.Claim.When + ")"
+			}
+			row(s.Name, string(s.Claim.Answer), text)
+		}
+	})
 }
 
 func listJSON(w io.Writer, all []scenario.Scenario) error {
@@ -52,12 +77,13 @@ func listJSON(w io.Writer, all []scenario.Scenario) error {
 	enc.SetEscapeHTML(false)
 	for _, s := range all {
 		err := enc.Encode(struct {
-			Name    string            `json:"name"`
-			Targets []scenario.Target `json:"targets"`
-			Summary string            `json:"summary"`
-			Because string            `json:"because"`
-			Refs    []string          `json:"refs"`
-		}{s.Name, s.Targets, s.Summary, s.Because, append([]string{}, s.Refs...)})
+			Name    string              `json:"name"`
+			Targets []scenario.Target   `json:"targets"`
+			Summary string              `json:"summary"`
+			Because string              `json:"because"`
+			Refs    []string            `json:"refs"`
+			Claim   *scenario.Statement `json:"claim,omitempty"`
+		}{s.Name, s.Targets, s.Summary, s.Because, append([]string{}, s.Refs...), s.Claim})
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,9 @@ import (
 
 	"github.com/oomlab/oomlab/harness/lab"
 	"github.com/oomlab/oomlab/harness/report"
+	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/verdict"
+	"github.com/oomlab/oomlab/scenarios"
 )
 
 func (a *app) reportCommand() *cobra.Command {
@@ -27,7 +29,9 @@ A directory made by oomlab chaos is a campaign; its report shows the results for
 each kernel and every disagreement.
 
 html is one file that needs no network, for one run or many; ktap is the format of
-the kernel's own tests; markdown is for the summary of a CI step.
+the kernel's own tests; markdown is for the summary of a CI step. claims is a
+document of the statements that people make about the OOM killer (oomlab list
+--claims), each with what the runs answer on each kernel, and the numbers seen.
 
 With -o json each run is printed byte for byte as in its result.json. The
 exit status is that of the worst verdict.
@@ -37,19 +41,23 @@ exit status is that of the worst verdict.
 		Example: `  oomlab report runs/0142-memcg-adj-outweighs-size
   oomlab report -v 142
   oomlab report -o html runs > report.html
-  oomlab report -o html runs/chaos-1 > campaign.html`,
+  oomlab report -o html runs/chaos-1 > campaign.html
+  oomlab report -o claims runs > claims.md`,
 		Args:              wants(1, -1, "a run directory"),
 		ValidArgsFunction: completeRuns,
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are looked for")
-	format := output(cmd, "text", "json", "junit", "ktap", "markdown", "html")
+	format := output(cmd, "text", "json", "junit", "ktap", "markdown", "html", "claims")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show everything")
 	rejudge(cmd, &records.Rejudge)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		found, err := campaigns(runsDir, args, &records)
 		if err != nil {
 			return err
+		}
+		if len(found) > 0 && format.value == "claims" {
+			return &mistake{"-o claims shows runs, and " + args[0] + " is a campaign", ""}
 		}
 		if len(found) > 0 {
 			return a.remark(&records, a.reportCampaigns(found, format.value))
@@ -120,6 +128,8 @@ func (a *app) report(dirs []string, records *lab.Records, format string, verbose
 		}
 		s := report.Subject{Dir: dir, Input: in, Result: result}
 		switch format {
+		case "claims":
+			subjects = append(subjects, s)
 		case "html":
 			s.Samples, err = lab.Samples(dir)
 			subjects = append(subjects, s)
@@ -146,11 +156,20 @@ func (a *app) report(dirs []string, records *lab.Records, format string, verbose
 		err = report.KTAP(a.out, all)
 	case format == "markdown":
 		err = report.Markdown(a.out, all)
+	case format == "claims":
+		var library []scenario.Scenario
+		if library, err = scenarios.All(); err == nil {
+			err = report.Claims(a.out, library, subjects)
+		}
 	case format == "html":
 		err = report.HTML(a.out, fmt.Sprintf("oomlab: %d runs", len(subjects)), subjects)
 	}
 	if err = errors.Join(failed, err); err != nil {
 		return err
 	}
-	return done(statusOfVerdict(verdict.Worst(words...)))
+	worst := verdict.Worst(words...)
+	if worst == verdict.Skip && format == "claims" {
+		worst = verdict.Pass // a kernel that lacks something answers with that
+	}
+	return done(statusOfVerdict(worst))
 }
