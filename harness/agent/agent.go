@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/probe"
@@ -116,17 +118,35 @@ func (a *Agent) protect() {
 	unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
 }
 
-// heapReserve is more than the agent's heap grows by in a run.
-const heapReserve = 16 << 20
+// heapGoal is how far the agent's heap grows in a run before the collector starts,
+// as long as no more than a fifth of it lives.
+const heapGoal = 16 << 20
 
-// reserveHeap takes memory for what the agent will allocate in a run, now that
+// heapPiece is a page of the Go runtime's (internal/runtime/gc), the least that a hole
+// in the heap can be.
+const heapPiece = 8 << 10
+
+// reserveHeap takes the memory that the agent will allocate from in a run, now that
 // there is some: an agent whose heap grows while the machine has none left is
-// itself what invokes the OOM killer. The pages are locked, so that the Go
-// runtime, which gets them back, cannot return them to the kernel.
+// itself what invokes the OOM killer.
+//
+// It takes that and no more. The Go runtime returns what lies above the goal to the
+// kernel, bit by bit and even if it is locked: where madvise() is refused it maps new
+// pages over the old ones. The machine would have more memory in the end than it had
+// when the run was predicted. So what is left from the start is returned at once.
 func reserveHeap() {
-	reserve := make([]byte, heapReserve)
-	for i := 0; i < len(reserve); i += os.Getpagesize() {
-		reserve[i] = 1
+	// With GOGC=100 the goal is 4 MiB or more (runtime/mgcpacer.go).
+	debug.SetGCPercent(100 * heapGoal / (4 << 20))
+	json.Marshal(wire.Events{{}}) // makes what every message is packed with; cannot fail
+	debug.FreeOSMemory()
+	// The collector starts before the goal and may end after it. Small pieces, as the
+	// heap is filled from its lowest hole up.
+	reserve := make([][]byte, (heapGoal+1<<20)/heapPiece)
+	for i := range reserve {
+		reserve[i] = make([]byte, heapPiece)
+		for k := 0; k < heapPiece; k += os.Getpagesize() {
+			reserve[i][k] = 1
+		}
 	}
 	runtime.KeepAlive(reserve)
 	runtime.GC()

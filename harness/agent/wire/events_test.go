@@ -5,6 +5,7 @@ import (
 	"compress/flate"
 	"encoding/json"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -69,5 +70,25 @@ func TestEventsThatAreNotWhole(t *testing.T) {
 		if err := json.Unmarshal([]byte(tt.in), &e); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want one with %q", tt.name, err, tt.want)
 		}
+	}
+}
+
+// TestEventsArePackedInKeptMemory: an agent sends messages while the machine has no
+// memory left; what deflates them has tables of 800 KiB, and is made once.
+func TestEventsArePackedInKeptMemory(t *testing.T) {
+	pack := func() {
+		if _, err := json.Marshal(wire.Events{{AtNS: 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pack()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 100 {
+		pack()
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / 100; each > 64<<10 {
+		t.Errorf("a message of one event allocates %d bytes", each)
 	}
 }
