@@ -154,12 +154,34 @@ func prepare(l profile.Launch, o options) error {
 			return err
 		}
 	}
+	if len(l.Bind) > 0 {
+		if err := bindToNodes(l.Bind); err != nil {
+			return err
+		}
+	}
 	if l.UID != 0 {
 		if err := becomeUser(l.UID); err != nil {
 			return fail("becoming user "+strconv.Itoa(l.UID), err)
 		}
 	}
 	return armDeathSignal(o)
+}
+
+// bindToNodes leaves the calling thread, what it executes and what that forks, the memory
+// of some NUMA nodes.
+func bindToNodes(nodes []int) error {
+	const mpolBind = 2 // include/uapi/linux/mempolicy.h
+	var mask [profile.MaxNodes / 64]uint64
+	for _, n := range nodes {
+		mask[n/64] |= 1 << (n % 64)
+	}
+	// get_nodes() in mm/mempolicy.c reads one bit less than it is told
+	_, _, errno := unix.RawSyscall(unix.SYS_SET_MEMPOLICY, mpolBind, uintptr(unsafe.Pointer(&mask)),
+		profile.MaxNodes+1)
+	if errno != 0 {
+		return fail("set_mempolicy", errno)
+	}
+	return nil
 }
 
 // armDeathSignal asks for SIGKILL when the thread that forked this process

@@ -40,11 +40,12 @@ const (
 // A tree is where a run's cgroups are: directories on this machine.
 type tree struct {
 	version int
-	own     string // the agent's own cgroup
-	base    string // the run's, below own
-	leaf    string // v2: where the agent goes when own holds processes; else ""
-	enable  bool   // v2: own does not hand on the memory controller yet
-	freezer string // v1: base in the freezer hierarchy, if the plan freezes
+	own     string   // the agent's own cgroup
+	base    string   // the run's, below own
+	leaf    string   // v2: where the agent goes when own holds processes; else ""
+	enable  []string // v2: the controllers that own does not hand on yet
+	freezer string   // v1: base in the freezer hierarchy, if the plan freezes
+	cpuset  string   // v1: base in the cpuset hierarchy, if the plan sets cpuset.mems
 	cgroups []plan.Cgroup
 }
 
@@ -77,21 +78,41 @@ func plant(root probe.Root, m kernel.CgroupMount, base string, cgroups []plan.Cg
 	if err != nil {
 		return nil, err
 	}
-	if slices.Contains(handed, "memory") {
-		return t, nil
-	}
 	offered, err := readWords(filepath.Join(t.own, "cgroup.controllers"))
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(offered, "memory") {
-		return nil, &Refusal{What: "the memory controller in " + t.own, Hint: delegateHint}
+	for _, controller := range t.controllers() {
+		switch {
+		case slices.Contains(handed, controller):
+		case !slices.Contains(offered, controller):
+			return nil, &Refusal{What: "the " + controller + " controller in " + t.own, Hint: delegateHint}
+		default:
+			t.enable = append(t.enable, controller)
+		}
 	}
-	t.enable = true
+	if len(t.enable) == 0 {
+		return t, nil
+	}
 	if m.Self != "/" { // the root may hold processes and divide its memory too
 		t.leaf = filepath.Join(t.own, base+"-agent")
 	}
 	return t, nil
+}
+
+// controllers are those of cgroup v2 that the run's cgroups need. With cpusets the kernel
+// asks at every allocation which nodes it may use (cpusets_enabled()), and so cgroups have
+// them only where the plan sets some.
+func (t *tree) controllers() []string {
+	if slices.ContainsFunc(t.cgroups, func(c plan.Cgroup) bool { return c.Mems != nil }) {
+		return []string{"memory", "cpuset"}
+	}
+	return []string{"memory"}
+}
+
+// words begins each name with a sign, as cgroup.subtree_control takes them.
+func words(sign string, names []string) string {
+	return sign + strings.Join(names, " "+sign)
 }
 
 // undo lists what make changes, in the order of the changes.
@@ -107,12 +128,15 @@ func (t *tree) undo() ([]plan.Undo, error) {
 			plan.Undo{Op: undoMove, Path: filepath.Join(t.own, procsFile),
 				Value: strconv.Itoa(os.Getpid()) + " " + start})
 	}
-	if t.enable {
-		list = append(list, plan.Undo{Op: undoWrite, Path: filepath.Join(t.own, controlFile), Value: "-memory"})
+	if len(t.enable) > 0 {
+		list = append(list,
+			plan.Undo{Op: undoWrite, Path: filepath.Join(t.own, controlFile), Value: words("-", t.enable)})
 	}
 	bases := []string{t.base}
-	if t.freezer != "" {
-		bases = append(bases, t.freezer)
+	for _, base := range []string{t.freezer, t.cpuset} {
+		if base != "" {
+			bases = append(bases, base)
+		}
 	}
 	for _, base := range bases {
 		list = append(list, plan.Undo{Op: undoRmdir, Path: base})
@@ -132,7 +156,7 @@ func (t *tree) undo() ([]plan.Undo, error) {
 
 // make makes the cgroups and writes their files, in the plan's order.
 func (t *tree) make() error {
-	if t.enable {
+	if len(t.enable) > 0 {
 		if err := t.handOn(); err != nil {
 			return err
 		}
@@ -157,8 +181,8 @@ func (t *tree) make() error {
 			return err
 		}
 	}
-	if t.freezer == "" {
-		return nil
+	if err := t.makeCpusets(); err != nil || t.freezer == "" {
+		return err
 	}
 	if err := makeCgroup(t.freezer); err != nil {
 		return err
@@ -171,12 +195,45 @@ func (t *tree) make() error {
 	return nil
 }
 
-// handOn lets the children of the agent's own cgroup have the memory
-// controller. A v2 cgroup that does so may not hold processes itself ("no
+// makeCpusets makes the cgroups of v1's cpuset hierarchy. Such a cgroup begins without
+// processors and nodes, and takes no process before it has both.
+func (t *tree) makeCpusets() error {
+	if t.cpuset == "" {
+		return nil
+	}
+	dirs := map[string]kernel.Nodes{"": nil}
+	order := []string{""}
+	for _, c := range t.cgroups {
+		order, dirs[c.Path] = append(order, c.Path), c.Mems
+	}
+	for _, path := range order {
+		dir := filepath.Join(t.cpuset, path)
+		if err := makeCgroup(dir); err != nil {
+			return err
+		}
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			value, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
+			if err != nil {
+				return err
+			}
+			text := strings.TrimSpace(string(value))
+			if file == "cpuset.mems" && dirs[path] != nil {
+				text = dirs[path].String()
+			}
+			if err := writeFile(filepath.Join(dir, file), text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// handOn lets the children of the agent's own cgroup have the controllers of
+// the run's. A v2 cgroup that does so may not hold processes itself ("no
 // internal processes"), so the agent steps aside into a leaf.
 func (t *tree) handOn() error {
 	control := filepath.Join(t.own, controlFile)
-	err := writeFile(control, "+memory")
+	err := writeFile(control, words("+", t.enable))
 	if !errors.Is(err, unix.EBUSY) || t.leaf == "" {
 		return err
 	}
@@ -186,7 +243,7 @@ func (t *tree) handOn() error {
 	if err := writeFile(filepath.Join(t.leaf, procsFile), strconv.Itoa(os.Getpid())); err != nil {
 		return err
 	}
-	err = writeFile(control, "+memory")
+	err = writeFile(control, words("+", t.enable))
 	if errors.Is(err, unix.EBUSY) {
 		others, _ := readWords(filepath.Join(t.own, procsFile)) // only for the message
 		return &Refusal{
@@ -220,7 +277,7 @@ func (t *tree) divide(path string) error {
 		if !parent || len(t.cgroups) == 0 {
 			return nil
 		}
-		return writeFile(filepath.Join(t.dir(path), controlFile), "+memory")
+		return writeFile(filepath.Join(t.dir(path), controlFile), words("+", t.controllers()))
 	}
 }
 

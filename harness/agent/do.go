@@ -64,7 +64,7 @@ func (a *Agent) changed(ctx context.Context, p plan.Plan, c carry) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := a.plantFreezer(t, p); err != nil {
+	if err := errors.Join(a.plantFreezer(t, p), a.plantCpuset(t, p)); err != nil {
 		return err
 	}
 	if err := filesOnDisk(p); err != nil {
@@ -162,10 +162,24 @@ func (a *Agent) plantFreezer(t *tree, p plan.Plan) error {
 	if t.version != 1 || !freezes {
 		return nil
 	}
-	dir, err := a.root.FreezerV1()
+	dir, err := a.root.HierarchyV1("freezer")
 	if err != nil {
 		return &Refusal{What: "the cgroup v1 freezer", Hint: err.Error()}
 	}
 	t.freezer = filepath.Join(dir, p.Base)
+	return nil
+}
+
+// plantCpuset finds the place of a tree of cpusets if the plan sets some on cgroup v1,
+// where they are a hierarchy of their own.
+func (a *Agent) plantCpuset(t *tree, p plan.Plan) error {
+	if t.version != 1 || !slices.ContainsFunc(p.Cgroups, func(c plan.Cgroup) bool { return c.Mems != nil }) {
+		return nil
+	}
+	dir, err := a.root.HierarchyV1("cpuset")
+	if err != nil {
+		return &Refusal{What: "cgroup v1 cpusets", Hint: err.Error()}
+	}
+	t.cpuset = filepath.Join(dir, p.Base)
 	return nil
 }

@@ -131,8 +131,11 @@ func (r *run) place(pid int, p plan.Process) error {
 		if err := writeFile(filepath.Join(r.tree.dir(p.Cgroup), procsFile), strconv.Itoa(pid)); err != nil {
 			return err
 		}
-		if r.tree.freezer != "" {
-			if err := writeFile(filepath.Join(r.tree.freezer, p.Cgroup, procsFile), strconv.Itoa(pid)); err != nil {
+		for _, other := range []string{r.tree.freezer, r.tree.cpuset} {
+			if other == "" {
+				continue
+			}
+			if err := writeFile(filepath.Join(other, p.Cgroup, procsFile), strconv.Itoa(pid)); err != nil {
 				return err
 			}
 		}

@@ -130,6 +130,8 @@ func TestPlantRefuses(t *testing.T) {
 	}{
 		{name: "no memory controller", offered: "cpu io", version: 2, base: "oomlab-1", cgroups: good,
 			want: "Delegate=yes", refusal: true},
+		{name: "no cpusets", handedOn: "memory", offered: "memory", version: 2, base: "oomlab-1",
+			cgroups: []plan.Cgroup{{Path: "/lab", Mems: kernel.Nodes{1}}}, want: "needs the cpuset controller", refusal: true},
 		{name: "no hierarchy", version: 0, base: "oomlab-1", cgroups: good, want: "needs a memory controller",
 			refusal: true},
 		{name: "a base that is a path", handedOn: "memory", version: 2, base: "../x", cgroups: good,
@@ -188,6 +190,30 @@ func TestPlantUndo(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("undo list\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestPlantHandsOnWhatIsAskedFor: cgroups are cpusets only where a plan sets cpuset.mems.
+func TestPlantHandsOnWhatIsAskedFor(t *testing.T) {
+	for _, test := range []struct {
+		handedOn string
+		mems     kernel.Nodes
+		want     string
+	}{
+		{"memory", nil, ""}, {"memory", kernel.Nodes{1}, "cpuset"}, {"pids", kernel.Nodes{1}, "memory cpuset"},
+		{"cpuset memory", kernel.Nodes{1}, ""}, {"pids", nil, "memory"},
+	} {
+		root, mount := cgroup2(t, test.handedOn, "cpuset memory pids")
+		tree, err := plant(root, mount, "oomlab-1", []plan.Cgroup{{Path: "/lab", Mems: test.mems}})
+		if err != nil || strings.Join(tree.enable, " ") != test.want {
+			t.Fatalf("%s is handed on, nodes %v: %v, %v are enabled; want %s", test.handedOn, test.mems, err, tree.enable,
+				test.want)
+		}
+		list, err := tree.undo()
+		off := slices.ContainsFunc(list, func(u plan.Undo) bool { return strings.HasPrefix(u.Value, "-") })
+		if err != nil || off != (test.want != "") {
+			t.Errorf("%v enabled, and the undo list is %+v, %v", tree.enable, list, err)
+		}
 	}
 }
 

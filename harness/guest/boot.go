@@ -148,7 +148,7 @@ func boot() (map[string]string, error) {
 	case options["oomlab.node"] != "", options["oomlab.userland"] != "":
 		return options, nil // its own cgroups are mounted below the disk
 	case options["oomlab.cgroup"] == "1":
-		return options, mountCgroupV1()
+		return options, mountCgroupV1(options["oomlab.cpuset"] != "")
 	}
 	return options, mountCgroupV2("/sys/fs/cgroup")
 }
@@ -237,12 +237,15 @@ func mountCgroupV2(at string) error {
 
 // mountCgroupV1 mounts the memory controller and the freezer as hierarchies of
 // their own and the rest as cgroup v2. A kernel without v1's memory controller
-// gets it on v2, and the machine's facts say so.
-func mountCgroupV1() error {
+// gets it on v2, and the machine's facts say so. cpusets says that a scenario asks for them.
+func mountCgroupV1(cpusets bool) error {
 	if err := (mount{"tmpfs", "/sys/fs/cgroup", "tmpfs", "mode=755"}).mount(); err != nil {
 		return err
 	}
 	warn(mount{"cgroup", "/sys/fs/cgroup/freezer", "cgroup", "freezer"}.mount())
+	if cpusets {
+		warn(mount{"cgroup", "/sys/fs/cgroup/cpuset", "cgroup", "cpuset"}.mount())
+	}
 	const unified = "/sys/fs/cgroup/unified"
 	if err := (mount{"cgroup", "/sys/fs/cgroup/memory", "cgroup", "memory"}).mount(); err != nil {
 		warn(err)

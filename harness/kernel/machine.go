@@ -17,15 +17,17 @@ type Machine struct {
 	// a bare guest, or not a VM.
 	Userland string `json:"userland,omitempty"`
 
-	MemTotal     Bytes `json:"mem_total"`            // managed pages, as MemTotal says
-	MemFree      Bytes `json:"mem_free"`             //
-	MemAvailable Bytes `json:"mem_available"`        //
-	SwapTotal    Bytes `json:"swap_total"`           //
-	SwapFree     Bytes `json:"swap_free"`            //
-	WatermarkMin Pages `json:"watermark_min"`        // sum of the zones' min watermarks
-	Nodes        int   `json:"nodes"`                // NUMA nodes with memory
-	HugePage     Bytes `json:"huge_page,omitempty"`  // size of those in the pool of vm.nr_hugepages
-	HugePages    int64 `json:"huge_pages,omitempty"` // that the pool has, in use or not
+	MemTotal     Bytes `json:"mem_total"`     // managed pages, as MemTotal says
+	MemFree      Bytes `json:"mem_free"`      //
+	MemAvailable Bytes `json:"mem_available"` //
+	SwapTotal    Bytes `json:"swap_total"`    //
+	SwapFree     Bytes `json:"swap_free"`     //
+	WatermarkMin Pages `json:"watermark_min"` // sum of the zones' min watermarks
+	Nodes        int   `json:"nodes"`         // NUMA nodes with memory
+	// NUMA is the memory of each node; none on a machine with one node.
+	NUMA      []NodeMemory `json:"numa,omitempty"`
+	HugePage  Bytes        `json:"huge_page,omitempty"`  // size of those in the pool of vm.nr_hugepages
+	HugePages int64        `json:"huge_pages,omitempty"` // that the pool has, in use or not
 
 	// Namespaces are those of the agent that are not the initial ones, as in a node
 	// that is a container: pid (the kernel log has other pids), cgroup (it has longer
@@ -82,6 +84,8 @@ type CgroupMount struct {
 	Local   bool   `json:"local"`          // mounted with memory_localevents
 	Group   bool   `json:"group"`          // memory.oom.group exists
 	Kmem    string `json:"kmem,omitempty"` // v1: "nokmem" when kernel memory is not charged
+	// Cpuset: cgroups below the agent's own can have a cpuset.mems.
+	Cpuset bool `json:"cpuset,omitempty"`
 }
 
 // BadnessReads says which reading of a process's page counters oom_badness()

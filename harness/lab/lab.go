@@ -217,6 +217,10 @@ func (l *Lab) vmOptions(ctx context.Context, s scenario.Scenario, dir string) (v
 	if spec := l.spec(s); spec.Name != "" {
 		return l.withUserland(ctx, o, spec, programs)
 	}
+	if o.Nodes = s.System.Nodes; len(o.Nodes) > 0 {
+		o.Memory = s.VMMemory()
+	}
+	o.Cpusets = slices.ContainsFunc(s.Cgroups, func(c scenario.Cgroup) bool { return c.CpusetMems != "" })
 	o.Programs, o.FilesDisk = programs, s.FilesDisk()
 	if d := s.System.Disk; d != nil {
 		o.DiskWrite = kernel.Bytes(d.Write)

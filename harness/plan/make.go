@@ -189,6 +189,7 @@ func sysctls(m map[string]string) []Sysctl {
 func planCgroup(c scenario.Cgroup, m kernel.Machine) Cgroup {
 	out := Cgroup{Path: c.Path, Max: limit(c.MemoryMax), High: limit(c.MemoryHigh), SwapMax: limit(c.MemorySwapMax)}
 	out.OOMGroup = c.MemoryOOMGroup != nil && *c.MemoryOOMGroup == 1
+	out.Mems, _ = kernel.ParseNodes(c.CpusetMems) // none, or Validate has parsed it
 	out.Writes = writes(c, m)
 	return out
 }
@@ -230,6 +231,9 @@ func writes(c scenario.Cgroup, m kernel.Machine) []Write {
 		}
 		return out
 	}
+	if c.CpusetMems != "" {
+		out = append(out, Write{"cpuset.mems", c.CpusetMems})
+	}
 	bytes("memory.min", c.MemoryMin, "max")
 	bytes("memory.low", c.MemoryLow, "max")
 	// swap first: a limit that is hit while swap is still open would swap out.
@@ -257,6 +261,9 @@ func planProcess(s scenario.Process, name string, i int, o shared) (Process, err
 		Argv: s.Command, Comm: comm(name), Nice: s.Nice, UID: s.UID, Ignore: s.Ignore, DeadlineMS: deadlineMS,
 		// a program of the user's own runs as it would elsewhere
 		OneCPU: len(s.Command) == 0 && o.oneCPU,
+	}
+	if s.Mempolicy != nil {
+		p.Launch.Bind = slices.Clone(s.Mempolicy.Bind)
 	}
 	if p.IsCommand() {
 		return p, nil

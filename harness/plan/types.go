@@ -86,6 +86,8 @@ type Cgroup struct {
 	High     *kernel.Bytes `json:"high,omitempty"`
 	SwapMax  *kernel.Bytes `json:"swap_max,omitempty"`
 	OOMGroup bool          `json:"oom_group,omitempty"`
+	// Mems is cpuset.mems; nil: that of the cgroup above.
+	Mems kernel.Nodes `json:"mems,omitempty"`
 	// Extra is what is charged to it that is no process of the plan's, in bytes
 	// and within bounds: a pod's sandbox, the daemons of a node.
 	Extra *Bounds `json:"extra,omitempty"`

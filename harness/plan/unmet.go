@@ -75,6 +75,7 @@ func (l Layout) Unmet() []Need {
 	if l.kubelet {
 		return dedupe(append(out, l.unmetCluster()...))
 	}
+	out = append(out, unmetNodes(s, m)...)
 	if s.System.Swap != nil {
 		ability(kernel.AbilitySwap, "swap", "use --target vm")
 	}
@@ -157,6 +158,22 @@ func cpus(milli int64) string {
 		return fmt.Sprintf("%d CPUs", milli/1000)
 	}
 	return fmt.Sprintf("%dm of CPU", milli)
+}
+
+// unmetNodes refuses a machine without the scenario's NUMA nodes, or one that cannot give
+// a cgroup some of them.
+func unmetNodes(s scenario.Scenario, m kernel.Machine) []Need {
+	var out []Need
+	if want := len(s.System.Nodes); want > 0 && want != m.Nodes {
+		out = append(out, Need{What: fmt.Sprintf("%d NUMA nodes; there are %d", want, m.Nodes),
+			Hint: "use --target vm, with a kernel that has CONFIG_NUMA"})
+	}
+	cpusets := slices.ContainsFunc(s.Cgroups, func(c scenario.Cgroup) bool { return c.CpusetMems != "" })
+	if cpusets && !m.Cgroup.Cpuset {
+		out = append(out, Need{What: "the cpuset controller for cpuset.mems",
+			Hint: "use --target vm, with a kernel that has CONFIG_CPUSETS"})
+	}
+	return out
 }
 
 // unmetKnobs refuses knobs that the machine's cgroup version does not have,

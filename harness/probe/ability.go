@@ -164,7 +164,7 @@ func (r Root) freeze(m kernel.Machine, c Cgroup) kernel.Answer {
 	case c.Freeze:
 		return yes("cgroup.freeze")
 	case m.Cgroup.Version == 1:
-		dir, err := r.FreezerV1()
+		dir, err := r.HierarchyV1("freezer")
 		if err != nil {
 			return no(err.Error())
 		}

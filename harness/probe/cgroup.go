@@ -31,6 +31,8 @@ func (r Root) CgroupMount() (kernel.CgroupMount, error) {
 		if words, _ := r.commandLine(); slices.ContainsFunc(words, nokmem) {
 			m.Kmem = "nokmem"
 		}
+		_, cpusetErr := r.HierarchyV1("cpuset")
+		m.Cpuset = cpusetErr == nil
 		return m, err
 	case v2 != nil:
 		self, err := below(v2, own.Path)
@@ -44,7 +46,10 @@ func (r Root) CgroupMount() (kernel.CgroupMount, error) {
 		if !slices.Contains(strings.Fields(controllers), "memory") {
 			return kernel.CgroupMount{}, fmt.Errorf("the cgroup v2 hierarchy at %s has no memory controller", v2.Point)
 		}
-		return kernel.CgroupMount{Version: 2, Root: v2.Point, Self: self, Local: v2.Has("memory_localevents")}, nil
+		m := kernel.CgroupMount{Version: 2, Root: v2.Point, Self: self, Local: v2.Has("memory_localevents")}
+		offered, _ := r.Text(filepath.Join(v2.Point, self, "cgroup.controllers")) // or it cannot be handed on
+		m.Cpuset = slices.Contains(strings.Fields(offered), "cpuset")
+		return m, nil
 	}
 	return kernel.CgroupMount{}, errors.New("no cgroup hierarchy with the memory controller is mounted")
 }
@@ -72,8 +77,8 @@ func below(m *kernel.Mount, path string) (string, error) {
 		m.Point)
 }
 
-// FreezerV1 is the caller's own cgroup in the v1 freezer hierarchy.
-func (r Root) FreezerV1() (string, error) {
+// HierarchyV1 is the caller's own cgroup in the v1 hierarchy of a controller.
+func (r Root) HierarchyV1(controller string) (string, error) {
 	mounts, err := r.mountinfo()
 	if err != nil {
 		return "", err
@@ -84,17 +89,17 @@ func (r Root) FreezerV1() (string, error) {
 	}
 	for i := range mounts {
 		m := &mounts[i]
-		if m.Type != "cgroup" || !m.Has("freezer") {
+		if m.Type != "cgroup" || !m.Has(controller) {
 			continue
 		}
 		for _, e := range entries {
-			if slices.Contains(e.Controllers, "freezer") {
+			if slices.Contains(e.Controllers, controller) {
 				self, err := below(m, e.Path)
 				return r.Path(m.Point, self), err
 			}
 		}
 	}
-	return "", errors.New("no cgroup hierarchy with the freezer is mounted")
+	return "", fmt.Errorf("no cgroup hierarchy with the %s is mounted", controller)
 }
 
 // Cgroup is what the files of a memory cgroup, other than the root, tell of

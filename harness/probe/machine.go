@@ -141,6 +141,9 @@ func (r Root) Memory(m *kernel.Machine) error {
 		m.MemAvailable = *info.MemAvailable
 	}
 	m.WatermarkMin, m.Nodes = zones.Min, zones.Nodes
+	if m.Nodes > 1 {
+		m.NUMA = zones.Memory()
+	}
 	m.HugePage, m.HugePages = info.Sizes["Hugepagesize"], int64(info.Counts["HugePages_Total"])
 	return nil
 }

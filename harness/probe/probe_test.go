@@ -40,7 +40,8 @@ func TestMachine(t *testing.T) {
 			made:    "/sys/fs/cgroup/oomlab-x/lab",
 			want: kernel.Machine{
 				Release: "6.12.117+deb13-cloud-amd64", Arch: "x86_64", CPUs: 1, MemTotal: 482562048, THP: "never",
-				Cgroup:  kernel.CgroupMount{Version: 2, Root: "/sys/fs/cgroup", Self: "/", Swap: true, Group: true},
+				Cgroup: kernel.CgroupMount{Version: 2, Root: "/sys/fs/cgroup", Self: "/", Swap: true, Group: true,
+					Cpuset: true},
 				Badness: kernel.ReadsCPUBatched,
 			},
 			answers: map[kernel.Ability]string{
@@ -55,7 +56,7 @@ func TestMachine(t *testing.T) {
 			fixture: "linux-6.12-v2", // no cgroup could be made: the root tells little
 			want: kernel.Machine{
 				Release: "6.12.117+deb13-cloud-amd64", Arch: "x86_64", CPUs: 1, MemTotal: 482562048, THP: "never",
-				Cgroup:  kernel.CgroupMount{Version: 2, Root: "/sys/fs/cgroup", Self: "/"},
+				Cgroup:  kernel.CgroupMount{Version: 2, Root: "/sys/fs/cgroup", Self: "/", Cpuset: true},
 				Badness: kernel.ReadsCPUBatched,
 			},
 			answers: map[kernel.Ability]string{
@@ -69,7 +70,8 @@ func TestMachine(t *testing.T) {
 			made:    "/sys/fs/cgroup/oomlab-x/lab",
 			want: kernel.Machine{
 				Release: "7.3.4+deb13-cloud-amd64", Arch: "x86_64", CPUs: 1, MemTotal: 475832320, THP: "never",
-				Cgroup:  kernel.CgroupMount{Version: 2, Root: "/sys/fs/cgroup", Self: "/", Swap: true, Group: true},
+				Cgroup: kernel.CgroupMount{Version: 2, Root: "/sys/fs/cgroup", Self: "/", Swap: true, Group: true,
+					Cpuset: true},
 				Badness: kernel.ReadsExact,
 			},
 			answers: map[kernel.Ability]string{kernel.AbilityOOMGroup: "yes"},
@@ -79,7 +81,7 @@ func TestMachine(t *testing.T) {
 			want: kernel.Machine{
 				Release: "6.18.44-fc-v669", Arch: "x86_64", CPUs: 2, MemTotal: 25276502016, THP: "madvise",
 				Cgroup: kernel.CgroupMount{Version: 1, Root: "/sys/fs/cgroup/memory",
-					Self: "/user.slice/session-1.scope"},
+					Self: "/user.slice/session-1.scope", Cpuset: true},
 				Badness: kernel.ReadsCPUBatched,
 			},
 			answers: map[kernel.Ability]string{

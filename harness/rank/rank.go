@@ -7,8 +7,6 @@ import (
 	"math"
 	"path"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/oomlab/oomlab/harness/explain"
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -393,25 +391,15 @@ func intersect(a, b string) bool {
 	return false
 }
 
-// maxNodes is MAX_NUMNODES of the largest kernels.
-const maxNodes = 1 << 10
-
 // parseList reads a list such as "0-1,3".
 func parseList(list string) (map[int]bool, bool) {
+	nodes, err := kernel.ParseNodes(list)
+	if err != nil {
+		return nil, false
+	}
 	set := map[int]bool{}
-	for part := range strings.SplitSeq(list, ",") {
-		from, to, ranged := strings.Cut(part, "-")
-		first, err := strconv.Atoi(from)
-		last := first
-		if err == nil && ranged {
-			last, err = strconv.Atoi(to)
-		}
-		if err != nil || first < 0 || last < first || last >= maxNodes {
-			return nil, false
-		}
-		for n := first; n <= last; n++ {
-			set[n] = true
-		}
+	for _, n := range nodes {
+		set[n] = true
 	}
 	return set, true
 }

@@ -261,7 +261,7 @@ func FuzzParseList(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, list string) {
 		set, ok := parseList(list)
-		if !ok && set != nil || len(set) > maxNodes {
+		if !ok && set != nil || len(set) > kernel.MaxNodes {
 			t.Errorf("%q: %d nodes, %v", list, len(set), ok)
 		}
 	})

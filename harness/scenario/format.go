@@ -60,6 +60,7 @@ func listNode[S ~[]string](list S) *yaml.Node {
 
 // onOneLine are the values that are short enough to be read in one go.
 var onOneLine = []reflect.Type{
+	reflect.TypeFor[[]kernel.Bytes](), reflect.TypeFor[[]int](), reflect.TypeFor[Mempolicy](),
 	reflect.TypeFor[Needs](), reflect.TypeFor[Cgroup](), reflect.TypeFor[Swap](), reflect.TypeFor[Resources](),
 	reflect.TypeFor[During](),
 	reflect.TypeFor[map[string]Num](), reflect.TypeFor[map[string]Exit](), reflect.TypeFor[map[string]string](),

@@ -1074,6 +1074,74 @@ expect:`},
 			},
 		},
 		{
+			name: "cpuset.mems and mempolicy without nodes",
+			edit: []string{"memory.max: 256Mi", "memory.max: 256Mi, cpuset.mems: 1", "after: small",
+				"mempolicy: {bind: [1]}"},
+			want: []string{
+				`6:42: cpuset.mems: the machine has no NUMA nodes`,
+				"hint: write system: {nodes: [256Mi, 256Mi]}",
+				"12:17: bind: the machine has no NUMA nodes",
+				"hint: write system: {nodes: [256Mi, 256Mi]}",
+			},
+		},
+		{
+			name: "nodes that are not there",
+			edit: []string{"targets: [vm]", "targets: [vm]\nsystem: {nodes: [256Mi, 256Mi]}", "memory.max: 256Mi",
+				"memory.max: 256Mi, cpuset.mems: 0-2", "after: small", "mempolicy: {bind: [0, 3]}"},
+			want: []string{
+				"7:42: cpuset.mems: there is no node 2",
+				"hint: system.nodes has the nodes 0-1",
+				"13:17: bind: there is no node 3",
+				"hint: system.nodes has the nodes 0-1",
+			},
+		},
+		{
+			name: "nodes too small, odd, and not adding up, here",
+			edit: []string{"targets: [vm]", "targets: [vm, local]\nneeds: {memory: 512Mi}\n" +
+				"system: {nodes: [128Mi, 32Mi, 97Mi]}"},
+			want: []string{
+				"4:15: targets: local has the nodes that it has: system.nodes is for a VM",
+				"hint: write targets: [vm]",
+				"5:17: memory: the nodes have 257Mi together, not 512Mi",
+				"hint: write 257Mi, or leave it out",
+				"6:18: nodes: 128Mi is too small: node 0 of a VM takes 192Mi",
+				"6:25: nodes: 32Mi is too small: node 1 of a VM takes 64Mi",
+				"6:31: nodes: 97Mi is not a multiple of 32Mi",
+			},
+		},
+		{
+			name: "one node",
+			edit: []string{"targets: [vm]", "targets: [vm]\nsystem: {nodes: [256Mi]}"},
+			want: []string{
+				"5:10: nodes: 1 of them: a VM with NUMA has 2 to 8 nodes",
+				"hint: write system: {nodes: [256Mi, 256Mi]}",
+			},
+		},
+		{
+			name: "lists of nodes that are none, and nodes changed on the way",
+			edit: []string{"targets: [vm]", "targets: [vm]\nsystem: {nodes: [256Mi, 256Mi]}", "memory.max: 256Mi",
+				"memory.max: 256Mi, cpuset.mems: all", "after: small", "mempolicy: {bind: []}", "expect:",
+				"during: [{set: {/lab: {cpuset.mems: 0}}}]\nexpect:"},
+			want: []string{
+				`7:42: cpuset.mems: "all" is not a list of nodes such as 0-1,3`,
+				`hint: write 1, 0-1 or "0,2"`,
+				"13:5: mempolicy: it names no nodes",
+				"hint: write mempolicy: {bind: [1]}",
+				"15:37: cpuset.mems: nodes are set before anything is started",
+				"hint: write it in cgroups",
+			},
+		},
+		{
+			name: "nodes that a cgroup does not allow",
+			edit: []string{"targets: [vm]", "targets: [vm]\nsystem: {nodes: [256Mi, 256Mi]}",
+				"  /lab: {memory.max: 256Mi}", "  /top: {cpuset.mems: 0}\n  /top/x: {cpuset.mems: 1}\n" +
+					"  /lab: {memory.max: 256Mi, cpuset.mems: 0}", "after: small", "mempolicy: {bind: [1]}"},
+			want: []string{
+				"8:25: cpuset.mems: the nodes 1 are not all among those of /top, 0",
+				"15:17: bind: the cgroup /lab allows the nodes 0, and none of these",
+			},
+		},
+		{
 			name: "no huge pages",
 			edit: []string{"{touch: 216Mi, rate: 32Mi/s}", "{hugetlb: 16Mi}", "constraint: memcg", "constraint: none"},
 			want: []string{

@@ -265,6 +265,19 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 	for _, knob := range []string{"memory.min", "memory.low", "memory.high", "memory.max", "memory.swap.max"} {
 		edit(defs["Cgroup"], knob, func(s *jsonschema.Schema) { s.Ref = "#/$defs/limit" })
 	}
+	edit(defs["Cgroup"], "cpuset.mems", func(s *jsonschema.Schema) {
+		s.Ref = ""
+		s.AnyOf = []*jsonschema.Schema{{Type: "string", Pattern: `^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$`},
+			{Type: "integer", Minimum: "0"}}
+	})
+	edit(root.Definitions["System"], "nodes", func(s *jsonschema.Schema) {
+		least, most := uint64(leastNodes), uint64(mostNodes)
+		s.MinItems, s.MaxItems = &least, &most
+	})
+	edit(root.Definitions["Mempolicy"], "bind", func(s *jsonschema.Schema) {
+		one := uint64(1)
+		s.Items.Minimum, s.MinItems = "0", &one
+	})
 	edit(defs["Cgroup"], "memory.oom.group", func(s *jsonschema.Schema) { s.Enum = []any{0, 1} })
 	for _, s := range []struct {
 		in       *jsonschema.Schema

@@ -90,6 +90,8 @@ type System struct {
 	Swap    *Swap             `yaml:"swap" json:"swap,omitempty"`       // Swap to switch on before anything is started.
 	// The disk of a VM that files are on.
 	Disk *Disk `yaml:"disk" json:"disk,omitempty"`
+	// The NUMA nodes of a VM and the memory of each: [256Mi, 256Mi]. Node 0 has the CPUs.
+	Nodes []kernel.Bytes `yaml:"nodes" json:"nodes,omitempty"`
 }
 
 // Disk is the disk of a VM that processes have their files on.
@@ -128,6 +130,8 @@ type Cgroup struct {
 	MemorySwapMax *kernel.Bytes `yaml:"memory.swap.max" json:"memory.swap.max,omitempty"`
 	// 1: all of the cgroup is killed together.
 	MemoryOOMGroup *int `yaml:"memory.oom.group" json:"memory.oom.group,omitempty"`
+	// The NUMA nodes that its processes may have memory of: 1, 0-1, "0,2".
+	CpusetMems string `yaml:"cpuset.mems" json:"cpuset.mems,omitempty"`
 }
 
 // Max is the value of a knob that says "max".
@@ -156,6 +160,8 @@ type Process struct {
 	Nice             int    `yaml:"nice" json:"nice,omitempty"` // -20 to 19
 	// 0 keeps the agent's user
 	UID int `yaml:"uid" json:"uid,omitempty"`
+	// the NUMA nodes that it may have memory of, whatever its cgroup allows beside them
+	Mempolicy *Mempolicy `yaml:"mempolicy" json:"mempolicy,omitempty"`
 	// extra threads that do nothing
 	Threads int `yaml:"threads" json:"threads,omitempty"`
 	// signals that are ignored, such as SIGTERM
@@ -163,6 +169,11 @@ type Process struct {
 
 	Command []string `yaml:"command" json:"command,omitempty"` // a program of the user's own and its arguments
 	Do      []Step   `yaml:"do" json:"do,omitempty"`           // the steps of a stressor
+}
+
+// Mempolicy is a process's memory policy (set_mempolicy(2)).
+type Mempolicy struct {
+	Bind []int `yaml:"bind" json:"bind"` // nodes: memory of these, or none (MPOL_BIND)
 }
 
 // Names is one name or a list of names.

@@ -15,8 +15,15 @@ const defaultVMMemory = 512 * kernel.MiB
 
 // VMMemory is how much memory a VM for the scenario has: what it needs, and where it
 // does not say that, what its processes take if no limit of the machine's is meant to
-// be hit.
+// be hit. With NUMA it is the sum of the nodes.
 func (s Scenario) VMMemory() kernel.Bytes {
+	if len(s.System.Nodes) > 0 {
+		var sum kernel.Bytes
+		for _, size := range s.System.Nodes {
+			sum += size
+		}
+		return sum
+	}
 	if s.Needs.Memory > 0 || len(s.Pods) > 0 || !s.caged() {
 		return max(defaultVMMemory, s.Needs.Memory)
 	}

@@ -106,7 +106,7 @@ func ParseLaunch(line string) (Launch, error) {
 		}
 		key, value, _ := strings.Cut(word, "=")
 		err := l.set(key, value)
-		if err == nil && slices.Contains(seen, key) && key != "ignore" {
+		if err == nil && slices.Contains(seen, key) && key != "ignore" && key != "bind" {
 			err = errTwice
 		}
 		if err != nil {
@@ -133,6 +133,10 @@ func (l *Launch) set(key, value string) (err error) {
 		l.CgroupProcs = value
 	case "one_cpu":
 		l.OneCPU, err = flag(value)
+	case "bind":
+		var node int
+		node, err = whole(value)
+		l.Bind = append(l.Bind, node)
 	case "deadline":
 		l.DeadlineMS, err = parseDuration(value)
 	default:
@@ -153,6 +157,9 @@ func (l Launch) Line() string {
 	w.pointer("oom_score_adj", l.OOMScoreAdj)
 	w.text("cgroup_procs", l.CgroupProcs)
 	w.flag("one_cpu", l.OneCPU)
+	for _, node := range l.Bind {
+		w.add("bind=" + strconv.Itoa(node))
+	}
 	w.duration("deadline", l.DeadlineMS)
 	if len(l.Argv) > 0 {
 		w.add("--")

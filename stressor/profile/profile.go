@@ -21,6 +21,9 @@ const (
 // control file without it means that the agent is gone: ExitOrphaned.
 const End = "end"
 
+// MaxNodes is how many NUMA nodes the largest kernels know (MAX_NUMNODES).
+const MaxNodes = 1024
+
 // CommLen is how many bytes of a name the kernel shows: TASK_COMM_LEN less its zero.
 const CommLen = 15
 
@@ -45,6 +48,9 @@ type Launch struct {
 	// run on. Processes of one run that share a processor take turns, which is
 	// what makes the order of their allocations and of a victim's exit repeatable.
 	OneCPU bool `json:"one_cpu,omitempty"`
+	// Bind are the NUMA nodes that the process and its children may have memory of
+	// (MPOL_BIND); none: what its cpuset allows.
+	Bind []int `json:"bind,omitempty"`
 	// DeadlineMS is when the launched program is killed in any case, in
 	// milliseconds from the launch; it must be set. A program of the user's
 	// own has no timer: it dies with the process that launched it, and that

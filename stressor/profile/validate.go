@@ -22,6 +22,11 @@ func (l Launch) Validate() error {
 	if l.UID < 0 {
 		return errors.New("uid: " + strconv.Itoa(l.UID) + " is not a user")
 	}
+	for _, node := range l.Bind {
+		if node < 0 || node >= MaxNodes {
+			return errors.New("bind: " + strconv.Itoa(node) + " is not a NUMA node")
+		}
+	}
 	return validateAdj(l.OOMScoreAdj)
 }
 

@@ -24,9 +24,12 @@ type config struct {
 	CPUs    int
 	Counted bool // see Options
 
-	RAM     string // file that is the guest's memory
-	Private bool   // the guest's writes do not reach that file
-	// ReadOnly opens that file read-only, see opensReadOnly.
+	// Nodes are the sizes of the NUMA nodes; none: there is one.
+	Nodes []kernel.Bytes
+
+	RAM     []string // files that are the guest's memory, one for each node
+	Private bool     // the guest's writes do not reach them
+	// ReadOnly opens them read-only, see opensReadOnly.
 	ReadOnly  bool
 	Swap      string       // raw file; empty: no disk
 	Disk      string       // raw file of a disk with a file system; empty: none
@@ -50,7 +53,7 @@ const (
 	fdState   = 5 // the saved state, where Incoming is set
 	fdLink    = 6 // datagrams, one for each frame, where Link is set
 	fdEntry   = 7 // the directory of the snapshot
-	fdRAM     = 8 // a copy of the memory, if QEMU cannot open that of the snapshot
+	fdRAM     = 8 // a copy of the memory of node 0, if QEMU cannot open that of the snapshot; others follow
 )
 
 // inherited is the path of an inherited descriptor.
@@ -59,27 +62,21 @@ func inherited(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 // argv is QEMU's command line. It is a pure function, and what it says that is
 // not the name of a file is part of a snapshot's identity.
 func argv(c config) []string {
-	share := "on"
-	if c.Private {
-		share = "off"
-		if c.ReadOnly {
-			share += ",readonly=on,rom=off"
-		}
+	machine := "q35,accel=" + c.Accel + ","
+	if len(c.Nodes) == 0 {
+		machine += "memory-backend=ram,"
 	}
 	out := []string{
 		c.QEMU,
 		// vmport, SMM, SATA and USB are devices that take time to be probed
 		// and that nothing here uses.
-		"-machine", "q35,accel=" + c.Accel + ",memory-backend=ram,usb=off,vmport=off,smm=off,sata=off,graphics=off",
+		"-machine", machine + "usb=off,vmport=off,smm=off,sata=off,graphics=off",
 		"-cpu", cpu(c),
 		"-smp", fmt.Sprint(c.CPUs),
 		"-m", fmt.Sprintf("size=%dM", c.Memory/kernel.MiB),
-		// The guest's memory is a file. While a snapshot is made it is shared,
-		// and so the file is the snapshot of the memory: nothing is copied. A
-		// restored guest maps it privately: only the pages it writes cost
-		// anything, and guests that run side by side share the rest.
-		"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%dM,mem-path=%s,share=%s", c.Memory/kernel.MiB,
-			escape(c.RAM), share),
+	}
+	out = append(out, memory(c)...)
+	out = append(out,
 		// Nothing that is not named here: no network, no display, no floppy.
 		"-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-nic", "none",
 		// The guest reboots when it panics, which ends QEMU.
@@ -88,14 +85,14 @@ func argv(c config) []string {
 		"-rtc", "base=utc,clock=vm",
 		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", fdMonitor),
 		"-mon", "chardev=monitor,mode=control",
-		"-chardev", "file,id=console,path=" + escape(c.Console),
+		"-chardev", "file,id=console,path="+escape(c.Console),
 		"-serial", "chardev:console", // ttyS0
 		"-chardev", fmt.Sprintf("socket,id=channel,fd=%d", fdChannel),
 		"-serial", "chardev:channel", // ttyS1
 		"-kernel", c.Kernel,
 		"-initrd", c.Initrd,
 		"-append", c.Cmdline,
-	}
+	)
 	out = append(out, clock(c)...)
 	if c.Disk != "" {
 		snapshot := "off"
@@ -131,6 +128,37 @@ func argv(c config) []string {
 	}
 	if c.Incoming {
 		out = append(out, "-S", "-incoming", "defer")
+	}
+	return out
+}
+
+// memory is the guest's memory: a file for each node. While a snapshot is made they are
+// shared, and so the files are the snapshot of the memory: nothing is copied. A
+// restored guest maps them privately: only the pages it writes cost
+// anything, and guests that run side by side share the rest.
+func memory(c config) []string {
+	share := "on"
+	if c.Private {
+		share = "off"
+		if c.ReadOnly {
+			share += ",readonly=on,rom=off"
+		}
+	}
+	file := func(id string, size kernel.Bytes, path string) []string {
+		return []string{"-object", fmt.Sprintf("memory-backend-file,id=%s,size=%dM,mem-path=%s,share=%s", id,
+			size/kernel.MiB, escape(path), share)}
+	}
+	if len(c.Nodes) == 0 {
+		return file("ram", c.Memory, c.RAM[0])
+	}
+	var out []string
+	for i, size := range c.Nodes {
+		id, cpus := ramOf(i), ""
+		if i == 0 {
+			cpus = fmt.Sprintf(",cpus=0-%d", c.CPUs-1)
+		}
+		out = append(append(out, file(id, size, c.RAM[i])...),
+			"-numa", fmt.Sprintf("node,nodeid=%d%s,memdev=%s", i, cpus, id))
 	}
 	return out
 }
@@ -221,6 +249,9 @@ func cmdline(o Options) string {
 	}
 	if o.FilesDisk > 0 {
 		words = append(words, "oomlab.files=/dev/vda")
+	}
+	if o.CgroupVersion == 1 && o.Cpusets {
+		words = append(words, "oomlab.cpuset=1")
 	}
 	return strings.Join(append(words, o.Words...), " ")
 }

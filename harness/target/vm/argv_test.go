@@ -15,7 +15,8 @@ import (
 func TestArgv(t *testing.T) {
 	base := config{
 		QEMU: "qemu-system-x86_64", Accel: TCG, Memory: 512 * kernel.MiB, CPUs: 1,
-		Kernel: "/cache/kernel", Initrd: "/cache/initrd", RAM: "/cache/ram", Console: "/run/console.txt",
+		Kernel: "/cache/kernel", Initrd: "/cache/initrd",
+		RAM: []string{"/cache/ram", "/cache/ram1"}, Console: "/run/console.txt",
 	}
 	for _, test := range []struct {
 		name   string
@@ -37,6 +38,13 @@ func TestArgv(t *testing.T) {
 				c.Disk, c.DiskWrite, c.Swap = "/cache/disk.img", 20*kernel.MiB, "/runs/7/swap.img"
 			},
 			o: Options{SwapDisk: kernel.GiB, FilesDisk: 2 * kernel.GiB},
+		},
+		{
+			name: "nodes", // restored, with v1's cpusets
+			change: func(c *config) {
+				c.Nodes, c.Private, c.Incoming = []kernel.Bytes{256 * kernel.MiB, 256 * kernel.MiB}, true, true
+			},
+			o: Options{CgroupVersion: 1, Cpusets: true},
 		},
 		{name: "cgroup1", o: Options{CgroupVersion: 1}},
 		{
@@ -68,17 +76,21 @@ func TestArgv(t *testing.T) {
 // TestRestoringBootsTheSameMachine: QEMU refuses a state, or worse, accepts it,
 // when the machine that loads it is not the one that saved it.
 func TestRestoringBootsTheSameMachine(t *testing.T) {
-	c := config{QEMU: "qemu", Accel: TCG, Memory: 256 * kernel.MiB, CPUs: 2, Kernel: "k", Initrd: "i", RAM: "r",
+	c := config{QEMU: "qemu", Accel: TCG, Memory: 256 * kernel.MiB, CPUs: 2, Kernel: "k", Initrd: "i",
+		RAM:     []string{"r", "r1"},
 		Console: "c", Swap: "s", Disk: "d"}
-	boot := argv(c)
-	c.Private, c.Incoming, c.Throwaway = true, true, true
-	restore := argv(c)
-	for i, word := range restore {
-		word = strings.Replace(word, "share=off", "share=on", 1)
-		restore[i] = strings.Replace(word, "snapshot=on", "snapshot=off", 1)
-	}
-	if want := append(slices.Clone(boot), "-S", "-incoming", "defer"); !slices.Equal(restore, want) {
-		t.Errorf("restored with %q,\nwant %q", restore, want)
+	for _, nodes := range [][]kernel.Bytes{nil, {192 * kernel.MiB, 64 * kernel.MiB}} {
+		c.Nodes, c.Private, c.Incoming, c.Throwaway = nodes, false, false, false
+		boot := argv(c)
+		c.Private, c.Incoming, c.Throwaway = true, true, true
+		restore := argv(c)
+		for i, word := range restore {
+			word = strings.Replace(word, "share=off", "share=on", 1)
+			restore[i] = strings.Replace(word, "snapshot=on", "snapshot=off", 1)
+		}
+		if want := append(slices.Clone(boot), "-S", "-incoming", "defer"); !slices.Equal(restore, want) {
+			t.Errorf("restored with %q,\nwant %q", restore, want)
+		}
 	}
 }
 
@@ -100,6 +112,9 @@ func TestIdentity(t *testing.T) {
 		"memory":  func(v *VM) { v.o.Memory *= 2 },
 		"CPUs":    func(v *VM) { v.o.CPUs = 2 },
 		"cgroup":  func(v *VM) { v.o.CgroupVersion = 1 },
+		"nodes":   func(v *VM) { v.o.Nodes = []kernel.Bytes{256 * kernel.MiB, 256 * kernel.MiB} },
+		"nodes 2": func(v *VM) { v.o.Nodes = []kernel.Bytes{192 * kernel.MiB, 320 * kernel.MiB} },
+		"cpusets": func(v *VM) { v.o.CgroupVersion, v.o.Cpusets = 1, true },
 		"swap":    func(v *VM) { v.o.SwapDisk = kernel.GiB },
 		"swap 2":  func(v *VM) { v.o.SwapDisk = 2 * kernel.GiB },
 		"disk":    func(v *VM) { v.o.Disk, v.o.DiskSum = "/a/disk", "d" },

@@ -139,7 +139,7 @@ func (v *VM) furnish(c *config, dir string) (err error) {
 	if err := v.room(c, dir); err != nil {
 		return err
 	}
-	c.Kernel, c.Initrd, c.RAM = filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd"), filepath.Join(dir, ramFile)
+	c.Kernel, c.Initrd = filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")
 	if err := copyFile(c.Kernel, v.o.Kernel.Image); err != nil {
 		return err
 	}
@@ -149,12 +149,19 @@ func (v *VM) furnish(c *config, dir string) (err error) {
 	if err := os.WriteFile(c.Initrd, v.initrd, 0o600); err != nil {
 		return err
 	}
-	ram, err := cache.Create(c.RAM) // QEMU would make one that everybody can read
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(ram.Truncate(int64(c.Memory)), ram.Close()); err != nil {
-		return err
+	for i := range v.nodes() {
+		size := c.Memory
+		if len(c.Nodes) > 0 {
+			size = c.Nodes[i]
+		}
+		c.RAM = append(c.RAM, filepath.Join(dir, ramOf(i)))
+		ram, err := cache.Create(c.RAM[i]) // QEMU would make one that everybody can read
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(ram.Truncate(int64(size)), ram.Close()); err != nil {
+			return err
+		}
 	}
 	switch {
 	case v.o.FilesDisk > 0:

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,7 +59,8 @@ func (s *snapshot) hello() (wire.Hello, error) {
 // on, and nothing that it does not, such as where files lie.
 func (v *VM) identity(accel string) string {
 	c := v.config(accel)
-	c.QEMU, c.Kernel, c.Initrd, c.RAM, c.Console = "", "", "", "", ""
+	c.QEMU, c.Kernel, c.Initrd, c.Console = "", "", "", ""
+	c.RAM = make([]string, v.nodes())
 	if c.Swap != "" {
 		c.Swap = v.o.SwapDisk.String() // the size matters, the name does not
 	}
@@ -163,8 +165,16 @@ func save(ctx context.Context, p *process, file string) error {
 	return p.monitor.Migrated(ctx)
 }
 
-// ramFile is a guest's memory.
-const ramFile = "ram"
+// ramOf is the file of a guest's memory that belongs to a node.
+func ramOf(node int) string {
+	if node == 0 {
+		return "ram"
+	}
+	return "ram" + strconv.Itoa(node)
+}
+
+// nodes is how many NUMA nodes the guest has.
+func (v *VM) nodes() int { return max(1, len(v.o.Nodes)) }
 
 // diskFile is a snapshot's copy of the guest's disk, as it was when the guest
 // stopped.
@@ -203,19 +213,25 @@ func (v *VM) restore(ctx context.Context, s *snapshot) (p *process, err error) {
 	defer state.Close()
 	at := inherited(fdEntry)
 	c := v.config(s.meta.Accel)
-	c.RAM, c.Private, c.Incoming = at+"/"+ramFile, true, true
+	c.Private, c.Incoming = true, true
+	for i := range v.nodes() {
+		c.RAM = append(c.RAM, at+"/"+ramOf(i))
+	}
 	c.Kernel, c.Initrd = at+"/kernel", at+"/initrd"
 	if c.Disk != "" {
 		c.Disk, c.Throwaway = at+"/"+diskFile, true
 	}
-	var ram *os.File
+	files := []*os.File{state, v.link, dir}
 	if c.ReadOnly = opensReadOnly(v.version); !c.ReadOnly {
-		if ram, err = s.copiedRAM(); err != nil {
-			return nil, err
-		}
-		if ram != nil {
-			defer ram.Close()
-			c.RAM = inherited(fdRAM)
+		for i := range c.RAM {
+			ram, err := s.copiedRAM(ramOf(i))
+			if err != nil {
+				return nil, err
+			}
+			if files = append(files, ram); ram != nil {
+				defer ram.Close()
+				c.RAM[i] = inherited(fdRAM + i)
+			}
 		}
 	}
 	if c.GuestPort != 0 {
@@ -226,7 +242,7 @@ func (v *VM) restore(ctx context.Context, s *snapshot) (p *process, err error) {
 	if c.Link != "" && v.link == nil {
 		return nil, errors.New("vm: a guest with a link needs a cable, see Plug")
 	}
-	p, err = launch(ctx, argv(c), state, v.link, dir, ram)
+	p, err = launch(ctx, argv(c), files...)
 	if err != nil {
 		return nil, err
 	}
@@ -240,18 +256,18 @@ func (v *VM) restore(ctx context.Context, s *snapshot) (p *process, err error) {
 	return p, nil
 }
 
-// copiedRAM copies the snapshot's memory into a memfd if the file is not writable.
+// copiedRAM copies a file of the snapshot's memory into a memfd if the file is not writable.
 // QEMU before 8.2 opens a private mapping for writing too, though it never writes
 // there. The result is nil if the file is writable.
-func (s *snapshot) copiedRAM() (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(s.entry.Dir(), ramFile), os.O_RDWR, 0)
+func (s *snapshot) copiedRAM(name string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(s.entry.Dir(), name), os.O_RDWR, 0)
 	if err == nil {
 		return nil, f.Close()
 	}
 	if !cache.CannotWrite(err) {
 		return nil, err
 	}
-	in, err := s.entry.File(ramFile)
+	in, err := s.entry.File(name)
 	if err != nil {
 		return nil, err
 	}

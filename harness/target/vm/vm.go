@@ -36,9 +36,14 @@ import (
 
 // Options describe a machine.
 type Options struct {
-	Kernel        kernels.Kernel
-	Memory        kernel.Bytes // whole MiB; 0: 512Mi
-	CPUs          int          // 0: 1
+	Kernel kernels.Kernel
+	Memory kernel.Bytes // whole MiB; 0: 512Mi
+	// Nodes are the sizes of the NUMA nodes, whole MiB that add up to Memory; none: there is
+	// one node. The first one has the CPUs.
+	Nodes []kernel.Bytes
+	CPUs  int // 0: 1
+	// Cpusets mounts cgroup v1's cpuset hierarchy. With v2 they are there to be enabled.
+	Cpusets       bool
 	CgroupVersion int          // 1 or 2; 0: 2
 	SwapDisk      kernel.Bytes // size of a disk for swap; 0: none
 	// FilesDisk is the size of a disk with an empty file system, where stressors have
@@ -211,6 +216,8 @@ func check(o Options) error {
 			leastMemory)
 	case o.SwapDisk%kernel.MiB != 0 || o.SwapDisk < 0:
 		return fmt.Errorf("vm: swap disk of %s: write a whole number of MiB", o.SwapDisk)
+	case len(o.Nodes) > 0 && sum(o.Nodes) != o.Memory:
+		return fmt.Errorf("vm: the nodes have %s together, and the guest %s", sum(o.Nodes), o.Memory)
 	case o.FilesDisk%kernel.MiB != 0 || o.FilesDisk < 0 || o.FilesDisk > 0 && o.Disk != "":
 		return fmt.Errorf("vm: a disk of %s for files: write a whole number of MiB, and no other disk", o.FilesDisk)
 	case o.CPUs < 1 || o.CPUs > 64:
@@ -224,6 +231,13 @@ func check(o Options) error {
 			"them")
 	}
 	return nil
+}
+
+func sum(sizes []kernel.Bytes) (all kernel.Bytes) {
+	for _, size := range sizes {
+		all += size
+	}
+	return all
 }
 
 // qemuVersion is what identifies the emulator: a snapshot fits only the QEMU
@@ -308,7 +322,7 @@ func buildInitrd(o Options) ([]byte, error) {
 // config is the machine; files are named by whoever starts it.
 func (v *VM) config(accel string) config {
 	c := config{
-		QEMU: v.o.QEMU, Accel: accel, Memory: v.o.Memory, CPUs: v.o.CPUs,
+		QEMU: v.o.QEMU, Accel: accel, Memory: v.o.Memory, Nodes: v.o.Nodes, CPUs: v.o.CPUs,
 		Kernel: v.o.Kernel.Image, Cmdline: cmdline(v.o),
 		Console:   filepath.Join(v.runDir, "console.txt"),
 		GuestPort: v.o.Port, Disk: v.o.Disk, Link: v.o.Link, Counted: v.o.Counted,

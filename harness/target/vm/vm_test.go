@@ -422,8 +422,8 @@ func TestADamagedSnapshotIsMadeAnew(t *testing.T) {
 		text string // what is written over its beginning
 		want string
 	}{
-		{ramFile, 64 << 20, "", "ram is damaged: size is 67108864 bytes"},
-		{ramFile, -1, "rubbish", "ram is damaged: checksum mismatch"},
+		{ramOf(0), 64 << 20, "", "ram is damaged: size is 67108864 bytes"},
+		{ramOf(0), -1, "rubbish", "ram is damaged: checksum mismatch"},
 		{"kernel", -1, "rubbish", "kernel is damaged: checksum mismatch"},
 		{"initrd", 0, "", "initrd is damaged: size is 0 bytes"},
 		{metaFile, -1, "rubbish", "meta.json is damaged: checksum mismatch"},
