@@ -221,6 +221,10 @@ func (p *proc) appendState(b []byte, rank int64) []byte {
 	for _, n := range []int{p.pc, p.forks, p.adj, int(p.huge), int(p.mapped)} {
 		number(int64(n))
 	}
+	for _, r := range p.on {
+		number(int64(r.Lo))
+		number(int64(r.Hi))
+	}
 	number(rank)
 	var flags int64
 	for i, f := range []bool{p.partial, p.fresh, p.freed, p.stop, p.throttled, p.oom} {

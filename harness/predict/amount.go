@@ -208,7 +208,7 @@ func (w *world) read(p *proc, dir string) Range {
 	swaps := w.swapped || w.swapFor(p.p.Cgroup) > 0
 	if swaps {
 		truth.Lo -= p.shm.Lo // what is swapped out of shared memory is in no process's counters
-		if dir == "" {
+		if w.global(dir) {
 			truth.Lo -= p.base.Shmem // so is the program itself, which lies in a tmpfs of the machine's
 		}
 	}

@@ -294,7 +294,7 @@ func (w *world) grow(segs []segment) []*world {
 		}
 		o.early = when(total(segment.most), o.room.Lo+1)
 		o.late = when(total(segment.surely), o.room.Hi+1)
-		if o.early >= never || !mayFill(dir, segs, o.room) {
+		if o.early >= never || !w.mayFill(dir, segs, o.room) {
 			continue
 		}
 		hits = append(hits, o)
@@ -337,10 +337,10 @@ func (w *world) grow(segs []segment) []*world {
 // mayFill reports whether a room can be filled at all. A process that was
 // stopped on its way wants what is left of its goal: where it may have come
 // further, it wants less.
-func mayFill(dir string, segs []segment, room Range) bool {
+func (w *world) mayFill(dir string, segs []segment, room Range) bool {
 	var most kernel.Pages
 	for _, s := range segs {
-		if !kernel.InCgroup(s.p.p.Cgroup, dir) {
+		if !w.inside(s.p, dir) {
 			continue
 		}
 		want := s.want.Hi
@@ -353,15 +353,20 @@ func mayFill(dir string, segs []segment, room Range) bool {
 }
 
 // grown is by how much the segments fill a domain, when each would take what f
-// says: in a domain of its own below, no more than there is room for.
+// says: in a domain of its own below, and on the nodes that it is confined to, no more than
+// there is room for.
 func (w *world) grown(dir string, segs []segment, f func(segment) kernel.Pages) kernel.Pages {
 	var sum kernel.Pages
 	below := map[string][]segment{}
 	for _, s := range segs {
-		if !kernel.InCgroup(s.p.p.Cgroup, dir) {
+		if !w.inside(s.p, dir) {
 			continue
 		}
-		if child := w.limitBelow(dir, s.p.p.Cgroup); child != "" {
+		child := w.limitBelow(dir, s.p.p.Cgroup)
+		if dir == "" && s.p.domain != "" {
+			child = s.p.domain
+		}
+		if child != "" {
 			below[child] = append(below[child], s)
 			continue
 		}
@@ -377,6 +382,7 @@ func (w *world) grown(dir string, segs []segment, f func(segment) kernel.Pages) 
 // limitBelow is the limited cgroup below dir and nearest to it that path is in;
 // empty if there is none.
 func (w *world) limitBelow(dir, path string) string {
+	dir = w.tree(dir)
 	best := ""
 	for i := range w.cgroups {
 		c := &w.cgroups[i]
@@ -395,11 +401,11 @@ func (w *world) limitBelow(dir, path string) string {
 func (w *world) nearest(dirs []string, segs []segment) []string {
 	return slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool {
 		return slices.ContainsFunc(dirs, func(other string) bool {
-			if dir == "" || other == "" || dir == other {
-				return false // the machine's room is uncertain in its own way
+			if w.global(dir) || w.global(other) || dir == other {
+				return false // the room of the machine and of its nodes is uncertain in its own way
 			}
 			for _, s := range segs {
-				if !kernel.InCgroup(s.p.p.Cgroup, dir) || !kernel.InCgroup(s.p.p.Cgroup, other) {
+				if !w.inside(s.p, dir) || !w.inside(s.p, other) {
 					return false
 				}
 			}
@@ -443,7 +449,7 @@ func (w *world) beside(parent, child string) Range {
 func (w *world) middling(segs []segment, o overflow) bool {
 	var want kernel.Pages
 	for _, s := range segs {
-		if kernel.InCgroup(s.p.p.Cgroup, o.dir) {
+		if w.inside(s.p, o.dir) {
 			want += s.want.Mid()
 		}
 	}
@@ -454,7 +460,7 @@ func (w *world) domainsOf(segs []segment) []string {
 	var out []string
 	seen := map[string]bool{}
 	for _, s := range segs {
-		for _, d := range w.domains(s.p.p.Cgroup) {
+		for _, d := range w.domains(s.p) {
 			if !seen[d] {
 				seen[d] = true
 				out = append(out, d)
@@ -471,21 +477,21 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 	var sum Range
 	for i, s := range segs {
 		grown[i] = Range{s.least(o.early), s.most(late)}
-		if kernel.InCgroup(s.p.p.Cgroup, o.dir) {
+		if w.inside(s.p, o.dir) {
 			sum = sum.plus(grown[i])
 		}
 	}
 	var triggers []string
 	growers := 0
 	for i, s := range segs {
-		if kernel.InCgroup(s.p.p.Cgroup, o.dir) && grown[i].Hi > 0 {
+		if w.inside(s.p, o.dir) && grown[i].Hi > 0 {
 			growers++
 		}
 	}
 	for i, s := range segs {
 		g := grown[i]
-		alone := growers == 1 && g.Hi > 0 && kernel.InCgroup(s.p.p.Cgroup, o.dir)
-		if kernel.InCgroup(s.p.p.Cgroup, o.dir) {
+		alone := growers == 1 && g.Hi > 0 && w.inside(s.p, o.dir)
+		if w.inside(s.p, o.dir) {
 			// all of them together have just filled the room
 			others := sum.minus(Range{g.Hi, g.Lo})
 			g.Lo = max(g.Lo, min(g.Hi, o.room.Lo-others.Hi-tables(others).Hi))
@@ -518,7 +524,7 @@ func (w *world) still(segs []segment, dir string) []string {
 	var out []string
 	for i := range w.procs {
 		p := &w.procs[i]
-		if p.phase != holding || p.sharer || p.anon.Hi+p.shm.Hi == 0 || !kernel.InCgroup(p.p.Cgroup, dir) {
+		if p.phase != holding || p.sharer || p.anon.Hi+p.shm.Hi == 0 || !w.inside(p, dir) {
 			continue
 		}
 		waited := func(s segment) bool { return w.waitedFor(s.p.p, p.p.Name) }

@@ -52,9 +52,12 @@ func (w *world) oom(dir string, triggers []string, sysrq bool) []*world {
 		w.panic = text
 		return []*world{w}
 	}
-	step := Step{Constraint: "memcg", OOMMemcg: dir, Trigger: triggers, TotalPages: w.total(dir)}
+	step := Step{Constraint: "memcg", OOMMemcg: w.tree(dir), Trigger: triggers, TotalPages: w.total(dir), dir: dir}
 	if dir == kubelet.NodeRoot {
 		step.Trigger = append(slices.Clip(triggers), Elsewhere)
+	}
+	if d, ok := w.look.nodes[dir]; ok {
+		step.Constraint = d.constraint
 	}
 	if dir == "" {
 		// anybody on the machine may ask for the page that is not there
@@ -69,7 +72,7 @@ func (w *world) oom(dir string, triggers []string, sysrq bool) []*world {
 	for _, c := range candidates {
 		step.Ranges[c.name] = c.score.widen(w.margin(), w.margin())
 	}
-	if dir == "" && !sysrq && w.sysctls["vm.oom_kill_allocating_task"] == "1" {
+	if w.global(dir) && !sysrq && w.sysctls["vm.oom_kill_allocating_task"] == "1" {
 		return w.allocating(step, candidates)
 	}
 	return w.choose(step, candidates)
@@ -96,16 +99,16 @@ func (w *world) candidates(dir string) []candidate {
 	var out []candidate
 	for i := range w.procs {
 		p := &w.procs[i]
-		if !p.alive() || !kernel.InCgroup(p.p.Cgroup, dir) || p.adj == AdjMin {
+		if !p.alive() || !w.scored(p, dir) || p.adj == AdjMin {
 			continue
 		}
 		order := p.order
-		if dir != "" {
+		if !w.global(dir) {
 			order += w.scan(p.p.Cgroup) << 20
 		}
 		out = append(out, candidate{p, p.p.Name, w.score(p, dir, total), order})
 	}
-	if dir == "" || dir == kubelet.NodeRoot {
+	if w.global(dir) || dir == kubelet.NodeRoot {
 		rules := w.rules
 		for _, o := range w.m.Others {
 			t := Task{RSS: o.RSS, Swap: o.Swap, PgTables: o.PgTables, Adj: o.Adj}
@@ -295,14 +298,14 @@ func (w *world) forkedLast(all []int) []int {
 // before anything is given back, and have a second process killed.
 func (w *world) alone(step Step, c candidate, victim int) []*world {
 	racing := slices.ContainsFunc(w.procs, func(p proc) bool {
-		return p.p.Name != c.name && p.phase == running && p.partial && kernel.InCgroup(p.p.Cgroup, step.OOMMemcg)
+		return p.p.Name != c.name && p.phase == running && p.partial && w.inside(&p, step.dir)
 	})
 	if c.p.phase != running || !racing || w.overlapped {
 		return []*world{w.killAll(step, victim)}
 	}
 	again := w.clone().killAll(step, victim)
 	again.overlapped = true // once is rare enough
-	return append([]*world{w.killAll(step, victim)}, again.oom(step.OOMMemcg, step.Trigger, false)...)
+	return append([]*world{w.killAll(step, victim)}, again.oom(step.dir, step.Trigger, false)...)
 }
 
 // childOf reports whether process i was forked by one of the others.

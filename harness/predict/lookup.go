@@ -18,6 +18,7 @@ type lookup struct {
 	// those that forked it. It is filled when it is asked for.
 	before map[string]map[string]bool
 	swaps  map[swapKey]kernel.Bytes // see world.swapFor
+	nodes  map[string]nodeDomain    // that some process is confined to, see world.confine
 }
 
 type swapKey struct {
@@ -27,7 +28,8 @@ type swapKey struct {
 
 func newLookup(procs []proc, cgroups []plan.Cgroup) *lookup {
 	l := &lookup{procs: map[string]int{}, cgroups: map[string]int{}, scans: map[string]int{},
-		before: map[string]map[string]bool{}, swaps: map[swapKey]kernel.Bytes{}}
+		before: map[string]map[string]bool{}, swaps: map[swapKey]kernel.Bytes{},
+		nodes: map[string]nodeDomain{}}
 	for i := range procs {
 		if _, twice := l.procs[procs[i].p.Name]; !twice {
 			l.procs[procs[i].p.Name] = i

@@ -19,7 +19,13 @@ func (w *world) mortal() []string {
 		if p.p.OOMScoreAdj == AdjMin && !w.adjusts() {
 			continue
 		}
-		for _, dir := range w.domains(p.p.Cgroup) {
+		dirs := w.domains(p)
+		for dir := range w.look.nodes {
+			if w.scored(p, dir) {
+				dirs = append(dirs, dir)
+			}
+		}
+		for _, dir := range dirs {
 			may, known := full[dir]
 			if !known {
 				may = w.most(dir) > w.least(dir)
@@ -50,7 +56,8 @@ func (w *world) most(dir string) kernel.Pages {
 	tops := map[string]kernel.Pages{}
 	for i := range w.procs {
 		p := &w.procs[i]
-		if !kernel.InCgroup(p.p.Cgroup, dir) {
+		if d, ok := w.look.nodes[dir]; ok && len(p.nodes.And(d.nodes)) == 0 ||
+			!kernel.InCgroup(p.p.Cgroup, w.tree(dir)) {
 			continue
 		}
 		if top := w.limitBelow(dir, p.p.Cgroup); top != "" {

@@ -86,6 +86,7 @@ func begin(b *budget, r Rules, p *plan.Plan, m kernel.Machine, measured map[stri
 		w.procs = append(w.procs, proc{p: q, base: base, adj: q.OOMScoreAdj, sharer: sharer(*p, *q)})
 	}
 	w.look = newLookup(w.procs, w.cgroups)
+	w.confine()
 	return w
 }
 
@@ -177,6 +178,7 @@ func (w *world) step() []*world {
 	if w.panic != "" || w.noVictim {
 		return nil
 	}
+	w.place()
 	if w.start() || w.instant() {
 		w.budget.spend(perEvent + len(w.procs)/16)
 		return []*world{w}

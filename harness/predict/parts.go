@@ -96,7 +96,7 @@ func (w *world) independent() [][]int {
 	for i := range all {
 		all[i] = i
 	}
-	if len(w.plan.During) > 0 || w.swapOn > 0 || w.contained() || w.most("") > w.least("") {
+	if len(w.plan.During) > 0 || len(w.look.nodes) > 0 || w.swapOn > 0 || w.contained() || w.most("") > w.least("") {
 		return [][]int{all}
 	}
 	group := slices.Clone(all) // of each process, by its first member

@@ -154,6 +154,8 @@ type Step struct {
 	Group      string           `json:"group,omitempty"` // the cgroup whose memory.oom.group was honoured
 	TotalPages kernel.Pages     `json:"total_pages"`
 	Ranges     map[string]Range `json:"ranges"`
+
+	dir string // the domain, as the world calls it
 }
 
 // Ends is how a process's last life ends. Alive with all else zero: it holds.

@@ -46,6 +46,12 @@ type proc struct {
 	ends    Ends
 	// throttled by memory.high; makes no progress worth counting
 	throttled bool
+	// On a machine with several NUMA nodes: those that it may use, by what, the domain that
+	// is full with them, and what it has on each.
+	nodes  kernel.Nodes
+	numa   Nodes
+	domain string // empty: the machine
+	on     []Range
 	// oom: a process of the container whose first process this is was OOM-killed
 	// in this life of it.
 	oom bool
@@ -108,6 +114,9 @@ func (w *world) find(name string) *proc {
 // charges are what the processes in a cgroup and below it are charged, and what
 // the cgroups below it cost; the empty path is the machine.
 func (w *world) charges(dir string) []Range {
+	if d, ok := w.look.nodes[dir]; ok {
+		return w.nodesCharges(d)
+	}
 	var out []Range
 	for i := range w.procs {
 		if p := &w.procs[i]; kernel.InCgroup(p.p.Cgroup, dir) {
@@ -156,6 +165,9 @@ func (w *world) cgroupCost() Range { return Range{0, 3 + 3*kernel.Pages(max(1, w
 
 // capacity is how much can be charged to a domain before its OOM killer runs.
 func (w *world) capacity(dir string) Range {
+	if d, ok := w.look.nodes[dir]; ok {
+		return w.nodesCapacity(d)
+	}
 	page := w.m.PageSize
 	if dir == "" {
 		// The allocator gives up near the min watermarks, after page cache and
@@ -250,10 +262,10 @@ func (w *world) cgroup(path string) *plan.Cgroup {
 	return nil
 }
 
-// domains are the limits above a process, the nearest first, the machine last.
-// That is the order in which try_charge_memcg() and the page allocator meet
-// them.
-func (w *world) domains(path string) []string {
+// domains are the limits above a process, the nearest first, then the NUMA nodes that it
+// is confined to, the machine last. The page allocator comes before try_charge_memcg().
+func (w *world) domains(p *proc) []string {
+	path := p.p.Cgroup
 	var out []string
 	for i := range w.cgroups {
 		if c := &w.cgroups[i]; c.Max != nil && kernel.InCgroup(path, c.Path) {
@@ -261,11 +273,17 @@ func (w *world) domains(path string) []string {
 		}
 	}
 	slices.SortFunc(out, func(a, b string) int { return len(b) - len(a) })
+	if p.domain != "" {
+		out = append(out, p.domain)
+	}
 	return append(out, "")
 }
 
 // total is oc->totalpages of a domain.
 func (w *world) total(dir string) kernel.Pages {
+	if d, ok := w.look.nodes[dir]; ok {
+		return NodesTotal(*w.m, d.nodes, w.swapOn)
+	}
 	if dir == "" {
 		return kernel.Pages((w.m.MemTotal + w.swapOn) / w.m.PageSize)
 	}

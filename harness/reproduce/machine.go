@@ -30,6 +30,37 @@ func guestFor(total kernel.Bytes) kernel.Bytes {
 	return min(maxGuest, max(minGuest, (memory+guestStep/2)/guestStep*guestStep))
 }
 
+// What a NUMA guest's nodes hold back, in pages: of each what is not present, and the min
+// watermarks of all together (set_recommended_min_free_pages() in mm/khugepaged.c).
+const (
+	nodeAbsent   kernel.Pages = 32
+	guestNUMAMin kernel.Pages = 5900
+)
+
+// guestOf is a machine like a VM with NUMA nodes of these sizes: the kernel, and the
+// programs of the guest, are on node 0.
+func guestOf(nodes []kernel.Bytes) kernel.Machine {
+	var memory kernel.Bytes
+	for _, size := range nodes {
+		memory += size
+	}
+	m := guest(memory)
+	m.Nodes, m.WatermarkMin, m.Cgroup.Cpuset = len(nodes), guestNUMAMin, true
+	rest := m.MemFree.Pages(guestPage)
+	for i, size := range nodes {
+		present := size.Pages(guestPage) - nodeAbsent
+		n := kernel.NodeMemory{Node: i, Present: present, Managed: present - present/30,
+			Free: present - present/17,
+			Min:  guestNUMAMin * kernel.Pages(size/kernel.MiB) / kernel.Pages(memory/kernel.MiB)}
+		m.NUMA = append(m.NUMA, n)
+		if i > 0 {
+			rest -= n.Free
+		}
+	}
+	m.NUMA[0].Free = max(0, rest)
+	return m
+}
+
 // guest is a machine like such a VM.
 func guest(memory kernel.Bytes) kernel.Machine {
 	total := managed(memory)

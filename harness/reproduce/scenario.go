@@ -56,6 +56,9 @@ func (d *design) result() (Result, error) {
 // nothing: it needs another kernel, a kubelet, or programs that a run measures first.
 func Foresee(s scenario.Scenario) (p predict.Prediction, ok bool, err error) {
 	m := guest(max(minGuest, (s.Needs.Memory+guestStep-1)/guestStep*guestStep))
+	if len(s.System.Nodes) > 0 {
+		m = guestOf(s.System.Nodes)
+	}
 	layout, err := plan.LayOut(s, plan.Place{Target: scenario.VM, Machine: m}, nil)
 	if err != nil {
 		return p, false, err
