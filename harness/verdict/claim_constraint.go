@@ -21,7 +21,9 @@ func init() {
 			return []Claim{claim("constraint", e.Constraint, orNone(got), got == e.Constraint, sources...)}
 		},
 		invert: func(_ Input, e scenario.Expect) []scenario.Expect {
-			return with(e.Constraint != "", e, func(c *scenario.Expect) { c.Constraint = "cpuset" })
+			return with(e.Constraint != "", e, func(c *scenario.Expect) {
+				c.Constraint = other([]string{"cpuset", "none"}, e.Constraint)
+			})
 		},
 	})
 	addClaim(claimKind{

@@ -8,6 +8,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/predict"
 )
 
 // decision is one choice of a victim, as the eBPF programs tell it.
@@ -277,6 +278,7 @@ func (w *bpfWitness) checkScan(a *account, d *decision, found *findings) {
 	}
 	best := int64(math.MinInt64)
 	seen := map[int]bool{}
+	nodes := a.nodesAt(d)
 	for _, o := range d.rows {
 		t := o.Task
 		if t == nil || o.Points == nil && o.Message == "" || o.Control == nil {
@@ -300,6 +302,10 @@ func (w *bpfWitness) checkScan(a *account, d *decision, found *findings) {
 			if o.Message != "" {
 				add("%s (pid %d) was scored although it %s", t.Comm, t.TGID, o.Message)
 			}
+		}
+		if l := a.life(t.TGID); l != nil && nodes != nil &&
+			!predict.NodesOf(a.in.Plan, a.in.Machine, l.plan).Scored(d.control.Constraint, nodes) {
+			add("%s is no candidate for an allocation of the nodes %s", l, nodes)
 		}
 		if o.Control.Memcg != "" && t.Cgroup != "" && !kernel.InCgroup(t.Cgroup, o.Control.Memcg) {
 			add("%s (pid %d) in %s is no candidate for the limit of %s", t.Comm, t.TGID, t.Cgroup, o.Control.Memcg)
@@ -340,9 +346,26 @@ func (a *account) candidate(l *life, d *decision) bool {
 			return false
 		}
 	default:
-		return false // only tasks of some nodes
+		nodes := a.nodesAt(d)
+		if nodes == nil || !predict.NodesOf(a.in.Plan, a.in.Machine, l.plan).Scored(d.control.Constraint, nodes) {
+			return false
+		}
 	}
 	return l.born < d.events[0].AtNS && a.lifeGoesOn(l, d.end())
+}
+
+// nodesAt are the NUMA nodes of a decision about some: those of the process of the plan's
+// that invoked the OOM killer; nil: it is not one of those.
+func (a *account) nodesAt(d *decision) kernel.Nodes {
+	l := a.life(d.current.TGID)
+	if l == nil || d.control == nil || len(a.in.Machine.NUMA) < 2 {
+		return nil
+	}
+	constraint, nodes := predict.NodesOf(a.in.Plan, a.in.Machine, l.plan).Constraint(a.in.Machine)
+	if constraint != d.control.Constraint {
+		return nil
+	}
+	return nodes
 }
 
 // lifeGoesOn reports whether a process of the plan certainly lived on at some time: it
@@ -359,13 +382,23 @@ func (a *account) lifeGoesOn(l *life, atNS int64) bool {
 	})
 }
 
-// checkTotal: without a memory cgroup the domain is the machine with its swap.
+// checkTotal: without a memory cgroup the domain is the machine, or some of its nodes, with
+// its swap.
 func (w *bpfWitness) checkTotal(a *account, d *decision, add func(string, ...any)) {
-	if d.control.Constraint != "none" {
+	m, swap := w.in.Machine, a.swapAt(d.events[0].AtNS)
+	switch d.control.Constraint {
+	case "cpuset", "mempolicy":
+		if nodes := a.nodesAt(d); nodes != nil {
+			if want := predict.NodesTotal(m, nodes, swap); d.control.TotalPages != want {
+				add("the nodes %s have %d pages with the swap, and %d were scored with", nodes, want,
+					d.control.TotalPages)
+			}
+		}
+		return
+	case "memcg":
 		return
 	}
-	m := w.in.Machine
-	if want := kernel.Pages((m.MemTotal + a.swapAt(d.events[0].AtNS)) / a.pageSize()); d.control.TotalPages != want {
+	if want := kernel.Pages((m.MemTotal + swap) / a.pageSize()); d.control.TotalPages != want {
 		add("the machine has %d pages with its swap, and %d were scored with", want, d.control.TotalPages)
 	}
 }
@@ -444,7 +477,8 @@ func (w *bpfWitness) checkEvents(a *account, found *findings) {
 		}
 		if c := o.Control; c != nil {
 			named(c.MemcgID, c.Memcg)
-			if c.TotalPages != 0 { // 0: it is not computed yet, or was not needed
+			// 0: it is not computed yet, or was not needed; domains of nodes have one each
+			if c.TotalPages != 0 && c.Constraint != "cpuset" && c.Constraint != "mempolicy" {
 				domain := evidence.OOMControl{Constraint: c.Constraint, MemcgID: c.MemcgID}
 				if was, ok := totals[domain]; ok && was != c.TotalPages && len(w.in.Plan.During) == 0 &&
 					w.in.Plan.On == nil {

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -272,11 +273,9 @@ func (w *kmsgWitness) compare(a *account, r *oomlog.Report, d *decision, found *
 	}
 	w.head(a, r, d, found)
 	w.summary(a, r, d, found)
-	if d.control.Constraint == "none" || d.control.Constraint == "memcg" {
-		if total := a.logTotal(*r); total != d.control.TotalPages {
-			found.add(LogDiffers, "decision %d scored with %d pages; by the log the domain has %d",
-				d.number, d.control.TotalPages, total)
-		}
+	if total := a.logTotal(*r); total != d.control.TotalPages {
+		found.add(LogDiffers, "decision %d scored with %d pages; by the log the domain has %d",
+			d.number, d.control.TotalPages, total)
 	}
 	w.usage(a, r, found)
 	w.stats(a, r, found)
@@ -349,6 +348,7 @@ func (w *kmsgWitness) summary(a *account, r *oomlog.Report, d *decision, found *
 			r.Cpuset,
 			base)
 	}
+	w.nodes(a, r, d, found)
 	if printed := a.cgroups.printed(r.TaskMemcg); d.chosen.Cgroup != "" && printed != d.chosen.Cgroup {
 		found.add(LogDiffers, "the log says that %s is in %s, eBPF in %s", r.ContextComm, printed, d.chosen.Cgroup)
 	}
@@ -360,6 +360,41 @@ func (w *kmsgWitness) summary(a *account, r *oomlog.Report, d *decision, found *
 		found.add(LogDiffers, "the machine has one node; the log says mems_allowed=%s, nodemask=%s", r.MemsAllowed,
 			r.NodeMask)
 	}
+}
+
+// nodes is what the summary says of the nodes that the allocation could use: those of who
+// invoked the OOM killer, by the plan.
+func (w *kmsgWitness) nodes(a *account, r *oomlog.Report, d *decision, found *findings) {
+	l := a.life(d.current.TGID)
+	if l == nil || len(a.in.Machine.NUMA) < 2 || d.control.Order == -1 {
+		return
+	}
+	n := predict.NodesOf(a.in.Plan, a.in.Machine, l.plan)
+	if r.MemsAllowed != n.Mems.String() {
+		found.add(LogDiffers, "decision %d: %s may use the nodes %s by its cpuset; the log says mems_allowed=%s",
+			d.number, l, n.Mems, r.MemsAllowed)
+	}
+	mask := "(null)"
+	if n.Bind != nil {
+		mask = n.Bind.String()
+	}
+	if r.NodeMask != mask {
+		found.add(LogDiffers, "decision %d: the memory policy of %s has the nodes %s; the log says nodemask=%s",
+			d.number, l, mask, r.NodeMask)
+	}
+	if c := d.control.Constraint; c == "cpuset" || c == "mempolicy" {
+		if own, _ := n.Constraint(a.in.Machine); own != c {
+			found.add(ConstraintDiffers, "decision %d is about %s; what confines %s is %q", d.number, c, l, own)
+		}
+	}
+	if base := path.Base(l.plan.Cgroup); l.plan.Cgroup != "" && a.hasCpusets() && r.Cpuset != base {
+		found.add(LogDiffers, "decision %d: %s is in the cpuset %s; the log says %s", d.number, l, base, r.Cpuset)
+	}
+}
+
+// hasCpusets reports whether the run's cgroups are cpusets.
+func (a *account) hasCpusets() bool {
+	return slices.ContainsFunc(a.in.Plan.Cgroups, func(c plan.Cgroup) bool { return c.Mems != nil })
 }
 
 // machine is what the report says of the machine: its kernel and, of show_free_areas(),

@@ -40,6 +40,7 @@ func (a *account) machine(found *findings) {
 			bad("%d bytes are free of %d", of[0], of[1])
 		}
 	}
+	a.numa(bad)
 	if !slices.Contains([]string{"", "always", "madvise", "never"}, m.THP) ||
 		!slices.Contains([]string{"x86_64", "aarch64"}, m.Arch) ||
 		!slices.Contains([]kernel.BadnessReads{"", kernel.ReadsExact, kernel.ReadsCPUBatched,
@@ -74,6 +75,27 @@ func (a *account) machine(found *findings) {
 	a.abilities(bad)
 	a.hooks(found)
 	a.durations(bad)
+}
+
+// numa: the nodes make up the machine.
+func (a *account) numa(bad func(string, ...any)) {
+	m := a.in.Machine
+	if len(m.NUMA) == 0 {
+		return
+	}
+	var managed, least kernel.Pages
+	for i, n := range m.NUMA {
+		if n.Free < 0 || n.Free > n.Managed || n.Managed > n.Present || n.Min < 0 ||
+			i > 0 && n.Node <= m.NUMA[i-1].Node {
+			bad("node %d has %d pages free of %d, %d of them managed, watermark %d", n.Node, n.Free, n.Present,
+				n.Managed, n.Min)
+		}
+		managed, least = managed+n.Managed, least+n.Min
+	}
+	if len(m.NUMA) != m.Nodes || managed.Bytes(m.PageSize) != m.MemTotal || least > m.WatermarkMin {
+		bad("%d nodes with %d pages and watermarks of %d, and the machine has %d nodes with %d bytes and %d", len(m.NUMA),
+			managed, least, m.Nodes, m.MemTotal, m.WatermarkMin)
+	}
 }
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)

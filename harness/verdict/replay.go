@@ -121,9 +121,13 @@ func (in Input) sysctl(key string) string {
 }
 
 // logTotal is the size of a report's domain by what the log prints: the limit
-// that was hit and the swap that comes on top, or the whole machine.
+// that was hit and the swap that comes on top, some NUMA nodes with all swap, or the whole
+// machine.
 func (a *account) logTotal(r oomlog.Report) kernel.Pages {
 	swap := a.swapAt(nanoseconds(r.At))
+	if nodes := nodesOf(r); nodes != nil && len(a.in.Machine.NUMA) > 0 {
+		return predict.NodesTotal(a.in.Machine, nodes, swap)
+	}
 	if r.Memcg == nil || r.Memcg.Memory == nil {
 		return kernel.Pages((a.in.Machine.MemTotal + swap) / a.pageSize())
 	}
@@ -142,4 +146,20 @@ func (a *account) logTotal(r oomlog.Report) kernel.Pages {
 		swappiness = 0
 	}
 	return predict.TotalPages(&limit, swapMax, swap, swappiness, a.pageSize())
+}
+
+// nodesOf are the NUMA nodes that a report is about; nil: it is not about some nodes.
+func nodesOf(r oomlog.Report) kernel.Nodes {
+	list := ""
+	switch constraints[r.Constraint] {
+	case "cpuset":
+		list = r.MemsAllowed
+	case "mempolicy":
+		list = r.NodeMask
+	}
+	nodes, err := kernel.ParseNodes(list)
+	if err != nil {
+		return nil
+	}
+	return nodes
 }
