@@ -15,8 +15,13 @@ var htmlTags = map[string]bool{
 	"tt": false, "samp": false, "mark": false, "u": false, "wbr": false, "small": false,
 }
 
-// cutTag reads the tag at the start of s.
+// cutHTML reads the tag at the start of s: one of those above, or of XML, whose
+// elements may have any name. What the kernel prints in angle brackets, <TASK>, has no
+// lower-case letter.
 func cutHTML(s []byte) (ends bool, n int) {
+	if mark := []byte("<![CDATA["); bytes.HasPrefix(s, mark) {
+		return true, len(mark)
+	}
 	end := bytes.IndexByte(s[:min(len(s), 2<<10)], '>')
 	if end < 0 {
 		return false, 0
@@ -26,10 +31,20 @@ func cutHTML(s []byte) (ends bool, n int) {
 		name = name[:i]
 	}
 	ends, known := htmlTags[strings.ToLower(name)]
-	if !known {
+	if !known && !isElement(s, name) {
 		return false, 0
 	}
-	return ends, end + 1
+	return ends || !known, end + 1
+}
+
+// isElement reports whether s begins or ends an element of XML: with the end of one of
+// that name, or with a start whose end follows.
+func isElement(s []byte, name string) bool {
+	if strings.ToUpper(name) == name || strings.HasPrefix(name, "!") {
+		return false
+	}
+	close := []byte("</" + name + ">")
+	return bytes.HasPrefix(s, close) || bytes.Contains(s[:min(len(s), maxLine)], close)
 }
 
 // htmlLine takes tags and entities out of a line, which may hold many lines.
@@ -43,6 +58,9 @@ func (s *scanner) htmlLine(line []byte) []byte {
 	for i := lt; i >= 0 && i < len(line); {
 		if out == nil {
 			out = append(make([]byte, 0, len(line)), line[:i]...)
+		}
+		if i > 1 && line[i-1] == '>' && line[i-2] == '/' { // an element of XML that is all attributes
+			out, tags = append(out, '\n'), true
 		}
 		if ends, n := cutHTML(line[i:]); n > 0 {
 			tags = true
@@ -70,6 +88,7 @@ func (s *scanner) htmlLine(line []byte) []byte {
 	if !tags {
 		return out
 	}
+	out = bytes.ReplaceAll(out, []byte("]]>"), []byte{'\n'})
 	if first, _, many := bytes.Cut(bytes.TrimLeft(out, "\n"), []byte{'\n'}); many &&
 		parseLogLine(string(first)).foreign {
 		return line // another program's page

@@ -12,7 +12,8 @@ type mime struct {
 	rest   []byte // of a decoded line
 }
 
-// mimeLine decodes the parts of a mail that are in base64.
+// mimeLine decodes the parts of a mail that are in base64, and says which are in
+// quoted-printable.
 func (s *scanner) mimeLine(line []byte) []byte {
 	m := &s.mime
 	if !m.open {
@@ -21,7 +22,9 @@ func (s *scanner) mimeLine(line []byte) []byte {
 		case m.header && len(bytes.TrimSpace(line)) == 0:
 			m.header, m.open = false, true
 		case len(line) > len(field) && line[0]|0x20 == 'c' && bytes.EqualFold(line[:len(field)], []byte(field)):
-			m.header = bytes.EqualFold(bytes.TrimSpace(line[len(field):]), []byte("base64"))
+			encoding := bytes.TrimSpace(line[len(field):])
+			m.header = bytes.EqualFold(encoding, []byte("base64"))
+			s.printable = s.printable || bytes.EqualFold(encoding, []byte("quoted-printable"))
 		}
 		return line
 	}

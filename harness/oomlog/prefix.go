@@ -143,6 +143,7 @@ type piece struct {
 // another form of log, add a row here, or to timeForms, tagForms or marks.
 var (
 	leading = []piece{
+		{"##[debug]", (*prefix).cutCommand},
 		{"kern  :warn  : ", (*prefix).cutDecoded},
 		{"<4>1 ", (*prefix).cutPriority},
 	}
@@ -151,6 +152,7 @@ var (
 		{"[ T107] ", (*prefix).cutCallers},
 		{"stdout F ", (*prefix).cutStream},
 		{"In(05) vcpu-5 - Guest: ", (*prefix).cutGuest},
+		{"##[debug]", (*prefix).cutCommand},
 		{"", (*prefix).bare},
 		{"<4>", (*prefix).cutLevel},
 		{"node-1 kernel: ", (*prefix).cutTag},
@@ -263,6 +265,15 @@ func (p *prefix) cutGuest() step {
 	const mark = "Guest: "
 	if i := strings.Index(p.text[:min(len(p.text), 64)], mark); i > 0 && strings.Contains(p.text[:i], "vcpu-") {
 		p.text = p.text[i+len(mark):]
+	}
+	return next
+}
+
+// cutCommand takes off how Azure Pipelines marks a line of a job's log.
+func (p *prefix) cutCommand() step {
+	rest, ok := strings.CutPrefix(p.text, "##[")
+	if end := strings.IndexByte(rest[:min(len(rest), 16)], ']'); ok && end > 0 {
+		p.text = strings.TrimPrefix(rest[end+1:], " ")
 	}
 	return next
 }
@@ -593,6 +604,9 @@ const nbsp = "\u00a0"
 // stands alone is left; it is part of a name.
 func clean(s string) string {
 	s = strings.Trim(s, "\r\x00")
+	if strings.HasSuffix(s, `\n\`) { // a string of a program, over many lines
+		s = s[:len(s)-3]
+	}
 	if strings.IndexByte(s, 0x1b) >= 0 {
 		s = strings.TrimRight(stripANSI(s), "\r")
 	}

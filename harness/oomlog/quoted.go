@@ -2,6 +2,7 @@ package oomlog
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,6 +119,10 @@ func (s *scanner) foldedLine(line []byte) []byte {
 				q.folded = nil
 				return held
 			}
+			if lines, ok := bytes.CutSuffix(held, []byte("\\n\\")); ok && held[0] == '"' { // it has whole lines so far
+				q.folds, held = 1, []byte{'"', '\\'}
+				s.text(append(lines, '"'), layerFolded+1)
+			}
 			q.folded = held
 			return nil
 		}
@@ -175,6 +180,11 @@ func closed(s []byte) bool {
 // inside.
 func opensQuote(s []byte) bool {
 	brackets := 0
+	for _, none := range [...]string{"[nil, ", "[null, ", "[None, "} {
+		if rest, ok := bytes.CutPrefix(s, []byte(none)); ok {
+			return opensQuote(rest)
+		}
+	}
 	for i, c := range s {
 		switch c {
 		case '{', '[', '(', ' ', '\t', ',':
@@ -381,8 +391,8 @@ func (q *quoted) message(fields map[string]string) (text string, ok bool) {
 			}
 		}
 	}
-	for key, value := range fields {
-		if best == "" && !isMessage(key) && strings.Contains(value, " ") && told(value) {
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		if value := fields[key]; !isMessage(key) && strings.Contains(value, " ") && told(value) {
 			q.learned = key
 			return value, true
 		}

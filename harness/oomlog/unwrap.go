@@ -14,6 +14,7 @@ type screen struct {
 	padded bool            // lines are filled up with blanks
 	starts map[string]bool // how a line of the log begins, made alike
 	bare   bool            // lines have no prefix
+	hang   []byte          // blanks before all pieces of a line but the first
 	held   []byte          // a line that may go on in the next
 	filled int             // the width of its last piece, without padding
 	pieces int
@@ -62,11 +63,45 @@ func (w *screen) study(data []byte) {
 	}
 	first := parseLogLine(string(lines[0][:min(len(lines[0]), maxWidth)]))
 	w.bare = !first.prefixed || first.at == ""
+	w.studyHang(lines)
 	if full < 2 || !w.studyEdge(lines) {
 		// Most lines of a report are longer than a mail's.
 		w.words = !w.bare && short*10 > len(lines)*9 && w.studyWords(lines)
 	}
 }
+
+// studyHang finds the blanks with which lines go on that were broken, as editors and
+// pagers put them: lines without a beginning of their own have as many.
+func (w *screen) studyHang(lines [][]byte) {
+	if w.hang = nil; w.bare {
+		return
+	}
+	most, indents := 0, map[int]int{}
+	for _, line := range lines {
+		line = line[:min(len(line), maxWidth)]
+		rest := bytes.TrimLeft(line, " ")
+		if l := parseLogLine(string(line)); len(rest) == 0 || l.prefixed && l.at != "" {
+			continue
+		}
+		n := len(line) - len(rest)
+		if indents[n]++; indents[n] > indents[most] {
+			most = n
+		}
+	}
+	all, fewer := 0, 0
+	for n, lines := range indents {
+		if all += lines; n < most {
+			fewer += lines
+		}
+	}
+	// What is broken at the edge may go on with a blank of its own.
+	if most > 0 && most <= minWidth && indents[most] >= 3 && indents[most]*2 > all && fewer*10 <= all {
+		w.hang = bytes.Repeat([]byte{' '}, most)
+	}
+}
+
+// hangs reports whether a line is indented as those are that go on.
+func (w *screen) hangs(line []byte) bool { return len(w.hang) > 0 && bytes.HasPrefix(line, w.hang) }
 
 func (w *screen) studyEdge(lines [][]byte) bool {
 	longest := 0
@@ -129,14 +164,22 @@ func (w *screen) studyWords(lines [][]byte) bool {
 // goesOn reports whether next can be the rest of a line that words were wrapped in:
 // it has no beginning of its own and is not indented.
 func (w *screen) goesOn(line, next []byte) bool {
-	rest := bytes.TrimPrefix(next, quoteOf(line))
+	rest := w.rest(line, next)
 	return len(rest) > 0 && rest[0] != ' ' && rest[0] != '\t' && !w.fresh(next)
 }
 
 // needed is how wide a line would be with the first word of the next.
 func (w *screen) needed(line, next []byte) int {
-	word, _, _ := bytes.Cut(bytes.TrimPrefix(next, quoteOf(line)), []byte{' '})
+	word, _, _ := bytes.Cut(w.rest(line, next), []byte{' '})
 	return max(utf8.RuneCount(line), utf8.RuneCount(bytes.TrimRight(line, " "))+1) + utf8.RuneCount(word)
+}
+
+// rest is what the next line adds to one.
+func (w *screen) rest(line, next []byte) []byte {
+	if w.hangs(next) {
+		return next[len(w.hang):]
+	}
+	return bytes.TrimPrefix(next, quoteOf(line))
 }
 
 // startOf is the beginning of a line made alike.
@@ -156,7 +199,13 @@ func startOf(line []byte) string {
 
 // fresh reports whether a line begins as lines of the log do.
 func (w *screen) fresh(line []byte) bool {
-	if len(bytes.TrimSpace(line)) == 0 || w.starts[startOf(line)] {
+	if len(bytes.TrimSpace(line)) == 0 {
+		return true
+	}
+	if w.hangs(line) {
+		return false
+	}
+	if w.starts[startOf(line)] {
 		return true
 	}
 	l := parseLogLine(string(line[:min(len(line), maxWidth)]))
@@ -175,7 +224,7 @@ func (s *scanner) unwrap(line []byte) []byte {
 		w.held = nil
 		if w.pieces < maxBreaks && w.joins(held, line) {
 			line = w.trim(line)
-			rest := bytes.TrimPrefix(line, quoteOf(held))
+			rest := w.rest(held, line)
 			if w.words && !w.splits(held, rest) {
 				held = append(held, ' ')
 			}
@@ -195,6 +244,11 @@ func (s *scanner) unwrap(line []byte) []byte {
 func (w *screen) splits(held, rest []byte) bool {
 	n := len(held)
 	if n > 1 && held[n-1] == '-' && held[n-2] != ' ' {
+		return true
+	}
+	// No word of the kernel's begins with these.
+	if w.filled == w.width && len(rest) > 0 && rest[0] != rest[min(1, len(rest)-1)] &&
+		bytes.IndexByte([]byte("_,:=|)"), rest[0]) >= 0 {
 		return true
 	}
 	word, _, _ := bytes.Cut(rest, []byte{' '})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"mime/quotedprintable"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -125,6 +126,41 @@ func words(form func(int, string) string, width int, quote string) func([]string
 	})
 }
 
+// hanging breaks lines at a width, or before it at a blank, and indents all pieces but
+// the first.
+func hanging(form func(int, string) string, width int, hang string, words bool) func([]string) string {
+	return each(form, func(_ int, line string) string {
+		if words {
+			first, rest, broken := strings.Cut(wrapAt(line, width), "\n")
+			if !broken {
+				return first
+			}
+			rest = wrapAt(strings.ReplaceAll(rest, "\n", " "), width-len(hang))
+			return first + "\n" + hang + strings.ReplaceAll(rest, "\n", "\n"+hang)
+		}
+		var b strings.Builder
+		for n := width; ; n = width - len(hang) {
+			b.WriteString(line[:min(len(line), n)])
+			if len(line) <= n {
+				return b.String()
+			}
+			line = line[n:]
+			b.WriteString("\n" + hang)
+		}
+	})
+}
+
+// printable is a mail in quoted-printable, which writes = as =3D and breaks lines
+// behind a =.
+func printable(records []string) string {
+	var b strings.Builder
+	b.WriteString("From: a@example.org\nContent-Transfer-Encoding: quoted-printable\n\n")
+	w := quotedprintable.NewWriter(&b)
+	w.Write([]byte(strings.Join(dress(bothLine, records), "\n") + "\n"))
+	w.Close()
+	return b.String()
+}
+
 // object is an indented JSON document with an entry for each line.
 func object(form func(int, string) string, before, entry, after string) func([]string) string {
 	return func(records []string) string {
@@ -154,6 +190,10 @@ var documents = map[string]func(records []string) string{
 	"terminal of 132":         columns(bothLine, 132, false, ""),
 	"terminal of 80, padded":  columns(dmesgLine, 80, true, ""),
 	"terminal of 100, padded": columns(bothLine, 100, true, ""),
+	"editor of 80, indented":  hanging(dmesgLine, 80, "    ", false),
+	"editor of 100, indented": hanging(bothLine, 100, "    ", false),
+	"editor of 120, indented": hanging(bothLine, 120, "        ", false),
+	"pager of 72, indented":   hanging(bothLine, 72, "  ", true),
 	"terminal, quoted":        columns(dmesgLine, 78, false, "> "),
 	"mail at 72":              words(bothLine, 72, ""),
 	"mail at 72, trimmed": func(r []string) string {
@@ -164,6 +204,7 @@ var documents = map[string]func(records []string) string{
 	"mail at 98":                    words(syslogLine, 98, ""),
 	"mail at 72, long words broken": func(r []string) string { return brokenWords(dress(bothLine, r), 72) },
 	"mail, base64":                  mailOf,
+	"mail, quoted-printable":        printable,
 	"padded":                        each(dmesgLine, format("%-240s")),
 	"a frame around it": each(dmesgLine,
 		func(_ int, s string) string { return fmt.Sprintf("│%-300s│", s) }),
@@ -228,6 +269,7 @@ var documents = map[string]func(records []string) string{
 		quotedBy(jsonString, `{"version":"1.1","host":"node-1","short_message":%s,"level":4}`)),
 	"NDJSON, unknown key": each(dmesgLine,
 		quotedBy(jsonString, `{"at":"2020-12-04","evt":{"src":"k","words":%s,"n":5}}`)),
+	"NDJSON, another message": each(bothLine, quotedBy(jsonString, `{"level":"info","kmsg":%s,"message":"a line"}`)),
 	"NDJSON in NDJSON": each(dmesgLine, func(_ int, s string) string {
 		return `{"message":` + jsonString(`{"log":`+jsonString(s)+`}`) + "}"
 	}),
@@ -277,12 +319,17 @@ var documents = map[string]func(records []string) string{
 	"Python dicts": each(dmesgLine, func(n int, s string) string {
 		return fmt.Sprintf("{'n': %d, 'message': %s, 'host': None}", n, pythonString(s))
 	}),
-	"Go slice": func(r []string) string { return fmt.Sprintf("%q\n", dress(bothLine, r)) },
+	"Ruby array": func(r []string) string {
+		return "[nil, " + strings.TrimPrefix(fmt.Sprintf("%q\n", dress(bothLine, r)), "[")
+	},
+	"C strings": each(dmesgLine, func(_ int, s string) string { return strings.TrimSuffix(jsonString(s), `"`) + `\n"` }),
+	"Go slice":  func(r []string) string { return fmt.Sprintf("%q\n", dress(bothLine, r)) },
 	"Go string": func(r []string) string {
 		return strconv.Quote(strings.Join(dress(dmesgLine, r), "\n")) + "\n"
 	},
 	"line ends lost":   func(r []string) string { return strings.Join(dress(dmesgLine, r), " ") + "\n" },
 	"carriage returns": func(r []string) string { return strings.Join(dress(bothLine, r), "\r") },
+	"Azure Pipelines":  each(dmesgLine, format("2020-12-04T15:24:33.1234567Z ##[debug]%s")),
 	"TeamCity":         each(dmesgLine, format("[15:24:33]W:\t [Step 1/2] %s")),
 	"Ansible": func(r []string) string {
 		lines := dress(dmesgLine, r)
@@ -304,6 +351,14 @@ var documents = map[string]func(records []string) string{
 	"YAML, folded with backslashes": each(dmesgLine, func(_ int, s string) string {
 		return "  - " + folded(jsonString(s), "\\\n      \\ ")
 	}),
+	"YAML, a report in a string": func(r []string) string {
+		return "message: \"" + strings.Join(dress(func(n int, s string) string {
+			return strings.Trim(jsonString(dmesgLine(n, s)), `"`)
+		}, r), "\\n\\\n  ") + "\"\n"
+	},
+	"string over lines": func(r []string) string {
+		return "data: \"" + strings.Join(dress(dmesgLine, r), "\\n\\\n  ") + "\\n\\\n  \"\n"
+	},
 	"YAML block": func(r []string) string { return "log: |\n" + each(dmesgLine, format("  %s"))(r) },
 	"CSV, header": func(r []string) string {
 		return "ts,message\n" + each(dmesgLine, func(n int, s string) string {
@@ -343,6 +398,19 @@ var documents = map[string]func(records []string) string{
 	},
 	"HTML, br":    each(dmesgLine, quotedBy(html.EscapeString, "%s<br />")),
 	"HTML, spans": each(bothLine, quotedBy(html.EscapeString, `<span class="line"><span class="n">%s</span></span>`)),
+	"XML on a line": func(r []string) string {
+		return "<log>" + strings.Join(dress(func(n int, s string) string {
+			return "<line>" + html.EscapeString(dmesgLine(n, s)) + "</line>"
+		}, r), "") + "</log>"
+	},
+	"XML, attributes": func(r []string) string {
+		return "<log>" + strings.Join(dress(func(n int, s string) string {
+			return `<event n="1" message="` + html.EscapeString(bothLine(n, s)) + `"/>`
+		}, r), "") + "</log>"
+	},
+	"XML, CDATA": func(r []string) string {
+		return "<log><![CDATA[" + strings.Join(dress(bothLine, r), "\n") + "]]></log>"
+	},
 	"HTML, pre": func(r []string) string {
 		return "<html><body><pre>" + each(dmesgLine, quotedBy(html.EscapeString, "%s"))(r) + "</pre></body></html>\n"
 	},

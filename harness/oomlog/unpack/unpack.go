@@ -1,5 +1,5 @@
 // Package unpack opens what kernel logs are packed in: compressed files, tar
-// archives and UTF-16. What is no log at all is one clear error.
+// archives, base64, UTF-16, and text that was set for a page. What is no log at all is one clear error.
 //
 // Nothing unpacked is held: [Open] gives a reader. How much memory a decoder may
 // take and how far it may expand its input are bounded.
@@ -11,13 +11,18 @@ import (
 	"bytes"
 	"compress/bzip2"
 	"compress/gzip"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	stdunicode "unicode"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/xi2/xz"
 	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/runes"
 	"golang.org/x/text/transform"
 )
 
@@ -65,6 +70,10 @@ var forms = []struct {
 	{"UTF-16", begins("\xfe\xff"), wideText(unicode.BigEndian)},
 	{"UTF-16", func(head []byte) bool { return alternates(head, 1) }, wideText(unicode.LittleEndian)},
 	{"UTF-16", func(head []byte) bool { return alternates(head, 0) }, wideText(unicode.BigEndian)},
+	{"UTF-8", isSet, openSet},
+	{"base64", isBase64, func(r io.Reader, _ int) (io.Reader, error) {
+		return base64.NewDecoder(base64.StdEncoding, r), nil
+	}},
 }
 
 // others are what people mistake for a log, or mistake one for.
@@ -195,6 +204,58 @@ func openZstd(r io.Reader, _ int) (io.Reader, error) {
 
 func openXZ(r io.Reader, _ int) (io.Reader, error) {
 	return xz.NewReader(r, maxMemory) // unlike other decoders it bounds its dictionary
+}
+
+// setting is what programs put into text so that it is set well: soft hyphens, places
+// where a word may break, and marks of direction. No kernel prints any of it.
+var setting = runes.In(&stdunicode.RangeTable{
+	R16:         []stdunicode.Range16{{Lo: 0xad, Hi: 0xad, Stride: 1}, {Lo: 0x200b, Hi: 0x200f, Stride: 1}, {Lo: 0x2060, Hi: 0x2060, Stride: 1}},
+	LatinOffset: 1,
+})
+
+// widths are blanks of a width of their own. A no-break space is none of them: it can be
+// part of a name.
+func widths(r rune) rune {
+	if r != 0xa0 && stdunicode.Is(stdunicode.Zs, r) {
+		return ' '
+	}
+	return r
+}
+
+// isSet reports whether text came through a program that sets it.
+func isSet(head []byte) bool {
+	if bytes.HasPrefix(head, []byte("__CURSOR=")) || len(head) < 3 {
+		return false
+	}
+	for cut := range utf8.UTFMax { // the last letter may be cut
+		if whole := head[:max(0, len(head)-cut)]; utf8.Valid(whole) {
+			return bytes.ContainsFunc(whole, func(r rune) bool { return setting.Contains(r) || widths(r) != r })
+		}
+	}
+	return false
+}
+
+func openSet(r io.Reader, _ int) (io.Reader, error) {
+	return transform.NewReader(r, transform.Chain(runes.Remove(setting), runes.Map(widths))), nil
+}
+
+// isBase64 reports whether all there is is base64, in lines of one length or a single
+// one, and text or packed in it. Hexadecimal numbers have the same letters.
+func isBase64(head []byte) bool {
+	code := strings.NewReplacer("\r", "", "\n", "").Replace(string(head))
+	if len(code) < 60 {
+		return false
+	}
+	inner, err := base64.StdEncoding.DecodeString(code[:len(code)&^3])
+	if err != nil || bytes.IndexByte(head[:60], '\n') >= 0 {
+		return false
+	}
+	for cut := range utf8.UTFMax {
+		if utf8.Valid(inner[:len(inner)-cut]) && isText(inner) {
+			return true
+		}
+	}
+	return begins("\x1f\x8b\x08")(inner) || begins("\x28\xb5\x2f\xfd")(inner)
 }
 
 func wideText(order unicode.Endianness) func(io.Reader, int) (io.Reader, error) {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/base64"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -53,6 +54,15 @@ func wide(text, mark string, low int) string {
 	return b.String()
 }
 
+func broken(text string, width int, end string) string {
+	var b strings.Builder
+	for len(text) > width {
+		b.WriteString(text[:width] + end)
+		text = text[width:]
+	}
+	return b.String() + text + end
+}
+
 func tarOf(t testing.TB, members ...string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -86,6 +96,11 @@ func samples(t testing.TB) map[string]string {
 		"UTF-16": wide(log, "\xff\xfe", 1), "UTF-16, big": wide(log, "\xfe\xff", 0),
 		"UTF-16, no mark": wide(log, "", 1), "UTF-16, big, no mark": wide(log, "", 0),
 		"zstd of UTF-16": packed(t, zst, wide(log, "\xff\xfe", 1)),
+		"base64":         base64.StdEncoding.EncodeToString([]byte(log)),
+		"base64, broken": broken(base64.StdEncoding.EncodeToString([]byte(log)), 76, "\r\n"),
+		"base64 of gzip": broken(base64.StdEncoding.EncodeToString([]byte(packed(t, gz, log))), 76, "\n"),
+		"set":            strings.NewReplacer("-", "-\u200b", "_", "_\u00ad", "app", "\u200eapp\u2060").Replace(log),
+		"wide blanks":    strings.ReplaceAll(log, " ", "\u2007"),
 		"tar":            tarOf(t, "\x7fELF\x02", log), "tar.gz of gz": packed(t, gz,
 			tarOf(t, packed(t, gz, log), "\x89PNG")),
 	}
@@ -108,6 +123,7 @@ func TestOpen(t *testing.T) {
 // TestText: what crashes and consoles leave in a log does not make it binary.
 func TestText(t *testing.T) {
 	for name, text := range map[string]string{
+		"no-break blanks": strings.ReplaceAll(log, " ", "\u00a0"), "hexadecimal": strings.Repeat("0123456789abcdef", 8) + "\n",
 		"empty": "", "short": "x", "Latin-1": strings.Repeat("n\xe4me \xfc\n", 500),
 		"a hole": strings.Repeat("\x00", 2*peek) + log, "a hole in it": log + strings.Repeat("\x00", 3000) + log,
 		"console": strings.Repeat("\x1b[32m[ 1.5] \x1b[0mok\a\b\r\n", 99),
