@@ -86,6 +86,9 @@ func (p *Parser) cutTail(l logLine) logLine {
 	default:
 		text = cutShapeEnd(l.text, p.tail)
 	}
+	if l.kind == kindRow && (text == "" || classifyTable(text) != kindRow) {
+		return l // the whole line has the shape of a tail
+	}
 	if text != l.text {
 		l.text = text
 		if l.kind == kindNone {
