@@ -209,7 +209,9 @@ func openXZ(r io.Reader, _ int) (io.Reader, error) {
 // setting is what programs put into text so that it is set well: soft hyphens, places
 // where a word may break, and marks of direction. No kernel prints any of it.
 var setting = runes.In(&stdunicode.RangeTable{
-	R16:         []stdunicode.Range16{{Lo: 0xad, Hi: 0xad, Stride: 1}, {Lo: 0x200b, Hi: 0x200f, Stride: 1}, {Lo: 0x2060, Hi: 0x2060, Stride: 1}},
+	R16: []stdunicode.Range16{
+		{Lo: 0xad, Hi: 0xad, Stride: 1}, {Lo: 0x200b, Hi: 0x200f, Stride: 1}, {Lo: 0x2060, Hi: 0x2060, Stride: 1},
+	},
 	LatinOffset: 1,
 })
 

@@ -123,8 +123,9 @@ func TestOpen(t *testing.T) {
 // TestText: what crashes and consoles leave in a log does not make it binary.
 func TestText(t *testing.T) {
 	for name, text := range map[string]string{
-		"no-break blanks": strings.ReplaceAll(log, " ", "\u00a0"), "hexadecimal": strings.Repeat("0123456789abcdef", 8) + "\n",
-		"empty": "", "short": "x", "Latin-1": strings.Repeat("n\xe4me \xfc\n", 500),
+		"no-break blanks": strings.ReplaceAll(log, " ", "\u00a0"),
+		"hexadecimal":     strings.Repeat("0123456789abcdef", 8) + "\n",
+		"empty":           "", "short": "x", "Latin-1": strings.Repeat("n\xe4me \xfc\n", 500),
 		"a hole": strings.Repeat("\x00", 2*peek) + log, "a hole in it": log + strings.Repeat("\x00", 3000) + log,
 		"console": strings.Repeat("\x1b[32m[ 1.5] \x1b[0mok\a\b\r\n", 99),
 		"export":  strings.Repeat("__CURSOR=s\nMESSAGE\n\x05\x00\x00\x00\x00\x00\x00\x00a\nb\xff\x01\n\n", 9),
