@@ -40,7 +40,13 @@ func (l *liar) kmsg() {
 	}
 	if l.in.Tier.Tier >= 2 {
 		l.tell("another victim in the summary", first(record(summary), rewrite(",pid=", ",uid=", pid)))
-		l.tell("another constraint in the summary", first(record(summary), rewrite(summary, ",", "CONSTRAINT_CPUSET")))
+		l.tell("another constraint in the summary", first(record(summary), func(e *evidence.Event) {
+			other := "CONSTRAINT_CPUSET"
+			if strings.Contains(e.Log.Text, other) {
+				other = "CONSTRAINT_NONE"
+			}
+			rewrite(summary, ",", other)(e)
+		}))
 	}
 	l.tell("records were lost", l.lost())
 }
