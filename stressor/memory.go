@@ -13,11 +13,6 @@ import (
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
-// largestPiece bounds one mapping: with vm.overcommit_memory=0 the kernel
-// refuses a single request that is larger than RAM and swap together
-// (mm/util.c, __vm_enough_memory), however little of it is ever touched.
-const largestPiece = 64 << 20
-
 // hugePage is the size of a huge page on x86-64, and on arm64 with 4 KiB pages.
 const hugePage = 2 << 20
 
@@ -49,10 +44,10 @@ func (m *memory) held() int64 {
 	return sum
 }
 
-// grow makes a region of at most largestPiece for n more bytes of a kind. It
+// grow makes a region of at most profile.LargestPiece for n more bytes of a kind. It
 // takes no memory but the mapping.
 func (m *memory) grow(kind profile.Op, n int64) (*region, error) {
-	n = min(n, largestPiece)
+	n = min(n, profile.LargestPiece)
 	r := &region{kind: kind, fd: -1}
 	var err error
 	flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
@@ -79,7 +74,10 @@ func (m *memory) grow(kind profile.Op, n int64) (*region, error) {
 		err = advise(r)
 	}
 	if err != nil {
-		err = fail("mapping "+profile.Quantity(n)+" beside "+profile.Quantity(m.held())+" held", err)
+		if err == unix.ENOMEM && r.mem == nil && kind.Row().Committed() {
+			err = errRefused
+		}
+		err = m.unmapped(n, err)
 		if kind == profile.HugeTLB {
 			err = errors.New(err.Error() + "; are there enough free pages in vm.nr_hugepages?")
 		}
@@ -88,6 +86,14 @@ func (m *memory) grow(kind profile.Op, n int64) (*region, error) {
 	m.regions = append(m.regions, r)
 	return r, nil
 }
+
+// unmapped says which mapping failed.
+func (m *memory) unmapped(n int64, err error) error {
+	return fail("mapping "+profile.Quantity(n)+" beside "+profile.Quantity(m.held())+" held", err)
+}
+
+// errRefused is the kernel's answer to a mapping that it has no memory to promise for.
+var errRefused = errors.New(unix.ENOMEM.Error())
 
 func mapMemory(fd int, n int64, prot, flags int) ([]byte, error) {
 	p, err := unix.MmapPtr(fd, 0, nil, uintptr(n), prot, flags)

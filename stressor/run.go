@@ -97,7 +97,7 @@ func work(p profile.Profile, o options, out *reporter) int {
 			break
 		}
 		if err := w.do(s); err != nil {
-			return out.fatal(profile.ExitFailed, fail(stepName(i, s.Op), err))
+			return w.failed(out, i, fail(stepName(i, s.Op), err))
 		}
 		if out.say(profile.Report{Event: profile.Stepped, Step: i, Held: w.mem.held()}) != nil {
 			return profile.ExitOrphaned
@@ -110,6 +110,19 @@ func work(p profile.Profile, o options, out *reporter) int {
 		return code
 	}
 	select {} // the watcher ends the process
+}
+
+// failed reports the step that failed, and whether the kernel refused it memory. The exit
+// status is the same in any case.
+func (w *worker) failed(out *reporter, step int, err error) int {
+	r := profile.Report{Event: profile.Error, Step: step, Held: w.mem.held(), Error: err.Error()}
+	if errors.Is(err, errRefused) {
+		r.Errno = profile.ENOMEM
+	}
+	if out.say(r) != nil {
+		return complain("oomlab-stressor: "+err.Error(), profile.ExitFailed)
+	}
+	return profile.ExitFailed
 }
 
 func stepName(i int, op profile.Op) string {

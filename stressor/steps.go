@@ -42,6 +42,8 @@ func action(op profile.Op) func(*worker, profile.Step) error {
 	switch op {
 	case profile.Touch, profile.Shmem, profile.Mlock, profile.HugePages, profile.HugeTLB:
 		return (*worker).take
+	case profile.Map:
+		return (*worker).reserve
 	case profile.File:
 		return (*worker).file
 	case profile.Write:
@@ -111,6 +113,20 @@ func (w *worker) take(s profile.Step) error {
 		}
 	}
 	return nil
+}
+
+// reserve maps memory and touches none of it. It stays mapped until the process ends:
+// nothing is held of it that could be given back.
+func (w *worker) reserve(s profile.Step) error {
+	const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
+	_, err := unix.MmapPtr(-1, 0, nil, uintptr(roundUp(s.Bytes, pageSize)), unix.PROT_READ|unix.PROT_WRITE, flags)
+	switch err {
+	case nil:
+		return nil
+	case unix.ENOMEM:
+		err = errRefused
+	}
+	return w.mem.unmapped(s.Bytes, err)
 }
 
 // file maps a file and reads a byte of each page. A temporary file's pages are

@@ -300,6 +300,28 @@ func TestRefusedMemoryIsAnError(t *testing.T) {
 		!strings.Contains(r.Error, "mapping 64Mi beside") {
 		t.Errorf("error %q, want it to name the mapping and say %q", r.Error, want)
 	}
+	if held := "beside " + profile.Quantity(r.Held) + " held"; r.Errno != profile.ENOMEM || r.Step != 0 ||
+		r.Held%profile.LargestPiece != 0 || !strings.Contains(r.Error, held) {
+		t.Errorf("errno %q of step %d with %d held; want ENOMEM and %q", r.Errno, r.Step, r.Held, held)
+	}
+	if got := s.end(); got != "exit 71" {
+		t.Errorf("%s, want exit 71", got)
+	}
+}
+
+// TestMap: what a step maps takes no memory, and more than there is address space for is
+// refused.
+func TestMap(t *testing.T) {
+	s := startProfile(t, profile.Launch{DeadlineMS: 60_000}, profile.Profile{Name: "map",
+		Steps: []profile.Step{{Op: profile.Map, Bytes: 64 << 20}, {Op: profile.Map, Bytes: 1 << 60}}})
+	if r := s.next(profile.Stepped); r.Held != 0 {
+		t.Errorf("%d held after a step that maps and touches nothing", r.Held)
+	}
+	r := s.next(profile.Error)
+	if want := "step 2 (map): mapping 1048576Ti beside 0 held: cannot allocate memory"; r.Error != want ||
+		r.Errno != profile.ENOMEM || r.Step != 1 {
+		t.Errorf("%q, errno %q, step %d; want %q, ENOMEM, 1", r.Error, r.Errno, r.Step, want)
+	}
 	if got := s.end(); got != "exit 71" {
 		t.Errorf("%s, want exit 71", got)
 	}

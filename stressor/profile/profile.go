@@ -11,6 +11,12 @@
 // the harness reads and writes.
 package profile
 
+// LargestPiece bounds one mapping of the steps that take memory: with
+// vm.overcommit_memory=0 the kernel refuses a single one that is larger than RAM and swap
+// together (__vm_enough_memory() in mm/util.c), however little of it is ever touched. A
+// piece is filled before the next one is mapped.
+const LargestPiece = 64 << 20
+
 // File descriptors that the agent opens for a stressor.
 const (
 	ControlFD = 3 // the stressor reads a Launch, then a Profile, and dies at end of file
@@ -113,7 +119,7 @@ type Report struct {
 	PID   int    `json:"pid"`
 	// MonoNS is CLOCK_MONOTONIC when the report was made.
 	MonoNS int64 `json:"mono_ns"`
-	Step   int   `json:"step,omitempty"` // index of the step that is done
+	Step   int   `json:"step,omitempty"` // index of the step that is done, or that failed
 
 	// Held is what the process was told to hold at this moment, in bytes of
 	// whole pages. Ready alone fills in the other two.
@@ -133,7 +139,13 @@ type Report struct {
 	Signal int `json:"signal,omitempty"`
 
 	Error string `json:"error,omitempty"`
+	// Errno is why the kernel refused a step the address space that it asked for, by its
+	// name: ENOMEM. Whatever else fails is no outcome, and has none.
+	Errno string `json:"errno,omitempty"`
 }
+
+// ENOMEM is why the kernel refuses address space.
+const ENOMEM = "ENOMEM"
 
 // Exit codes of the stressor and the launcher that are not a scenario's own.
 const (

@@ -31,6 +31,7 @@ func AppendReport(dst []byte, r Report) []byte {
 	number("code", int64(r.Code))
 	number("signal", int64(r.Signal))
 	text("error", r.Error)
+	text("errno", r.Errno)
 	if n := len(dst) - 1; dst[n] == ',' {
 		dst = dst[:n]
 	}

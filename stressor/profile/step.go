@@ -12,6 +12,7 @@ const (
 	Mlock     Op = "mlock"
 	HugePages Op = "hugepages"
 	HugeTLB   Op = "hugetlb"
+	Map       Op = "map"
 	SwapOut   Op = "swapout"
 	Free      Op = "free"
 	Leak      Op = "leak"
@@ -41,9 +42,11 @@ const (
 // Memory is how the kernel accounts for the memory of a step.
 type Memory uint8
 
-// The kinds of memory. All but HugePool are charged to the process's cgroup.
+// The kinds of memory. From AnonMemory on all but HugePool are charged to the process's
+// cgroup.
 const (
 	NoMemory     Memory = iota
+	AddressSpace        // the step takes no page: it counts for overcommit alone
 	HeldMemory          // the step takes none; its amount is at most what is held
 	AnonMemory          // anonymous pages: only swap takes them back
 	SharedMemory        // pages of a tmpfs: only swap takes them back
@@ -80,6 +83,8 @@ var Steps = []Row{
 		Help: "takes anonymous memory with transparent huge pages"},
 	{Op: HugeTLB, Amount: Size, Qualifiers: []Kind{Rate}, Memory: HugePool,
 		Help: "takes memory from the pool of explicit huge pages"},
+	{Op: Map, Amount: Size, Memory: AddressSpace,
+		Help: "maps that much at once and touches none of it"},
 	{Op: SwapOut, Amount: Size, Memory: HeldMemory,
 		Help: "pushes that much of what it holds out to swap"},
 	{Op: Free, Amount: Size, Memory: HeldMemory,
@@ -113,6 +118,10 @@ func (o Op) Row() Row {
 
 // Takes reports whether the step takes memory, of whatever kind.
 func (r Row) Takes() bool { return r.Memory > HeldMemory }
+
+// Committed reports whether the step maps private memory that can be written, all of which
+// counts for overcommit before any of it is touched (accountable_mapping() in mm/mmap.c).
+func (r Row) Committed() bool { return r.Memory == AnonMemory || r.Memory == AddressSpace }
 
 // Charged reports whether the step takes memory that counts against the limits
 // of its cgroup and that, without swap, only the end of a process gives back.
