@@ -82,7 +82,7 @@ func (a *Agent) changed(ctx context.Context, p plan.Plan, c carry) (err error) {
 	if err != nil {
 		return err
 	}
-	list = append(append(list, sw.undo()...), trees...)
+	list = policyLast(a.root, slices.Concat(list, sw.undo(), trees))
 	undo, err := writeUndo(a.scratch, p.Base, list)
 	if err != nil {
 		return err
@@ -92,13 +92,17 @@ func (a *Agent) changed(ctx context.Context, p plan.Plan, c carry) (err error) {
 	if err := a.quietConsole(p); err != nil {
 		return err
 	}
-	if err := setSysctls(a.root, p.Sysctls); err != nil {
+	early, policy := parted(p.Sysctls)
+	if err := setSysctls(a.root, early); err != nil {
 		return err
 	}
 	if err := sw.on(); err != nil {
 		return err
 	}
 	if err := t.make(); err != nil {
+		return err
+	}
+	if err := setSysctls(a.root, policy); err != nil {
 		return err
 	}
 	return a.observe(ctx, p, t, c)

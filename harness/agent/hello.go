@@ -176,6 +176,14 @@ func (a *Agent) footprint(pid int) (kernel.Footprint, error) {
 		}
 		*amount.to = amount.from.Pages(page)
 	}
+	stat, err := a.root.Stat(pid)
+	if err != nil {
+		return f, err
+	}
+	f.Virtual = stat.VSize.Pages(page)
+	if committed, err := a.root.Committed(pid); err == nil { // not every kernel shows it
+		f.Committed = committed.Pages(page)
+	}
 	return f, nil
 }
 

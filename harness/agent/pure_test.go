@@ -277,6 +277,40 @@ func TestSysctlUndo(t *testing.T) {
 	}
 }
 
+// TestOvercommitIsUndone: the policy first, and of the two sysctls that set each other to
+// zero the one that held last, though the plan sets one of them alone.
+func TestOvercommitIsUndone(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "proc/sys/vm")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"overcommit_memory": "0", "overcommit_ratio": "50",
+		"overcommit_kbytes": "0"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(value+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := sysctlUndo(probe.Root(root), plan.Plan{Sysctls: []plan.Sysctl{
+		{Key: "vm.overcommit_kbytes", Value: "9"}, {Key: overcommitPolicy, Value: "2"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list = policyLast(probe.Root(root), append(list, plan.Undo{Op: undoSwapoff, Path: "/swap"}))
+	var got []string
+	for _, u := range slices.Backward(list) {
+		got = append(got, filepath.Base(u.Path)+" "+u.Value)
+	}
+	want := []string{"overcommit_memory 0", "swap ", "overcommit_kbytes 0", "overcommit_ratio 50"}
+	if !slices.Equal(got, want) {
+		t.Errorf("undone in the order %q, want %q", got, want)
+	}
+	early, policy := parted([]plan.Sysctl{{Key: "a"}, {Key: overcommitPolicy}, {Key: "b"}})
+	if len(early) != 2 || len(policy) != 1 || policy[0].Key != overcommitPolicy {
+		t.Errorf("%v is set first, %v at last", early, policy)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	for want, d := range map[string]plan.During{
 		"/lab: memory.max = 1, /lab: memory.high = 2": {Writes: []plan.CgroupWrite{{Path: "/lab",

@@ -48,6 +48,12 @@ func (r *run) reported(from *process, life int, rep profile.Report) {
 			r.gone(p, rep.PID, status, rep.MonoNS)
 		}
 		return
+	case profile.Error:
+		ev.Kind, ev.Text = evidence.Failure, rep.Error
+		if rep.Errno != "" { // an outcome, and for the judge to weigh
+			ev.Kind, ev.Call = evidence.Failed, &evidence.FailedCall{Errno: rep.Errno, Step: rep.Step}
+			r.happened()
+		}
 	default:
 		ev.Kind, ev.Text = evidence.Failure, rep.Error
 	}

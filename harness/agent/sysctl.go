@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/oomlab/oomlab/harness/plan"
@@ -17,7 +19,8 @@ func sysctlUndo(root probe.Root, p plan.Plan) ([]plan.Undo, error) {
 	}
 	var list []plan.Undo
 	seen := map[string]bool{}
-	for _, s := range all {
+	for i := 0; i < len(all); i++ {
+		s := all[i]
 		if seen[s.Key] {
 			continue
 		}
@@ -30,8 +33,61 @@ func sysctlUndo(root probe.Root, p plan.Plan) ([]plan.Undo, error) {
 			return nil, &Refusal{What: fmt.Sprintf("sysctl %s (%v)", s.Key, err)}
 		}
 		list = append(list, plan.Undo{Op: undoWrite, Path: root.Path(probe.SysctlPath(s.Key)), Value: now})
+		if other := clears[s.Key]; other != "" && !seen[other] {
+			all = append(all[:len(all):len(all)], plan.Sysctl{Key: other})
+		}
 	}
+	// Who is written last holds; zero is the one that does not. The list is replayed
+	// from its end.
+	slices.SortStableFunc(list, func(a, b plan.Undo) int { return cmp.Compare(cleared(root, a), cleared(root, b)) })
 	return list, nil
+}
+
+// clears are the sysctls that set each other to zero when they are written
+// (overcommit_ratio_handler() and overcommit_kbytes_handler() in mm/util.c).
+var clears = map[string]string{
+	"vm.overcommit_kbytes": "vm.overcommit_ratio", "vm.overcommit_ratio": "vm.overcommit_kbytes",
+}
+
+// cleared is 1 for one of those that another one has set to zero.
+func cleared(root probe.Root, u plan.Undo) int {
+	for key := range clears {
+		if u.Path == root.Path(probe.SysctlPath(key)) && u.Value == "0" {
+			return 1
+		}
+	}
+	return 0
+}
+
+// overcommitPolicy may have the kernel refuse memory to the agent as well. It is in force
+// when everything else that the plan changes has been changed, and is undone first: making
+// and removing swap takes memory, and swapoff asks for all that is in it.
+const overcommitPolicy = "vm.overcommit_memory"
+
+func parted(all []plan.Sysctl) (early, policy []plan.Sysctl) {
+	for _, s := range all {
+		if s.Key == overcommitPolicy {
+			policy = append(policy, s)
+		} else {
+			early = append(early, s)
+		}
+	}
+	return early, policy
+}
+
+// policyLast moves the overcommit policy to the end of an undo list.
+func policyLast(root probe.Root, list []plan.Undo) []plan.Undo {
+	file := root.Path(probe.SysctlPath(overcommitPolicy))
+	slices.SortStableFunc(list, func(a, b plan.Undo) int {
+		switch {
+		case a.Path == file && b.Path != file:
+			return 1
+		case a.Path != file && b.Path == file:
+			return -1
+		}
+		return 0
+	})
+	return list
 }
 
 func setSysctls(root probe.Root, list []plan.Sysctl) error {

@@ -43,6 +43,9 @@ const (
 	// stressor
 	Ready Kind = "ready" // Process holds what it was told to
 	Step  Kind = "step"
+	// Failed: the kernel refused a step what it asked for, and Process ends with that.
+	// Call says which; Text is what the stressor says of it.
+	Failed Kind = "failed"
 	// wait
 	Exited Kind = "exited" // Process, PID, Exit
 	// kmsg, console
@@ -83,6 +86,7 @@ type Event struct {
 
 	Exit    *ExitStatus  `json:"exit,omitempty"`
 	Held    *Holding     `json:"held,omitempty"`
+	Call    *FailedCall  `json:"call,omitempty"`
 	Log     *LogRecord   `json:"log,omitempty"`
 	Counter *CounterFile `json:"counter,omitempty"`
 	Sample  *SampleData  `json:"sample,omitempty"`
@@ -123,6 +127,12 @@ type ExitStatus struct {
 	MaxRSS *kernel.Bytes `json:"max_rss,omitempty"`
 	// By names who waited: "agent", or the parent stressor.
 	By string `json:"by,omitempty"`
+}
+
+// FailedCall is a system call of a stressor's that the kernel refused.
+type FailedCall struct {
+	Errno string `json:"errno"` // ENOMEM
+	Step  int    `json:"step"`  // index of the step that made it
 }
 
 // Holding is what a ready stressor holds.

@@ -285,3 +285,27 @@ func TestParseKmsgRecord(t *testing.T) {
 		}
 	}
 }
+
+func TestParseCommitted(t *testing.T) {
+	const smaps = `00400000-00500000 r-xp 00000000 00:02 12 /oomlab-stressor
+Size:               1024 kB
+VmFlags: rd ex mr mw me
+00600000-00640000 rw-p 00200000 00:02 12 /oomlab-stressor
+Size:                256 kB
+VmFlags: rd wr mr mw me ac
+c000000000-c000400000 rw-p 00000000 00:00 0 [anon: Go: heap]
+Size:               4096 kB
+VmFlags: rd wr mr mw me ac sd
+c000400000-c004000000 ---p 00000000 00:00 0 [anon: Go: heap reservation]
+Size:              61440 kB
+VmFlags: mr mw me nr sd
+`
+	got, err := ParseCommitted(strings.NewReader(smaps))
+	if err != nil || got != 4352*KiB {
+		t.Errorf("%v, %v; want 4352 KiB", got, err)
+	}
+	if _, err := ParseCommitted(strings.NewReader("Size: 4 kB\n")); err == nil ||
+		err.Error() != "smaps: no VmFlags line" {
+		t.Errorf("without flags: %v", err)
+	}
+}

@@ -28,6 +28,8 @@ type Machine struct {
 	NUMA      []NodeMemory `json:"numa,omitempty"`
 	HugePage  Bytes        `json:"huge_page,omitempty"`  // size of those in the pool of vm.nr_hugepages
 	HugePages int64        `json:"huge_pages,omitempty"` // that the pool has, in use or not
+	// CommittedAS is what all processes together were promised, as Committed_AS says.
+	CommittedAS Bytes `json:"committed_as,omitempty"`
 
 	// Namespaces are those of the agent that are not the initial ones, as in a node
 	// that is a container: pid (the kernel log has other pids), cgroup (it has longer
@@ -114,6 +116,10 @@ type Footprint struct {
 	// Charged is what a memory cgroup is charged for one idle stressor in all:
 	// its anonymous pages, page tables, stacks and other kernel memory.
 	Charged Pages `json:"charged"`
+	// Committed is what it has mapped that counts for overcommit (VM_ACCOUNT), Virtual
+	// all of its address space; 0: unknown.
+	Committed Pages `json:"committed,omitempty"`
+	Virtual   Pages `json:"virtual,omitempty"`
 	// Batched is how much of File and Shmem oom_badness() reads where counters
 	// are batched: what their last batches keep back never comes. Nil: unknown.
 	Batched *Pages `json:"batched,omitempty"`

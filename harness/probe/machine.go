@@ -43,7 +43,7 @@ type Options struct {
 var sysctls = []string{
 	"kernel.panic", "kernel.panic_on_oops", "kernel.randomize_va_space", "kernel.sysrq",
 	"vm.admin_reserve_kbytes", "vm.min_free_kbytes", "vm.oom_dump_tasks", "vm.oom_kill_allocating_task",
-	"vm.overcommit_memory", "vm.overcommit_ratio", "vm.panic_on_oom", "vm.swappiness",
+	"vm.overcommit_kbytes", "vm.overcommit_memory", "vm.overcommit_ratio", "vm.panic_on_oom", "vm.swappiness",
 	"vm.user_reserve_kbytes", "vm.watermark_scale_factor",
 }
 
@@ -139,6 +139,9 @@ func (r Root) Memory(m *kernel.Machine) error {
 	m.MemTotal, m.MemFree, m.SwapTotal, m.SwapFree = info.MemTotal, info.MemFree, info.SwapTotal, info.SwapFree
 	if info.MemAvailable != nil {
 		m.MemAvailable = *info.MemAvailable
+	}
+	if info.CommittedAS != nil {
+		m.CommittedAS = *info.CommittedAS
 	}
 	m.WatermarkMin, m.Nodes = zones.Min, zones.Nodes
 	if m.Nodes > 1 {

@@ -64,6 +64,11 @@ func (r Root) Stat(pid int) (kernel.Stat, error) {
 	return read(r, proc(pid, "stat"), kernel.ParseStat)
 }
 
+// Committed is how much of a process's address space counts for overcommit.
+func (r Root) Committed(pid int) (kernel.Bytes, error) {
+	return read(r, proc(pid, "smaps"), kernel.ParseCommitted)
+}
+
 // Cgroup reads /proc/PID/cgroup; pid 0 is the caller.
 func (r Root) Cgroup(pid int) ([]kernel.CgroupEntry, error) {
 	return read(r, proc(pid, "cgroup"), kernel.ParseCgroup)
