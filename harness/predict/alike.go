@@ -218,7 +218,7 @@ func (p *proc) appendState(b []byte, rank int64) []byte {
 		number(int64(r.Lo))
 		number(int64(r.Hi))
 	}
-	for _, n := range []int{p.pc, p.forks, p.adj, int(p.huge), int(p.mapped)} {
+	for _, n := range []int{p.pc, p.forks, p.adj, int(p.huge), int(p.mapped), int(p.mapping)} {
 		number(int64(n))
 	}
 	for _, r := range p.on {

@@ -82,8 +82,7 @@ const perTable = 512
 // has put its own mappings decides about another one.
 func tables(amount Range) Range {
 	lo, hi := max(amount.Lo, 0), max(amount.Hi, 0)
-	const piece = 64 << 20 / 4096 // the most that a stressor maps at once
-	return Range{lo / perTable, (hi+96)/perTable + 1 + hi/piece}
+	return Range{lo / perTable, (hi+96)/perTable + 1 + hi/piecePages}
 }
 
 // nodes are the xa_nodes that index the pages of a file in memory: 576 bytes for

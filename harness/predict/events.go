@@ -41,11 +41,14 @@ func (w *world) launch(p *proc) {
 	w.joined++
 	p.phase, p.pc, p.rest, p.order = running, 0, Range{}, w.joined
 	p.anon, p.shm, p.cache, p.partial, p.throttled = Range{}, Range{}, Range{}, false, false
-	p.freed, p.forks, p.fresh, p.huge, p.mapped = false, 0, true, 0, 0
+	p.freed, p.forks, p.fresh, p.huge, p.mapped, p.mapping = false, 0, true, 0, 0, 0
 	if p.p.IsCommand() {
 		p.cache.Hi = programText
 	}
 	p.ends = Ends{Alive: true}
+	if w.strict() && w.commitRoom(p).Lo < 0 && !p.sharer {
+		w.doubts = p.p.Name + " may not start: it maps more than the commit limit leaves"
+	}
 }
 
 // programText is how much of a program and its libraries may be resident beside
@@ -230,7 +233,7 @@ func (s segment) most(t float64) kernel.Pages  { return take(s.want.Hi, s.fast*(
 // little as it may: one that was stopped on its way then has all the more to go.
 func (s segment) surely(t float64) kernel.Pages {
 	want := s.want.Lo
-	if s.p.partial {
+	if s.p.partial && !s.refused {
 		want = max(want, s.p.goal.Lo-s.has(s.p).Lo)
 	}
 	return take(want, s.slow*(t-s.wakeLate))
@@ -283,6 +286,14 @@ func (w *world) grow(segs []segment) []*world {
 	if w.throttle(segs) {
 		return []*world{w}
 	}
+	if next := w.promise(segs); next != nil {
+		return next
+	}
+	return w.proceed(segs)
+}
+
+// proceed is grow where everybody gets the address space that is asked for.
+func (w *world) proceed(segs []segment) []*world {
 	var hits []overflow
 	first, certain := float64(never), false
 	for _, dir := range w.nearest(w.domainsOf(segs), segs) {
@@ -503,7 +514,7 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 		}
 		p := w.find(s.p.p.Name)
 		if !p.partial {
-			p.goal = s.has(p).plus(s.want)
+			p.goal = s.has(p).plus(s.wanted())
 		}
 		s.took(p, g)
 		s.set(p, s.has(p).ceil(p.goal.Hi)) // stopped and going on again, it still comes to its goal
@@ -559,6 +570,14 @@ func (w *world) fit(s segment, p *proc, dir string) {
 	p.fresh = started && has.Lo <= 0
 }
 
+// wanted is what the segment's process wants, refused or not.
+func (s segment) wanted() Range {
+	if s.refused {
+		return s.whole
+	}
+	return s.want
+}
+
 // has is what a process has of the kind that a segment takes.
 func (s segment) has(p *proc) Range {
 	if s.shm {
@@ -586,6 +605,9 @@ func (w *world) finish(segs []segment) {
 		}
 		p.fresh = false
 		p.pc, p.rest, p.partial = s.until, Range{}, false
+		if s.refused {
+			w.fails(p)
+		}
 	}
 }
 

@@ -467,7 +467,7 @@ func (w *world) do(d plan.During) []*world {
 		}
 	}
 	for _, s := range d.Sysctls {
-		w.sysctls[s.Key] = s.Value
+		w.setSysctl(s.Key, s.Value)
 	}
 	if d.Swapoff {
 		w.swapOn, w.unusing, w.swapped = 0, true, true

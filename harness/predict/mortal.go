@@ -116,7 +116,7 @@ func (w *world) least(dir string) kernel.Pages {
 // are in one domain want to hold together in the end. never: there will not be
 // room for those who are started again.
 func (w *world) certain() (kills int, never bool) {
-	if len(w.plan.During) > 0 || w.contained() {
+	if len(w.plan.During) > 0 || w.contained() || w.strict() {
 		return 0, false
 	}
 	for _, c := range w.cgroups {

@@ -14,7 +14,7 @@ import (
 // Model is the number of this model, plans included. It is raised whenever a plan or
 // a prediction comes out otherwise than before: runs of the same model are held to
 // what it says today, to the byte.
-const Model = 3
+const Model = 4
 
 // Measured is what a program of the user's own held when it was rehearsed.
 type Measured struct {
@@ -71,7 +71,7 @@ func begin(b *budget, r Rules, p *plan.Plan, m kernel.Machine, measured map[stri
 		w.sysctls = map[string]string{}
 	}
 	for _, s := range p.Sysctls {
-		w.sysctls[s.Key] = s.Value
+		w.setSysctl(s.Key, s.Value)
 	}
 	if p.Swap != nil {
 		w.swapOn += p.Swap.Usable(m.PageSize)
@@ -184,6 +184,9 @@ func (w *world) step() []*world {
 		return []*world{w}
 	}
 	w.budget.spend(perEvent + len(w.procs))
+	if next, mapped := w.mapAhead(); mapped {
+		return next
+	}
 	if next, acted := w.act(); acted {
 		return next
 	}
@@ -242,6 +245,7 @@ func (x *explorer) prediction() Prediction {
 		p.Unsure = disagreement(p.Orders)
 	}
 	x.endings(&p)
+	p.failing(best, x.finals, func(i int) []int { return []int{i} })
 	if p.Open { // all courses begin with what has happened on one of these
 		p.AtLeast = slices.Min(append(x.dropped, len(p.Killed)))
 		for _, w := range slices.Concat(x.finals, x.pending) {

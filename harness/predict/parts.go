@@ -33,6 +33,7 @@ func (w *world) inParts(b *budget) Prediction {
 		i := max(0, slices.IndexFunc(out.Parts, func(p Prediction) bool { return len(p.Possible) > 0 || p.Open }))
 		one := out.Parts[i]
 		one.Ends, one.Throttled = out.Ends, out.Throttled
+		one.Fails, one.MayFail, one.Doomed = out.Fails, out.MayFail, out.Doomed
 		return one
 	}
 	out.Unsure = fmt.Sprintf("%d groups of processes are independent of each other; "+
@@ -53,6 +54,12 @@ func (p *Prediction) add(part Prediction) {
 	slices.Sort(p.Possible)
 	p.Throttled = append(p.Throttled, part.Throttled...)
 	maps.Copy(p.Ends, part.Ends)
+	if p.Fails == nil {
+		p.Fails = part.Fails
+	} else {
+		maps.Copy(p.Fails, part.Fails)
+	}
+	p.MayFail, p.Doomed = append(p.MayFail, part.MayFail...), append(p.Doomed, part.Doomed...)
 	p.AtLeast += part.AtLeast
 	p.Open = p.Open || part.Open
 	p.NoVictim = p.NoVictim || part.NoVictim
@@ -96,7 +103,8 @@ func (w *world) independent() [][]int {
 	for i := range all {
 		all[i] = i
 	}
-	if len(w.plan.During) > 0 || len(w.look.nodes) > 0 || w.swapOn > 0 || w.contained() || w.most("") > w.least("") {
+	if len(w.plan.During) > 0 || len(w.look.nodes) > 0 || w.swapOn > 0 || w.strict() || w.contained() ||
+		w.most("") > w.least("") {
 		return [][]int{all}
 	}
 	group := slices.Clone(all) // of each process, by its first member

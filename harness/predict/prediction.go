@@ -50,6 +50,13 @@ type Prediction struct {
 	// Possible is every process that is killed on some course.
 	Possible []string `json:"possible,omitempty"`
 
+	// Fails are the processes that the kernel refuses memory on the most likely course.
+	// MayFail are those that it does on some course and not on all,
+	// Doomed those who are either refused memory or killed, whichever comes first.
+	Fails   map[string]Refused `json:"fails,omitempty"`
+	MayFail []string           `json:"may_fail,omitempty"`
+	Doomed  []string           `json:"doomed,omitempty"`
+
 	Throttled []string        `json:"throttled,omitempty"`
 	Ends      map[string]Ends `json:"ends"`
 	Panic     string          `json:"panic,omitempty"`
@@ -57,6 +64,13 @@ type Prediction struct {
 	NoVictim bool `json:"no_victim,omitempty"`
 	// Kube is what a cluster makes of it; nil where there is none.
 	Kube *Kube `json:"kube,omitempty"`
+}
+
+// Refused is how a process ends that the kernel refuses memory.
+type Refused struct {
+	Errno string `json:"errno"`
+	// Held is what it was told to hold by then and held, in pages, on any course.
+	Held Range `json:"held"`
 }
 
 // Equal is a set of equal processes.
@@ -163,7 +177,9 @@ type Ends struct {
 	Alive  bool `json:"alive,omitempty"`
 	Signal int  `json:"signal,omitempty"`
 	Code   int  `json:"code"`
-	Sure   bool `json:"sure"` // on every course
+	// Errno is why a step failed with which it ended: ENOMEM.
+	Errno string `json:"errno,omitempty"`
+	Sure  bool   `json:"sure"` // on every course
 }
 
 // Range is an amount of pages that is known within bounds, both included.
@@ -205,4 +221,48 @@ func together(parts ...Range) Range {
 	width := kernel.Pages(math.Ceil(rest + math.Sqrt(squares)))
 	lo := sum.Lo + (sum.Hi-sum.Lo-width)/2
 	return Range{lo, lo + width}
+}
+
+// took is what a process's steps have taken.
+func (p *proc) took() Range { return p.anon.plus(p.shm).shift(p.cache.Hi + p.huge) }
+
+// failing notes whom the kernel refuses memory, on the likeliest course and on all. Same
+// are the processes that one cannot be told from.
+func (p *Prediction) failing(best *world, finals []*world, same func(i int) []int) {
+	for i := range best.procs {
+		q := &best.procs[i]
+		name := q.p.Name
+		if q.ends.Errno != "" {
+			if p.Fails == nil {
+				p.Fails = map[string]Refused{}
+			}
+			p.Fails[name] = Refused{q.ends.Errno, q.took()}
+		}
+		fails, doomed, all := 0, 0, 0
+		for _, w := range finals {
+			for _, k := range same(i) {
+				all++
+				switch end := &w.procs[k]; {
+				case end.ends.Errno != "":
+					fails++
+					doomed++
+					if one, ok := p.Fails[name]; ok {
+						held := end.took()
+						one.Held = Range{min(one.Held.Lo, held.Lo), max(one.Held.Hi, held.Hi)}
+						p.Fails[name] = one
+					}
+				case end.phase == killed:
+					doomed++
+				}
+			}
+		}
+		// of courses that are not followed to their end nobody knows
+		unknown := p.Open && best.strict() && !q.p.IsCommand() && !q.sharer
+		if unknown || fails > 0 && fails < all {
+			p.MayFail = append(p.MayFail, name)
+		}
+		if !p.Open && fails > 0 && fails < all && doomed == all {
+			p.Doomed = append(p.Doomed, name)
+		}
+	}
 }

@@ -384,6 +384,12 @@ func (s *states) ends(w *world, last int, p *Prediction) {
 		best = s.nodes[last].w
 	}
 	p.Panic = best.panic
+	p.failing(best, finals, func(i int) []int {
+		if set := s.setOf[i]; set >= 0 {
+			return s.sets[set]
+		}
+		return []int{i}
+	})
 	for i, q := range best.procs {
 		ends := q.ends
 		ends.Sure = !p.Open && len(finals) > 0

@@ -38,6 +38,7 @@ type proc struct {
 	sharer  bool         // of its parent's memory
 	huge    kernel.Pages // of the pool of explicit huge pages
 	mapped  kernel.Pages // of files
+	mapping kernel.Pages // mapped at once, and not touched
 	cache   Range        // charged while there is room, and perhaps scored: page cache
 	adj     int
 	lives   int  // how often it was started again
@@ -298,12 +299,16 @@ func (w *world) total(dir string) kernel.Pages {
 // segment is what a process takes without stopping in between: consecutive
 // steps that only grow, perhaps after a sleep.
 type segment struct {
-	p     *proc
-	shm   bool // it is shared memory
-	want  Range
-	slow  float64 // pages a second, at least
-	fast  float64 // and at most
-	until int     // pc when it is done
+	p    *proc
+	shm  bool // it is shared memory
+	want Range
+	// refused: it ends when it has taken that, because the kernel promises no more; it
+	// wanted whole.
+	refused bool
+	whole   Range
+	slow    float64 // pages a second, at least
+	fast    float64 // and at most
+	until   int     // pc when it is done
 	// it begins this many seconds from now
 	wakeEarly, wakeLate float64
 }

@@ -15,6 +15,11 @@ const (
 	stressorPoints  kernel.Pages = 570 // resident and page tables
 	stressorCharged kernel.Pages = 205
 
+	// what the agent has mapped that counts for overcommit, and an idle stressor
+	guestPromised                  = 105 * kernel.MiB
+	stressorCommitted kernel.Pages = 10142
+	stressorVirtual   kernel.Pages = 306772
+
 	minGuest = 512 * kernel.MiB
 	maxGuest = 2 * kernel.GiB
 	// guests are sized in these steps, so that scenarios share snapshots
@@ -67,8 +72,11 @@ func guest(memory kernel.Bytes) kernel.Machine {
 	return kernel.Machine{
 		Release: "6.12", PageSize: guestPage, CPUs: 1, Emulated: true,
 		MemTotal: total, MemAvailable: total - guestOccupies, MemFree: total - guestOccupies, WatermarkMin: 700,
-		Cgroup:   kernel.CgroupMount{Version: 2, Root: "/sys/fs/cgroup", Self: "/", Swap: true, Group: true},
-		Badness:  kernel.ReadsCPUBatched,
-		Stressor: kernel.Footprint{Anon: 140, File: 2, Shmem: 409, PgTable: 19, Threads: 5, Charged: stressorCharged},
+		Cgroup:      kernel.CgroupMount{Version: 2, Root: "/sys/fs/cgroup", Self: "/", Swap: true, Group: true},
+		Badness:     kernel.ReadsCPUBatched,
+		CommittedAS: guestPromised,
+		Sysctls:     map[string]string{"vm.user_reserve_kbytes": "13928"},
+		Stressor: kernel.Footprint{Anon: 140, File: 2, Shmem: 409, PgTable: 19, Threads: 5, Charged: stressorCharged,
+			Committed: stressorCommitted, Virtual: stressorVirtual},
 	}
 }
