@@ -224,6 +224,9 @@ func CampaignText(w io.Writer, c Campaign, o Options) error {
 			out = append(out, plaintext.Hang("  cut short", s.Cut, 14, o.width())...)
 		}
 		line("  kills       %d (%.0f a minute), %d of them machine-wide", t.Kills, perMinute(s), t.Global)
+		if t.Fails > 0 {
+			line("  ENOMEM      %s that the kernel refused memory", plaintext.Count(t.Fails, "process"))
+		}
 		line("  wrong       %s; %s", portion(t.Wrong, t.Kills), plaintext.Count(t.Disagreements, "disagreement"))
 		if t.Kills > 0 {
 			line("              at most %.2f %% of all, with a confidence of 95 %%", 100*atMost(t.Wrong, t.Kills))

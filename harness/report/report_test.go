@@ -18,8 +18,9 @@ import (
 
 // names of the results in testdata: real runs of a 6.12 in a VM and of a 6.18
 // whose eBPF only reaches tier 1, and the first of them with a lie in its log,
-// with a claim turned round, and on a machine that lacks what it needs.
-var names = []string{"pass", "group", "many", "local", "fail", "broken", "panic", "skip"}
+// with a claim turned round, and on a machine that lacks what it needs; and one that was
+// refused memory.
+var names = []string{"pass", "group", "many", "local", "fail", "broken", "panic", "skip", "enomem"}
 
 func read(t *testing.T, name string) verdict.Result {
 	t.Helper()

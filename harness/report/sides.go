@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,6 +98,9 @@ func (p *page) compared() []side {
 		all[2].observed = trigger(first.Trigger)
 		all[3].predicted = bounds(q, first.Victim.Process)
 	}
+	if f := p.fails(); f.expected != "" || f.predicted != "" || f.observed != "" {
+		all = append(all, f)
+	}
 	if q.Panic != "" || p.r.Panic != "" || p.expected("panic") != "" {
 		all = append(all, side{
 			label: "panic", claims: []string{"panic", "prediction.panic"},
@@ -106,6 +110,36 @@ func (p *page) compared() []side {
 	return slices.DeleteFunc(all, func(s side) bool {
 		return s.expected == "" && s.predicted == "" && s.observed == "" && s.replayed == ""
 	})
+}
+
+// fails are those who were refused memory: ENOMEM is an outcome, too.
+func (p *page) fails() side {
+	s := side{label: "fails", claims: []string{"prediction.fails"}}
+	var expected, observed []string
+	for _, c := range p.r.Claims {
+		if name, ok := strings.CutPrefix(c.Name, "fails "); ok {
+			expected, s.claims = append(expected, name+" "+c.Expected), append(s.claims, c.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.r.Fails)) {
+		observed = append(observed, fmt.Sprintf("%s %s", name, p.r.Fails[name].Errno))
+	}
+	s.expected, s.observed = strings.Join(expected, ", "), strings.Join(observed, ", ")
+	q := p.r.Prediction
+	if len(q.Fails) > 0 || len(q.MayFail) > 0 {
+		s.predicted = p.names(append([]string{}, q.Fails...))
+		if n := len(slices.DeleteFunc(slices.Clone(q.MayFail), func(name string) bool {
+			return slices.Contains(q.Fails, name)
+		})); n > 0 {
+			s.predicted += fmt.Sprintf(" or %s", plaintext.Count(n, "other"))
+		} else if len(q.MayFail) > 0 {
+			s.predicted += ", perhaps"
+		}
+	}
+	if s.observed == "" && (s.expected != "" || s.predicted != "") {
+		s.observed = "nobody"
+	}
+	return s
 }
 
 // expected is what the author of the scenario claimed.

@@ -299,6 +299,12 @@ func (p *page) ends() {
 		exits = append(exits, name+" "+exit(p.r.Exits[name]))
 	}
 	p.field("exits", strings.Join(exits, ", "))
+	var fails []string
+	for _, name := range slices.Sorted(maps.Keys(p.r.Fails)) {
+		f := p.r.Fails[name]
+		fails = append(fails, fmt.Sprintf("%s %s", name, &f))
+	}
+	p.field("fails", strings.Join(fails, ", "))
 	p.counters()
 	var laps []string
 	for _, name := range p.lapNames() {

@@ -1054,6 +1054,54 @@ expect:`},
 			},
 		},
 		{
+			name: "overcommit that contradicts itself, and is everybody's",
+			edit: []string{"targets: [vm]", "targets: [vm, local]\nsystem: {sysctls: {vm.overcommit_memory: 3, " +
+				"vm.overcommit_ratio: 80, vm.overcommit_kbytes: many}}"},
+			want: []string{
+				"4:15: targets: vm.overcommit_memory is in force for everybody on local: others would be refused memory",
+				"hint: write targets: [vm]",
+				`5:42: vm.overcommit_memory: "3" is no policy`,
+				"hint: write 0, 1 or 2",
+				"5:92: vm.overcommit_kbytes: setting it sets vm.overcommit_ratio to 0, and the other way round",
+				"hint: leave one of them out",
+				`5:92: vm.overcommit_kbytes: "many" is not a number`,
+			},
+		},
+		{
+			name: "a failure that nothing causes",
+			edit: []string{"killed: [small]", "killed: [small]\n  fails: {big: ENOMEM}"},
+			want: []string{
+				`17:16: big: "big" maps 64Mi at a time, and with vm.overcommit_memory 0 only one mapping that is larger ` +
+					"than memory and swap is refused: a map step",
+				"hint: write system: {sysctls: {vm.overcommit_memory: 2}}",
+			},
+		},
+		{
+			name: "failures where everything is granted, of nobody, for no reason, and with another end",
+			edit: []string{"targets: [vm]", "targets: [vm]\nsystem: {sysctls: {vm.overcommit_memory: 1}}",
+				"killed: [small]", "killed: [small]\n  fails: {big: ENOMEMM, smal: ENOMEM, small: ENOMEM}\n" +
+					"  exit: {big: 1}"},
+			want: []string{
+				`18:16: big: "ENOMEMM" is not why a process fails`,
+				`hint: did you mean "ENOMEM"?`,
+				"18:16: big: with vm.overcommit_memory 1 nobody is refused memory",
+				"hint: write system: {sysctls: {vm.overcommit_memory: 2}}",
+				`18:31: smal: no process "smal"`,
+				`hint: did you mean "small"?`,
+				`18:46: small: "small" is also in killed`,
+				"hint: leave it out of one of them",
+				`19:15: big: "big" is also in fails, and a stressor that is refused memory exits with 71`,
+				"hint: write 71, or leave it out",
+			},
+		},
+		{
+			name: "more address space than there is",
+			edit: []string{"{touch: 64Mi}", "{map: 65Ti}"},
+			want: []string{
+				`8:36: map: "65Ti" is more memory than a machine can have`,
+			},
+		},
+		{
 			name: "a disk that files do not fit on",
 			edit: []string{"targets: [vm]", "targets: [vm]\nsystem: {disk: {size: 64Mi, write: 20Mi/s}}", "{touch: 64Mi}",
 				"{write: 60Mi}"},

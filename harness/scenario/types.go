@@ -237,6 +237,8 @@ type Expect struct {
 	Throttled Names `yaml:"throttled" json:"throttled,omitempty"`
 	// how processes end
 	Exit map[string]Exit `yaml:"exit" json:"exit,omitempty"`
+	// who is refused memory, and ends with that: ENOMEM
+	Fails map[string]string `yaml:"fails" json:"fails,omitempty"`
 	// by cgroup: by how much each counter rises, descendants included
 	MemoryEvents map[string]map[string]Num `yaml:"memory.events" json:"memory.events,omitempty"`
 	// the same without descendants

@@ -200,6 +200,7 @@ var (
 
 func (v *validator) system() {
 	v.sysctls(v.s.System.Sysctls, at("system", "sysctls"))
+	v.overcommit()
 	if swap := v.s.System.Swap; swap != nil {
 		if swap.Size <= 0 {
 			v.problem(at("system", "swap", "size"), "write size: 256Mi", "there is none")

@@ -46,6 +46,7 @@ func (v *validator) expect() {
 	v.nobody(e)
 	v.limits(e)
 	v.ends(e)
+	v.fails(e)
 	for _, c := range []struct {
 		key   string
 		claim map[string]map[string]Num
@@ -338,6 +339,7 @@ func (v *validator) down(e Expect) {
 		given bool
 	}{
 		{"survives", len(e.Survives) > 0}, {"throttled", len(e.Throttled) > 0}, {"exit", len(e.Exit) > 0},
+		{"fails", len(e.Fails) > 0},
 		{"memory.events", len(e.MemoryEvents) > 0}, {"memory.events.local", len(e.MemoryEventsLocal) > 0}, {"vmstat",
 			len(e.Vmstat) > 0},
 	} {

@@ -125,7 +125,8 @@ func (s Scenario) demand() (sum kernel.Bytes, most string) {
 	for pass := range 2 { // those who stay, then the others
 		for i := range s.Processes {
 			p := &s.Processes[i]
-			if len(p.Command) > 0 || p.SharesMemoryWith != "" || s.stays(p) != (pass == 0) {
+			_, fails := s.Expect.Fails[p.Name] // before it has what it wants
+			if len(p.Command) > 0 || p.SharesMemoryWith != "" || fails || s.stays(p) != (pass == 0) {
 				continue
 			}
 			peak, bounded := Peak(p.Do, profile.Row.Charged)

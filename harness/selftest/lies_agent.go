@@ -16,6 +16,14 @@ func (l *liar) agent() {
 		})
 	}))
 	l.tell("a step failed", atEnd(evidence.Event{Source: evidence.Agent, Kind: evidence.Failure, Text: "selftest"}))
+	failed := func(e evidence.Event) bool { return e.Kind == evidence.Failed && e.Call != nil }
+	l.tell("who was refused memory does not say so", without(failed))
+	l.tell("refused memory for another reason", first(failed, func(e *evidence.Event) { e.Call.Errno = "EINVAL" }))
+	l.tell("refused memory at another step", first(failed, func(e *evidence.Event) { e.Call.Step++ }))
+	l.tell("a survivor was refused memory", first(kind(evidence.Alive), func(e *evidence.Event) {
+		e.Source, e.Kind, e.Status = evidence.Stressor, evidence.Failed, nil
+		e.Call = &evidence.FailedCall{Errno: "ENOMEM"}
+	}))
 	facts := func(e evidence.Event) bool {
 		return e.Kind == evidence.ContainerCgroup && e.Cgroup != nil && e.Cgroup.OOMScoreAdj != nil
 	}

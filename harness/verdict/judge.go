@@ -42,6 +42,7 @@ func Judge(in Input) Result {
 			r.Exits[l.process] = exitOf(*l.exit)
 		}
 	}
+	r.Fails = a.failures()
 	r.Timings = a.timings(in.Meta.Timings)
 	r.Verdict, r.Reason = conclude(r)
 	return r

@@ -20,6 +20,7 @@ type life struct {
 	born      int64 // AtNS of Spawned
 	ready     bool
 	readyNS   int64
+	failed    *evidence.Event      // a step of it that the kernel refused memory
 	exit      *evidence.ExitStatus // nil: it was alive at the end, or nobody saw it end
 	diedNS    int64
 	alive     bool // seen alive at the end
@@ -64,6 +65,10 @@ func lives(p plan.Plan, events []evidence.Event, pids pids) []*life {
 		case evidence.Ready:
 			if l := latest(e.PID, e.Process); l != nil {
 				l.ready, l.readyNS = true, e.AtNS
+			}
+		case evidence.Failed:
+			if l := latest(e.PID, e.Process); l != nil {
+				l.failed = &e
 			}
 		case evidence.Exited:
 			if l := latest(e.PID, e.Process); l != nil {

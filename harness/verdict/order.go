@@ -41,6 +41,7 @@ const NobodysEvent Kind = "nobodys-event"
 var tellers = map[evidence.Kind][]evidence.Source{
 	evidence.Begin: {evidence.Agent}, evidence.Spawned: {evidence.Agent}, evidence.Did: {evidence.Agent},
 	evidence.End: {evidence.Agent}, evidence.Failure: {evidence.Agent, evidence.Stressor},
+	evidence.Failed:          {evidence.Stressor},
 	evidence.Alive:           {evidence.Agent},
 	evidence.ContainerCgroup: {evidence.Agent},
 

@@ -63,8 +63,10 @@ type Result struct {
 	// it every candidate in the kernel's order.
 	Scoreboard [][]Row                  `json:"scoreboard"`
 	Exits      map[string]scenario.Exit `json:"exits"`
-	Counters   CounterSet               `json:"counters"`
-	Claims     []Claim                  `json:"claims"`
+	// Fails are the processes that the kernel refused memory.
+	Fails    map[string]Failure `json:"fails,omitempty"`
+	Counters CounterSet         `json:"counters"`
+	Claims   []Claim            `json:"claims"`
 	// Disagreements are what two witnesses say differently, each with its name.
 	Disagreements []Disagreement `json:"disagreements,omitempty"`
 	Lost          LostCount      `json:"lost"`
@@ -93,9 +95,13 @@ type Prediction struct {
 	// middle, and the bounds that the kernel's own score must lie within.
 	Scores map[string]int64         `json:"scores,omitempty"`
 	Ranges map[string]predict.Range `json:"ranges,omitempty"`
-	Unsure string                   `json:"unsure"`
-	Orders [][]string               `json:"orders,omitempty"` // where unsure
-	Panic  string                   `json:"panic,omitempty"`
+	// Fails are those that are refused memory on the likeliest course, MayFail those
+	// that are on some.
+	Fails   []string   `json:"fails,omitempty"`
+	MayFail []string   `json:"may_fail,omitempty"`
+	Unsure  string     `json:"unsure"`
+	Orders  [][]string `json:"orders,omitempty"` // where unsure
+	Panic   string     `json:"panic,omitempty"`
 	// Open: more courses are possible than are listed. AtLeast and AtMost (0: unbounded)
 	// bound the number of kills, and nobody outside of Possible is killed.
 	Open     bool     `json:"open,omitempty"`
@@ -106,7 +112,10 @@ type Prediction struct {
 
 func short(p predict.Prediction) Prediction {
 	s := Prediction{Killed: p.Killed, Constraint: p.Constraint, OOMMemcg: p.OOMMemcg, Triggers: p.Trigger,
-		Scores: p.Scores, Ranges: p.Ranges, Unsure: p.Unsure, Panic: p.Panic}
+		Scores: p.Scores, Ranges: p.Ranges, Unsure: p.Unsure, Panic: p.Panic, MayFail: p.MayFail}
+	if len(p.Fails) > 0 {
+		s.Fails = sortedKeys(p.Fails)
+	}
 	if len(p.Trigger) > 0 {
 		s.Trigger = p.Trigger[0]
 	}

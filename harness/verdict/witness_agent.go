@@ -42,6 +42,7 @@ const (
 	// ContainerDiffers: what is told of one container contradicts itself.
 	ContainerDiffers Kind = "container-differs"
 	HoldDiffers      Kind = "hold-differs" // a process holds something else than it was told to
+	CallDiffers      Kind = "call-differs" // what is told of a step that was refused memory contradicts the rest
 )
 
 func init() {
@@ -211,7 +212,7 @@ func (w *agentWitness) lives(a *account, found *findings) {
 	last := map[*life]int64{}
 	for _, e := range w.in.Events {
 		switch e.Kind {
-		case evidence.Spawned, evidence.Ready, evidence.Step, evidence.Alive, evidence.Exited:
+		case evidence.Spawned, evidence.Ready, evidence.Step, evidence.Alive, evidence.Exited, evidence.Failed:
 		default:
 			continue
 		}
@@ -238,6 +239,10 @@ func (w *agentWitness) lives(a *account, found *findings) {
 			found.add(TimeDiffers, "%s of %s came before it was started", e.Kind, l)
 		case l.exit != nil && l.diedNS != 0 && e.AtNS > l.diedNS && e.Kind != evidence.Alive && w.in.Plan.On == nil:
 			found.add(TimeDiffers, "%s of %s came after its end", e.Kind, l)
+		}
+		if e.Kind == evidence.Failed {
+			w.failed(l, e, heard[l][evidence.Step], found)
+			continue
 		}
 		w.holds(a, l, e, found)
 	}

@@ -234,6 +234,7 @@ func (w *kmsgWitness) agree(a *account, found *findings) {
 	}
 	w.groups(a, found)
 	w.printed(a, found)
+	w.refusals(a, found)
 	w.well(found)
 	if tier >= 2 {
 		w.decisions(a, found)

@@ -6,6 +6,7 @@ import (
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // waitWitness is the wait status of the processes.
@@ -115,6 +116,7 @@ func (w *waitWitness) end(a *account, l *life, found *findings) {
 	case l.plan.IsCommand() || signalled || evicted || x.Signal == sigkill:
 	case x.Signal != 0:
 		found.add(EndUnexplained, "%s died of %s; nothing in the plan sends it", l, status(*x))
+	case l.failed != nil && x.Code == profile.ExitFailed: // which it says itself
 	case !exitsWith(l.plan, x.Code):
 		found.add(EndUnexplained, "%s ended with %s, which is none of its steps", l, status(*x))
 	}
