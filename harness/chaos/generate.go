@@ -24,10 +24,13 @@ const (
 	System Domain = "system" // the whole machine
 	QoS    Domain = "qos"    // pods, as a kubelet lays them out
 	All    Domain = "all"    // all of these, mixed
+	// Overcommit is who is refused memory, or killed for it. It is not among All: a seed
+	// gives the scenarios that it gave before.
+	Overcommit Domain = "overcommit"
 )
 
 // Domains are all domains, for flags and for tests.
-var Domains = []Domain{Memcg, Nested, System, QoS, All}
+var Domains = []Domain{Memcg, Nested, System, QoS, All, Overcommit}
 
 // Memory is what a machine needs for every scenario that is made here, and
 // SwapDisk the size of the disk for those that swap.
@@ -64,6 +67,8 @@ func Generate(seed uint64, index int, domain Domain) scenario.Scenario {
 		g.system()
 	case QoS:
 		g.qos()
+	case Overcommit:
+		g.overcommit()
 	}
 	Claim(&g.s)
 	return g.s
@@ -95,8 +100,14 @@ func Promise(s *scenario.Scenario, p predict.Prediction) {
 	}
 	claimed := *s
 	claimed.Expect.Killed = &scenario.Killed{InOrder: p.Killed}
+	for name, f := range p.Fails {
+		if claimed.Expect.Fails == nil {
+			claimed.Expect.Fails = map[string]string{}
+		}
+		claimed.Expect.Fails[name] = f.Errno
+	}
 	if claimed.Validate() == nil {
-		s.Expect.Killed = claimed.Expect.Killed
+		s.Expect.Killed, s.Expect.Fails = claimed.Expect.Killed, claimed.Expect.Fails
 	}
 }
 

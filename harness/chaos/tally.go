@@ -12,6 +12,8 @@ type Tally struct {
 	Scenarios int `json:"scenarios"` // that were carried out and judged
 	Kills     int `json:"kills"`     // by the OOM killer
 	Global    int `json:"global"`    // of these, machine-wide
+	// Fails are the processes that the kernel refused memory.
+	Fails int `json:"fails,omitempty"`
 	// Unsure are the kills for which the prediction, given the kills before, had
 	// more than one victim or was not sure that they happen at all.
 	Unsure int `json:"unsure"`
@@ -44,7 +46,7 @@ type Tally struct {
 
 // Count is what one judged scenario adds to a tally.
 func Count(p predict.Prediction, r verdict.Result) Tally {
-	t := Tally{Scenarios: 1, Kills: len(r.Kills)}
+	t := Tally{Scenarios: 1, Kills: len(r.Kills), Fails: len(r.Fails)}
 	var got []string
 	for _, k := range r.Kills {
 		got = append(got, k.Victim.Process)
@@ -166,6 +168,7 @@ func (t *Tally) Add(o Tally) {
 	t.Scenarios += o.Scenarios
 	t.Kills += o.Kills
 	t.Global += o.Global
+	t.Fails += o.Fails
 	t.Unsure += o.Unsure
 	t.Whether += o.Whether
 	t.Wrong += o.Wrong
