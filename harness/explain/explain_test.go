@@ -209,6 +209,10 @@ func TestLogsSayWhatEBPFSaw(t *testing.T) {
 					}
 					rows++
 					task, counts := looked.Task, reads(e.KernelRelease, looked.Task.MM)
+					if killed := saw.killed[e.Victim.PID]; killed != nil && killed.Task.MM != nil &&
+						killed.Task.MM.Batched.Shmem < chosen.Task.MM.Batched.Shmem {
+						continue // kswapd took pages that all share before the table was printed
+					}
 					rss := max(0, counts.Anon) + max(0, counts.File) + max(0, counts.Shmem)
 					if task.Comm != k.Comm || task.UID != int(k.UID) || task.Adj != k.Adj ||
 						task.MM.PgTables.Pages(e.PageSize) != k.PgTables ||

@@ -156,7 +156,7 @@ func (d *decision) checkMemory(a *account, found *findings) {
 			grows, dies := a.moving(tgid, of[i].AtNS)
 			dies = dies || of[i-1].Kind == evidence.MarkVictim // the signal is sent
 			atOnce := a.in.Machine.CPUs == 1 && of[i-1].Kind == evidence.Kill && of[i].Kind == evidence.MarkVictim
-			between := i+1 < len(of) && equalMM(mm(i-1), mm(i+1))
+			between := i+1 < len(of) && (equalMM(mm(i-1), mm(i+1)) || strays(mm(i-1), mm(i), mm(i+1)))
 			if before, now := mm(i-1), mm(i); before == nil && now != nil {
 				found.add(BPFDiffers, "decision %d: %s (pid %d) has memory at %s, and had none before",
 					d.number, of[i].OOM.Task.Comm, tgid, of[i].Kind)
@@ -193,6 +193,16 @@ func stirred(before, now *evidence.MM) bool {
 	same.Batched, same.Exact, same.PgTables = before.Batched, before.Exact, before.PgTables
 	return same == *before && grew(before.Batched, now.Batched) && grew(before.Exact, now.Exact) &&
 		now.PgTables >= before.PgTables
+}
+
+// strays reports whether a task's address space or page tables were of one size before
+// and after, and of another in between, while its pages moved.
+func strays(before, now, after *evidence.MM) bool {
+	if before == nil || now == nil || after == nil {
+		return false
+	}
+	return before.PgTables == after.PgTables && now.PgTables != before.PgTables ||
+		before.TotalVM == after.TotalVM && now.TotalVM != before.TotalVM
 }
 
 func equalMM(a, b *evidence.MM) bool { return a == b || a != nil && b != nil && *a == *b }

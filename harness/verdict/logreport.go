@@ -608,7 +608,8 @@ func (w *kmsgWitness) table(a *account, r *oomlog.Report, d *decision, found *fi
 		c := candidates[i]
 		points := predict.Points(predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj},
 			d.total(o), predict.Rules{PageSize: a.pageSize()})
-		if points > *o.Points && !grows || points < *o.Points && !dies {
+		least, most := a.reclaimed(d, o.Task)
+		if points > *o.Points-int64(least) && !grows || points < *o.Points-int64(most) && !dies {
 			found.add(TableDiffers, "pid %d (%s) has %d points by the log's table, %d by eBPF",
 				c.PID, o.Task.Comm, points, *o.Points)
 		}
@@ -691,25 +692,51 @@ func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *d
 		return
 	}
 	c := a.counts(t.MM)
+	least, most := a.reclaimed(d, t)
 	for _, of := range []struct {
 		name      string
 		row, seen kernel.Pages
 		printed   bool
+		shared    bool
 	}{
-		{"total_vm", row.TotalVM, t.MM.TotalVM, true},
-		{"rss", row.RSS, c.Anon + c.File + c.Shmem, true},
-		{"rss_anon", pagesOf(row.RSSAnon), c.Anon, row.RSSAnon != nil},
-		{"rss_file", pagesOf(row.RSSFile), c.File, row.RSSFile != nil},
-		{"rss_shmem", pagesOf(row.RSSShmem), c.Shmem, row.RSSShmem != nil},
-		{"swapents", row.Swapents, c.Swap, true},
+		{"total_vm", row.TotalVM, t.MM.TotalVM, true, false},
+		{"rss", row.RSS, c.Anon + c.File + c.Shmem, true, true},
+		{"rss_anon", pagesOf(row.RSSAnon), c.Anon, row.RSSAnon != nil, false},
+		{"rss_file", pagesOf(row.RSSFile), c.File, row.RSSFile != nil, false},
+		{"rss_shmem", pagesOf(row.RSSShmem), c.Shmem, row.RSSShmem != nil, true},
+		{"swapents", row.Swapents, c.Swap, true, false},
 	} {
-		if of.printed && of.row != of.seen {
+		same := of.row == of.seen
+		if of.shared {
+			same = of.row >= of.seen-most && of.row <= of.seen-least
+		}
+		if of.printed && !same {
 			add("%s is %d, by eBPF %d", of.name, of.row, of.seen)
 		}
 	}
 	if row.PgTables != nil && *row.PgTables != t.MM.PgTables {
 		add("pgtables_bytes is %d, by eBPF %d", *row.PgTables, t.MM.PgTables)
 	}
+}
+
+// reclaimed is how many pages a stressor lost between the scan of a decision and its
+// table of those that all stressors share, their program's: kswapd runs while the table
+// is printed, and takes a page from all who have it. The victim was read when it was
+// scored, when it was chosen, which is before the table, and when it was killed.
+func (a *account) reclaimed(d *decision, t *evidence.Task) (least, most kernel.Pages) {
+	if l := a.life(t.TGID); l == nil || l.plan.IsCommand() || d.chosen == nil || d.chosen.MM == nil {
+		return 0, 0
+	}
+	i := slices.IndexFunc(d.rows, func(o *evidence.OOM) bool { return o.Task != nil && o.Task.TGID == d.chosen.TGID })
+	if l := a.life(d.chosen.TGID); i < 0 || l == nil || l.plan.IsCommand() || d.rows[i].Task.MM == nil {
+		return 0, 0
+	}
+	before := a.counts(d.rows[i].Task.MM).Shmem
+	least = max(0, before-a.counts(d.chosen.MM).Shmem)
+	if most = least; len(d.kills) > 0 && d.kills[0].Task.TGID == d.chosen.TGID && d.kills[0].Task.MM != nil {
+		most = max(least, before-a.counts(d.kills[0].Task.MM).Shmem)
+	}
+	return least, most
 }
 
 func pagesOf(p *kernel.Pages) kernel.Pages {
