@@ -604,9 +604,7 @@ const nbsp = "\u00a0"
 // stands alone is left; it is part of a name.
 func clean(s string) string {
 	s = strings.Trim(s, "\r\x00")
-	if strings.HasSuffix(s, `\n\`) { // a string of a program, over many lines
-		s = s[:len(s)-3]
-	}
+	s = strings.TrimSuffix(s, `\n\`) // a string of a program, over many lines
 	if strings.IndexByte(s, 0x1b) >= 0 {
 		s = strings.TrimRight(stripANSI(s), "\r")
 	}
