@@ -104,7 +104,7 @@ func plant(root probe.Root, m kernel.CgroupMount, base string, cgroups []plan.Cg
 // asks at every allocation which nodes it may use (cpusets_enabled()), and so cgroups have
 // them only where the plan sets some.
 func (t *tree) controllers() []string {
-	if slices.ContainsFunc(t.cgroups, func(c plan.Cgroup) bool { return c.Mems != nil }) {
+	if plan.Cpusets(t.cgroups) {
 		return []string{"memory", "cpuset"}
 	}
 	return []string{"memory"}

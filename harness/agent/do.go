@@ -177,7 +177,7 @@ func (a *Agent) plantFreezer(t *tree, p plan.Plan) error {
 // plantCpuset finds the place of a tree of cpusets if the plan sets some on cgroup v1,
 // where they are a hierarchy of their own.
 func (a *Agent) plantCpuset(t *tree, p plan.Plan) error {
-	if t.version != 1 || !slices.ContainsFunc(p.Cgroups, func(c plan.Cgroup) bool { return c.Mems != nil }) {
+	if t.version != 1 || !plan.Cpusets(p.Cgroups) {
 		return nil
 	}
 	dir, err := a.root.HierarchyV1("cpuset")

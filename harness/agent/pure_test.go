@@ -292,7 +292,7 @@ func TestOvercommitIsUndone(t *testing.T) {
 		}
 	}
 	list, err := sysctlUndo(probe.Root(root), plan.Plan{Sysctls: []plan.Sysctl{
-		{Key: "vm.overcommit_kbytes", Value: "9"}, {Key: overcommitPolicy, Value: "2"}}})
+		{Key: "vm.overcommit_kbytes", Value: "9"}, {Key: kernel.OvercommitMemory, Value: "2"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,8 +305,8 @@ func TestOvercommitIsUndone(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("undone in the order %q, want %q", got, want)
 	}
-	early, policy := parted([]plan.Sysctl{{Key: "a"}, {Key: overcommitPolicy}, {Key: "b"}})
-	if len(early) != 2 || len(policy) != 1 || policy[0].Key != overcommitPolicy {
+	early, policy := parted([]plan.Sysctl{{Key: "a"}, {Key: kernel.OvercommitMemory}, {Key: "b"}})
+	if len(early) != 2 || len(policy) != 1 || policy[0].Key != kernel.OvercommitMemory {
 		t.Errorf("%v is set first, %v at last", early, policy)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/probe"
 )
@@ -33,7 +34,7 @@ func sysctlUndo(root probe.Root, p plan.Plan) ([]plan.Undo, error) {
 			return nil, &Refusal{What: fmt.Sprintf("sysctl %s (%v)", s.Key, err)}
 		}
 		list = append(list, plan.Undo{Op: undoWrite, Path: root.Path(probe.SysctlPath(s.Key)), Value: now})
-		if other := clears[s.Key]; other != "" && !seen[other] {
+		if other := kernel.ClearedBy(s.Key); other != "" && !seen[other] {
 			all = append(all[:len(all):len(all)], plan.Sysctl{Key: other})
 		}
 	}
@@ -43,15 +44,9 @@ func sysctlUndo(root probe.Root, p plan.Plan) ([]plan.Undo, error) {
 	return list, nil
 }
 
-// clears are the sysctls that set each other to zero when they are written
-// (overcommit_ratio_handler() and overcommit_kbytes_handler() in mm/util.c).
-var clears = map[string]string{
-	"vm.overcommit_kbytes": "vm.overcommit_ratio", "vm.overcommit_ratio": "vm.overcommit_kbytes",
-}
-
 // cleared is 1 for one of those that another one has set to zero.
 func cleared(root probe.Root, u plan.Undo) int {
-	for key := range clears {
+	for _, key := range []string{kernel.OvercommitRatio, kernel.OvercommitKbytes} {
 		if u.Path == root.Path(probe.SysctlPath(key)) && u.Value == "0" {
 			return 1
 		}
@@ -59,14 +54,13 @@ func cleared(root probe.Root, u plan.Undo) int {
 	return 0
 }
 
-// overcommitPolicy may have the kernel refuse memory to the agent as well. It is in force
-// when everything else that the plan changes has been changed, and is undone first: making
-// and removing swap takes memory, and swapoff asks for all that is in it.
-const overcommitPolicy = "vm.overcommit_memory"
-
+// parted sets the overcommit policy apart, which may have the kernel refuse memory to the
+// agent as well. It is in force when everything else that the plan changes has been
+// changed, and is undone first: making and removing swap takes memory, and swapoff asks
+// for all that is in it.
 func parted(all []plan.Sysctl) (early, policy []plan.Sysctl) {
 	for _, s := range all {
-		if s.Key == overcommitPolicy {
+		if s.Key == kernel.OvercommitMemory {
 			policy = append(policy, s)
 		} else {
 			early = append(early, s)
@@ -77,7 +71,7 @@ func parted(all []plan.Sysctl) (early, policy []plan.Sysctl) {
 
 // policyLast moves the overcommit policy to the end of an undo list.
 func policyLast(root probe.Root, list []plan.Undo) []plan.Undo {
-	file := root.Path(probe.SysctlPath(overcommitPolicy))
+	file := root.Path(probe.SysctlPath(kernel.OvercommitMemory))
 	slices.SortStableFunc(list, func(a, b plan.Undo) int {
 		switch {
 		case a.Path == file && b.Path != file:

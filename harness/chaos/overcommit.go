@@ -46,14 +46,15 @@ func (g *generator) overcommit() {
 	g.s.Processes = append(g.s.Processes, hog)
 	limit += kernel.Bytes(g.between(8, 480)) * kernel.MiB
 
-	sysctls := map[string]string{"vm.overcommit_memory": of(g.draw, "2", "2", "2", "2", "0", "1")}
+	sysctls := map[string]string{kernel.OvercommitMemory: of(g.draw, kernel.OvercommitNever, kernel.OvercommitNever,
+		kernel.OvercommitNever, kernel.OvercommitNever, kernel.OvercommitGuess, kernel.OvercommitAlways)}
 	switch {
-	case sysctls["vm.overcommit_memory"] != "2":
+	case sysctls[kernel.OvercommitMemory] != kernel.OvercommitNever:
 	case g.chance(50):
-		sysctls["vm.overcommit_kbytes"] = strconv.FormatInt(int64(limit/kernel.KiB), 10)
+		sysctls[kernel.OvercommitKbytes] = strconv.FormatInt(int64(limit/kernel.KiB), 10)
 	default:
 		const managed = 440 * kernel.MiB // of a guest's memory, at least
-		sysctls["vm.overcommit_ratio"] = strconv.FormatInt(int64(limit*100/managed)+1, 10)
+		sysctls[kernel.OvercommitRatio] = strconv.FormatInt(int64(limit*100/managed)+1, 10)
 	}
 	g.s.System.Sysctls = sysctls
 }

@@ -13,10 +13,11 @@ type Nodes []int
 // MaxNodes is MAX_NUMNODES of the largest kernels.
 const MaxNodes = 1 << 10
 
-// ParseNodes reads a list such as "0-1,3", as the kernel prints one (%*pbl) and as
-// cpuset.mems takes one.
-func ParseNodes(list string) (Nodes, error) {
-	var out Nodes
+// NumberRange is the numbers from First to Last.
+type NumberRange struct{ First, Last int }
+
+// ParseRanges reads a list such as "0-3,8", as the kernel prints CPUs and nodes (%*pbl).
+func ParseRanges(list string) (out []NumberRange, ok bool) {
 	for part := range strings.SplitSeq(list, ",") {
 		from, to, ranged := strings.Cut(part, "-")
 		first, err := strconv.Atoi(from)
@@ -24,12 +25,29 @@ func ParseNodes(list string) (Nodes, error) {
 		if err == nil && ranged {
 			last, err = strconv.Atoi(to)
 		}
-		if err != nil || first < 0 || last < first || last >= MaxNodes {
-			return nil, fmt.Errorf("%q is not a list of nodes such as 0-1,3", list)
+		if err != nil || last < first {
+			return nil, false
 		}
-		for n := first; n <= last; n++ {
+		out = append(out, NumberRange{first, last})
+	}
+	return out, true
+}
+
+// ParseNodes reads a list such as "0-1,3", as the kernel prints one (%*pbl) and as
+// cpuset.mems takes one.
+func ParseNodes(list string) (Nodes, error) {
+	var out Nodes
+	ranges, ok := ParseRanges(list)
+	for _, r := range ranges {
+		if ok = ok && r.First >= 0 && r.Last < MaxNodes; !ok {
+			break
+		}
+		for n := r.First; n <= r.Last; n++ {
 			out = append(out, n)
 		}
+	}
+	if !ok {
+		return nil, fmt.Errorf("%q is not a list of nodes such as 0-1,3", list)
 	}
 	slices.Sort(out)
 	return slices.Compact(out), nil

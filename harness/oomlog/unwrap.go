@@ -73,7 +73,13 @@ func (w *screen) study(data []byte) {
 // studyHang finds the blanks with which lines go on that were broken, as editors and
 // pagers put them: lines without a beginning of their own have as many.
 func (w *screen) studyHang(lines [][]byte) {
-	if w.hang = nil; w.bare {
+	indented := 0
+	for _, line := range lines {
+		if len(line) > 0 && line[0] == ' ' {
+			indented++
+		}
+	}
+	if w.hang = nil; w.bare || indented < 3 {
 		return
 	}
 	most, indents := 0, map[int]int{}

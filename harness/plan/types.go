@@ -93,6 +93,11 @@ type Cgroup struct {
 	Extra *Bounds `json:"extra,omitempty"`
 }
 
+// Cpusets reports whether cgroups are cpusets: one of them has a cpuset.mems.
+func Cpusets(cgroups []Cgroup) bool {
+	return slices.ContainsFunc(cgroups, func(c Cgroup) bool { return c.Mems != nil })
+}
+
 // Bounds are the least and the most of an amount.
 type Bounds struct {
 	Least kernel.Bytes `json:"least"`

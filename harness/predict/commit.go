@@ -14,31 +14,17 @@ import (
 // A stressor that takes memory maps a piece, fills it, and maps the next one: how much it
 // holds when it is refused is a number of whole pieces.
 
-// The sysctls of overcommit.
+// What the kernel holds back, for root and for others to recover with.
 const (
-	overcommitMemory = "vm.overcommit_memory"
-	overcommitRatio  = "vm.overcommit_ratio"
-	overcommitKbytes = "vm.overcommit_kbytes"
-	adminReserve     = "vm.admin_reserve_kbytes"
-	userReserve      = "vm.user_reserve_kbytes"
+	adminReserve = "vm.admin_reserve_kbytes"
+	userReserve  = "vm.user_reserve_kbytes"
 )
 
-// What vm.overcommit_memory says: refuse what is larger than the machine, and what is more
-// than CommitLimit.
-const (
-	overcommitGuess = "0"
-	overcommitNever = "2"
-)
-
-// setSysctl sets one. Each of the two that CommitLimit is made of sets the other one to
-// zero (overcommit_ratio_handler() and overcommit_kbytes_handler()).
+// setSysctl sets one. Each of the two that CommitLimit is made of clears the other one.
 func (w *world) setSysctl(key, value string) {
 	w.sysctls[key] = strings.TrimSpace(value)
-	switch key {
-	case overcommitRatio:
-		w.sysctls[overcommitKbytes] = "0"
-	case overcommitKbytes:
-		w.sysctls[overcommitRatio] = "0"
+	if other := kernel.ClearedBy(key); other != "" {
+		w.sysctls[other] = "0"
 	}
 }
 
@@ -57,7 +43,7 @@ func (w *world) reserve(sysctl string, otherwise int64) kernel.Pages {
 }
 
 // strict reports whether the kernel promises no more than CommitLimit.
-func (w *world) strict() bool { return w.sysctls[overcommitMemory] == overcommitNever }
+func (w *world) strict() bool { return w.sysctls[kernel.OvercommitMemory] == kernel.OvercommitNever }
 
 // machinePages is RAM, and all swap space there is.
 func (w *world) machinePages() (ram, swap kernel.Pages) {
@@ -70,10 +56,10 @@ func (w *world) machinePages() (ram, swap kernel.Pages) {
 // commitLimit follows vm_commit_limit().
 func (w *world) commitLimit() kernel.Pages {
 	ram, swap := w.machinePages()
-	if n := w.reserve(overcommitKbytes, 0); n > 0 {
+	if n := w.reserve(kernel.OvercommitKbytes, 0); n > 0 {
 		return n + swap
 	}
-	return (ram-max(w.pool(), w.hugeInUse()))*kernel.Pages(w.number(overcommitRatio, 50))/100 + swap
+	return (ram-max(w.pool(), w.hugeInUse()))*kernel.Pages(w.number(kernel.OvercommitRatio, 50))/100 + swap
 }
 
 // What a process that runs has committed beside what was measured of an idle one, and the
@@ -148,11 +134,11 @@ func (w *world) userOf(p *proc) int {
 // refuses says whether the kernel may, and whether it surely will, refuse the process a
 // mapping.
 func (w *world) refuses(p *proc, pages kernel.Pages) (may, surely bool) {
-	switch w.sysctls[overcommitMemory] {
-	case overcommitGuess, "":
+	switch w.sysctls[kernel.OvercommitMemory] {
+	case kernel.OvercommitGuess, "":
 		ram, swap := w.machinePages()
 		return pages > ram+swap, pages > ram+swap
-	case overcommitNever:
+	case kernel.OvercommitNever:
 		room := w.commitRoom(p)
 		return pages >= room.Lo, pages >= room.Hi
 	}

@@ -189,18 +189,13 @@ func (r Root) arch() string {
 
 // countList counts the members of a list such as "0-3,8".
 func countList(list string) (int, error) {
+	ranges, ok := kernel.ParseRanges(list)
+	if !ok {
+		return 0, fmt.Errorf("%q is not a list of CPUs such as 0-3,8", list)
+	}
 	n := 0
-	for part := range strings.SplitSeq(list, ",") {
-		from, to, ranged := strings.Cut(part, "-")
-		first, err := strconv.Atoi(from)
-		last := first
-		if err == nil && ranged {
-			last, err = strconv.Atoi(to)
-		}
-		if err != nil || last < first {
-			return 0, fmt.Errorf("%q is not a list of CPUs such as 0-3,8", list)
-		}
-		n += last - first + 1
+	for _, r := range ranges {
+		n += r.Last - r.First + 1
 	}
 	return n, nil
 }

@@ -14,24 +14,15 @@ import (
 // Failures are the reasons for which a process may be claimed to fail.
 var Failures = []string{profile.ENOMEM}
 
-// The sysctls of overcommit, and the values of the first.
-const (
-	overcommitMemory = "vm.overcommit_memory"
-	overcommitRatio  = "vm.overcommit_ratio"
-	overcommitKbytes = "vm.overcommit_kbytes"
-
-	overcommitGuess, overcommitAlways, overcommitNever = "0", "1", "2"
-)
-
 // overcommit checks the sysctls that say when the kernel refuses memory.
 func (v *validator) overcommit() {
 	sets := v.s.System.Sysctls
 	path := at("system", "sysctls")
-	_, ratio := sets[overcommitRatio]
-	_, kbytes := sets[overcommitKbytes]
+	_, ratio := sets[kernel.OvercommitRatio]
+	_, kbytes := sets[kernel.OvercommitKbytes]
 	if ratio && kbytes {
-		v.problem(with(path, overcommitKbytes), "leave one of them out",
-			"setting it sets %s to 0, and the other way round", overcommitRatio)
+		v.problem(with(path, kernel.OvercommitKbytes), "leave one of them out",
+			"setting it sets %s to 0, and the other way round", kernel.OvercommitRatio)
 	}
 	where := []struct {
 		all  map[string]string
@@ -44,20 +35,20 @@ func (v *validator) overcommit() {
 		}{d.Sysctls, at("during", strconv.Itoa(i), "sysctls")})
 	}
 	for _, w := range where {
-		for _, key := range []string{overcommitRatio, overcommitKbytes} {
+		for _, key := range []string{kernel.OvercommitRatio, kernel.OvercommitKbytes} {
 			if text, set := w.all[key]; set && !isCount(text) {
 				v.problem(with(w.path, key), "", "%q is not a number", text)
 			}
 		}
-		policy, set := w.all[overcommitMemory]
-		if set && !slices.Contains([]string{overcommitGuess, overcommitAlways, overcommitNever},
+		policy, set := w.all[kernel.OvercommitMemory]
+		if set && !slices.Contains([]string{kernel.OvercommitGuess, kernel.OvercommitAlways, kernel.OvercommitNever},
 			strings.TrimSpace(policy)) {
-			v.problem(with(w.path, overcommitMemory), "write 0, 1 or 2", "%q is no policy", policy)
+			v.problem(with(w.path, kernel.OvercommitMemory), "write 0, 1 or 2", "%q is no policy", policy)
 		}
 		for i, t := range v.s.Targets {
 			if set && !t.Traits().Throwaway && !v.wrong("targets") {
 				v.problem(at("targets", strconv.Itoa(i)), "write targets: [vm]", "%s is in force for everybody on %s: "+
-					"others would be refused memory", overcommitMemory, t)
+					"others would be refused memory", kernel.OvercommitMemory, t)
 				return
 			}
 		}
@@ -67,12 +58,12 @@ func (v *validator) overcommit() {
 // policies are the values of vm.overcommit_memory that may be in force while processes
 // run; the kernel's own where the scenario does not set it.
 func (s Scenario) policies() []string {
-	out := []string{overcommitGuess}
-	if policy, set := s.System.Sysctls[overcommitMemory]; set {
+	out := []string{kernel.OvercommitGuess}
+	if policy, set := s.System.Sysctls[kernel.OvercommitMemory]; set {
 		out = []string{strings.TrimSpace(policy)}
 	}
 	for _, d := range s.During {
-		if policy, set := d.Sysctls[overcommitMemory]; set {
+		if policy, set := d.Sysctls[kernel.OvercommitMemory]; set {
 			out = append(out, strings.TrimSpace(policy))
 		}
 	}
@@ -88,7 +79,7 @@ func (v *validator) fails(e Expect) {
 	for _, name := range slices.Sorted(maps.Keys(e.Fails)) {
 		path := at("expect", "fails", name)
 		if len(v.s.Pods) > 0 {
-			v.problem(path, "leave it out", "a kubelet sets %s to 1: nobody is refused memory", overcommitMemory)
+			v.problem(path, "leave it out", "a kubelet sets %s to 1: nobody is refused memory", kernel.OvercommitMemory)
 			return
 		}
 		v.refer(Names{name}, path)
@@ -126,12 +117,12 @@ func (v *validator) fails(e Expect) {
 
 // refusable says why a process cannot be refused memory by any of the policies.
 func (v *validator) refusable(name string, p *Process, policies []string, path []string) {
-	if slices.Contains(policies, overcommitNever) {
+	if slices.Contains(policies, kernel.OvercommitNever) {
 		return
 	}
 	const hint = "write system: {sysctls: {vm.overcommit_memory: 2}}"
-	if !slices.Contains(policies, overcommitGuess) {
-		v.problem(path, hint, "with %s 1 nobody is refused memory", overcommitMemory)
+	if !slices.Contains(policies, kernel.OvercommitGuess) {
+		v.problem(path, hint, "with %s 1 nobody is refused memory", kernel.OvercommitMemory)
 		return
 	}
 	largest := kernel.Bytes(0)
@@ -142,7 +133,7 @@ func (v *validator) refusable(name string, p *Process, policies []string, path [
 	}
 	if largest == 0 {
 		v.problem(path, hint, "%q maps %s at a time, and with %s 0 only one mapping that is larger than memory and "+
-			"swap is refused: a map step", name, kernel.Bytes(profile.LargestPiece), overcommitMemory)
+			"swap is refused: a map step", name, kernel.Bytes(profile.LargestPiece), kernel.OvercommitMemory)
 	}
 }
 

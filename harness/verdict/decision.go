@@ -712,7 +712,7 @@ func (w *bpfWitness) checkEnd(a *account, e evidence.Event, found *findings) {
 			found.add(BPFDiffers, "%s (pid %d) was marked with oom_score_adj %d, and ended with %d and another %q",
 				t.Comm, t.TGID, was.Adj, t.Adj, what)
 		}
-		if l := a.life(t.TGID); l != nil && !l.plan.IsCommand() && was.MM != nil && t.MM != nil &&
+		if a.isStressor(t.TGID) && was.MM != nil && t.MM != nil &&
 			was.MM.TotalVM != t.MM.TotalVM {
 			found.add(BPFDiffers, "%s (pid %d) had %d pages mapped when it was marked, and %d at its end",
 				t.Comm, t.TGID, was.MM.TotalVM, t.MM.TotalVM)

@@ -387,14 +387,9 @@ func (w *kmsgWitness) nodes(a *account, r *oomlog.Report, d *decision, found *fi
 			found.add(ConstraintDiffers, "decision %d is about %s; what confines %s is %q", d.number, c, l, own)
 		}
 	}
-	if base := path.Base(l.plan.Cgroup); l.plan.Cgroup != "" && a.hasCpusets() && r.Cpuset != base {
+	if base := path.Base(l.plan.Cgroup); l.plan.Cgroup != "" && plan.Cpusets(a.in.Plan.Cgroups) && r.Cpuset != base {
 		found.add(LogDiffers, "decision %d: %s is in the cpuset %s; the log says %s", d.number, l, base, r.Cpuset)
 	}
-}
-
-// hasCpusets reports whether the run's cgroups are cpusets.
-func (a *account) hasCpusets() bool {
-	return slices.ContainsFunc(a.in.Plan.Cgroups, func(c plan.Cgroup) bool { return c.Mems != nil })
 }
 
 // machine is what the report says of the machine: its kernel and, of show_free_areas(),
@@ -572,7 +567,7 @@ func (w *kmsgWitness) table(a *account, r *oomlog.Report, d *decision, found *fi
 		return
 	}
 	candidates := r.Candidates(a.pageSize())
-	scored := make([]bool, len(r.Tasks))
+	scored, taken := make([]bool, len(r.Tasks)), a.reclaimed(d)
 	place := 0
 	for _, o := range d.rows {
 		if o.Task == nil {
@@ -601,15 +596,18 @@ func (w *kmsgWitness) table(a *account, r *oomlog.Report, d *decision, found *fi
 				o.Task.Comm)
 		}
 		place = i
-		w.row(a, r.Tasks[i], o.Task, d, found)
+		var lost predict.Range
+		if a.isStressor(o.Task.TGID) {
+			lost = taken
+		}
+		w.row(a, r.Tasks[i], o.Task, d, lost, found)
 		if o.Points == nil || *o.Points == predict.Never {
 			continue
 		}
 		c := candidates[i]
 		points := predict.Points(predict.Task{RSS: c.RSS, Swap: c.Swap, PgTables: c.PgTables, Adj: c.Adj},
 			d.total(o), predict.Rules{PageSize: a.pageSize()})
-		least, most := a.reclaimed(d, o.Task)
-		if points > *o.Points-int64(least) && !grows || points < *o.Points-int64(most) && !dies {
+		if points > *o.Points-int64(lost.Lo) && !grows || points < *o.Points-int64(lost.Hi) && !dies {
 			found.add(TableDiffers, "pid %d (%s) has %d points by the log's table, %d by eBPF",
 				c.PID, o.Task.Comm, points, *o.Points)
 		}
@@ -635,7 +633,7 @@ func (w *kmsgWitness) unscored(a *account, r *oomlog.Report, d *decision, found 
 			continue
 		}
 		if d.chosen.TGID == l.kernelPID {
-			w.row(a, r.Tasks[i], d.chosen, d, found)
+			w.row(a, r.Tasks[i], d.chosen, d, predict.Range{}, found)
 		} else {
 			w.asPlanned(a, l, r.Tasks[i], found)
 		}
@@ -647,7 +645,7 @@ func (w *kmsgWitness) unscored(a *account, r *oomlog.Report, d *decision, found 
 // it was killed it had in between.
 func (a *account) movingIn(d *decision, t *evidence.Task) (grows, dies bool) {
 	grows, dies = a.moving(t.TGID, d.atNS)
-	if l := a.life(t.TGID); l != nil && !l.plan.IsCommand() && t.TGID == d.current.TGID {
+	if a.isStressor(t.TGID) && t.TGID == d.current.TGID {
 		grows = false
 	}
 	if len(d.kills) > 0 && d.kills[0].Task.TGID == t.TGID && equalMM(d.kills[0].Task.MM, t.MM) {
@@ -659,8 +657,10 @@ func (a *account) movingIn(d *decision, t *evidence.Task) (grows, dies bool) {
 // busy reports whether others start and end processes on the machine.
 func (a *account) busy() bool { return a.in.Meta.Target != "vm" || a.in.Plan.On != nil }
 
-// row holds a row of the table against what eBPF read of the task.
-func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *decision, found *findings) {
+// row holds a row of the table against what eBPF read of the task, which may have lost
+// some of the pages that it shares since.
+func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *decision, lost predict.Range,
+	found *findings) {
 	add := func(format string, args ...any) {
 		found.add(TableDiffers, "pid %d (%s) in the log's table: "+format, append([]any{row.PID, row.Name}, args...)...)
 	}
@@ -692,7 +692,6 @@ func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *d
 		return
 	}
 	c := a.counts(t.MM)
-	least, most := a.reclaimed(d, t)
 	for _, of := range []struct {
 		name      string
 		row, seen kernel.Pages
@@ -708,7 +707,7 @@ func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *d
 	} {
 		same := of.row == of.seen
 		if of.shared {
-			same = of.row >= of.seen-most && of.row <= of.seen-least
+			same = of.row >= of.seen-lost.Hi && of.row <= of.seen-lost.Lo
 		}
 		if of.printed && !same {
 			add("%s is %d, by eBPF %d", of.name, of.row, of.seen)
@@ -719,24 +718,31 @@ func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *d
 	}
 }
 
-// reclaimed is how many pages a stressor lost between the scan of a decision and its
-// table of those that all stressors share, their program's: kswapd runs while the table
-// is printed, and takes a page from all who have it. The victim was read when it was
-// scored, when it was chosen, which is before the table, and when it was killed.
-func (a *account) reclaimed(d *decision, t *evidence.Task) (least, most kernel.Pages) {
-	if l := a.life(t.TGID); l == nil || l.plan.IsCommand() || d.chosen == nil || d.chosen.MM == nil {
-		return 0, 0
+// reclaimed is how many of the pages that all stressors share, their program's, were taken
+// between the scan of a decision and its table: kswapd runs while the table is printed,
+// and takes a page from all who have it. The victim was read when it was scored, when it
+// was chosen, which is before the table, and when it was killed.
+func (a *account) reclaimed(d *decision) (out predict.Range) {
+	if d.chosen == nil || d.chosen.MM == nil || !a.isStressor(d.chosen.TGID) {
+		return out
 	}
 	i := slices.IndexFunc(d.rows, func(o *evidence.OOM) bool { return o.Task != nil && o.Task.TGID == d.chosen.TGID })
-	if l := a.life(d.chosen.TGID); i < 0 || l == nil || l.plan.IsCommand() || d.rows[i].Task.MM == nil {
-		return 0, 0
+	if i < 0 || d.rows[i].Task.MM == nil {
+		return out
 	}
 	before := a.counts(d.rows[i].Task.MM).Shmem
-	least = max(0, before-a.counts(d.chosen.MM).Shmem)
-	if most = least; len(d.kills) > 0 && d.kills[0].Task.TGID == d.chosen.TGID && d.kills[0].Task.MM != nil {
-		most = max(least, before-a.counts(d.kills[0].Task.MM).Shmem)
+	out.Lo = max(0, before-a.counts(d.chosen.MM).Shmem)
+	out.Hi = out.Lo
+	if len(d.kills) > 0 && d.kills[0].Task.TGID == d.chosen.TGID && d.kills[0].Task.MM != nil {
+		out.Hi = max(out.Lo, before-a.counts(d.kills[0].Task.MM).Shmem)
 	}
-	return least, most
+	return out
+}
+
+// isStressor reports whether a process is one of the plan's that is no command of its own.
+func (a *account) isStressor(pid int) bool {
+	l := a.life(pid)
+	return l != nil && !l.plan.IsCommand()
 }
 
 func pagesOf(p *kernel.Pages) kernel.Pages {
