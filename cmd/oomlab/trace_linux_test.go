@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oomlab/oomlab/harness/alone"
 	"github.com/oomlab/oomlab/harness/trace"
 )
 
@@ -70,6 +71,7 @@ func cgroupPath(dir string) string {
 // killOne has the kernel kill a process in the cgroup, and returns its pid.
 func killOne(t *testing.T, dir string) int {
 	t.Helper()
+	alone.OnMachine(t)
 	cmd := exec.Command("sh", "-c", `echo 0 > "$0/cgroup.procs" && exec tail /dev/zero`, dir)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -117,6 +119,7 @@ func startTrace(t *testing.T, out *os.File, args ...string) *tracer {
 // watching starts a command, and returns when it watches.
 func watching(t *testing.T, cmd *exec.Cmd, out *os.File) *tracer {
 	t.Helper()
+	alone.OnMachine(t)
 	r := &tracer{cmd: cmd, stderr: &said{}, ended: make(chan error, 1)}
 	r.cmd.Stdout = out
 	errs, err := r.cmd.StderrPipe()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
+	"github.com/oomlab/oomlab/harness/alone"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
@@ -135,6 +136,7 @@ func (a *Agent) carriedOut(t *testing.T, p plan.Plan) events {
 
 func (a *Agent) done(t *testing.T, ctx context.Context, req wire.Request, want error) events {
 	t.Helper()
+	alone.OnMachine(t)
 	var all events
 	err := a.Do(ctx, req, func(ev evidence.Event) { all = append(all, ev) })
 	skipRefused(t, err)

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oomlab/oomlab/harness/alone"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 )
@@ -48,6 +49,7 @@ func (r *record) of(kind evidence.Kind, pids ...int) []evidence.Event {
 
 func open(t *testing.T, opt BPFOptions) *BPF {
 	t.Helper()
+	alone.OnMachine(t)
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}

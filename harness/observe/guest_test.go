@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oomlab/oomlab/harness/alone"
 	"github.com/oomlab/oomlab/harness/selfboot"
 )
 
@@ -94,6 +95,7 @@ func hold(pages int) {
 // v2, and removes it at the end.
 func memcg(t *testing.T, limit int) (dir string, version int) {
 	t.Helper()
+	alone.OnMachine(t)
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
