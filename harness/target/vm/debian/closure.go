@@ -15,7 +15,15 @@ var ErrNoPackage = errors.New("the mirror has no such package")
 
 // noPackage are apt's words for a name that it cannot install.
 var noPackage = regexp.MustCompile(
-	`Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation candidate|Couldn't find any package by`)
+	`Unable to locate package ([^\s;]+)|Package '?([^' ]+)'? has no installation candidate`)
+
+// missing are the names that apt said it cannot install.
+func missing(reason string) (names []string) {
+	for _, m := range noPackage.FindAllStringSubmatch(reason, -1) {
+		names = append(names, m[1]+m[2])
+	}
+	return names
+}
 
 // Closure is what has to be installed for names with all that they depend on and
 // all essential packages, on a machine that has nothing. The lists of the suite are
@@ -26,8 +34,8 @@ func (a *Apt) Closure(ctx context.Context, names []string) (all []string, size k
 		names...)
 	out, err := a.run(ctx, "", argv...)
 	if err != nil {
-		if m := noPackage.FindStringSubmatch(err.Error()); m != nil && m[1]+m[2] != "" {
-			return nil, 0, fmt.Errorf("%s: %w", m[1]+m[2], ErrNoPackage)
+		if names := missing(err.Error()); len(names) > 0 {
+			return nil, 0, fmt.Errorf("%s: %w", strings.Join(names, ", "), ErrNoPackage)
 		}
 		return nil, 0, err
 	}

@@ -1,21 +1,22 @@
 package debian
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
-// TestNoPackage: apt's words for names that it cannot install.
-func TestNoPackage(t *testing.T) {
-	for text, want := range map[string]string{
-		"apt-get: exit status 100: Unable to locate package nosuch":                   "nosuch",
-		"apt-get: exit status 100: Package 'awk' has no installation candidate":       "awk",
-		"apt-get: exit status 100: Package mail-agent has no installation candidate":  "mail-agent",
-		"apt-get: exit status 100: Could not get lock /var/lib/apt/lists/lock. It is": "",
+// TestMissing: apt's words for names that it cannot install, of all of them.
+func TestMissing(t *testing.T) {
+	for stderr, want := range map[string][]string{
+		"Reading package lists...\nE: Unable to locate package nosuch\n":                     {"nosuch"},
+		"E: Unable to locate package nosuch\nE: Unable to locate package nor-this\n":         {"nosuch", "nor-this"},
+		"E: Unable to locate package a.b\nE: Couldn't find any package by glob 'a.b'\n":      {"a.b"},
+		"E: Package 'awk' has no installation candidate\n":                                   {"awk"},
+		"E: Package mail-agent has no installation candidate\nE: Unable to locate package x": {"mail-agent", "x"},
+		"E: Could not get lock /var/lib/apt/lists/lock. It is held by process 1\n":           nil,
 	} {
-		got := ""
-		if m := noPackage.FindStringSubmatch(text); m != nil {
-			got = m[1] + m[2]
-		}
-		if got != want {
-			t.Errorf("%s: found %q, want %q", text, got, want)
+		if got := missing("apt-get: exit status 100: " + Reason(stderr)); !slices.Equal(got, want) {
+			t.Errorf("%q: found %q, want %q", stderr, got, want)
 		}
 	}
 }
