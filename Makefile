@@ -110,6 +110,8 @@ test-kube-full: have-node-image ## every scenario for clusters, on a real kubele
 	$(call KUBESUITE,(kube|qos)/,-oomlab.target=kube)
 
 kind-disk: build ## the disk of the VM that clusters of kind's run in; Kubernetes and a node image are built on the way
+	@.ci/deps kind
+	@.ci/kind-disk --check
 	@mkdir -p $(NODEBIN)
 	$(K8SBUILD) tool
 	.ci/kind-disk $(K8S) $(NODEBIN)
