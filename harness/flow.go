@@ -106,6 +106,9 @@ func (f *flow) follow(ctx context.Context) error {
 // cages.
 func (f *flow) prepare(ctx context.Context) error {
 	in := &f.in
+	if err := f.describe(ctx); err != nil {
+		return err
+	}
 	hello, err := f.target.Hello(ctx)
 	if err != nil {
 		return err
@@ -143,6 +146,28 @@ func (f *flow) prepare(ctx context.Context) error {
 	f.timed("plan")
 	if f.o.Predicted != nil {
 		return f.o.Predicted(in.Prediction)
+	}
+	return nil
+}
+
+// describe asks a target what it knows of its node before anything is started there, and
+// returns what that node lacks for the scenario.
+func (f *flow) describe(ctx context.Context) error {
+	d, ok := f.target.(target.Described)
+	if !ok {
+		return nil
+	}
+	hello, err := d.Describe(ctx)
+	if err != nil || hello.Node == nil {
+		return err
+	}
+	layout, err := plan.LayOut(f.in.Scenario, plan.Place{Target: f.target.Name(), Node: hello.Node}, f.o.Manifests)
+	if err != nil {
+		return err
+	}
+	if needs := layout.UnmetByNode(); len(needs) > 0 {
+		f.in.Meta.Node = hello.Node
+		return unmet(needs)
 	}
 	return nil
 }

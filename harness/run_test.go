@@ -17,10 +17,12 @@ import (
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/scenario"
 	"github.com/oomlab/oomlab/harness/selftest"
 	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/verdict"
+	"github.com/oomlab/oomlab/scenarios"
 )
 
 // player is a target that plays a recording back: what it says and what happens
@@ -125,6 +127,43 @@ func TestRunStartsNothingThatCannotRun(t *testing.T) {
 	}
 	if len(p.requests) != 0 {
 		t.Errorf("%d plans were carried out", len(p.requests))
+	}
+}
+
+// described is a target that knows its node before it says Hello.
+type described struct {
+	player
+	node kubelet.Node
+}
+
+func (d *described) Describe(context.Context) (wire.Hello, error) {
+	return wire.Hello{Node: &d.node}, nil
+}
+
+// TestRunAsksTheNodeFirst: what a node lacks by its own word is the result before it is
+// probed; what only a probe can tell is left to the probe.
+func TestRunAsksTheNodeFirst(t *testing.T) {
+	const name = "kube/exit-0-but-oomkilled"
+	source, err := scenarios.Source(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := scenarios.Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		single bool
+		want   string
+	}{
+		{false, "needs a node with singleProcessOOMKill true; here it is false"}, {true, "the probe was asked"},
+	} {
+		d := &described{player{name: scenario.Kube, helloErr: errors.New("the probe was asked")},
+			kubelet.Node{Name: "worker-1", KubeletVersion: "v1.36.3", SingleProcessOOMKill: tt.single}}
+		result, err := harness.Run(t.Context(), d, s, source, harness.Options{Dir: filepath.Join(t.TempDir(), "run")})
+		if err != nil || !strings.Contains(result.Reason, tt.want) || (result.Verdict == verdict.Skip) == tt.single {
+			t.Errorf("%v, %s, %q; want %q", err, result.Verdict, result.Reason, tt.want)
+		}
 	}
 }
 

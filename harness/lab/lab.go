@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/oomlab/oomlab/harness"
+	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/payload"
@@ -261,6 +262,13 @@ type lent struct {
 }
 
 func (t lent) Close() error { return t.giveBack() }
+
+func (t lent) Describe(ctx context.Context) (wire.Hello, error) {
+	if d, ok := t.Target.(target.Described); ok {
+		return d.Describe(ctx)
+	}
+	return wire.Hello{}, nil
+}
 
 // takeLocal waits until this machine is free, and keeps it.
 func (l *Lab) takeLocal(ctx context.Context, _ Job, _ string) (target.Target, error) {

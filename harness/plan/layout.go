@@ -115,6 +115,25 @@ func (l *Layout) layPods(manifests map[string]scenario.Manifest) error {
 // none of its own. It is empty when every process is caged by limits that together
 // fit into the memory that is available.
 func (l Layout) reaches() string {
+	if reason := l.declares(); reason != "" {
+		return reason
+	}
+	room := l.machine.MemAvailable
+	if l.node.Limit != nil {
+		room = min(room, *l.node.Limit-l.node.Used)
+	}
+	demand, uncaged := l.demand()
+	switch {
+	case uncaged != "":
+		return uncaged + ", which no cgroup limits"
+	case demand > room-room/5:
+		return fmt.Sprintf("%s of memory where %s are available", demand.Human(), room.Human())
+	}
+	return ""
+}
+
+// declares is the part of reaches that the scenario says by itself, whatever the machine.
+func (l Layout) declares() string {
 	whole := "machine"
 	if l.kubelet {
 		whole = "node"
@@ -138,17 +157,6 @@ func (l Layout) reaches() string {
 		if d.Sysrq != "" || d.Swapoff || len(d.Sysctls) > 0 {
 			return "a change of the whole machine"
 		}
-	}
-	room := l.machine.MemAvailable
-	if l.node.Limit != nil {
-		room = min(room, *l.node.Limit-l.node.Used)
-	}
-	demand, uncaged := l.demand()
-	switch {
-	case uncaged != "":
-		return uncaged + ", which no cgroup limits"
-	case demand > room-room/5:
-		return fmt.Sprintf("%s of memory where %s are available", demand.Human(), room.Human())
 	}
 	return ""
 }

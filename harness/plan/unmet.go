@@ -73,7 +73,7 @@ func (l Layout) Unmet() []Need {
 		ability(a, "the scenario", "")
 	}
 	if l.kubelet {
-		return dedupe(append(out, l.unmetCluster()...))
+		return dedupe(append(out, l.unmetCluster(l.reaches())...))
 	}
 	out = append(out, unmetNodes(s, m)...)
 	if s.System.Swap != nil {
@@ -102,13 +102,22 @@ func (l Layout) Unmet() []Need {
 	return dedupe(out)
 }
 
-// unmetCluster lists what a node lacks for the pods, and whether it may be
-// exhausted.
-func (l Layout) unmetCluster() []Need {
+// UnmetByNode lists what a cluster's node lacks by what its kubelet and the API say of it
+// alone: nothing has to be started on the node to know that.
+func (l Layout) UnmetByNode() []Need {
+	if !l.kubelet {
+		return nil
+	}
+	return l.unmetCluster(l.declares())
+}
+
+// unmetCluster lists what a node lacks for the pods, and whether it may be exhausted,
+// which reason says.
+func (l Layout) unmetCluster(reason string) []Need {
 	n := l.node
 	out := unmetNode(l.scenario.Node, n)
 	out = append(out, l.unmetRequests()...)
-	if reason := l.reaches(); reason != "" && !n.Ours && !n.MayOOM {
+	if reason != "" && !n.Ours && !n.MayOOM {
 		out = append(out, Need{
 			fmt.Sprintf("to be allowed %s, which may kill what is not its own on node %s", reason, n.Name),
 			"use --cluster vm, or name the node: --allow-node-oom " + n.Name,

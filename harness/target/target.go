@@ -31,6 +31,13 @@ type Target interface {
 	Close() error
 }
 
+// Described is a target that may know its node before anything is started there, so that
+// a scenario that cannot run on it is skipped at once.
+type Described interface {
+	// Describe says of the node what is known before Hello; there may be no Node in it.
+	Describe(ctx context.Context) (wire.Hello, error)
+}
+
 // ErrUnsupported is wrapped by every error that means "this machine cannot".
 var ErrUnsupported = errors.New("not supported on this machine")
 

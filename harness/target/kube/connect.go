@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/target/kube/image"
 )
 
@@ -94,7 +95,26 @@ func Connect(ctx context.Context, w Where, agent, stressor []byte) (*Target, err
 		open: func(ctx context.Context) (*site, wire.Hello, error) {
 			return w.open(ctx, config, images)
 		},
+		look: func(ctx context.Context) (*kubelet.Node, error) { return w.look(ctx, config) },
 	}, nil
+}
+
+// look asks the API what the node is and what its kubelet is set to. What the API does
+// not tell now is asked for again once the agent is there.
+func (w Where) look(ctx context.Context, config *rest.Config) (*kubelet.Node, error) {
+	api, set, err := (&site{config: config}).client()
+	if err != nil {
+		return nil, err
+	}
+	node, err := w.pick(ctx, api)
+	if err != nil {
+		return nil, err
+	}
+	out := kubelet.Node{MayOOM: slices.Contains(w.AllowNodeOOM, node.Name)}
+	if err := nodeFacts(ctx, set, node, &out); err != nil {
+		return nil, nil
+	}
+	return &out, nil
 }
 
 // unscheduled is the label of a node whose cluster has no scheduler.

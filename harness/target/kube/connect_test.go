@@ -122,6 +122,9 @@ func (a *paperAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n := a.node
 		n.TypeMeta = metav1.TypeMeta{Kind: "Node", APIVersion: "v1"}
 		say(200, n)
+	case r.URL.Path == "/api/v1/nodes/"+a.node.Name+"/proxy/configz":
+		say(200, map[string]any{"kubeletconfig": map[string]any{"cgroupDriver": "systemd",
+			"evictionHard": map[string]string{"memory.available": "100Mi"}}})
 	case strings.HasSuffix(r.URL.Path, "/events"):
 		list := corev1.EventList{TypeMeta: metav1.TypeMeta{Kind: "EventList", APIVersion: "v1"}}
 		for _, e := range a.events {
@@ -287,6 +290,43 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("left behind: %q", left)
 			}
 		})
+	}
+}
+
+// TestANodeDescribesItself: what the API knows of a node is there before anything is
+// created in the cluster; what it does not tell is no error.
+func TestANodeDescribesItself(t *testing.T) {
+	a, w := newPaperAPI(t)
+	a.node.Status.Allocatable = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1900m")}
+	w.AllowNodeOOM = []string{"worker-1"}
+	connect := func() (*Target, error) { return Connect(t.Context(), w, []byte("agent"), []byte("stressor")) }
+	target, err := connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello, err := target.Describe(t.Context())
+	if n := hello.Node; err != nil || n == nil || n.Name != "worker-1" || n.CgroupDriver != "systemd" || !n.MayOOM ||
+		n.AllocatableCPU != 1900 || n.EvictionHard["memory.available"] != "100Mi" {
+		t.Errorf("described as %+v, %v", hello.Node, err)
+	}
+	if left := a.left(); len(left) > 0 {
+		t.Errorf("created: %q", left)
+	}
+	a.refuse = func(_, path string) (int, metav1.StatusReason, string) {
+		if strings.HasSuffix(path, "/configz") {
+			return 403, metav1.StatusReasonForbidden, "not yours"
+		}
+		return 0, "", ""
+	}
+	if hello, err := target.Describe(t.Context()); hello.Node != nil || err != nil {
+		t.Errorf("described as %+v, %v by an API that does not tell", hello.Node, err)
+	}
+	w.Node = "worker-2"
+	if target, err = connect(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := target.Describe(t.Context()); err == nil || !strings.Contains(err.Error(), "there is no node worker-2") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -51,6 +51,7 @@ type line interface {
 // Target is a target.Target for plans with pods.
 type Target struct {
 	open  func(ctx context.Context) (*site, wire.Hello, error)
+	look  func(ctx context.Context) (*kubelet.Node, error) // before open; nil: it makes the node
 	files func() map[string]string
 	end   func() error
 
@@ -58,7 +59,10 @@ type Target struct {
 	hello wire.Hello
 }
 
-var _ target.Target = (*Target)(nil)
+var (
+	_ target.Target    = (*Target)(nil)
+	_ target.Described = (*Target)(nil)
+)
 
 // NewVM is a target on a VM cluster.
 func NewVM(c *VMCluster) *Target {
@@ -107,6 +111,15 @@ func (t *Target) leave(ctx context.Context) error {
 	err := t.site.close(ctx)
 	t.site = nil
 	return err
+}
+
+// Describe implements target.Described.
+func (t *Target) Describe(ctx context.Context) (wire.Hello, error) {
+	if t.look == nil || t.site != nil {
+		return wire.Hello{}, nil
+	}
+	node, err := t.look(ctx)
+	return wire.Hello{Node: node}, err
 }
 
 // Hello implements target.Target: the machine is the node's, and Node says what
