@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/probe"
 )
@@ -26,6 +28,7 @@ type Cleaned struct {
 func Clean(root probe.Root, scratch string, say func(string)) (Cleaned, error) {
 	var c Cleaned
 	busy, err := c.undoLists(scratch, say)
+	err = errors.Join(err, c.kindCgroups(root.Path("/sys/fs/cgroup")))
 	mount, mountErr := root.CgroupMount()
 	if mountErr != nil {
 		return c, err // without a memory controller no run has made a cgroup
@@ -78,7 +81,7 @@ func (c *Cleaned) cgroups(own string, busy []string, say func(string)) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), basePrefix) || isOf(e.Name(), busy) {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), basePrefix) || e.Name() == kindCgroup || isOf(e.Name(), busy) {
 			continue
 		}
 		dir := filepath.Join(own, e.Name())
@@ -98,6 +101,49 @@ func (c *Cleaned) cgroups(own string, busy []string, say func(string)) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// kindCgroup is where the Docker that make kind-disk starts has its containers, in every
+// hierarchy; kind-config/node/disk says so.
+const kindCgroup = basePrefix + "kind"
+
+// kindCgroups removes what a make kind-disk that was killed has left of it: its processes
+// ended with it, so that there are empty cgroups. Others are in use.
+func (c *Cleaned) kindCgroups(top string) error {
+	var errs []error
+	for _, pattern := range []string{kindCgroup, filepath.Join("*", kindCgroup)} { // cgroup v2, and v1
+		found, err := filepath.Glob(filepath.Join(top, pattern))
+		errs = append(errs, err)
+		for _, dir := range found {
+			switch err := removeEmpty(dir); {
+			case errors.Is(err, fs.ErrNotExist): // a link to the one before
+			case errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTEMPTY):
+				c.Kept = append(c.Kept, dir+", which is in use")
+			case err != nil:
+				errs = append(errs, privileged(err))
+			default:
+				c.Removed = append(c.Removed, "removed the cgroup "+dir)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeEmpty removes a cgroup and those below it, unless a process is in one of them.
+func removeEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		if err := removeEmpty(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return unix.Rmdir(dir)
 }
 
 // isOf reports whether a cgroup is that of a run with one of the bases, or the

@@ -147,3 +147,35 @@ func TestCleanLeavesCgroupsInUse(t *testing.T) {
 		t.Errorf("%+v, %v; want %q kept", c, err, want)
 	}
 }
+
+// TestCleanRemovesWhatKindDiskLeft: the cgroups of a make kind-disk that was killed go in
+// every hierarchy, by whatever name they are found; what is in use stays, and so does what
+// only looks alike.
+func TestCleanRemovesWhatKindDiskLeft(t *testing.T) {
+	top := t.TempDir()
+	dir := func(name string) string { return filepath.Join(top, name) }
+	for _, name := range []string{"oomlab-kind/id", "memory/oomlab-kind", "cpu,cpuacct/oomlab-kind/id/deeper",
+		"memory/oomlab-kinder", "memory/other/oomlab-kind"} {
+		if err := os.MkdirAll(dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("cpu,cpuacct", dir("cpu")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir("pids/oomlab-kind/id/task"), "a process") // rmdir fails, as the kernel's does
+	var c Cleaned
+	if err := c.kindCgroups(top); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Removed) != 3 || !slices.Equal(c.Kept, []string{dir("pids/oomlab-kind") + ", which is in use"}) {
+		t.Errorf("removed %q, kept %q", c.Removed, c.Kept)
+	}
+	for name, stays := range map[string]bool{"oomlab-kind": false, "memory/oomlab-kind": false,
+		"cpu,cpuacct/oomlab-kind": false, "pids/oomlab-kind/id": true, "memory/oomlab-kinder": true,
+		"memory/other/oomlab-kind": true} {
+		if exists(dir(name)) != stays {
+			t.Errorf("%s is there: %t, want %t", name, !stays, stays)
+		}
+	}
+}
