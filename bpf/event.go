@@ -43,6 +43,7 @@ const (
 	SchedProcessExit = oomKindKIND_SCHED_PROCESS_EXIT
 	VictimStatus     = oomKindKIND_STATUS
 	Signal           = oomKindKIND_SIGNAL
+	GivenUp          = oomKindKIND_GIVEN_UP // out_of_memory() returned, and its scan ended at a victim
 )
 
 // Has says which members of an Event are filled.

@@ -51,7 +51,13 @@
 // whole machine and its state needs no key. Nothing else that scores tasks
 // (reading /proc/PID/oom_score does) runs in the task that owns the decision.
 //
-// All events pass through one ring buffer, whose order is the order of events.
+// All events pass through one ring buffer. Its order is the order of events, but
+// for the candidates of a decision: they wait in the map held until it is known
+// what the scan came to. While a victim is on its way out, the OOM killer is
+// invoked thousands of times a second and gives up at that victim: of such a
+// scan only its beginning and its end are told, and its candidates never take
+// room. Those of a scan that chose somebody are sent when it has.
+//
 // An event that found no room is counted in counts.lost; user space turns any
 // such count into evidence that cannot be judged.
 
@@ -65,6 +71,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define MAX_THREADS 64
 #define MAX_PID_NS_LEVEL 32 // kernel/pid_namespace.c
 #define MESSAGE_LEN 64
+#define MAX_HELD 1024 // a scan of more candidates sends the rest at once
 
 // Set by user space before the programs are loaded.
 const volatile __u32 nr_cpus = 0;               // possible CPUs, numbered without gaps
@@ -86,6 +93,7 @@ enum kind {
 	KIND_SCHED_PROCESS_EXIT,
 	KIND_STATUS,        // struct status, not struct event
 	KIND_SIGNAL,        // the same
+	KIND_GIVEN_UP,      // out_of_memory() returned, and its scan ended at a victim
 };
 
 enum has {
@@ -198,6 +206,7 @@ struct decision {
 	__u64 owner;       // pid_tgid of the task it runs in; 0: none is under way
 	__u64 oc;
 	__u64 victim;      // task that mark_oom_victim() was called for
+	__u64 held;        // events in the map of that name
 };
 
 // One call of oom_badness() between its entry and its return.
@@ -246,6 +255,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct calibration);
 } calibrations SEC(".maps");
+
+// The candidates of the decision that is under way, as they came.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_HELD);
+	__type(key, __u32);
+	__type(value, struct event);
+} held SEC(".maps");
 
 // Processes whose end was told, so that their last threads tell it once.
 struct {
@@ -332,6 +349,47 @@ static __always_inline struct event *begin(__u32 kind)
 	if (e)
 		e->current_ns_tgid = current_ns_tgid();
 	return e;
+}
+
+static __always_inline void send(struct event *e)
+{
+	__sync_fetch_and_add(&counts.tried, 1);
+	if (bpf_ringbuf_output(&events, e, sizeof(*e), 0))
+		__sync_fetch_and_add(&counts.lost, 1);
+}
+
+// Keeps a candidate of d until it is known what the scan came to.
+static __always_inline void hold(struct decision *d, struct event *e)
+{
+	__u32 slot = d->held;
+
+	if (slot >= MAX_HELD || bpf_map_update_elem(&held, &slot, e, BPF_ANY)) {
+		send(e);
+		return;
+	}
+	d->held = slot + 1;
+}
+
+// Sends what is held.
+static __noinline int send_held(struct decision *d)
+{
+	__u32 i, n;
+
+	if (!d)
+		return 0;
+	n = d->held;
+	for (i = 0; i < MAX_HELD; i++) {
+		__u32 slot = i;
+		struct event *e;
+
+		if (i >= n)
+			break;
+		e = bpf_map_lookup_elem(&held, &slot);
+		if (e)
+			send(e);
+	}
+	d->held = 0;
+	return 0;
 }
 
 // The thread whose mm find_lock_task_mm() would take: the first one, in the
@@ -775,6 +833,7 @@ static __noinline int on_out_of_memory(struct oom_control *oc)
 	d->owner = bpf_get_current_pid_tgid();
 	d->oc = (__u64)oc;
 	d->victim = 0;
+	d->held = 0;
 	if (quiet_scans)
 		return 0;
 	e = begin(KIND_OUT_OF_MEMORY);
@@ -788,14 +847,21 @@ static __noinline int on_out_of_memory(struct oom_control *oc)
 static __noinline int on_out_of_memory_return(bool result)
 {
 	struct decision *d = my_decision();
+	struct oom_control *oc;
 	struct event *e;
+	bool given_up;
 
 	if (!d)
 		return 0;
+	oc = (void *)d->oc;
+	// oom_evaluate_task(), "abort". A scan that found nobody has chosen NULL.
+	given_up = (long)BPF_CORE_READ(oc, chosen) == -1;
+	if (!given_up)
+		send_held(d);
 	if (!quiet_scans) {
-		e = begin(KIND_OUT_OF_MEMORY_RETURN);
+		e = begin(given_up ? KIND_GIVEN_UP : KIND_OUT_OF_MEMORY_RETURN);
 		if (e) {
-			describe_control(e, (void *)d->oc);
+			describe_control(e, oc);
 			e->value = result;
 			bpf_ringbuf_submit(e, 0);
 		}
@@ -808,8 +874,10 @@ static __noinline int on_out_of_memory_return(bool result)
 
 static __noinline int on_oom_kill_process(struct oom_control *oc, const char *message)
 {
-	struct event *e = begin(KIND_OOM_KILL_PROCESS);
+	struct event *e;
 
+	send_held(my_decision());
+	e = begin(KIND_OOM_KILL_PROCESS);
 	if (!e)
 		return 0;
 	describe_control(e, oc);
@@ -897,9 +965,7 @@ static __noinline int on_oom_badness_return(__s64 points)
 	if (!d)
 		return 0; // calibrating: user space reads the slot
 	describe_control(&b->event, (void *)d->oc);
-	__sync_fetch_and_add(&counts.tried, 1);
-	if (bpf_ringbuf_output(&events, &b->event, sizeof(b->event), 0))
-		__sync_fetch_and_add(&counts.lost, 1);
+	hold(d, &b->event);
 	return 0;
 }
 
@@ -909,27 +975,26 @@ static __noinline int on_oom_evaluate_task(struct task_struct *p)
 	struct decision *d = my_decision();
 	struct oom_control *oc;
 	struct badness *b;
-	struct event *e;
 	__u32 slot = IN_DECISION;
 	bool origin, victim;
 
 	if (!d)
 		return 0;
 	b = bpf_map_lookup_elem(&scores, &slot);
-	if (b)
-		b->task = 0; // whatever call was under way is over
+	if (!b)
+		return 0;
+	b->task = 0; // whatever call was under way is over
 	oc = (void *)d->oc;
 	origin = BPF_CORE_READ_BITFIELD_PROBED(sig, oom_flag_origin);
 	// A manual OOM (sysrq-f, order -1) does not wait for earlier victims.
 	victim = BPF_CORE_READ(sig, oom_mm) && BPF_CORE_READ(oc, order) != -1;
 	if (!origin && !victim)
 		return 0;
-	e = begin(KIND_OOM_EVALUATE_TASK);
-	if (!e)
-		return 0;
-	describe_control(e, oc);
-	e->flags |= describe_task(&e->task, p) | (victim ? 0 : IS_ORIGIN);
-	bpf_ringbuf_submit(e, 0);
+	describe_current(&b->event, KIND_OOM_EVALUATE_TASK);
+	b->event.current_ns_tgid = current_ns_tgid();
+	describe_control(&b->event, oc);
+	b->event.flags |= describe_task(&b->event.task, p) | (victim ? 0 : IS_ORIGIN);
+	hold(d, &b->event);
 	return 0;
 }
 

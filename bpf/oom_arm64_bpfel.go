@@ -34,6 +34,7 @@ type oomDecision struct {
 	Owner  uint64
 	Oc     uint64
 	Victim uint64
+	Held   uint64
 }
 
 type oomEvent struct {
@@ -87,6 +88,7 @@ const (
 	oomKindKIND_SCHED_PROCESS_EXIT   oomKind = 8
 	oomKindKIND_STATUS               oomKind = 9
 	oomKindKIND_SIGNAL               oomKind = 10
+	oomKindKIND_GIVEN_UP             oomKind = 11
 )
 
 type oomPath struct {
@@ -156,6 +158,7 @@ const (
 	oomMapDecisions              = "decisions"
 	oomMapEvents                 = "events"
 	oomMapExited                 = "exited"
+	oomMapHeld                   = "held"
 	oomMapScores                 = "scores"
 	oomProgFentryEachKill        = "fentry_each_kill"
 	oomProgFentryMarkOomVictim   = "fentry_mark_oom_victim"
@@ -262,6 +265,7 @@ type oomMapSpecs struct {
 	Decisions    *ebpf.MapSpec `ebpf:"decisions"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Exited       *ebpf.MapSpec `ebpf:"exited"`
+	Held         *ebpf.MapSpec `ebpf:"held"`
 	Scores       *ebpf.MapSpec `ebpf:"scores"`
 }
 
@@ -304,6 +308,7 @@ type oomMaps struct {
 	Decisions    *ebpf.Map `ebpf:"decisions"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Exited       *ebpf.Map `ebpf:"exited"`
+	Held         *ebpf.Map `ebpf:"held"`
 	Scores       *ebpf.Map `ebpf:"scores"`
 }
 
@@ -313,6 +318,7 @@ func (m *oomMaps) Close() error {
 		m.Decisions,
 		m.Events,
 		m.Exited,
+		m.Held,
 		m.Scores,
 	)
 }

@@ -48,7 +48,6 @@ type BPF struct {
 	mu      sync.Mutex
 	sink    Sink
 	since   uint64     // CLOCK_MONOTONIC of Start; earlier events are discarded
-	seq     uint64     // of the last event or loss since Start
 	seen    uint64     // events taken from the ring buffer since Open
 	told    bpf.Counts // losses that were told, or from before Start
 	err     error      // why nothing is read any more
@@ -95,7 +94,7 @@ func (b *BPF) Start(sink Sink) error {
 	if err != nil {
 		return fmt.Errorf("eBPF: %w", err)
 	}
-	b.sink, b.since, b.seq, b.told = sink, uint64(now.Nano()), 0, before
+	b.sink, b.since, b.told = sink, uint64(now.Nano()), before
 	b.fold = fold{sink: sink}
 	return b.err
 }
@@ -160,7 +159,6 @@ func (b *BPF) tellLost(now bpf.Counts) {
 	if now.Lost() > b.told.Lost() { // else a later Drain was faster
 		n, skipped = now.Lost()-b.told.Lost(), now.Skipped-b.told.Skipped
 		b.told = now
-		b.seq += n
 	}
 	b.mu.Unlock()
 	if sink == nil {
@@ -168,6 +166,7 @@ func (b *BPF) tellLost(now bpf.Counts) {
 	}
 	b.fold.release()
 	if n > 0 {
+		b.fold.seq += n
 		sink(evidence.Event{AtNS: monotonic(), Source: evidence.BPF, Kind: evidence.Lost, N: n,
 			Text: fmt.Sprintf("the ring buffer was full %d times, and the kernel skipped a program %d times", n-skipped,
 				skipped)})
@@ -216,21 +215,18 @@ func (b *BPF) take(r bpf.Record, err error) {
 	switch {
 	case err != nil:
 		b.err = err
-		b.seq++
 	case at < b.since:
 		sink = nil
-	default:
-		b.seq++
 	}
-	seq := b.seq
 	b.mu.Unlock()
 	if sink != nil && err != nil {
 		b.fold.release()
+		b.fold.seq++
 		sink(evidence.Event{AtNS: monotonic(), Source: evidence.BPF, Kind: evidence.Lost, N: 1, Text: err.Error()})
 	} else if sink != nil && r.Status != nil {
 		b.fold.add(statusEvent(r.Status))
 	} else if sink != nil {
-		b.fold.add(oomEvent(r.Event, seq, b.progs.Constraint, b.tgid))
+		b.fold.add(oomEvent(r.Event, b.progs.Constraint, b.tgid))
 	}
 
 	b.mu.Lock()

@@ -81,7 +81,7 @@ func (b *BPF) badnessOnce(path string) (kernel.BadnessReads, error) {
 	if err != nil {
 		return "", err
 	}
-	oom := oomEvent(e, 0, b.progs.Constraint, b.tgid).OOM
+	oom := oomEvent(e, b.progs.Constraint, b.tgid).OOM
 	return badnessReads(*oom.Task, *oom.Points, *oom.TotalPages, kernel.Bytes(os.Getpagesize()))
 }
 

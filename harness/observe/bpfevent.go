@@ -22,6 +22,7 @@ var bpfKinds = map[bpf.Kind]evidence.Kind{
 	bpf.EachKill:         evidence.Kill,
 	bpf.MarkVictim:       evidence.MarkVictim,
 	bpf.SchedProcessExit: evidence.TaskExit,
+	bpf.GivenUp:          evidence.GivenUp,
 }
 
 // The messages of a candidate that the kernel looked at without scoring it.
@@ -36,10 +37,9 @@ const (
 
 // oomEvent translates what a program saw. PID is set where the event is about
 // a task. constraint names a value of enum oom_constraint; tgid finds the
-// process of a thread id.
-func oomEvent(e bpf.Event, seq uint64, constraint func(int32) string, tgid func(int) int) evidence.Event {
+// process of a thread id. The event has no number yet.
+func oomEvent(e bpf.Event, constraint func(int32) string, tgid func(int) int) evidence.Event {
 	oom := &evidence.OOM{
-		Seq:      seq,
 		Decision: e.Decision,
 		Current: evidence.TaskID{PID: int(e.CurrentPid), TGID: int(e.CurrentTgid), NSTGID: int(e.CurrentNsTgid),
 			Comm: bpf.Text(e.CurrentComm[:])},
@@ -75,7 +75,7 @@ func oomEvent(e bpf.Event, seq uint64, constraint func(int32) string, tgid func(
 		if e.Flags&bpf.IsOrigin != 0 {
 			oom.Message = MessageOrigin
 		}
-	case bpf.OutOfMemoryRet:
+	case bpf.OutOfMemoryRet, bpf.GivenUp:
 		result := e.Value != 0
 		oom.Result = &result
 	case bpf.SchedProcessExit:

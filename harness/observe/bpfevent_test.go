@@ -72,6 +72,12 @@ func TestOOMEvent(t *testing.T) {
 			want: evidence.OOM{Result: &no},
 		},
 		{
+			name: "a scan that ended at a victim",
+			in:   with(func(e *bpf.Event) { e.Kind, e.Value = bpf.GivenUp, 1 }),
+			kind: evidence.GivenUp,
+			want: evidence.OOM{Result: &yes},
+		},
+		{
 			name: "progress was made, for sysrq-f",
 			in: with(func(e *bpf.Event) {
 				e.Kind, e.Value, e.Flags, e.Order, e.Constraint = bpf.OutOfMemoryRet, 1, bpf.HasControl, -1, 2
@@ -89,9 +95,9 @@ func TestOOMEvent(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			test.want.Seq, test.want.Decision, test.want.Current = 9, 3, current
+			test.want.Decision, test.want.Current = 3, current
 			want := evidence.Event{AtNS: 5, Source: evidence.BPF, Kind: test.kind, PID: test.pid, OOM: &test.want}
-			got := oomEvent(test.in, 9,
+			got := oomEvent(test.in,
 				func(c int32) string { return "constraint " + strconv.Itoa(int(c)) },
 				func(pid int) int { return pid - 1 })
 			if !reflect.DeepEqual(got, want) {

@@ -1,56 +1,80 @@
 package observe
 
-import "github.com/oomlab/oomlab/harness/evidence"
+import (
+	"cmp"
+	"slices"
 
-// fold replaces scans that came to nothing by their number.
+	"github.com/oomlab/oomlab/harness/evidence"
+)
+
+// fold numbers the events of eBPF, puts those of a decision in the order of time, and
+// replaces scans that came to nothing by their number.
 //
-// While a victim is on its way out, the process at the limit invokes the OOM
-// killer again and again, thousands of times a second, and every time the scan
-// is given up at the victim (oom_evaluate_task(), "goto abort"). Three events
-// each of them would say nothing new and take longer to pass on than the run
-// itself: a row of such scans becomes one event that counts them.
+// The programs keep a decision's candidates back until its scan has chosen somebody, so
+// an event of another task may pass them: what comes while a scan is under way waits for
+// its end.
+//
+// While a victim is on its way out, the process at the limit invokes the OOM killer
+// again and again, thousands of times a second, and every time the scan is given up at
+// the victim (oom_evaluate_task(), "goto abort"). The events of these would say nothing
+// new and take longer to pass on than the run itself: a row of such scans becomes one
+// event that counts them.
 type fold struct {
 	sink    Sink
-	pending []evidence.Event // of the decision that is under way
+	seq     uint64           // of the last event or loss
+	pending []evidence.Event // the beginning of the scan that is under way, and what came since
 	scans   uint64           // given up in a row
+	records uint64           // that told of them
 	last    evidence.Event   // of the last of them
-	first   uint64           // sequence number of the first event folded
 }
 
-// add takes the next event in the order of the kernel.
+// add takes the next event of the ring buffer.
 func (f *fold) add(e evidence.Event) {
-	begins := e.Kind == evidence.OutOfMemory
-	if begins && len(f.pending) == 0 {
+	switch under := len(f.pending) > 0; {
+	case e.Kind == evidence.OutOfMemory:
+		f.passPending()
 		f.pending = append(f.pending, e)
-		return
-	}
-	if len(f.pending) == 0 {
-		f.tell()
-		f.sink(e)
-		return
-	}
-	f.pending = append(f.pending, e)
-	switch {
-	case e.Kind == evidence.OOMReturn && e.OOM.Decision == f.pending[0].OOM.Decision && givenUp(f.pending):
-		if f.scans == 0 {
-			f.first = f.pending[0].OOM.Seq
-		}
-		f.scans++
-		f.last = e
-		f.pending = f.pending[:0]
-	case e.Kind != evidence.Badness:
-		f.release()
+	case e.Kind == evidence.GivenUp:
+		f.giveUp(e)
+	case !under:
+		f.pass(e)
+	case e.OOM == nil || e.OOM.Decision != f.pending[0].OOM.Decision || e.Kind == evidence.Badness:
+		f.pending = append(f.pending, e)
+	default: // the scan is over
+		f.passPending()
+		f.pass(e)
 	}
 }
 
-// givenUp reports whether a decision ended at a victim that was not gone yet.
-func givenUp(events []evidence.Event) bool {
-	for _, e := range events {
-		if e.Kind == evidence.Badness && e.OOM.Points == nil && e.OOM.Message != "" {
-			return true
+// giveUp counts the scan that is under way. One that began before anything was
+// delivered is not told.
+func (f *fold) giveUp(e evidence.Event) {
+	if len(f.pending) == 0 || f.pending[0].OOM.Decision != e.OOM.Decision {
+		f.passPending()
+		return
+	}
+	records := uint64(1)
+	for _, p := range f.pending {
+		if p.OOM != nil && p.OOM.Decision == e.OOM.Decision {
+			records++
+		} else {
+			f.pass(p)
 		}
 	}
-	return false
+	f.pending = f.pending[:0]
+	f.scans++
+	f.records += records
+	f.last = e
+}
+
+// pass hands one event on, after the scans that were given up before it.
+func (f *fold) pass(e evidence.Event) {
+	f.tell()
+	if e.OOM != nil {
+		f.seq++
+		e.OOM.Seq = f.seq
+	}
+	f.sink(e)
 }
 
 // tell passes on how many scans were given up.
@@ -59,19 +83,24 @@ func (f *fold) tell() {
 		return
 	}
 	e := f.last
-	e.Kind, e.N, e.Process, e.PID = evidence.GivenUp, f.scans, "", 0
-	oom := *e.OOM
-	oom.FirstSeq = f.first
-	e.OOM = &oom
-	f.scans = 0
+	e.N, e.OOM.FirstSeq = f.scans, f.seq+1
+	f.seq += f.records
+	e.OOM.Seq = f.seq
+	f.scans, f.records = 0, 0
 	f.sink(e)
 }
 
-// release passes on what was held back.
-func (f *fold) release() {
-	f.tell()
+// passPending hands on what waited.
+func (f *fold) passPending() {
+	slices.SortStableFunc(f.pending, func(a, b evidence.Event) int { return cmp.Compare(a.AtNS, b.AtNS) })
 	for _, e := range f.pending {
-		f.sink(e)
+		f.pass(e)
 	}
 	f.pending = f.pending[:0]
+}
+
+// release passes on all that was held back.
+func (f *fold) release() {
+	f.passPending()
+	f.tell()
 }

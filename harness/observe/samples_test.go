@@ -106,9 +106,10 @@ func TestSamples(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				event := oomEvent(e.Event, seq,
+				event := oomEvent(e.Event,
 					func(c int32) string { return constraints[c] },
 					func(pid int) int { return pid - 1000 })
+				event.OOM.Seq = seq
 				if err := json.NewEncoder(&got).Encode(event); err != nil {
 					t.Fatal(err)
 				}

@@ -325,7 +325,7 @@ func (w *bpfWitness) delivered(a *account, found *findings) {
 		var scans uint64
 		switch e.Kind {
 		case evidence.GivenUp:
-			if scans = e.N; scans == 0 || e.OOM.Seq < e.OOM.FirstSeq+3*scans-1 {
+			if scans = e.N; scans == 0 || e.OOM.Seq < e.OOM.FirstSeq+2*scans-1 {
 				found.add(BPFIncomplete, "%d scans given up in events %d to %d", scans, e.OOM.FirstSeq, e.OOM.Seq)
 			}
 		case evidence.OutOfMemory:
