@@ -22,6 +22,7 @@ import (
 	. "github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
 
+	"github.com/oomlab/oomlab/harness/target/kube/image"
 	"github.com/oomlab/oomlab/scenarios"
 )
 
@@ -46,11 +47,15 @@ var _ = Describe("torture", Serial, Label("torture"), func() {
 		t := newTorture(ctx, seed)
 		var some []torment
 		for _, m := range torments {
-			if strings.Contains(m.name, *tormentFlag) {
+			switch {
+			case !strings.Contains(m.name, *tormentFlag):
+			case m.clusters && t.pods == nil:
+				fmt.Printf("torture: without %q: there is no node image on this machine\n", m.name)
+			default:
 				some = append(some, m)
 			}
 		}
-		Expect(some).NotTo(BeEmpty(), "no torment is called "+*tormentFlag)
+		Expect(some).NotTo(BeEmpty(), "no torment for this machine is called "+*tormentFlag)
 		count := map[string]int{}
 		for end := time.Now().Add(*tortureFlag); time.Now().Before(end) && ctx.Err() == nil; t.round++ {
 			// each of them in turn, so that a short torture meets them all
@@ -65,35 +70,56 @@ var _ = Describe("torture", Serial, Label("torture"), func() {
 })
 
 type torment struct {
-	name string
-	do   func(ctx context.Context, t *torture)
+	name     string
+	do       func(ctx context.Context, t *torture)
+	clusters bool // needs a node image
 }
 
 var torments = []torment{
-	{"signal to oomlab", signalOomlab},
-	{"QEMU is killed", func(ctx context.Context, t *torture) { t.disturb(ctx, qemuOf, unix.SIGKILL) }},
-	{"QEMU is stopped", stopQEMU},
-	{"QEMU is starved", starveQEMU},
-	{"disk full below the runs", func(ctx context.Context, t *torture) { t.full(ctx, t.runs) }},
-	{"disk full below the cache", func(ctx context.Context, t *torture) { t.full(ctx, t.cache) }},
-	{"cache is read-only", func(ctx context.Context, t *torture) { t.readOnly(ctx, t.cache) }},
-	{"runs are read-only", func(ctx context.Context, t *torture) { t.readOnly(ctx, t.runs) }},
-	{"clock is set back in the guest", setClock},
-	{"five at a time on one cache", fiveAtATime},
-	{"a file of the cache is damaged", damageCache},
+	{name: "signal to oomlab", do: signalOomlab},
+	{name: "QEMU is killed", do: func(ctx context.Context, t *torture) { t.disturb(ctx, qemuOf, unix.SIGKILL) }},
+	{name: "QEMU is stopped", do: stopQEMU},
+	{name: "QEMU is starved", do: starveQEMU},
+	{name: "disk full below the runs", do: func(ctx context.Context, t *torture) { t.full(ctx, t.runs) }},
+	{name: "disk full below the cache", do: func(ctx context.Context, t *torture) { t.full(ctx, t.cache) }},
+	{name: "cache is read-only", do: func(ctx context.Context, t *torture) { t.readOnly(ctx, t.cache) }},
+	{name: "runs are read-only", do: func(ctx context.Context, t *torture) { t.readOnly(ctx, t.runs) }},
+	{name: "clock is set back in the guest", do: setClock},
+	{name: "five at a time on one cache", do: fiveAtATime},
+	{name: "a file of the cache is damaged", do: damageCache},
+	{name: "a cluster is disturbed", do: disturbCluster, clusters: true},
 }
 
 // torture is what the torments share: a cache and run directories of its own,
 // a scenario that must pass and the same with a claim that must fail.
 type torture struct {
 	*rand.Rand
-	cache, runs  string
-	honest, lie  string // files of scenarios
-	local        bool   // this machine can run them as well
-	takes        time.Duration
+	cache, runs string
+	pair
+	pods         *pair // the same on a cluster; nil: this machine has no node image
+	local        bool  // this machine can run the pair as well
 	round        int
 	about        string
 	listsAtStart []string
+}
+
+// pair is a scenario that must pass, and the same with a claim that must fail.
+type pair struct {
+	honest, lie string // files
+	takes       time.Duration
+}
+
+// newPair writes the scenario called name and its lie to dir.
+func newPair(dir, name string, inverted ...string) pair {
+	base := filepath.Join(dir, filepath.Base(name))
+	p := pair{honest: base + ".yaml", lie: base + "-lie.yaml"}
+	source, err := scenarios.Source(name)
+	Expect(err).NotTo(HaveOccurred())
+	lie := strings.NewReplacer(inverted...).Replace(string(source))
+	Expect(lie).NotTo(Equal(string(source)))
+	Expect(os.WriteFile(p.honest, source, 0o600)).To(Succeed())
+	Expect(os.WriteFile(p.lie, []byte(lie), 0o600)).To(Succeed())
+	return p
 }
 
 func newTorture(ctx context.Context, seed uint64) *torture {
@@ -101,16 +127,11 @@ func newTorture(ctx context.Context, seed uint64) *torture {
 	t := &torture{
 		Rand: rand.New(rand.NewPCG(seed, seed)), about: "before the torture",
 		cache: filepath.Join(dir, "cache"), runs: filepath.Join(dir, "runs"),
-		honest: filepath.Join(dir, "honest.yaml"), lie: filepath.Join(dir, "lie.yaml"),
+		pair: newPair(dir, "memcg/bigger-of-two-dies", "killed: [big]", "killed: [small]",
+			"survives: [small]", "survives: [big]", "exit: {big: SIGKILL}", "exit: {small: SIGKILL}"),
 	}
-	source, err := scenarios.Source("memcg/bigger-of-two-dies")
-	Expect(err).NotTo(HaveOccurred())
-	lie := strings.NewReplacer("killed: [big]", "killed: [small]", "survives: [small]", "survives: [big]",
-		"exit: {big: SIGKILL}", "exit: {small: SIGKILL}").Replace(string(source))
-	Expect(lie).NotTo(Equal(string(source)))
-	Expect(os.WriteFile(t.honest, source, 0o600)).To(Succeed())
-	Expect(os.WriteFile(t.lie, []byte(lie), 0o600)).To(Succeed())
 	Expect(os.Mkdir(t.runs, 0o700)).To(Succeed())
+	var err error
 	t.listsAtStart, err = filepath.Glob("/run/oomlab/*.json")
 	Expect(err).NotTo(HaveOccurred())
 	t.heals(ctx) // fetches the kernel, and makes the snapshot
@@ -119,6 +140,13 @@ func newTorture(ctx context.Context, seed uint64) *torture {
 	t.takes = time.Since(begin)
 	status, _ := t.run(ctx, nil, "--target", "local", t.honest)
 	t.local = status == 0
+	if i, err := image.Open(""); err == nil {
+		images := filepath.Dir(i.Dir)
+		Expect(os.Symlink(images, filepath.Join(t.cache, filepath.Base(images)))).To(Succeed())
+		pods := newPair(dir, "kube/guaranteed-over-its-own-limit", "killed: [db/main]", "killed: [idle/main]",
+			"survives: [idle]", "survives: [db]")
+		t.pods = &pods
+	}
 	return t
 }
 
@@ -171,23 +199,29 @@ func (t *torture) run(ctx context.Context, during func(*exec.Cmd), args ...strin
 // may checks what a run's verdict may be that somebody interfered with.
 func (t *torture) may(file string, status int, out string) {
 	allowed := []int{0, 70, 130, -1, 128 + int(unix.SIGHUP), 128 + int(unix.SIGTERM)}
-	if file == t.lie {
+	if strings.HasSuffix(file, "-lie.yaml") {
 		allowed[0] = 1
 	}
 	ExpectWithOffset(1, allowed).To(ContainElement(status), "%s: %s\n%s", t.about, filepath.Base(file), out)
 }
 
 // either is the honest scenario or the lie.
-func (t *torture) either() string {
+func (t *torture) either() string { return t.of(t.pair) }
+
+func (t *torture) of(p pair) string {
 	if t.IntN(2) == 0 {
-		return t.lie
+		return p.lie
 	}
-	return t.honest
+	return p.honest
 }
 
 // moment lets a run go on until a random moment. The moment is what varies;
 // nothing is waited for.
-func (t *torture) moment() { <-time.After(time.Duration(t.Float64() * 1.2 * float64(t.takes))) }
+func (t *torture) moment() { t.momentOf(t.takes) }
+
+func (t *torture) momentOf(takes time.Duration) {
+	<-time.After(time.Duration(t.Float64() * 1.2 * float64(takes)))
+}
 
 // heals cleans up, looks for what is left, and runs the honest scenario.
 func (t *torture) heals(ctx context.Context) {
@@ -377,6 +411,42 @@ func fiveAtATime(_ context.Context, t *torture) {
 	}
 	all.Wait()
 	Expect(status).To(HaveEach(0), "%s\n%s", t.about, strings.Join(out, "\n"))
+}
+
+// disturbCluster does to a run with pods what is done to runs without: a signal to
+// oomlab, or to the emulator of its node.
+func disturbCluster(ctx context.Context, t *torture) {
+	pass := func() {
+		status, out := t.run(ctx, nil, t.pods.honest)
+		Expect(status).To(BeZero(), "%s: a run on a cluster does not pass\n%s", t.about, out)
+	}
+	if t.pods.takes == 0 {
+		pass() // makes the snapshots
+		begin := time.Now()
+		pass()
+		t.pods.takes = time.Since(begin)
+	}
+	file := t.of(*t.pods)
+	sig := []unix.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix.SIGSTOP}[t.IntN(4)]
+	node := t.IntN(2) == 0
+	t.about += fmt.Sprintf(", %s, to the node: %t, %s", unix.SignalName(sig), node, filepath.Base(file))
+	status, out := t.run(ctx, func(cmd *exec.Cmd) {
+		t.momentOf(t.pods.takes)
+		pid := cmd.Process.Pid
+		if node {
+			pid = qemuOf(pid)
+		}
+		if pid == 0 {
+			return
+		}
+		_ = unix.Kill(pid, sig) // it may have ended
+		if sig == unix.SIGSTOP {
+			t.momentOf(t.pods.takes / 2)
+			_ = unix.Kill(pid, unix.SIGCONT)
+		}
+	}, file)
+	t.may(file, status, out)
+	pass()
 }
 
 // damageCache damages one file of the cache, in one way.
