@@ -88,3 +88,18 @@ func TestNoRunNoManifest(t *testing.T) {
 		t.Errorf("%t, %q, %v; want no manifest", sealed, altered, err)
 	}
 }
+
+// TestRecordingsAreSealed: the recordings that have a manifest are as it says, so that a
+// change of one without the other is seen where it is made.
+func TestRecordingsAreSealed(t *testing.T) {
+	sealed, err := filepath.Glob("verdict/testdata/*/*/" + verdict.ManifestFile)
+	if err != nil || len(sealed) == 0 {
+		t.Fatalf("%d recordings with a manifest, %v", len(sealed), err)
+	}
+	for _, path := range sealed {
+		dir := filepath.Dir(path)
+		if _, altered, err := harness.Unseal(dir); err != nil || len(altered) > 0 {
+			t.Errorf("%s: %q, %v", dir, altered, err)
+		}
+	}
+}
