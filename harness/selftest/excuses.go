@@ -50,6 +50,13 @@ var excuses = []excuse{
 		reason: "the kernel takes back pages of files",
 	},
 	{
+		records: "agent alive", fields: "status.rss_anon", ops: "zero",
+		when: func(_ Mutation, in verdict.Input) bool {
+			return in.Machine.SwapTotal > 0 || in.Plan.Swap != nil
+		},
+		reason: "all that a program has can be swapped out",
+	},
+	{
 		records: "agent alive", fields: "status.rss_shmem", ops: "zero",
 		when: func(_ Mutation, in verdict.Input) bool {
 			return in.Machine.SwapTotal > 0 || in.Plan.Swap != nil || in.Plan.On != nil
@@ -181,9 +188,10 @@ var excuses = []excuse{
 	{
 		records: "sampler sample", fields: "sample.processes*, sample.swap_free", ops: "zero, drop",
 		when: func(m Mutation, in verdict.Input) bool {
-			return in.Machine.SwapTotal > 0 || in.Plan.Swap != nil || m.Op == opDrop && ending(m, in)
+			return in.Machine.SwapTotal > 0 || in.Plan.Swap != nil || ending(m, in)
 		},
-		reason: "what is swapped out at a moment nobody else tells, and a process that is about to end may be left out",
+		reason: "what is swapped out at a moment nobody else tells, and a process that is about to end may have nothing " +
+			"left, or be left out",
 	},
 	{
 		fields: "at_ns, -", ops: "swap, move",

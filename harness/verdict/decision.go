@@ -567,6 +567,8 @@ func malformed(e evidence.Event, tier int) string {
 	// Without BTF there is nothing to a victim but its pid.
 	case task && (o.Task.PID <= 0 || o.Task.TGID <= 0 || tier >= 2 && (o.Task.StartNS == 0 || o.Task.Comm == "")):
 		return "does not say which task"
+	case of == evidence.MarkVictim && o.Task.StartNS != 0 && (o.Task.MM == nil || o.Task.MM.TotalVM == 0):
+		return "is of a victim without memory" // signal->oom_mm is set by then
 	case of == evidence.TaskExit && o.Decision == 0 && o.Current.TGID != o.Task.TGID:
 		return "is not told by the task that ends"
 	case of == evidence.GivenUp && o.Control.TotalPages == 0:

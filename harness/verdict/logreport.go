@@ -40,6 +40,9 @@ func (w *kmsgWitness) numbered(a *account, found *findings) {
 		if i > 0 && l.Seq != w.heard[i-1].Log.Seq+1 && !w.lost {
 			found.add(LogIncomplete, "record %d follows record %d", l.Seq, w.heard[i-1].Log.Seq)
 		}
+		if l.Seq == 0 && e.AtNS > 0 { // the first record of all is printed before there is a clock
+			found.add(LogIncomplete, "%q has no number", l.Text)
+		}
 		if a.agent().ended {
 			a.within(e, drift(e.AtNS), found)
 		}
@@ -101,7 +104,17 @@ func (w *kmsgWitness) down(a *account, found *findings) {
 // panicked holds the report of a machine that went down, of which there is nothing but
 // its console, against the plan: who invoked the OOM killer, and who was there.
 func (w *kmsgWitness) panicked(a *account, r *oomlog.Report, found *findings) {
-	if t := r.Trigger; t.PID != nil {
+	w.usage(a, r, found)
+	w.stats(a, r, found)
+	if of := ranOut(r); of != "" && a.in.Plan.On == nil && !slices.ContainsFunc(a.in.Plan.Cgroups,
+		func(c plan.Cgroup) bool { return c.Path == a.cgroups.printed(of) }) {
+		found.add(LogDiffers, "the machine went down for the limit of %s, which is no cgroup of the run", of)
+	}
+	t := r.Trigger
+	if full(r) && (t.GFPMask == nil || t.Order == nil || t.Adj == nil) {
+		found.add(LogIncomplete, "the head of the report of %s is not whole", r.At)
+	}
+	if t.PID != nil {
 		if l := a.life(*t.PID); l != nil && !l.plan.IsCommand() && len(a.in.Plan.During) == 0 &&
 			(t.Comm != l.plan.Launch.Comm || t.Adj == nil || *t.Adj != l.plan.OOMScoreAdj) {
 			found.add(LogDiffers, "%s invoked the OOM killer as %s; its oom_score_adj is %d by the plan", l, t.Comm,
@@ -121,6 +134,7 @@ func (w *kmsgWitness) panicked(a *account, r *oomlog.Report, found *findings) {
 		}
 	}
 	for _, t := range r.Tasks {
+		sums(t, found)
 		for _, p := range a.in.Plan.Processes {
 			if !a.busy() && !p.IsCommand() && t.Name == p.Launch.Comm && !launcher(t.Name) && a.life(t.TGID) == nil {
 				found.add(TableDiffers, "pid %d in the log's table is called %s, and no such process was started",
@@ -240,6 +254,40 @@ func (w *kmsgWitness) decisions(a *account, found *findings) {
 	}
 }
 
+// killed holds the log's reports against the victims that eBPF saw, where it saw no more
+// than those (tier 1). What it cannot know of a decision is taken from the report, and
+// held against the plan.
+func (w *kmsgWitness) killed(a *account, found *findings) {
+	marks := slices.Clone(a.bpf().marks)
+	for i := range w.reports {
+		r := &w.reports[i]
+		d := &decision{number: uint64(i + 1), control: &evidence.OOMControl{TotalPages: a.logTotal(*r),
+			Constraint: constraints[r.Constraint]}}
+		if r.OOMMemcg != "" {
+			d.control.MemcgID, d.control.Memcg = 1, a.cgroups.printed(r.OOMMemcg)
+		}
+		if t := r.Trigger; t.GFPMask != nil && t.Order != nil {
+			d.control.GFP, d.control.Order = uint32(*t.GFPMask), *t.Order
+		}
+		for _, k := range r.Kills {
+			j := slices.IndexFunc(marks, func(e evidence.Event) bool {
+				t := e.OOM.Task
+				return t != nil && t.MM != nil && (t.PID == k.PID || t.TGID == k.PID)
+			})
+			if k.Announced || j < 0 {
+				continue
+			}
+			d.events, d.kills = append(d.events, marks[j]), append(d.kills, marks[j].OOM)
+			marks = slices.Delete(marks, j, j+1)
+		}
+		if len(d.kills) == 0 {
+			continue // without BTF a victim is no more than a pid, which is compared elsewhere
+		}
+		d.atNS, d.current, d.chosen = d.events[0].AtNS, d.kills[0].Current, d.kills[0].Task
+		w.compare(a, r, d, found)
+	}
+}
+
 // names reports whether the decision was about a thread or process.
 func (d *decision) names(pid int) bool {
 	return d.chosen != nil && (d.chosen.PID == pid || d.chosen.TGID == pid || len(d.kills) > 0 &&
@@ -267,6 +315,11 @@ func (w *kmsgWitness) compare(a *account, r *oomlog.Report, d *decision, found *
 		r.GroupPath != "" && group != "" && a.cgroups.printed(r.GroupPath) != group {
 		found.add(LogDiffers, "decision %d killed a group, and by the log that of %q, by the plan that of %q",
 			d.number, r.GroupPath, group)
+	}
+	line := "Tasks in " + r.GroupPath + " are going to be killed due to memory.oom.group set"
+	if r.GroupPath != "" &&
+		!slices.ContainsFunc(w.heard, func(e evidence.Event) bool { return e.Log.Text == line }) {
+		found.add(LogDiffers, "the log does not say of %s that all in it are killed as the kernel does", r.GroupPath)
 	}
 	if d.control == nil || !full(r) {
 		return
@@ -349,6 +402,17 @@ func (w *kmsgWitness) summary(a *account, r *oomlog.Report, d *decision, found *
 			base)
 	}
 	w.nodes(a, r, d, found)
+	if r.OOMMemcg != "" && !kernel.InCgroup(r.TaskMemcg, r.OOMMemcg) {
+		found.add(LogDiffers, "decision %d is about %s, and %s is in %s by the log", d.number, r.OOMMemcg,
+			r.ContextComm, r.TaskMemcg)
+	}
+	if l := a.life(d.chosen.TGID); l != nil && a.in.Plan.On == nil && l.plan.Cgroup != "" &&
+		r.TaskMemcg != "" && a.cgroups.printed(r.TaskMemcg) != l.plan.Cgroup {
+		found.add(LogDiffers, "the log says that %s is in %s, which is %s by the plan", l, r.TaskMemcg, l.plan.Cgroup)
+	}
+	if r.Cpuset == "" || r.MemsAllowed == "" || r.NodeMask == "" {
+		found.add(LogIncomplete, "the summary of decision %d does not say which nodes there are", d.number)
+	}
 	if printed := a.cgroups.printed(r.TaskMemcg); d.chosen.Cgroup != "" && printed != d.chosen.Cgroup {
 		found.add(LogDiffers, "the log says that %s is in %s, eBPF in %s", r.ContextComm, printed, d.chosen.Cgroup)
 	}
@@ -414,7 +478,7 @@ func (w *kmsgWitness) machine(a *account, r *oomlog.Report, found *findings) {
 	}
 }
 
-var processorLine = regexp.MustCompile(`^CPU: (\d+) (?:UID: (\d+) )?PID: (\d+) Comm: `)
+var processorLine = regexp.MustCompile(`^CPU: (\S+) (?:UID: (\S+) )?PID: (\d+) Comm: `)
 
 // processor is the line "CPU:" of a report: on which one, and for which user.
 func (w *kmsgWitness) processor(a *account, r *oomlog.Report, found *findings) {
@@ -458,12 +522,35 @@ func (w *kmsgWitness) usage(a *account, r *oomlog.Report, found *findings) {
 		if u == nil {
 			continue
 		}
-		lowered := slices.ContainsFunc(a.in.Plan.During, func(d plan.During) bool { return len(d.Writes) > 0 })
-		if u.UsageKB%kib != 0 || u.LimitKB%kib != 0 || u.UsageKB > u.LimitKB+excess*kib && !lowered {
+		if u.UsageKB%kib != 0 || u.LimitKB%kib != 0 || u.UsageKB > u.LimitKB+excess*kib && !a.limitMoves() {
 			found.add(LogDiffers, "the report of %s has a usage of %d kB and a limit of %d kB", r.At, u.UsageKB,
 				u.LimitKB)
 		}
 	}
+	of := a.cgroups.printed(ranOut(r))
+	at := slices.IndexFunc(a.in.Plan.Cgroups, func(c plan.Cgroup) bool { return c.Path == of })
+	if at < 0 || m.Memory == nil || a.limitMoves() || a.in.Plan.Cgroups[at].Max == nil {
+		return
+	}
+	limit := *a.in.Plan.Cgroups[at].Max / a.pageSize() * a.pageSize()
+	if kernel.Bytes(m.Memory.LimitKB)*kernel.KiB != limit {
+		found.add(LogDiffers, "the report of %s has a limit of %d kB; that of %s is %s by the plan", r.At,
+			m.Memory.LimitKB, of, limit)
+	}
+}
+
+// ranOut is the cgroup whose limit a report is about: by its summary or, of a panic,
+// which comes before that, by the first of its statistics.
+func ranOut(r *oomlog.Report) string {
+	if r.OOMMemcg == "" && r.Memcg != nil && len(r.Memcg.Stats) > 0 {
+		return r.Memcg.Stats[0].Path
+	}
+	return r.OOMMemcg
+}
+
+// limitMoves reports whether something in the run writes to the files of cgroups.
+func (a *account) limitMoves() bool {
+	return slices.ContainsFunc(a.in.Plan.During, func(d plan.During) bool { return len(d.Writes) > 0 })
 }
 
 // stats are the statistics of the cgroup that ran out, which oom_badness() does not
@@ -472,9 +559,10 @@ func (w *kmsgWitness) stats(a *account, r *oomlog.Report, found *findings) {
 	if r.Memcg == nil {
 		return
 	}
-	i := slices.IndexFunc(r.Memcg.Stats, func(s oomlog.MemcgStats) bool { return s.Path == r.OOMMemcg })
+	of := ranOut(r)
+	i := slices.IndexFunc(r.Memcg.Stats, func(s oomlog.MemcgStats) bool { return s.Path == of })
 	if i < 0 || len(r.Memcg.Stats[i].Values) == 0 {
-		found.add(LogIncomplete, "the report of %s has no statistics of %s", r.At, r.OOMMemcg)
+		found.add(LogIncomplete, "the report of %s has no statistics of %q", r.At, of)
 	}
 }
 
@@ -532,9 +620,7 @@ func (w *kmsgWitness) killLine(
 		add("its oom_score_adj is %d by eBPF", t.Adj)
 	}
 	grows, _ := a.moving(t.TGID, atNS)
-	if grows && a.in.Machine.CPUs != 1 {
-		return // it may have grown until the line was made
-	}
+	alone := a.in.Machine.CPUs == 1 // else it may grow, or be ending, before the line is made
 	c := a.counts(t.MM)
 	for _, of := range []struct {
 		name  string
@@ -547,7 +633,13 @@ func (w *kmsgWitness) killLine(
 		{"shmem-rss", k.ShmemRSSKB, c.Shmem.Bytes(a.pageSize())},
 		{"pgtables", k.PgTablesKB, t.MM.PgTables},
 	} {
-		if of.kb == nil || *of.kb != uint64(of.bytes/kernel.KiB) {
+		if of.kb == nil {
+			add("it does not tell its %s", of.name)
+			continue
+		}
+		printed := kernel.Bytes(*of.kb) * kernel.KiB
+		moved := !alone && printed%a.pageSize() == 0 && (grows || printed < of.bytes)
+		if printed != of.bytes/kernel.KiB*kernel.KiB && !moved {
 			add("its %s is %d kB by eBPF", of.name, of.bytes/kernel.KiB)
 		}
 	}
@@ -648,7 +740,8 @@ func (a *account) movingIn(d *decision, t *evidence.Task) (grows, dies bool) {
 	if a.isStressor(t.TGID) && t.TGID == d.current.TGID {
 		grows = false
 	}
-	if len(d.kills) > 0 && d.kills[0].Task.TGID == t.TGID && equalMM(d.kills[0].Task.MM, t.MM) {
+	if a.bpf().tier() >= 2 && len(d.kills) > 0 && d.kills[0].Task.TGID == t.TGID &&
+		equalMM(d.kills[0].Task.MM, t.MM) {
 		return false, false
 	}
 	return grows, dies
@@ -679,15 +772,7 @@ func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *d
 	} else if row.UID != int64(t.UID) || row.Adj != t.Adj || row.Name != t.Comm {
 		add("uid %d, oom_score_adj %d, by eBPF %s with %d and %d", row.UID, row.Adj, t.Comm, t.UID, t.Adj)
 	}
-	sum := kernel.Pages(0)
-	for _, p := range []*kernel.Pages{row.RSSAnon, row.RSSFile, row.RSSShmem} {
-		if p != nil {
-			sum += *p
-		}
-	}
-	if row.RSSAnon != nil && sum != row.RSS {
-		add("its rss is %d, and its parts sum up to %d", row.RSS, sum)
-	}
+	sums(row, found)
 	if grows, dies := a.movingIn(d, t); grows || dies || t.MM == nil {
 		return
 	}
@@ -715,6 +800,22 @@ func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *d
 	}
 	if row.PgTables != nil && *row.PgTables != t.MM.PgTables {
 		add("pgtables_bytes is %d, by eBPF %d", *row.PgTables, t.MM.PgTables)
+	}
+}
+
+// sums: the parts of a row's rss are its rss, where a kernel prints them, and page tables
+// are whole ones.
+func sums(row oomlog.TaskRow, found *findings) {
+	if row.PgTables != nil && *row.PgTables%kernel.KiB != 0 {
+		found.add(TableDiffers, "pid %d (%s) in the log's table: its page tables have %d bytes", row.PID, row.Name,
+			*row.PgTables)
+	}
+	if row.RSSAnon == nil {
+		return
+	}
+	if sum := pagesOf(row.RSSAnon) + pagesOf(row.RSSFile) + pagesOf(row.RSSShmem); sum != row.RSS {
+		found.add(TableDiffers, "pid %d (%s) in the log's table: its rss is %d, and its parts sum up to %d", row.PID,
+			row.Name, row.RSS, sum)
 	}
 }
 

@@ -6,13 +6,31 @@ import (
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
-// keptBack is how many pages the CPUs may keep back of a counter, each at most a batch
-// (percpu_counter_batch, lib/percpu_counter.c). Atomics, up to 6.1, have none of these;
-// threads keep back up to 64 there.
+// keptBack is how many pages may be missing in a counter that is read: CPUs keep back up
+// to a batch each (percpu_counter_batch, lib/percpu_counter.c), or threads up to 64 each
+// (TASK_RSS_EVENTS_THRESH, mm/memory.c), by what oomlab found oom_badness() to read.
 func (a *account) keptBack() kernel.Pages {
+	threads, batches := a.keepers()
+	switch a.in.Machine.Badness {
+	case kernel.ReadsThreadBatched:
+		return threads
+	case kernel.ReadsCPUBatched, kernel.ReadsExact:
+		return batches
+	}
+	return max(threads, batches)
+}
+
+// keepers is how many pages the threads of a stressor, or all CPUs, may keep back.
+func (a *account) keepers() (threads, batches kernel.Pages) {
 	cpus := kernel.Pages(max(1, a.in.Machine.CPUs))
-	threads := kernel.Pages(max(1, a.in.Machine.Stressor.Threads))
-	return max(64*threads, max(32, 2*cpus)*cpus)
+	return 64 * kernel.Pages(max(1, a.in.Machine.Stressor.Threads)), max(32, 2*cpus) * cpus
+}
+
+// sampled is how much a process may have more or less in a sample: what each of three
+// counters keeps back and, until it has begun its own program, what its parent has.
+func (a *account) sampled() kernel.Bytes {
+	threads, batches := a.keepers()
+	return 3 * max(threads, batches).Bytes(a.pageSize())
 }
 
 // alive holds what /proc/PID/status says of a process at the end: it is no zombie, and

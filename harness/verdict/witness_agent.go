@@ -309,6 +309,9 @@ func (w *agentWitness) holds(a *account, l *life, e evidence.Event, found *findi
 		return // a container's log has it at the end
 	}
 	if held == nil {
+		if e.Kind == evidence.Ready && w.in.Plan.On == nil {
+			found.add(HoldDiffers, "%s was ready, and does not say what it holds", l)
+		}
 		held = &evidence.Holding{}
 	}
 	switch {

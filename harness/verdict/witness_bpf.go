@@ -265,11 +265,12 @@ func (w *bpfWitness) complete(a *account, found *findings) {
 		found.add(BPFIncomplete, "%s", gap)
 	}
 	if why := w.absent(); why != "" {
-		if a.over() {
+		if a.over() || w.tier() > 0 {
 			found.add(NoWitness, "%s", why)
 		}
 		return
 	}
+	w.reached(found)
 	if a.over() {
 		w.delivered(a, found)
 	}
@@ -312,14 +313,18 @@ func (w *bpfWitness) attached(hook string) bool {
 	return ok && !strings.HasPrefix(how, "no")
 }
 
-// delivered: the tier is what the hooks give, decisions are told without a gap, and
-// the end of each victim that was seen to end.
-func (w *bpfWitness) delivered(a *account, found *findings) {
+// reached: the tier is what the hooks give.
+func (w *bpfWitness) reached(found *findings) {
 	for hook, tier := range map[string]int{"mark_victim": 1, "oom_kill_process": 2, "oom_badness": 3} {
 		if w.attached(hook) != (w.tier() >= tier) {
 			found.add(BPFIncomplete, "eBPF reached tier %d, and %s is %q", w.tier(), hook, w.in.Tier.Hooks[hook])
 		}
 	}
+}
+
+// delivered: decisions are told without a gap, and the end of each victim that was seen
+// to end.
+func (w *bpfWitness) delivered(a *account, found *findings) {
 	var before uint64
 	for _, e := range w.events {
 		var scans uint64

@@ -236,8 +236,11 @@ func (w *kmsgWitness) agree(a *account, found *findings) {
 	w.printed(a, found)
 	w.refusals(a, found)
 	w.well(found)
-	if tier >= 2 {
+	switch {
+	case tier >= 2:
 		w.decisions(a, found)
+	case tier == 1:
+		w.killed(a, found)
 	}
 }
 

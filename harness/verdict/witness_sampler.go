@@ -153,7 +153,7 @@ func (w *samplerWitness) cgroups(a *account, e evidence.Event, next int64, found
 			bad("it has nothing of %s", c.Path)
 		}
 	}
-	changed := slices.ContainsFunc(w.in.Plan.During, func(d plan.During) bool { return len(d.Writes) > 0 })
+	changed := a.limitMoves()
 	for path, n := range e.Sample.Cgroups {
 		i := slices.IndexFunc(w.in.Plan.Cgroups, func(c plan.Cgroup) bool { return c.Path == path })
 		if i < 0 {
@@ -225,7 +225,7 @@ func (w *samplerWitness) processes(a *account, e evidence.Event, next int64, fou
 		if !a.inPages(u) || u.Swap > a.swap() || u.RSS+u.Swap == 0 && !leaves {
 			bad("%s has %d bytes resident and %d swapped out", name, u.RSS, u.Swap)
 		}
-		slack := 3 * a.keptBack().Bytes(a.pageSize())
+		slack := a.sampled()
 		for _, l := range lives {
 			if most, ok := a.mostResident(l); ok && u.RSS > most+slack && len(lives) == 1 {
 				bad("%s has %s resident, which is more than %s", l, u.RSS, most)
@@ -251,7 +251,7 @@ func (w *samplerWitness) growth(a *account, found *findings) {
 		return
 	}
 	idle := w.in.Machine.Stressor
-	slack := 3*a.keptBack().Bytes(a.pageSize()) + idle.File.Bytes(a.pageSize())
+	slack := a.sampled() + idle.File.Bytes(a.pageSize())
 	most := map[*life]kernel.Bytes{}
 	for i, e := range w.rows {
 		next := int64(math.MaxInt64)
