@@ -24,8 +24,10 @@ type container struct {
 	process string // POD/CONTAINER, POD/sandbox, POD, "" for what is above
 	plan    string // the cgroup, as plans name it
 	id      string
-	first   int // pid of its first process; 0: not seen yet
+	first   int  // pid of its first process; 0: not seen yet
+	began   bool // the runtime or the kernel has told that the first process ran
 	told    bool
+	set     *settings // as it was last read; nil: not yet
 
 	files  []*tracked
 	listed map[int]string // pid -> process, those that were seen
@@ -164,6 +166,10 @@ func (w *podWatch) meet(dir string, c *container) {
 		return
 	}
 	w.byID[c.id] = c
+	if pid := w.started[c.id]; pid != 0 {
+		c.first, c.began = pid, true
+	}
+	w.look(c)
 	w.list(c)
 }
 
@@ -191,15 +197,16 @@ func (w *podWatch) refresh(c *container) bool {
 		}
 		t.last = values
 	}
+	if c.set == nil {
+		w.look(c)
+	}
 	_, err := os.Stat(c.dir)
 	return err == nil
 }
 
 // gone says what the last values of a cgroup were that is gone.
 func (w *podWatch) gone(dir string, c *container) {
-	if !c.told {
-		w.tell(c)
-	}
+	w.tellOnce(c)
 	for _, t := range c.files {
 		if t.last != nil {
 			w.reading("after", c, t, t.last, true)
@@ -216,8 +223,9 @@ func (w *podWatch) list(c *container) {
 	if err != nil {
 		return
 	}
-	if c.first == 0 {
-		c.first = w.initPID(c.id)
+	w.findFirst(c)
+	if !slices.Contains(pids, c.first) {
+		w.missed(c)
 	}
 	for _, pid := range pids {
 		st, err := w.agent.root.Stat(pid)
@@ -245,6 +253,37 @@ func (w *podWatch) list(c *container) {
 	}
 }
 
+// findFirst reads the pid of a container's first process, if it is not known yet.
+func (w *podWatch) findFirst(c *container) {
+	if c.first == 0 {
+		c.first = w.initPID(c.id)
+	}
+}
+
+// missed tells of a container's first process that ran and was over before a scan found
+// it: 96Mi into a limit of 48Mi take less time than a scan on a busy node.
+func (w *podWatch) missed(c *container) {
+	if _, listed := c.listed[c.first]; listed || !c.began || c.sandbox() {
+		return
+	}
+	c.listed[c.first] = c.process
+	w.know(c.first, c.process)
+	w.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: c.process, PID: c.first})
+}
+
+// victim takes the kernel's word that a container's first process ran, whom it kills. runc
+// can be killed in its place before it becomes that program.
+func (w *podWatch) victim(t *evidence.Task) {
+	c := w.cgroups[filepath.Join(w.root, t.Cgroup)]
+	if t.Cgroup == "" || c == nil || c.id == "" || strings.HasPrefix(t.Comm, "runc") {
+		return
+	}
+	w.findFirst(c)
+	if pid := w.own(t.TGID); pid != 0 && pid == c.first {
+		c.began = true // a scan tells, or who finds that it is gone
+	}
+}
+
 // runtimes reports whether a process is runc, which enters a container before it
 // becomes the container's program. Its name changes on the way, its file does not.
 func (w *podWatch) runtimes(pid int) bool {
@@ -266,17 +305,54 @@ func (w *podWatch) initPID(id string) int {
 	return pid
 }
 
-// tell says what a cgroup is set to.
+// settings are what a cgroup is set to.
+type settings struct {
+	max, swapMax *kernel.Bytes
+	oomGroup     *bool
+}
+
+// look reads what a cgroup is set to, if it is there. A container's is not of interest
+// until the runtime has set it, which it has when it writes down the first process.
+func (w *podWatch) look(c *container) {
+	if c.id != "" {
+		if w.findFirst(c); c.first == 0 {
+			return
+		}
+	}
+	s := settings{max: limit(c.dir, "memory.max"), swapMax: limit(c.dir, "memory.swap.max")}
+	if text, err := os.ReadFile(filepath.Join(c.dir, "memory.oom.group")); err == nil {
+		on := strings.TrimSpace(string(text)) == "1"
+		s.oomGroup = &on
+	}
+	// what is read of a cgroup that goes away meanwhile looks as if there was no limit
+	if _, err := os.Stat(c.dir); err == nil {
+		c.set = &s
+	}
+}
+
+// tellOnce says what there is to say of a container that has ended, or of the end of the
+// run, if it has not been said.
+func (w *podWatch) tellOnce(c *container) {
+	w.missed(c)
+	if !c.told {
+		w.tell(c)
+	}
+}
+
+// tell says what a cgroup is set to, or was when it was there.
 func (w *podWatch) tell(c *container) {
 	c.told = true
-	f := &evidence.CgroupFacts{Path: c.path, Plan: c.plan, ID: c.id, PID: c.first}
+	f := &evidence.CgroupFacts{Path: c.path, Plan: c.plan, ID: c.id}
+	if _, ran := c.listed[c.first]; ran {
+		f.PID = c.first
+	}
 	if adj, ok := c.adj[c.first]; ok {
 		f.OOMScoreAdj = &adj
 	}
-	f.Max, f.SwapMax = limit(c.dir, "memory.max"), limit(c.dir, "memory.swap.max")
-	if text, err := os.ReadFile(filepath.Join(c.dir, "memory.oom.group")); err == nil {
-		on := strings.TrimSpace(string(text)) == "1"
-		f.OOMGroup = &on
+	if w.look(c); c.set != nil {
+		f.Max, f.SwapMax, f.OOMGroup = c.set.max, c.set.swapMax, c.set.oomGroup
+	} else {
+		f.Unread = true
 	}
 	w.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.ContainerCgroup, Process: c.process, Cgroup: f})
 }

@@ -313,3 +313,89 @@ func TestNodeFactsAreRead(t *testing.T) {
 		t.Error("the cgroupfs driver's name is not looked for")
 	}
 }
+
+// TestAContainerOfAMoment: a container whose process is over before a scan finds it is told
+// of by what the runtime or the kernel says, before its end, with the limits that it had.
+func TestAContainerOfAMoment(t *testing.T) {
+	const pod = "kubepods/burstable/pod6a"
+	start := `2026-11-25 18:00:00.1 +0000 UTC k8s.io /tasks/start {"container_id":"` + idMain + `","pid":77}`
+	exit := `2026-11-25 18:00:00.2 +0000 UTC k8s.io /tasks/exit {"container_id":"` + idMain + `","id":"` + idMain +
+		`","pid":77,"exit_status":137}`
+	victim := func(comm string) evidence.Event {
+		return evidence.Event{Source: evidence.BPF, Kind: evidence.MarkVictim, PID: 77, OOM: &evidence.OOM{
+			Task: &evidence.Task{TaskID: evidence.TaskID{TGID: 77, Comm: comm}, Cgroup: "/" + pod + "/" + idMain}}}
+	}
+	born := []string{"spawned", "container_cgroup"}
+	for name, test := range map[string]struct {
+		before func(*podWatch) // is told while the container is there and its process is not seen
+		after  func(*podWatch) // once its process is gone
+		want   []string        // what is told of the container, in order
+	}{
+		"the runtime tells of its start": {func(w *podWatch) { w.runtimeEvent(start) }, nil, born},
+		"and of its end": {func(w *podWatch) { w.runtimeEvent(start) },
+			func(w *podWatch) { w.runtimeEvent(exit) }, append(slices.Clone(born), "task_exit")},
+		"the kernel names its victim":       {func(w *podWatch) { w.observed(victim("main")) }, nil, born},
+		"runc is killed in its place":       {func(w *podWatch) { w.observed(victim("runc:[2:INIT]")) }, nil, born[1:]},
+		"nobody has told that it ran":       {func(*podWatch) {}, nil, born[1:]},
+		"its start comes before its cgroup": {nil, nil, born},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newPaperNode(t)
+			if test.before == nil {
+				n.w.runtimeEvent(start)
+			}
+			n.container(pod, idMain, "web-1f", "oomlab", "main", "container", "77")
+			n.write(filepath.Join("cgroup", pod, idMain, "cgroup.procs"), "")
+			n.w.scan()
+			if test.before != nil {
+				test.before(n.w)
+			}
+			if test.after != nil {
+				test.after(n.w)
+			}
+			if err := os.RemoveAll(filepath.Join(n.dir, "cgroup", pod, idMain)); err != nil {
+				t.Fatal(err)
+			}
+			n.w.scan()
+			var order []string
+			for _, e := range n.events {
+				if e.Process != "web/main" {
+					continue
+				}
+				if e.Source != evidence.BPF {
+					order = append(order, string(e.Kind))
+				}
+				if f := e.Cgroup; f != nil && (f.PID == 77) != (test.want[0] == born[0]) || f != nil &&
+					(f.Unread || f.Max == nil || *f.Max != 64*kernel.MiB || f.OOMGroup == nil || !*f.OOMGroup) {
+					t.Errorf("of the container is said %+v", *f)
+				}
+			}
+			if !slices.Equal(order, test.want) {
+				t.Errorf("told in the order %q, want %q", order, test.want)
+			}
+		})
+	}
+}
+
+// TestLimitsThatNobodyRead: of a cgroup that is gone before the runtime had set it nobody
+// can say which limits it had.
+func TestLimitsThatNobodyRead(t *testing.T) {
+	n := newPaperNode(t)
+	const pod = "kubepods/burstable/pod6a"
+	n.container(pod, idMain, "web-1f", "oomlab", "main", "container", "77")
+	n.write(filepath.Join("cgroup", pod, idMain, "memory.max"), "max\n")
+	n.write(filepath.Join("cgroup", pod, idMain, "cgroup.procs"), "")
+	if err := os.Remove(filepath.Join(n.dir, "bundles", idMain, "init.pid")); err != nil {
+		t.Fatal(err)
+	}
+	n.w.scan()
+	if err := os.RemoveAll(filepath.Join(n.dir, "cgroup", pod, idMain)); err != nil {
+		t.Fatal(err)
+	}
+	n.w.scan()
+	for _, e := range n.take(evidence.ContainerCgroup) {
+		if e.Process == "web/main" && (!e.Cgroup.Unread || e.Cgroup.Max != nil || e.Cgroup.PID != 0) {
+			t.Errorf("of the container is said %+v", *e.Cgroup)
+		}
+	}
+}

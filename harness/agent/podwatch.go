@@ -28,6 +28,7 @@ type podWatch struct {
 	cgroups map[string]*container // by directory
 	ignored map[string]bool       // directories of others' containers
 	byID    map[string]*container
+	started map[string]int   // first processes by the container's id, as the runtime told
 	logs    map[string]*tail // by file
 	kubelet *tail
 
@@ -68,7 +69,8 @@ func (a *Agent) newPodWatch(req wire.Watch, enough <-chan struct{}, sink func(ev
 		session: session{agent: a, paths: newPaths(root, &tree{base: root}), sink: sink, names: map[int]string{}},
 		n:       a.node, req: req, root: root, enough: enough,
 		cgroups: map[string]*container{}, ignored: map[string]bool{}, byID: map[string]*container{},
-		logs: map[string]*tail{}, kubelet: openTail(a.node.o.KubeletLog, true), nudge: make(chan struct{}, 1),
+		started: map[string]int{}, logs: map[string]*tail{},
+		kubelet: openTail(a.node.o.KubeletLog, true), nudge: make(chan struct{}, 1),
 	}
 }
 
@@ -121,6 +123,9 @@ func (w *podWatch) observed(e evidence.Event) {
 	w.seen.Lock()
 	defer w.seen.Unlock()
 	w.resolve(&e)
+	if kill && e.OOM != nil && e.OOM.Task != nil {
+		w.victim(e.OOM.Task)
+	}
 	if e.Process == "" && e.OOM != nil && e.OOM.Task != nil {
 		t := e.OOM.Task
 		e.Process = w.nameOf(w.own(t.TGID), t.Cgroup, t.Comm)
@@ -214,9 +219,7 @@ func (w *podWatch) conclude() {
 				w.reading("after", c, t, t.last, false)
 			}
 		}
-		if !c.told {
-			w.tell(c)
-		}
+		w.tellOnce(c)
 		for pid, name := range c.listed {
 			if !c.sandbox() {
 				w.reportAlive(name, pid)

@@ -92,6 +92,12 @@ func (w *podWatch) runtimeEvent(line string) {
 	w.seen.Lock()
 	defer w.seen.Unlock()
 	c := w.byID[task.ContainerID]
+	if topic == "/tasks/start" {
+		w.started[task.ContainerID] = task.PID
+		if c != nil {
+			c.first, c.began = task.PID, true
+		}
+	}
 	if c == nil || c.sandbox() {
 		return // a sandbox is killed when its pod is over, and by nobody's fault
 	}
@@ -103,6 +109,7 @@ func (w *podWatch) runtimeEvent(line string) {
 		if task.ID != task.ContainerID {
 			return // a command beside the container's own
 		}
+		w.tellOnce(c) // who has ended was there before
 		e.Kind, e.PID, e.Exit = evidence.TaskEnded, task.PID,
 			&evidence.ExitStatus{Code: task.ExitStatus, By: "containerd"}
 	default:

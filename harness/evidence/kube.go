@@ -47,6 +47,8 @@ type CgroupFacts struct {
 	Max         *kernel.Bytes `json:"max,omitempty"` // memory.max; nil: none
 	SwapMax     *kernel.Bytes `json:"swap_max,omitempty"`
 	OOMGroup    *bool         `json:"oom_group,omitempty"`
+	// Unread: the cgroup was gone before its limits were read, and they may have been any.
+	Unread bool `json:"unread,omitempty"`
 }
 
 // PodState is a pod's status.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kubelet"
 )
 
 func init() { lies[evidence.Agent] = (*liar).agent }
@@ -44,6 +45,11 @@ func (l *liar) agent() {
 		l.tell("no memory.swap.max", first(planned(func(f *evidence.CgroupFacts) bool { return f.SwapMax != nil }),
 			func(e *evidence.Event) { e.Cgroup.SwapMax = nil }))
 	}
+	l.tell("limits that were not read of a cgroup that stayed", first(func(e evidence.Event) bool {
+		return e.Kind == evidence.ContainerCgroup && e.Cgroup != nil && e.Cgroup.Plan == kubelet.Root
+	}, func(e *evidence.Event) {
+		e.Cgroup.Unread, e.Cgroup.Max, e.Cgroup.SwapMax, e.Cgroup.OOMGroup = true, nil, nil, nil
+	}))
 	l.tell("another memory.oom.group", first(planned(func(f *evidence.CgroupFacts) bool { return f.OOMGroup != nil }),
 		func(e *evidence.Event) { *e.Cgroup.OOMGroup = !*e.Cgroup.OOMGroup }))
 }

@@ -106,7 +106,7 @@ func (a *account) predictedLimits(*predict.Kube) Claim {
 	for _, all := range a.agent().cgroups {
 		for _, f := range all {
 			want, ok := a.in.Plan.Cgroup(f.Plan)
-			if !ok {
+			if !ok || f.Unread { // it was gone before anybody could read them
 				continue
 			}
 			n++

@@ -87,12 +87,16 @@ func (w *agentWitness) fact(
 		add("its first process is not known, and its oom_score_adj was read")
 	case f.ID != "" && f.OOMScoreAdj == nil && !a.counters().removed(f.Path):
 		add("its oom_score_adj is not known, and it was there until the end")
+	case f.Unread && (f.Max != nil || f.SwapMax != nil || f.OOMGroup != nil):
+		add("its limits were not read, and they are told")
+	case f.Unread && !a.counters().removed(f.Path):
+		add("its limits were not read, and it was there until the end")
 	case f.Max != nil && (*f.Max < 0 || *f.Max%a.pageSize() != 0), f.SwapMax != nil && *f.SwapMax%a.pageSize() != 0:
 		add("its limits are no number of pages")
 	}
 	for _, c := range w.in.Plan.Cgroups {
 		if group := f.OOMGroup; w.in.Plan.On.Ours && c.Path == f.Plan && (group != nil && *group != c.OOMGroup ||
-			group == nil && w.in.Machine.Cgroup.Group) {
+			group == nil && !f.Unread && w.in.Machine.Cgroup.Group) {
 			add("memory.oom.group is %t by the plan", c.OOMGroup)
 		}
 	}
