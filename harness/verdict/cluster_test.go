@@ -3,10 +3,12 @@ package verdict_test
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/clustertest"
 	"github.com/oomlab/oomlab/harness/evidence"
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/predict"
 	"github.com/oomlab/oomlab/harness/verdict"
@@ -223,6 +225,36 @@ func TestAnEvictionThatWasLeftOpen(t *testing.T) {
 		i := slices.IndexFunc(claims, func(c verdict.Claim) bool { return c.Name == "prediction.pods" })
 		if i < 0 || claims[i].Verdict != want {
 			t.Errorf("eviction %s: claims %+v; want prediction.pods to %s", eviction, claims, want)
+		}
+	}
+}
+
+// TestANodeOfOursThatIsAContainer: its pods' cgroups are below the kubelet's, and each of
+// them as far down as the plan has it.
+func TestANodeOfOursThatIsAContainer(t *testing.T) {
+	s, err := scenarios.Load("kube/guaranteed-over-its-own-limit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for root, differs := range map[string]bool{"/kubelet/kubepods": false, "/a/b/kubepods": true} {
+		in, err := clustertest.Run(s, func(_ *kernel.Machine, n *kubelet.Node) {
+			n.Ours, n.Kubepods = true, "/kubelet/kubepods"
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range in.Events {
+			if e.Cgroup != nil {
+				e.Cgroup.Path = root + strings.TrimPrefix(e.Cgroup.Path, kubelet.Root)
+			}
+			if c := e.Counter; c != nil && c.Cgroup != "" {
+				c.Cgroup = root + strings.TrimPrefix(c.Cgroup, kubelet.Root)
+			}
+		}
+		got := slices.ContainsFunc(verdict.Judge(in).Disagreements,
+			func(d verdict.Disagreement) bool { return d.Name == verdict.ContainerDiffers })
+		if got != differs {
+			t.Errorf("%s: container-differs is %t, want %t", root, got, differs)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"path"
 	"reflect"
 	"slices"
@@ -77,7 +78,7 @@ func (w *agentWitness) fact(
 	case (name.Container != "") != (f.ID != ""), !strings.Contains(f.Path, f.ID):
 		add("it is in container %q and in the cgroup %s", f.ID, f.Path)
 	case name.Container != "" && pods[name.Pod] != path.Dir(f.Path),
-		strings.Count(f.Path, "/") != strings.Count(f.Plan, "/") && w.in.Plan.On.Ours:
+		strings.Count(f.Path, "/") != strings.Count(f.Plan, "/")+w.deeper() && w.in.Plan.On.Ours:
 		add("its cgroup is %s, and that of its pod %s", f.Path, pods[name.Pod])
 	case first != 0 && f.PID != first:
 		add("its first process is %d and %d", first, f.PID)
@@ -100,6 +101,12 @@ func (w *agentWitness) fact(
 			add("memory.oom.group is %t by the plan", c.OOMGroup)
 		}
 	}
+}
+
+// deeper is how much further down the node has all pods' cgroup than a plan: a node that
+// is a container has it below the kubelet's.
+func (w *agentWitness) deeper() int {
+	return strings.Count(cmp.Or(w.in.Plan.On.Kubepods, kubelet.Root), "/") - strings.Count(kubelet.Root, "/")
 }
 
 // removed reports whether a cgroup was gone before the end of the run.
