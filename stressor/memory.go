@@ -25,7 +25,7 @@ func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
 // shrinks as it is given back; the rest of the mapping costs no memory.
 type region struct {
 	kind   profile.Op
-	mem    []byte // nil for Write: its pages are in the page cache alone
+	mem    []byte // nil for Write and Tmpfs: their pages are in the page cache alone
 	held   int64
 	fd     int  // of the file behind it, or -1
 	shrink bool // the file is ours: truncating it frees its pages

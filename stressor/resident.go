@@ -55,17 +55,21 @@ func (m *memory) measure() (residency, error) {
 	return res, nil
 }
 
-func (r *region) inPageCache() bool { return r.kind == profile.File || r.kind == profile.Write }
+// inPageCache reports whether the pages are counted where their file keeps them.
+func (r *region) inPageCache() bool {
+	return r.kind == profile.File || r.kind == profile.Write || r.kind == profile.Tmpfs
+}
 
 // mustStay reports whether the kernel has no way to take the regions' pages so
 // that measure would miss them: then everything held has to be resident.
 func (m *memory) mustStay() (bool, error) {
 	var shared bool
 	for _, r := range m.regions {
-		if r.inPageCache() {
+		row := r.kind.Row()
+		if row.Memory == profile.PageCache {
 			return false, nil
 		}
-		shared = shared || r.kind == profile.Shmem
+		shared = shared || row.InTmpfs()
 	}
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {

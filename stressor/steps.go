@@ -48,6 +48,8 @@ func action(op profile.Op) func(*worker, profile.Step) error {
 		return (*worker).file
 	case profile.Write:
 		return (*worker).write
+	case profile.Tmpfs:
+		return (*worker).tmpfs
 	case profile.SwapOut:
 		return (*worker).swapOut
 	case profile.Free:
@@ -185,6 +187,14 @@ func sizeOf(fd int, want int64) (int64, error) {
 	return want, nil
 }
 
+// tmpfs writes a file that stays when the process is gone: who gave its path removes it.
+func (w *worker) tmpfs(s profile.Step) error {
+	if s.Path == "" {
+		s.Path = "/dev/shm/oomlab-stressor." + strconv.Itoa(unix.Getpid()) + "." + strconv.FormatInt(now(), 36)
+	}
+	return w.write(s)
+}
+
 // write puts pages into the page cache and leaves them dirty.
 func (w *worker) write(s profile.Step) error {
 	fd, _, err := openFile(s.Path, unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC)
@@ -196,7 +206,7 @@ func (w *worker) write(s profile.Step) error {
 		return unix.Close(fd)
 	}
 	// A named file too is ours to truncate: opening it did.
-	r := &region{kind: profile.Write, fd: fd, shrink: true}
+	r := &region{kind: s.Op, fd: fd, shrink: true}
 	w.mem.regions = append(w.mem.regions, r)
 	return newPace(s.Rate).over(r, size, func() error { return w.writePage(fd) })
 }

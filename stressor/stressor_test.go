@@ -21,6 +21,7 @@ func TestHoldsWhatItWasToldToThePage(t *testing.T) {
 	if err := os.WriteFile(named, make([]byte, 3*mib), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	inMemory := filepath.Join(t.TempDir(), "file")
 	page := pageSize
 	tests := []struct {
 		name  string
@@ -45,6 +46,7 @@ func TestHoldsWhatItWasToldToThePage(t *testing.T) {
 			mib/2, ""},
 		{"all of a named file", []profile.Step{{Op: profile.File, Path: named}}, 3 * mib, ""},
 		{"write", []profile.Step{{Op: profile.Write, Bytes: 2 * mib}}, 2 * mib, ""},
+		{"tmpfs", []profile.Step{{Op: profile.Tmpfs, Bytes: 2 * mib, Path: inMemory}}, 2 * mib, ""},
 		{
 			"free takes the last first, across steps",
 			[]profile.Step{

@@ -82,7 +82,11 @@ func (a *Agent) changed(ctx context.Context, p plan.Plan, c carry) (err error) {
 	if err != nil {
 		return err
 	}
-	list = policyLast(a.root, slices.Concat(list, sw.undo(), trees))
+	files, err := tmpfsUndo(p)
+	if err != nil {
+		return err
+	}
+	list = policyLast(a.root, slices.Concat(list, sw.undo(), trees, files))
 	undo, err := writeUndo(a.scratch, p.Base, list)
 	if err != nil {
 		return err

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
@@ -42,4 +45,52 @@ func hasFiles(p plan.Plan) bool {
 		}
 	}
 	return false
+}
+
+// tmpfsDir is where files lie that outlive their writers. Every machine has one, and
+// everybody may write there.
+var tmpfsDir = "/dev/shm"
+
+// tmpfsPaths gives the steps of a process that write files in a tmpfs their files.
+func tmpfsPaths(p plan.Plan, process string, steps []profile.Step) []profile.Step {
+	of := slices.IndexFunc(p.Processes, func(q plan.Process) bool { return q.Name == process })
+	steps = slices.Clone(steps)
+	for i := range steps {
+		if steps[i].Op.Row().Outlives() {
+			steps[i].Path = tmpfsDir + "/" + p.Base + "." + strconv.Itoa(of) + "." + strconv.Itoa(i)
+		}
+	}
+	return steps
+}
+
+// tmpfsUndo removes these files, and refuses a plan that they do not fit in.
+func tmpfsUndo(p plan.Plan) ([]plan.Undo, error) {
+	var out []plan.Undo
+	var sum kernel.Bytes
+	for _, q := range p.Processes {
+		for _, s := range tmpfsPaths(p, q.Name, q.Profile.Steps) {
+			if s.Op.Row().Outlives() {
+				out = append(out, plan.Undo{Op: undoUnlink, Path: s.Path})
+				sum += kernel.Bytes(s.Bytes)
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(tmpfsDir, &fs); err != nil {
+		return nil, fmt.Errorf("statfs %s: %w", tmpfsDir, err)
+	}
+	free := kernel.Bytes(fs.Bavail) * kernel.Bytes(fs.Bsize)
+	switch {
+	case fs.Type != unix.TMPFS_MAGIC:
+		return nil, &Refusal{What: "a tmpfs for the step tmpfs; " + tmpfsDir + " is none", Hint: "use --target vm"}
+	case free < sum:
+		return nil, &Refusal{
+			What: fmt.Sprintf("%s for files in %s, which has %s left", sum.Human(), tmpfsDir, free.Human()),
+			Hint: "remove files there, or use --target vm",
+		}
+	}
+	return out, nil
 }

@@ -39,3 +39,43 @@ func TestFilesInMemoryAreRefused(t *testing.T) {
 		t.Errorf("on another file system: %v", err)
 	}
 }
+
+// TestTmpfsFiles: each step has a file of its own, whoever forks whom, all are removed, and
+// what does not fit is refused.
+func TestTmpfsFiles(t *testing.T) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(tmpfsDir, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
+		t.Skip(tmpfsDir + " is no tmpfs here")
+	}
+	one := profile.Step{Op: profile.Tmpfs, Bytes: 1}
+	p := plan.Plan{Base: "oomlab-test", Processes: []plan.Process{
+		{Name: "a", Profile: profile.Profile{Name: "a", Steps: []profile.Step{one, {Op: profile.Shmem, Bytes: 1}, one}}},
+		{Name: "b", Profile: profile.Profile{Name: "b", Steps: []profile.Step{one}}}}}
+	undo, err := tmpfsUndo(p)
+	if err != nil || len(undo) != 3 {
+		t.Fatalf("%v, %v; want three files", undo, err)
+	}
+	seen := map[string]bool{}
+	for _, q := range p.Processes {
+		for _, s := range tmpfsPaths(p, q.Name, q.Profile.Steps) {
+			if s.Op == profile.Tmpfs {
+				seen[s.Path] = true
+			} else if s.Path != "" {
+				t.Errorf("%s has the file %s", s.Op, s.Path)
+			}
+		}
+	}
+	for _, u := range undo {
+		if u.Op != undoUnlink || !seen[u.Path] {
+			t.Errorf("%s %s is undone, and nobody writes it", u.Op, u.Path)
+		}
+	}
+	if len(seen) != 3 || p.Processes[0].Profile.Steps[0].Path != "" {
+		t.Errorf("files %v; the plan says %q", seen, p.Processes[0].Profile.Steps[0].Path)
+	}
+	p.Processes[0].Profile.Steps[0].Bytes = 1 << 60
+	var refusal *Refusal
+	if _, err := tmpfsUndo(p); !errors.As(err, &refusal) {
+		t.Errorf("an exbibyte: %v", err)
+	}
+}

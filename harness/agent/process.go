@@ -157,11 +157,12 @@ func (r *run) orders(p plan.Process) []byte {
 	return []byte(lines)
 }
 
-// homes fills in where the children of a stressor go: the plan knows their
-// cgroups, and only the agent knows the directories.
+// homes fills in where the children of a stressor go, and its files in a tmpfs: the plan
+// knows the cgroups and the steps, and only the agent knows the directories.
 func (r *run) homes(p plan.Process) profile.Profile {
-	var fill func(profile.Profile) profile.Profile
-	fill = func(in profile.Profile) profile.Profile {
+	var fill func(string, profile.Profile) profile.Profile
+	fill = func(name string, in profile.Profile) profile.Profile {
+		in.Steps = tmpfsPaths(r.plan, name, in.Steps)
 		children := in.Children
 		in.Children = nil
 		for name, child := range children {
@@ -171,11 +172,11 @@ func (r *run) homes(p plan.Process) profile.Profile {
 			if in.Children == nil {
 				in.Children = make(map[string]profile.Profile, len(children))
 			}
-			in.Children[name] = fill(child)
+			in.Children[name] = fill(name, child)
 		}
 		return in
 	}
-	return fill(p.Profile)
+	return fill(p.Name, p.Profile)
 }
 
 // readReports passes on what a stressor and its children say, until the last

@@ -212,9 +212,15 @@ func (p *proc) appendState(b []byte, rank int64) []byte {
 	if !p.alive() && p.phase != waiting {
 		number(int64(p.ends.Signal))
 		number(int64(p.ends.Code))
+		number(int64(p.file.Lo))
+		number(int64(p.file.Hi))
+		for _, r := range p.on {
+			number(int64(r.Lo))
+			number(int64(r.Hi))
+		}
 		return b
 	}
-	for _, r := range []Range{p.rest, p.goal, p.anon, p.shm, p.cache} {
+	for _, r := range []Range{p.rest, p.goal, p.anon, p.shm, p.file, p.cache} {
 		number(int64(r.Lo))
 		number(int64(r.Hi))
 	}

@@ -111,14 +111,15 @@ var sharerCost = Range{2, 10}
 
 // charge is what the process costs its cgroup and the machine.
 func (p *proc) charge() Range {
+	left := p.file.plus(nodes(p.file)) // whoever wrote it
 	if !p.alive() {
-		return Range{}
+		return left
 	}
 	if p.sharer {
 		return sharerCost
 	}
 	c := p.idleCharge().plus(p.anon).plus(p.shm).plus(tables(p.anon.plus(p.shm)))
-	c = c.plus(nodes(p.shm))
+	c = c.plus(nodes(p.shm)).plus(left)
 	n := kernel.Pages(p.p.Profile.Threads)
 	c = c.plus(threadsRSS(int(n))).plus(Range{n * (threadCost - 1) / 2, n * (threadCost + 2) / 2})
 	c = c.plus(forkCharge(p.forks)).plus(p.fileCharge())

@@ -73,9 +73,9 @@ const (
 // commits is what the process was promised.
 func (p *proc) commits() Range {
 	if !p.alive() || p.sharer {
-		return Range{}
+		return p.file
 	}
-	c := exactly(p.base.Committed).widen(runtimePiece/4, runtimePiece).plus(p.anon).plus(p.shm).shift(p.mapping)
+	c := exactly(p.base.Committed).widen(runtimePiece/4, runtimePiece).plus(p.anon).plus(p.shm).plus(p.file).shift(p.mapping)
 	if p.partial {
 		c.Hi += piecePages // one that is being filled
 	}
@@ -200,7 +200,7 @@ func (w *world) promise(segs []segment) []*world {
 	if all.Hi < least {
 		return nil
 	}
-	if s := segs[0]; len(segs) == 1 && !s.shm && !s.p.p.IsCommand() {
+	if s := segs[0]; len(segs) == 1 && s.kind == profile.AnonMemory && !s.p.p.IsCommand() {
 		return w.promiseOne(s)
 	}
 	// Each piece is asked for when the one before is full: who comes too late depends on
@@ -208,7 +208,7 @@ func (w *world) promise(segs []segment) []*world {
 	var out []*world
 	granted := false
 	for _, s := range segs {
-		if s.shm || s.p.p.IsCommand() {
+		if s.kind != profile.AnonMemory || s.p.p.IsCommand() {
 			w.doubts = s.p.p.Name + " may be refused memory in a way that the model does not have"
 			granted = true
 			continue

@@ -41,6 +41,7 @@ func (w *world) launch(p *proc) {
 	w.joined++
 	p.phase, p.pc, p.rest, p.order = running, 0, Range{}, w.joined
 	p.anon, p.shm, p.cache, p.partial, p.throttled = Range{}, Range{}, Range{}, false, false
+	p.file = Range{}
 	p.freed, p.forks, p.fresh, p.huge, p.mapped, p.mapping = false, 0, true, 0, 0, 0
 	if p.p.IsCommand() {
 		p.cache.Hi = programText
@@ -123,11 +124,11 @@ func (p *proc) release(amount Range) {
 	p.freed = true
 	for i := p.pc - 1; i >= 0; i-- {
 		row := p.p.Profile.Steps[i].Op.Row()
-		if row.Memory == profile.SharedMemory {
-			p.shm = p.shm.minus(amount).floor(0)
-			return
-		}
 		switch row.Memory {
+		case profile.SharedMemory, profile.TmpfsFile:
+			has := p.of(row.Memory)
+			*has = has.minus(amount).floor(0)
+			return
 		case profile.HugePool:
 			p.huge = max(0, p.huge-amount.Hi)
 			return
@@ -193,7 +194,7 @@ func (w *world) next(p *proc) (segment, bool) {
 	if s.until < len(steps) {
 		kind = steps[s.until].Op.Row().Memory
 	}
-	s.shm = kind == profile.SharedMemory
+	s.kind = kind
 	for ; s.until < len(steps); s.until++ {
 		step := steps[s.until]
 		if row := step.Op.Row(); !row.Charged() || row.Memory != kind {
@@ -204,6 +205,9 @@ func (w *world) next(p *proc) (segment, bool) {
 			want = p.rest
 		}
 		slow, fast := float64(slowest)/page, float64(fastest)/page
+		if kind == profile.TmpfsFile {
+			slow /= 4 // write(2) copies byte by byte on an emulated CPU
+		}
 		if step.Rate > 0 {
 			fast = float64(step.Rate) / page * 1.1
 			slow = min(slow, float64(step.Rate)/page*0.6)
@@ -507,7 +511,7 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 			others := sum.minus(Range{g.Hi, g.Lo})
 			g.Lo = max(g.Lo, min(g.Hi, o.room.Lo-others.Hi-tables(others).Hi))
 			g.Hi = max(g.Lo, min(g.Hi, o.room.Hi-others.Lo))
-			g.Lo -= min(g.Lo, tables(g).Hi)
+			g.Lo -= min(g.Lo, s.beside(g).Hi)
 			if s.want.Hi > 0 && s.wakeEarly <= late {
 				triggers = append(triggers, s.p.p.Name)
 			}
@@ -535,7 +539,7 @@ func (w *world) still(segs []segment, dir string) []string {
 	var out []string
 	for i := range w.procs {
 		p := &w.procs[i]
-		if p.phase != holding || p.sharer || p.anon.Hi+p.shm.Hi == 0 || !w.inside(p, dir) {
+		if p.phase != holding || p.sharer || p.anon.Hi+p.shm.Hi+p.file.Hi == 0 || !w.inside(p, dir) {
 			continue
 		}
 		waited := func(s segment) bool { return w.waitedFor(s.p.p, p.p.Name) }
@@ -559,8 +563,9 @@ func (w *world) waitedFor(p *plan.Process, name string) bool {
 func (w *world) fit(s segment, p *proc, dir string) {
 	before, started := s.has(p), p.pc == 0
 	s.set(p, Range{})
-	left := w.room(dir) // with page tables, which go with what is taken
-	has := Range{left.Lo - tables(left).Hi, left.Hi - tables(left).Lo}
+	left := w.room(dir) // with what goes with the pages that are taken
+	beside := s.beside(left)
+	has := Range{left.Lo - beside.Hi, left.Hi - beside.Lo}
 	has = Range{max(has.Lo, before.Lo), min(has.Hi, before.Hi)}
 	if has.Lo > has.Hi {
 		has = before // the bounds of others are too narrow; leave it alone
@@ -568,6 +573,15 @@ func (w *world) fit(s segment, p *proc, dir string) {
 	s.set(p, has)
 	// where there is next to no room, a process hits the limit as it starts
 	p.fresh = started && has.Lo <= 0
+}
+
+// beside is what an amount that the segment takes costs in page tables or, for a file that
+// nobody maps, in the nodes that index it.
+func (s segment) beside(amount Range) Range {
+	if s.kind == profile.TmpfsFile {
+		return nodes(amount)
+	}
+	return tables(amount)
 }
 
 // wanted is what the segment's process wants, refused or not.
@@ -579,19 +593,19 @@ func (s segment) wanted() Range {
 }
 
 // has is what a process has of the kind that a segment takes.
-func (s segment) has(p *proc) Range {
-	if s.shm {
-		return p.shm
-	}
-	return p.anon
-}
+func (s segment) has(p *proc) Range { return *p.of(s.kind) }
 
-func (s segment) set(p *proc, r Range) {
-	if s.shm {
-		p.shm = r
-	} else {
-		p.anon = r
+func (s segment) set(p *proc, r Range) { *p.of(s.kind) = r }
+
+// of is what the process has of a kind of memory.
+func (p *proc) of(kind profile.Memory) *Range {
+	switch kind {
+	case profile.SharedMemory:
+		return &p.shm
+	case profile.TmpfsFile:
+		return &p.file
 	}
+	return &p.anon
 }
 
 // finish lets every segment come to its end.

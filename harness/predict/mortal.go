@@ -187,10 +187,9 @@ func (w *world) holds(p *proc) kernel.Pages {
 		switch {
 		case s.Op == profile.Exit || s.Op == profile.Free || s.Op == profile.Sawtooth || s.Op == profile.Wait:
 			return 0
-		case s.Op.Row().Memory == profile.SharedMemory: // stays in the page cache, or goes to swap
-			all.shm = all.shm.plus(w.want(p, s))
-		case s.Op.Row().Charged():
-			all.anon = all.anon.plus(w.want(p, s))
+		case s.Op.Row().Charged(): // shared memory stays in the page cache, or goes to swap
+			has := all.of(s.Op.Row().Memory)
+			*has = has.plus(w.want(p, s))
 		}
 	}
 	return min(all.charge().Lo, endless)

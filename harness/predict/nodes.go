@@ -231,7 +231,7 @@ func (w *world) nodesCharges(d nodeDomain) []Range {
 			out = append(out, p.charge())
 			continue
 		}
-		if !p.alive() {
+		if !p.alive() && p.file.Hi == 0 {
 			continue
 		}
 		for _, n := range p.nodes.And(d.nodes) {

@@ -172,6 +172,18 @@ func files(name, cgroup string, mib int) plan.Process {
 	return p
 }
 
+func tmpfs(name, cgroup string, adj, mib int) plan.Process {
+	p := hog(name, cgroup, adj, mib)
+	p.Profile.Steps[0].Op = profile.Tmpfs
+	return p
+}
+
+// ending is the process without its last step: it exits with 0 instead of holding.
+func ending(p plan.Process) plan.Process {
+	p.Profile.Steps[len(p.Profile.Steps)-1] = profile.Step{Op: profile.Exit}
+	return p
+}
+
 func TestOutcome(t *testing.T) {
 	lab := plan.Cgroup{Path: "/lab", Max: mi(256), SwapMax: mi(0)}
 	tests := []struct {
@@ -238,6 +250,36 @@ func TestOutcome(t *testing.T) {
 			plan: plan.Plan{Sysctls: []plan.Sysctl{{Key: "vm.panic_on_oom", Value: "1"}},
 				Processes: []plan.Process{hog("big", "", 0, 600)}},
 			killed: []string{}, panic: "Out of memory: system-wide panic_on_oom is enabled",
+		},
+		{
+			name: "a file in a tmpfs is there when its writer is not",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{
+				ending(tmpfs("a", "/lab", 0, 160)), hog("b", "/lab", 0, 100, "a")}},
+			killed: []string{"b"}, trigger: []string{"b"}, memcg: "/lab",
+		},
+		{
+			name: "who wrote it is killed for nothing",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{
+				tmpfs("a", "/lab", 1000, 160), hog("b", "/lab", 0, 100, "a")}},
+			killed: []string{"a", "b"}, trigger: []string{"b"}, memcg: "/lab",
+		},
+		{
+			name: "it counts for no score",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{
+				tmpfs("a", "/lab", 0, 160), hog("b", "/lab", 0, 40, "a"), hog("c", "/lab", 0, 70, "b")}},
+			killed: []string{"c"}, trigger: []string{"c"}, memcg: "/lab",
+		},
+		{
+			name:   "on the machine as well",
+			plan:   plan.Plan{Processes: []plan.Process{ending(tmpfs("a", "", 0, 160)), hog("b", "", 0, 300, "a")}},
+			killed: []string{"b"}, trigger: []string{"b", predict.Elsewhere},
+		},
+		{
+			name: "swap takes it like other memory",
+			plan: plan.Plan{Swap: &plan.Swap{Kind: "disk", Size: 256 * kernel.MiB},
+				Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(256)}}, Processes: []plan.Process{
+					ending(tmpfs("a", "/lab", 0, 160)), hog("b", "/lab", 0, 150, "a")}},
+			killed: []string{},
 		},
 		{
 			name: "swap takes what the limit does not",

@@ -224,7 +224,7 @@ func together(parts ...Range) Range {
 }
 
 // took is what a process's steps have taken.
-func (p *proc) took() Range { return p.anon.plus(p.shm).shift(p.cache.Hi + p.huge) }
+func (p *proc) took() Range { return p.anon.plus(p.shm).plus(p.file).shift(p.cache.Hi + p.huge) }
 
 // failing notes whom the kernel refuses memory, on the likeliest course and on all. Same
 // are the processes that one cannot be told from.

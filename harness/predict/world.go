@@ -7,6 +7,7 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
+	"github.com/oomlab/oomlab/stressor/profile"
 )
 
 // phase is where a process is in its life.
@@ -32,6 +33,7 @@ type proc struct {
 	goal    Range        // what anon or shm will be when the segment is done, if partial
 	anon    Range        // taken by steps, charged and scored
 	shm     Range        // the same of shared memory, which has a counter of its own
+	file    Range        // of files in a tmpfs: charged, not scored, and there when the process is gone
 	fresh   bool         // may not have come as far as its first step
 	freed   bool         // has given some of it back
 	forks   int          // children that it has forked
@@ -300,7 +302,7 @@ func (w *world) total(dir string) kernel.Pages {
 // steps that only grow, perhaps after a sleep.
 type segment struct {
 	p    *proc
-	shm  bool // it is shared memory
+	kind profile.Memory
 	want Range
 	// refused: it ends when it has taken that, because the kernel promises no more; it
 	// wanted whole.

@@ -31,6 +31,7 @@ func (w *world) swappable() (has, wants amounts) {
 	has, wants = amounts{}, amounts{}
 	for i := range w.procs {
 		p := &w.procs[i]
+		has[profile.Random] += float64(p.file.Hi)
 		if !p.alive() || p.sharer {
 			continue
 		}

@@ -1111,6 +1111,22 @@ expect:`},
 			},
 		},
 		{
+			name: "a tmpfs that files do not fit in",
+			edit: []string{"{touch: 64Mi}", "{tmpfs: 230Mi}"},
+			want: []string{
+				"8:29: do: 0: the tmpfs is full: files take 230Mi by then, and it has half of the memory, about 212.9Mi",
+				"hint: write needs: {memory: 768Mi}",
+			},
+		},
+		{
+			name: "a file in a tmpfs that is written anew",
+			edit: []string{"do: [{touch: 64Mi}", "respawn: 2, do: [{tmpfs: 64Mi}"},
+			want: []string{
+				"8:41: do: 0: a process that is started again would write its file anew",
+				"hint: leave out respawn",
+			},
+		},
+		{
 			name: "a disk of nothing that takes nothing, here",
 			edit: []string{"targets: [vm]", "targets: [local, vm]\nsystem: {disk: {size: 0, write: 0Mi/s}}"},
 			want: []string{

@@ -101,6 +101,7 @@ func (v *validator) scenario() {
 	}
 	v.livelock()
 	v.disk()
+	v.tmpfs()
 	v.nodes()
 	v.machine()
 	v.expect()

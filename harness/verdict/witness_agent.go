@@ -368,7 +368,7 @@ func (w *agentWitness) amount(steps []profile.Step) kernel.Bytes {
 func (a *account) reclaimable(steps []profile.Step) bool {
 	return slices.ContainsFunc(steps, func(s profile.Step) bool {
 		row := s.Op.Row()
-		return row.Memory == profile.PageCache || row.Memory == profile.SharedMemory && a.swap() > 0
+		return row.Memory == profile.PageCache || row.InTmpfs() && a.swap() > 0
 	})
 }
 

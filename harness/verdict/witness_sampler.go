@@ -302,8 +302,7 @@ func (w *samplerWitness) growth(a *account, found *findings) {
 func (w *samplerWitness) grows(a *account, l *life) bool {
 	return !l.plan.IsCommand() && len(a.livesOf(l.process)) == 1 && l.plan.Parent == "" &&
 		!slices.ContainsFunc(l.plan.Profile.Steps, func(s profile.Step) bool {
-			return s.Op == profile.Free || s.Op.Row().Memory == profile.PageCache ||
-				s.Op.Row().Memory == profile.SharedMemory
+			return s.Op == profile.Free || s.Op.Row().Memory == profile.PageCache || s.Op.Row().InTmpfs()
 		})
 }
 

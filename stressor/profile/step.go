@@ -9,6 +9,7 @@ const (
 	File      Op = "file"
 	Write     Op = "write"
 	Shmem     Op = "shmem"
+	Tmpfs     Op = "tmpfs"
 	Mlock     Op = "mlock"
 	HugePages Op = "hugepages"
 	HugeTLB   Op = "hugetlb"
@@ -49,7 +50,8 @@ const (
 	AddressSpace        // the step takes no page: it counts for overcommit alone
 	HeldMemory          // the step takes none; its amount is at most what is held
 	AnonMemory          // anonymous pages: only swap takes them back
-	SharedMemory        // pages of a tmpfs: only swap takes them back
+	SharedMemory        // pages of a memfd: only swap takes them back, or the end of the process
+	TmpfsFile           // pages of a file in a tmpfs: only swap takes them back, or who deletes the file
 	PageCache           // pages of a file: reclaim drops them or writes them back
 	HugePool            // explicit huge pages, reserved before and charged to no memory cgroup
 )
@@ -77,6 +79,8 @@ var Steps = []Row{
 		Help: "writes a file of that size: dirty page cache"},
 	{Op: Shmem, Amount: Size, Qualifiers: []Kind{Rate}, Memory: SharedMemory,
 		Help: "takes shared memory: a memfd"},
+	{Op: Tmpfs, Amount: Size, Qualifiers: []Kind{Rate, Path}, Memory: TmpfsFile,
+		Help: "writes a file in a tmpfs, which is there when its writer is gone"},
 	{Op: Mlock, Amount: Size, Qualifiers: []Kind{Rate}, Memory: AnonMemory,
 		Help: "takes anonymous memory and locks it"},
 	{Op: HugePages, Amount: Size, Qualifiers: []Kind{Rate}, Memory: AnonMemory,
@@ -124,8 +128,15 @@ func (r Row) Takes() bool { return r.Memory > HeldMemory }
 func (r Row) Committed() bool { return r.Memory == AnonMemory || r.Memory == AddressSpace }
 
 // Charged reports whether the step takes memory that counts against the limits
-// of its cgroup and that, without swap, only the end of a process gives back.
-func (r Row) Charged() bool { return r.Memory == AnonMemory || r.Memory == SharedMemory }
+// of its cgroup and that reclaim cannot take back without swap.
+func (r Row) Charged() bool { return r.Memory == AnonMemory || r.InTmpfs() }
+
+// InTmpfs reports whether the step's pages are those of a tmpfs, which the kernel counts
+// as shared memory and swaps out of reach of all counters of the process.
+func (r Row) InTmpfs() bool { return r.Memory == SharedMemory || r.Memory == TmpfsFile }
+
+// Outlives reports whether what the step takes is there when the process has ended.
+func (r Row) Outlives() bool { return r.Memory == TmpfsFile }
 
 // Unbounded reports whether the step takes more and more memory.
 func (r Row) Unbounded() bool { return r.Endless && r.Amount == Rate }
