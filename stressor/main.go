@@ -45,6 +45,9 @@ func usage() string {
 		list.WriteString(word + row.Help + more + "\n")
 	}
 	return `usage: oomlab-stressor [deadline=<duration>] [threads=<number>] STEP...
+       oomlab-stressor [stress-ng] --vm N --vm-bytes SIZE [--vm-keep] [--timeout TIME]
+       oomlab-stressor stress --vm N --vm-bytes SIZE [--vm-hang 0] [--timeout TIME]
+       oomlab-stressor bigmem SIZE
        oomlab-stressor launch | run | pod LAUNCH PROFILE | version
 
 Takes memory step by step and says on standard error what it holds. It holds
@@ -55,6 +58,10 @@ What stands in parentheses may follow the amount: touch=64Mi,rate=32Mi/s.
 A size is a Kubernetes quantity (64Mi, 1.5Gi, 200M), a rate one a second (32Mi/s),
 a duration as in Go (500ms, 1h). Files without a path are temporary and lie in
 $OOMLAB_TMP or /tmp; file=0,path=<path> reads all of a file, write replaces one.
+The command lines of stress-ng, stress and bigmem do what these programs do, and may have
+--dry-run, --progress and -o json: workers take the memory, those of stress-ng share it,
+are at oom_score_adj 1000 and are started again when they are killed; a worker of stress
+that is killed ends the run with status 1. K, M and G are powers of two there.
 launch and run read such words from oomlab's agent on file descriptor 3, a line
 of settings and a line of steps; pod has the two as arguments, and reports on
 standard output.
@@ -84,6 +91,9 @@ func command() int {
 		return say("oomlab-stressor " + version)
 	case "help", "-h", "--help":
 		return say(usage())
+	}
+	if f, rest, ok := formOf(os.Args[0], args); ok {
+		return inForm(f, rest)
 	}
 	return byHand(args)
 }
