@@ -101,7 +101,8 @@ func TestKilledWorkers(t *testing.T) {
 			t.Fatal(err)
 		}
 		line, err := lines.ReadString('\n')
-		want := fmt.Sprintf("stress-ng: worker 1, pid %d, was killed, perhaps by the OOM killer; starting it again\n", pid)
+		want := fmt.Sprintf("stress-ng: worker 1, pid %d, was killed, perhaps by the OOM killer; starting it again\n",
+			pid)
 		if err != nil || line != want {
 			t.Fatalf("%q, %v; want %q", line, err, want)
 		}
@@ -125,7 +126,8 @@ func TestKilledWorkers(t *testing.T) {
 
 // TestCrowdAsJSON: a crowd whose time is up says how it went.
 func TestCrowdAsJSON(t *testing.T) {
-	out, err := exec.Command(stressorBinary, "--vm", "2", "--vm-bytes", "8M", "--timeout", "0.2s", "-o", "json").Output()
+	out, err := exec.Command(stressorBinary, "--vm", "2", "--vm-bytes", "8M", "--timeout", "0.2s", "-o",
+		"json").Output()
 	const want = `{"program":"stress-ng","workers":2,"bytes_each":4194304,"killed":0,"restarts":0,"seconds":`
 	if err != nil || !strings.HasPrefix(string(out), want) || !strings.HasSuffix(string(out), `,"failed":""}`+"\n") {
 		t.Errorf("%s, %v; want %s...", out, err, want)

@@ -49,7 +49,8 @@ func TestTmpfsFiles(t *testing.T) {
 	}
 	one := profile.Step{Op: profile.Tmpfs, Bytes: 1}
 	p := plan.Plan{Base: "oomlab-test", Processes: []plan.Process{
-		{Name: "a", Profile: profile.Profile{Name: "a", Steps: []profile.Step{one, {Op: profile.Shmem, Bytes: 1}, one}}},
+		{Name: "a", Profile: profile.Profile{Name: "a",
+			Steps: []profile.Step{one, {Op: profile.Shmem, Bytes: 1}, one}}},
 		{Name: "b", Profile: profile.Profile{Name: "b", Steps: []profile.Step{one}}}}}
 	undo, err := tmpfsUndo(p)
 	if err != nil || len(undo) != 3 {

@@ -75,7 +75,8 @@ func (p *proc) commits() Range {
 	if !p.alive() || p.sharer {
 		return p.file
 	}
-	c := exactly(p.base.Committed).widen(runtimePiece/4, runtimePiece).plus(p.anon).plus(p.shm).plus(p.file).shift(p.mapping)
+	c := exactly(p.base.Committed).widen(runtimePiece/4, runtimePiece)
+	c = c.plus(p.anon).plus(p.shm).plus(p.file).shift(p.mapping)
 	if p.partial {
 		c.Hi += piecePages // one that is being filled
 	}

@@ -41,7 +41,8 @@ func (v *validator) tmpfs() {
 		sum += peak * kernel.Bytes(max(1, p.Copies))
 		if full := managed(memory) / 2; slices.Contains(v.s.Targets, VM) && sum > full {
 			v.problem(path, needs(memory+2*(sum-full)),
-				"the tmpfs is full: files take %s by then, and it has half of the memory, about %s", sum.Human(), full.Human())
+				"the tmpfs is full: files take %s by then, and it has half of the memory, about %s", sum.Human(),
+				full.Human())
 			return
 		}
 	}
