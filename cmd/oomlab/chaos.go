@@ -47,6 +47,12 @@ machine and for every kernel. It runs in a virtual machine and is judged like
 any other: the victims, their order, the limit that was hit, and whether the
 kernel's scores equal the model's to the page.
 
+Domains are what scenarios are about: memcg (one cgroup), nested (a tree of them),
+system (the whole machine), qos (pods), and the kinds of memory and machines:
+overcommit, files (page cache on a disk), tmpfs, zram, hugepages (a pool of them),
+nodes (NUMA) and cpus (two processors). all mixes all but cpus, which shows what
+the model lacks: a second process is killed before the first victim has left.
+
 A scenario that shows a disagreement is kept below --runs-dir as a run
 directory, whose scenario.yaml oomlab run accepts; --shrink reduces it as long as
 it still shows the disagreement. A summary of each kernel is kept beside them;
@@ -75,7 +81,7 @@ Exit status:
 	flags.DurationVar(&f.duration, "duration", 0, "end after `TIME`, such as 10m")
 	flags.StringSliceVar(&f.kernels, "kernel", nil,
 		"`KERNEL`s, one after the other: 5.10,6.12 (default the newest "+kernels.DefaultSeries+")")
-	flags.Var(f.domain, "domain", "what the scenarios are about")
+	flags.Var(f.domain, "domain", "what the scenarios are about: a `DOMAIN`")
 	flags.BoolVar(&f.shrink, "shrink", false, "reduce scenarios that show a disagreement")
 	flags.BoolVar(&f.keepAll, "keep-all", false, "keep the run directories of all scenarios")
 	flags.StringVar(&f.runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are made")

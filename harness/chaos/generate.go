@@ -23,14 +23,27 @@ const (
 	Nested Domain = "nested" // a tree of them
 	System Domain = "system" // the whole machine
 	QoS    Domain = "qos"    // pods, as a kubelet lays them out
-	All    Domain = "all"    // all of these, mixed
-	// Overcommit is who is refused memory, or killed for it. It is not among All: a seed
-	// gives the scenarios that it gave before.
-	Overcommit Domain = "overcommit"
+	// The kinds of memory, and the machines that have more of something.
+	Overcommit Domain = "overcommit" // who is refused memory, or killed for it
+	Files      Domain = "files"      // page cache of files on a disk
+	Tmpfs      Domain = "tmpfs"      // files in memory
+	Zram       Domain = "zram"       // swap in memory
+	HugePages  Domain = "hugepages"  // a pool of them
+	Nodes      Domain = "nodes"      // two NUMA nodes
+	// CPUs is two processors, where a second process may be killed before the first victim has
+	// left. The model does not have that, so it is not among All.
+	CPUs Domain = "cpus"
+	All  Domain = "all" // all of the others, mixed
 )
 
 // Domains are all domains, for flags and for tests.
-var Domains = []Domain{Memcg, Nested, System, QoS, All, Overcommit}
+var Domains = []Domain{Memcg, Nested, System, QoS, Overcommit, Files, Tmpfs, Zram, HugePages, Nodes, CPUs, All}
+
+// mixed are the domains of All, as often as they come.
+var mixed = []Domain{
+	Memcg, Memcg, Memcg, Memcg, Memcg, Memcg, Nested, Nested, Nested, Nested, Nested, Nested, System, System, QoS, QoS,
+	Overcommit, Files, Tmpfs, Zram, HugePages, Nodes,
+}
 
 // Memory is what a machine needs for every scenario that is made here, and
 // SwapDisk the size of the disk for those that swap.
@@ -56,20 +69,12 @@ func Generate(seed uint64, index int, domain Domain) scenario.Scenario {
 		Expect:  scenario.Expect{Within: within},
 	}
 	if domain == All {
-		domain = of(g.draw, Memcg, Memcg, Memcg, Nested, Nested, Nested, System, QoS)
+		domain = of(g.draw, mixed...)
 	}
-	switch domain {
-	case Memcg:
-		g.memcg()
-	case Nested:
-		g.nested()
-	case System:
-		g.system()
-	case QoS:
-		g.qos()
-	case Overcommit:
-		g.overcommit()
-	}
+	map[Domain]func(){
+		Memcg: g.memcg, Nested: g.nested, System: g.system, QoS: g.qos, Overcommit: g.overcommit, Files: g.files,
+		Tmpfs: g.tmpfs, Zram: g.zram, HugePages: g.hugePages, Nodes: g.nodes, CPUs: g.processors,
+	}[domain]()
 	Claim(&g.s)
 	return g.s
 }
@@ -251,11 +256,12 @@ func (g *generator) holds(cgroup string) kernel.Bytes {
 	return sum
 }
 
-// spared is what cannot be killed below a cgroup.
+// spared is what no kill takes back below a cgroup.
 func (g *generator) spared() kernel.Bytes {
 	sum := kernel.Bytes(0)
 	for _, p := range g.s.Processes {
-		if p.OOMScoreAdj == -1000 {
+		outlives := slices.ContainsFunc(p.Do, func(s scenario.Step) bool { return s.Op.Row().Outlives() })
+		if p.OOMScoreAdj == -1000 || outlives {
 			sum += about + g.held[p.Name]
 		}
 	}
@@ -342,6 +348,9 @@ func (g *generator) meddle(more bool) {
 	var adjustable, alone []string
 	family := false
 	for _, p := range g.s.Processes {
+		if p.Do[len(p.Do)-1].Op != profile.Hold {
+			continue // it is gone by then
+		}
 		if p.OOMScoreAdj != -1000 {
 			adjustable = append(adjustable, p.Name)
 		}

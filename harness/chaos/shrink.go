@@ -3,6 +3,7 @@ package chaos
 import (
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -70,6 +71,7 @@ func (x *shrinker) try(change func(*scenario.Scenario)) {
 // copyOf shares nothing that a shrinker changes.
 func copyOf(s scenario.Scenario) scenario.Scenario {
 	s.Cgroups = slices.Clone(s.Cgroups)
+	s.System.Sysctls = maps.Clone(s.System.Sysctls)
 	s.Processes = slices.Clone(s.Processes)
 	for i := range s.Processes {
 		p := &s.Processes[i]
@@ -212,6 +214,19 @@ func (x *shrinker) knobs() {
 	if x.from.System.Swap != nil {
 		x.try(func(s *scenario.Scenario) { s.System.Swap = nil })
 	}
+	if x.from.System.Disk != nil {
+		x.try(func(s *scenario.Scenario) { s.System.Disk = nil })
+	}
+	if x.from.Needs.CPUs != 0 {
+		x.try(func(s *scenario.Scenario) { s.Needs.CPUs = 0 })
+	}
+	for _, key := range slices.Sorted(maps.Keys(x.from.System.Sysctls)) {
+		x.try(func(s *scenario.Scenario) {
+			if delete(s.System.Sysctls, key); len(s.System.Sysctls) == 0 {
+				s.System.Sysctls = nil
+			}
+		})
+	}
 }
 
 func (x *shrinker) attributes() {
@@ -237,7 +252,10 @@ func (x *shrinker) attributes() {
 			if st.Rate != 0 {
 				x.try(func(s *scenario.Scenario) { s.Processes[i].Do[j].Rate = 0 })
 			}
-			if st.Op == profile.Shmem || st.Op == profile.Mlock {
+			if st.Content != "" {
+				x.try(func(s *scenario.Scenario) { s.Processes[i].Do[j].Content = "" })
+			}
+			if st.Op != profile.Touch && st.Op.Row().Takes() {
 				x.try(func(s *scenario.Scenario) { s.Processes[i].Do[j].Op = profile.Touch })
 			}
 		}
@@ -287,7 +305,8 @@ func Exhausts(s scenario.Scenario) bool {
 		parent, _ := c.Parent()
 		limited[c.Path] = c.MemoryMax != nil || limited[parent]
 	}
-	var sum kernel.Bytes
+	pool, _ := strconv.Atoi(s.System.Sysctls["vm.nr_hugepages"])
+	sum := kernel.Bytes(pool) * 2 * kernel.MiB
 	for _, p := range s.Processes {
 		if limited[p.Cgroup] {
 			continue

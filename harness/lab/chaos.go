@@ -183,14 +183,14 @@ func (c *chaosRun) work(ctx context.Context) error {
 // judge runs one scenario.
 func (c *chaosRun) judge(ctx context.Context, g *guest, index int, s scenario.Scenario) (ChaosRun, error) {
 	run := ChaosRun{Index: index, Scenario: s}
-	if err := g.ready(ctx); err != nil {
+	lacks, err := g.ready(ctx, s)
+	if err != nil {
 		return run, err
 	}
-	if g.diskless && s.System.Swap != nil {
+	if swap := s.System.Swap; lacks != nil || g.machines[g.now].diskless && swap != nil && swap.Kind != "zram" {
 		run.Tally = chaos.Tally{Skipped: 1}
 		return run, nil
 	}
-	var err error
 	run.Input, err = harness.Attempt(ctx, g.session, s, harness.Options{
 		Name: fmt.Sprintf("c%d", g.plans), Seed: int64(c.o.Seed), Rules: c.o.Rules,
 		Predicted: func(p predict.Prediction) error {
@@ -282,54 +282,80 @@ func overlap(a, b map[string]bool) bool {
 	return false
 }
 
-// guest is one worker's session, opened when it is needed.
+// guest is one worker's session, opened when it is needed, on the machine that the next
+// scenario needs.
 type guest struct {
 	lab     *Lab
-	vm      *vm.VM
 	session *vm.Session
 	plans   int
+	// machines are the VMs that sessions are copies of, by what they have; now is that of
+	// the session.
+	machines map[string]machine
+	now      string
+}
+
+// machine is a VM, or why there is none.
+type machine struct {
+	vm *vm.VM
 	// diskless: the kernel comes without the modules that a swap disk takes.
 	diskless bool
+	err      error // the kernel lacks what it takes
 }
 
-// ready makes sure that there is a guest for one more plan.
-func (g *guest) ready(ctx context.Context) error {
-	if g.plans++; g.session != nil && g.plans < sessionPlans {
-		return nil
+// ready makes sure that there is a guest for one more plan, or says what the kernel lacks.
+func (g *guest) ready(ctx context.Context, s scenario.Scenario) (lacks error, err error) {
+	needs := chaos.Guest(s)
+	key := fmt.Sprint(needs.Needs.CPUs, needs.System.Nodes, needs.System.Disk != nil)
+	if g.plans++; g.session != nil && g.plans < sessionPlans && key == g.now {
+		return nil, nil
 	}
 	g.close()
-	if g.vm == nil {
-		err := g.open(ctx, &scenario.Swap{Size: chaos.SwapDisk})
-		if errors.Is(err, target.ErrUnsupported) {
-			g.diskless = true
-			err = g.open(ctx, nil) // if it was not the disk, this says the same
+	m, there := g.machines[key]
+	if !there {
+		if m, err = g.open(ctx, needs); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return err
+		if g.machines == nil {
+			g.machines = map[string]machine{}
 		}
+		g.machines[key] = m
 	}
-	var err error
-	g.session, err = g.vm.Session(ctx)
-	return err
+	if m.err != nil {
+		return m.err, nil
+	}
+	g.now = key
+	g.session, err = m.vm.Session(ctx)
+	return nil, err
 }
 
-func (g *guest) open(ctx context.Context, swap *scenario.Swap) error {
-	o, err := g.lab.vmOptions(ctx, scenario.Scenario{
-		Needs:  scenario.Needs{Memory: chaos.Memory},
-		System: scenario.System{Swap: swap},
-	}, "")
-	if err != nil {
-		return err
+// open makes a VM. What the kernel lacks for it is not an error of the campaign's.
+func (g *guest) open(ctx context.Context, needs scenario.Scenario) (machine, error) {
+	try := func(s scenario.Scenario) (*vm.VM, error) {
+		o, err := g.lab.vmOptions(ctx, s, "")
+		if err != nil {
+			return nil, err
+		}
+		return vm.Open(ctx, o)
 	}
-	g.vm, err = vm.Open(ctx, o)
-	return err
+	v, err := try(needs)
+	if !errors.Is(err, target.ErrUnsupported) {
+		return machine{vm: v}, err
+	}
+	if needs.System.Swap == nil {
+		return machine{err: err}, nil
+	}
+	needs.System.Swap = nil
+	v, err = try(needs) // if it was not the disk, this says the same
+	return machine{vm: v, diskless: true}, err
 }
 
 // end ends the guest for good.
 func (g *guest) end() {
 	g.close()
-	if g.vm != nil {
-		g.vm.Close() // its directory is a temporary one
+	for _, m := range g.machines {
+		if m.vm != nil {
+			m.vm.Close() // its directory is a temporary one
+		}
 	}
 }
 

@@ -179,11 +179,27 @@ func (w *world) score(p *proc, dir string, total kernel.Pages) Range {
 		// takes the pages of its text from idle processes.
 		rss.Lo -= p.base.File + p.base.Shmem
 	}
+	if w.rules.mistake == fileScored {
+		rss = rss.plus(p.file)
+	}
 	points := func(rss, tables kernel.Pages) kernel.Pages {
 		t := Task{RSS: rss, PgTables: tables.Bytes(w.m.PageSize), Adj: adj}
 		return kernel.Pages(Points(t, total, w.rules))
 	}
-	return Range{points(rss.Lo, tables.Lo), points(rss.Hi+p.cache.Hi, tables.Hi)}
+	return Range{points(rss.Lo, tables.Lo), points(rss.Hi+w.cacheMapped(p, dir), tables.Hi)}
+}
+
+// cacheMapped is the most that a process may have mapped of page cache when somebody is
+// killed: of a stressor's files what it has read through a mapping and, where a limit is hit,
+// what reclaim has left of that.
+func (w *world) cacheMapped(p *proc, dir string) kernel.Pages {
+	switch {
+	case p.p.IsCommand():
+		return p.cache.Hi
+	case dir == "": // SysRq f does not reclaim before
+		return min(p.mapped, p.cache.Hi)
+	}
+	return min(p.mapped, p.cache.Hi, lastCache)
 }
 
 func (w *world) pageTables(p *proc) Range {

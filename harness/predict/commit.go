@@ -43,7 +43,9 @@ func (w *world) reserve(sysctl string, otherwise int64) kernel.Pages {
 }
 
 // strict reports whether the kernel promises no more than CommitLimit.
-func (w *world) strict() bool { return w.sysctls[kernel.OvercommitMemory] == kernel.OvercommitNever }
+func (w *world) strict() bool {
+	return w.sysctls[kernel.OvercommitMemory] == kernel.OvercommitNever && w.rules.mistake != nothingRefused
+}
 
 // machinePages is RAM, and all swap space there is.
 func (w *world) machinePages() (ram, swap kernel.Pages) {
@@ -135,6 +137,9 @@ func (w *world) userOf(p *proc) int {
 // refuses says whether the kernel may, and whether it surely will, refuse the process a
 // mapping.
 func (w *world) refuses(p *proc, pages kernel.Pages) (may, surely bool) {
+	if w.rules.mistake == nothingRefused {
+		return false, false
+	}
 	switch w.sysctls[kernel.OvercommitMemory] {
 	case kernel.OvercommitGuess, "":
 		ram, swap := w.machinePages()

@@ -7,10 +7,20 @@ import (
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
+// Mistake is a rule that tests break.
+type Mistake = mistake
+
 // Mistakes are the rules that tests break, by name.
 var Mistakes = map[string]mistake{
 	"sign of adj": adjSign, "division order": divisionLast, "missing page tables": noPageTables,
 	"tie rule": tieRule, "group inheritance": groupNotInherited,
+}
+
+// MistakesOfKinds are those that need a kind of memory or a machine of their own.
+var MistakesOfKinds = map[string]mistake{
+	"a file gone with its writer": fileGoes, "a file that is scored": fileScored, "cache that stays": cacheStays,
+	"zram on a disk": zramOnDisk, "no pool of huge pages": poolForgotten, "no NUMA nodes": nodesForgotten,
+	"nothing refused": nothingRefused,
 }
 
 // With breaks a rule.

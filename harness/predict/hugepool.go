@@ -30,6 +30,9 @@ func (w *world) hugePages(sysctl string) kernel.Pages {
 // small pages. Huge pages in use stay until they are given back, however far the pool
 // is shrunk (set_max_huge_pages()), and beyond the pool some may be taken on demand.
 func (w *world) pooled() kernel.Pages {
+	if w.rules.mistake == poolForgotten {
+		return 0
+	}
 	before := kernel.Pages(w.m.HugePages) * w.m.HugePageSize().Pages(w.m.PageSize)
 	return max(w.pool(), w.hugeInUse()) - before
 }

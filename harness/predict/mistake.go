@@ -13,6 +13,13 @@ const (
 	noPageTables              // page tables are not counted
 	tieRule                   // the first of equals is chosen
 	groupNotInherited         // memory.oom.group of the victim's own cgroup alone counts
+	fileGoes                  // a file in a tmpfs is gone with its writer
+	fileScored                // it counts for its writer's score
+	cacheStays                // page cache does not give way
+	zramOnDisk                // what is swapped out to zram costs no memory
+	poolForgotten             // the pool of huge pages is memory that others can get
+	nodesForgotten            // everybody may use all nodes
+	nothingRefused            // the kernel promises whatever it is asked for
 )
 
 // adjustment is what oom_score_adj adds: so many thousandths of the domain,

@@ -22,11 +22,15 @@ import (
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
-// recordedRuns holds runs of oomlab chaos --keep-all, as they were judged.
-const recordedRuns = "testdata/chaos.jsonl.gz"
+// Runs of oomlab chaos --keep-all, as they were judged: of cgroups and machines, and of the
+// kinds of memory and of machines that each have a domain of their own.
+const (
+	recordedRuns  = "testdata/chaos.jsonl.gz"
+	recordedKinds = "testdata/kinds.jsonl.gz"
+)
 
-// runsVariable has the run directories that TestRecord writes recordedRuns from,
-// as patterns joined by commas.
+// runsVariable has the run directories that TestRecord and TestKeepKinds write them from, as
+// patterns joined by commas.
 const runsVariable = "OOMLAB_TEST_RUNS"
 
 // recorded is one run of chaos, without what a verdict can be made again from.
@@ -48,9 +52,9 @@ func (r recorded) input(t *testing.T, rules predict.Rules) verdict.Input {
 		Prediction: predict.OutcomeBy(t.Context(), rules, r.Plan, r.Meta.Machine, nil), Rules: rules}
 }
 
-func recordings(t *testing.T) []recorded {
+func recordings(t *testing.T, file string) []recorded {
 	t.Helper()
-	f, err := os.Open(recordedRuns)
+	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,8 +79,11 @@ func recordings(t *testing.T) []recorded {
 	return out
 }
 
-// TestRecord is not a test: it makes the recordings.
-func TestRecord(t *testing.T) {
+// TestRecord and TestKeepKinds are no tests: they make the recordings.
+func TestRecord(t *testing.T)    { record(t, recordedRuns) }
+func TestKeepKinds(t *testing.T) { record(t, recordedKinds) }
+
+func record(t *testing.T, file string) {
 	patterns := os.Getenv(runsVariable)
 	if patterns == "" || !golden.Record() {
 		t.Skipf("records only with %s=recordings and %s=PATTERN,...", golden.Variable, runsVariable)
@@ -89,7 +96,7 @@ func TestRecord(t *testing.T) {
 		}
 		dirs = append(dirs, found...)
 	}
-	f, err := os.Create(recordedRuns)
+	f, err := os.Create(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +111,6 @@ func TestRecord(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in.Events = slices.DeleteFunc(in.Events, func(e evidence.Event) bool { return e.Kind == evidence.Step })
 		if err := enc.Encode(recorded{string(source), in.Meta, in.Plan, in.Events}); err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +137,7 @@ func rulesOf(t *testing.T, r recorded) predict.Rules {
 func TestRecordedChaosIsPredicted(t *testing.T) {
 	var sum chaos.Tally
 	releases := map[string]int{}
-	for _, r := range recordings(t) {
+	for _, r := range slices.Concat(recordings(t, recordedRuns), recordings(t, recordedKinds)) {
 		in := r.input(t, rulesOf(t, r))
 		result := verdict.Judge(in)
 		sum.Add(chaos.Count(in.Prediction, result))
@@ -156,28 +162,36 @@ const foundWithin = 200
 // TestChaosFindsEveryMistake breaks one rule of the model at a time. Recorded
 // chaos must show it, and what shows it must shrink to next to nothing.
 func TestChaosFindsEveryMistake(t *testing.T) {
-	all := recordings(t)
+	all := recordings(t, recordedRuns)
 	for name, mistake := range predict.Mistakes {
-		t.Run(name, func(t *testing.T) {
-			kills := 0
-			for _, r := range all {
-				right := rulesOf(t, r)
-				in := r.input(t, right.With(mistake))
-				result := verdict.Judge(in)
-				kills += len(result.Kills)
-				if kills > foundWithin {
-					break
-				}
-				if result.Verdict == verdict.Pass {
-					continue
-				}
-				t.Logf("found after %d kills, in %s: %s", kills, r.Meta.Scenario, result.Reason)
-				shrink(t, in.Scenario, r.Meta.Machine, right, right.With(mistake))
-				return
-			}
-			t.Errorf("not found within %d kills", min(kills, foundWithin))
-		})
+		t.Run(name, func(t *testing.T) { found(t, all, mistake) })
 	}
+	all = recordings(t, recordedKinds)
+	for name, mistake := range predict.MistakesOfKinds {
+		t.Run(name, func(t *testing.T) { found(t, all, mistake) })
+	}
+}
+
+// found goes through recordings until one contradicts the mistake, and makes it smaller.
+func found(t *testing.T, all []recorded, mistake predict.Mistake) {
+	t.Helper()
+	kills := 0
+	for _, r := range all {
+		right := rulesOf(t, r)
+		in := r.input(t, right.With(mistake))
+		result := verdict.Judge(in)
+		kills += len(result.Kills)
+		if kills > foundWithin {
+			break
+		}
+		if result.Verdict == verdict.Pass {
+			continue
+		}
+		t.Logf("found after %d kills, in %s: %s", kills, r.Meta.Scenario, result.Reason)
+		shrink(t, in.Scenario, r.Meta.Machine, right, right.With(mistake))
+		return
+	}
+	t.Errorf("not found within %d kills", min(kills, foundWithin))
 }
 
 // smallest is how many processes a scenario may have left that shows a mistake.
@@ -197,7 +211,8 @@ func shrink(t *testing.T, s scenario.Scenario, m kernel.Machine, right, wrong pr
 			return false, err
 		}
 		a, b := predict.OutcomeBy(t.Context(), right, p, m, nil), predict.OutcomeBy(t.Context(), wrong, p, m, nil)
-		return !reflect.DeepEqual(a.Orders, b.Orders) || !reflect.DeepEqual(a.Ranges, b.Ranges), nil
+		return !reflect.DeepEqual(a.Orders, b.Orders) || !reflect.DeepEqual(a.Ranges, b.Ranges) ||
+			!reflect.DeepEqual(a.Fails, b.Fails), nil
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func (n Nodes) Scored(constraint string, nodes kernel.Nodes) bool {
 
 // confine finds out which nodes processes may use, on a machine that has several.
 func (w *world) confine() {
-	if len(w.m.NUMA) < 2 {
+	if len(w.m.NUMA) < 2 || w.rules.mistake == nodesForgotten {
 		return
 	}
 	for i := range w.procs {

@@ -122,8 +122,13 @@ func (w *world) charges(dir string) []Range {
 	}
 	var out []Range
 	for i := range w.procs {
-		if p := &w.procs[i]; kernel.InCgroup(p.p.Cgroup, dir) {
-			out = append(out, p.charge())
+		p := &w.procs[i]
+		if !kernel.InCgroup(p.p.Cgroup, dir) || w.rules.mistake == fileGoes && !p.alive() {
+			continue
+		}
+		out = append(out, p.charge())
+		if w.rules.mistake == cacheStays && p.alive() {
+			out = append(out, exactly(p.cache.Hi))
 		}
 	}
 	var cgroups Range // each costs the same: they do err to the same side
@@ -193,6 +198,9 @@ func (w *world) capacity(dir string) Range {
 			// helped, all of the cache is gone, and the min watermarks are left.
 			most = max(most, free+free/64+2*w.m.WatermarkMin+dmaZone)
 		}
+		if pooled != 0 {
+			least -= onLists
+		}
 		room := Range{least, most}.shift((w.swapOn - w.zram()).Pages(page))
 		return room.plus(w.zramSaves(room))
 	}
@@ -206,6 +214,10 @@ func (w *world) capacity(dir string) Range {
 	}
 	return exactly(w.limit(dir)).widen(slack, 6)
 }
+
+// onLists is what the lists of free pages of a processor may hold back beyond that, when huge
+// pages were taken off: since 5.13 they keep pages of that order as well (pcp_allowed_order()).
+const onLists = 1024
 
 // dmaZone is the zone below 16Mi on x86, in pages, which is kept for those who
 // can use no other memory.

@@ -127,7 +127,7 @@ func (w *world) zramSaves(room Range) Range {
 
 // zram is how much of the swap space lies in memory.
 func (w *world) zram() kernel.Bytes {
-	if w.plan.Swap == nil || w.plan.Swap.Kind != "zram" {
+	if w.plan.Swap == nil || w.plan.Swap.Kind != "zram" || w.rules.mistake == zramOnDisk {
 		return 0
 	}
 	return max(0, w.swapOn-w.m.SwapFree)
