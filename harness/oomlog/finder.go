@@ -3,20 +3,44 @@ package oomlog
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 )
 
-// finder finds the first of several words. It is Wu and Manber's algorithm: of
-// every window of a text only the last three bytes are looked at, and most say
-// that no word can end before some bytes later. Four places of the text are looked
-// at in turn, so that the processor need not wait for one table entry to know the
-// next.
+// finder finds the first of several words. Each holds one of a few anchors, which are
+// three bytes. Where the processor can, all anchors are searched for at once; see
+// anchors. Elsewhere it is Wu and Manber's algorithm: of every window of a text only
+// the last three bytes are looked at, and most say that no word can end before some
+// bytes later. Four places of the text are looked at in turn, so that the processor
+// need not wait for one table entry to know the next.
 type finder struct {
 	words [][]byte
-	shift [gramSize]uint8
+	fast  bool
+	// anchors have the words whose first anchor they are; tables are for the search.
+	anchors []anchor
+	tables  [6][16]byte
+	reach   int // how far an anchor can be from the beginning of its word
+	shift   [gramSize]uint8
 	// ends has, by the bytes that a window ends in, the words that begin with
 	// such a window.
 	ends [gramSize][]uint8
 }
+
+// anchor is what is looked for first.
+type anchor struct {
+	text  string
+	words []anchored
+}
+
+// anchored is a word, and where the anchor is in it.
+type anchored struct {
+	word []byte
+	at   int
+}
+
+const (
+	maxAnchors = 8  // bits of a byte
+	block      = 34 // bytes that are looked at in one go, with what is behind the last
+)
 
 const (
 	window   = 11 // bytes of each word that count; no word is shorter
@@ -31,8 +55,9 @@ const (
 // gram hashes the three low bytes of g.
 func gram(g uint32) uint32 { return (g << 8) * 0x9e3779b1 >> 19 }
 
-func newFinder(words ...string) *finder {
-	f := &finder{}
+func newFinder(anchors []string, words ...string) *finder {
+	f := &finder{fast: fast}
+	f.anchor(anchors, words)
 	for i := range f.shift {
 		f.shift[i] = window - 2
 	}
@@ -49,8 +74,75 @@ func newFinder(words ...string) *finder {
 	return f
 }
 
+// anchor finds the first anchor of each word.
+func (f *finder) anchor(anchors, words []string) {
+	if len(anchors) > maxAnchors {
+		panic("too many anchors")
+	}
+	for n, text := range anchors {
+		f.anchors = append(f.anchors, anchor{text: text})
+		for i := range 3 {
+			f.tables[2*i][text[i]&15] |= 1 << n
+			f.tables[2*i+1][text[i]>>4] |= 1 << n
+		}
+	}
+	for _, w := range words {
+		first, at := -1, len(w)
+		for n, a := range anchors {
+			if i := strings.Index(w, a); i >= 0 && i < at {
+				first, at = n, i
+			}
+		}
+		if first < 0 {
+			panic(w + " has no anchor")
+		}
+		a := &f.anchors[first]
+		a.words = append(a.words, anchored{[]byte(w), at})
+		f.reach = max(f.reach, at)
+	}
+}
+
 // next is where the first word at or behind pos begins, or len(data).
 func (f *finder) next(data []byte, pos int) int {
+	if f.fast {
+		return f.byAnchors(data, pos)
+	}
+	return f.byWindows(data, pos)
+}
+
+// byAnchors is next by the anchors. The first word has the first anchor, as the anchor
+// of a word is the first that it holds.
+func (f *finder) byAnchors(data []byte, pos int) int {
+	i, last := pos, len(data)-block
+	for i <= last {
+		i += anchors(&data[i], last-i, &f.tables)
+		if begin := f.around(data, pos, i); begin >= 0 {
+			return begin
+		}
+		i++
+	}
+	return f.slow(data, max(pos, i-f.reach)+window-1, len(data))
+}
+
+// around is where the first word at or behind pos begins whose anchor is at i, or -1.
+func (f *finder) around(data []byte, pos, i int) int {
+	begin := -1
+	for _, a := range f.anchors {
+		if !bytes.HasPrefix(data[min(i, len(data)):], []byte(a.text)) {
+			continue
+		}
+		for _, w := range a.words {
+			at := i - w.at
+			if at >= pos && (begin < 0 || at < begin) && bytes.HasPrefix(data[at:], w.word) {
+				begin = at
+			}
+		}
+	}
+	return begin
+}
+
+// byWindows is next by leaping over windows.
+func (f *finder) byWindows(data []byte, pos int) int {
 	i := pos + window - 1 // where a window ends
 	for size := near; ; size = min(2*size, far) {
 		// gram reads a byte more than it uses

@@ -30,7 +30,8 @@ func TestNeedles(t *testing.T) {
 	}
 }
 
-// TestFinder against a search for each word.
+// TestFinder against a search for each word, in short texts and in long ones, and by
+// each way of searching that this machine has.
 func TestFinder(t *testing.T) {
 	want := func(data []byte, pos int) int {
 		first := len(data)
@@ -46,22 +47,36 @@ func TestFinder(t *testing.T) {
 	for range 20_000 {
 		var data []byte
 		for range rng.IntN(6) {
-			switch w := needles.words[rng.IntN(len(needles.words))]; rng.IntN(3) {
+			switch w := needles.words[rng.IntN(len(needles.words))]; rng.IntN(4) {
 			case 0:
 				data = append(data, w...)
 			case 1:
 				data = append(data, w[rng.IntN(len(w)):]...)
-			default:
+			case 2:
 				data = append(data, w[:rng.IntN(len(w))]...)
+			default:
+				for range rng.IntN(1 << rng.IntN(8)) {
+					data = append(data, "mo Kil\xef"[rng.IntN(7)])
+				}
 			}
 		}
-		for pos := 0; pos <= len(data); pos += 1 + rng.IntN(3) {
-			got := needles.next(data, pos)
-			if got != want(data, pos) {
-				t.Fatalf("%q from %d: %d, want %d", data, pos, got, want(data, pos))
-			}
-			if got < len(data) {
+		if rng.IntN(100) == 0 {
+			data = append(bytes.Repeat([]byte("no room to kill"), 1000), data...)
+			data = append(data, bytes.Repeat([]byte("Memory: "), rng.IntN(2000))...)
+		}
+		for pos := 0; pos <= len(data); pos += 1 + rng.IntN(3+len(data)/50) {
+			want := want(data, pos)
+			if want < len(data) {
 				found++
+			}
+			if got := needles.byWindows(data, pos); got != want {
+				t.Fatalf("%q from %d: by windows %d, want %d", data, pos, got, want)
+			}
+			if !fast {
+				continue
+			}
+			if got := needles.byAnchors(data, pos); got != want {
+				t.Fatalf("%q from %d: by anchors %d, want %d", data, pos, got, want)
 			}
 		}
 	}

@@ -27,6 +27,7 @@ const (
 // words "out of memory", is left out where it can be. The last is a message that
 // journalctl -o json writes as an array of bytes because it is not UTF-8.
 var needles = newFinder(
+	[]string{"oom", "Kil", "kil", "OOM", "ari", "dlo", `":[`},
 	"oom-killer:", "oom-kill:constraint", "oom_reaper: ", "oom_score_adj", "oom_kill_process: ", "memory.oom.group",
 	"panic_on_oom", "Killed process", "memory: Kill", "memory: kill", "Memory: Kill", "g_task): Kill", "sharing same",
 	"OOM victim ", "no killable", "em is deadlocked", `"MESSAGE":[`,
