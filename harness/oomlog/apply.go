@@ -63,11 +63,23 @@ func (p *Parser) applyCPU(l logLine) {
 	p.mixed(d)
 }
 
+// unnumbered is what stands behind the number of a line, or empty: a name may have been
+// taken for longer than it is.
+func unnumbered(name string) string {
+	n := digits(name)
+	rest := strings.TrimLeft(name[n:], " ")
+	if n == 0 || len(rest) == len(name)-n {
+		return ""
+	}
+	return rest
+}
+
 func (p *Parser) applyCpuset(l logLine) {
 	comm, rest, _ := strings.Cut(l.text, " cpuset=")
 	d := p.pick(l, func(d *draft) bool {
 		return d.head && !d.cpuset &&
-			(comm == d.Trigger.Comm || len(comm) > kernel.CommLen && strings.HasSuffix(comm, d.Trigger.Comm))
+			(comm == d.Trigger.Comm || len(comm) > kernel.CommLen && strings.HasSuffix(comm, d.Trigger.Comm) ||
+				unnumbered(comm) != "" && unnumbered(comm) == unnumbered(d.Trigger.Comm))
 	})
 	if d == nil {
 		return

@@ -5,7 +5,8 @@
 // scan.go searches a log for the words that begin a report and splits lines only
 // near them. A line then goes through layers, from the outermost in: unwrap.go joins
 // what a terminal or a mail program broke, html.go, csv.go, mime.go and quoted.go
-// (JSON, lists, strings) decode, journal.go knows the journal's forms. prefix.go
+// (JSON, lists, strings) decode, journal.go knows the journal's forms, url.go, framed.go
+// (messages that no newline ends, netconsole's pieces, CEF) and pstore.go others. prefix.go
 // takes off what the transport put before the kernel's text, tail.go what it put
 // behind; order.go turns logs around that have the newest line first. line.go says
 // which of the kernel's lines it is, and parser.go gives it to the report that it

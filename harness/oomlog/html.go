@@ -3,6 +3,7 @@ package oomlog
 import (
 	"bytes"
 	"html"
+	"slices"
 	"strings"
 )
 
@@ -49,12 +50,13 @@ func isElement(s []byte, name string) bool {
 
 // htmlLine takes tags and entities out of a line, which may hold many lines.
 func (s *scanner) htmlLine(line []byte) []byte {
-	lt, amp := bytes.IndexByte(line, '<'), bytes.IndexByte(line, '&')
+	amp := bytes.IndexByte(line, '&')
+	line, tags := htmlEnds(line, amp)
+	lt := bytes.IndexByte(line, '<')
 	if lt < 0 && amp < 0 || isKmsg(string(line[:min(len(line), 256)])) {
 		return line
 	}
 	var out []byte
-	tags := false
 	for i := lt; i >= 0 && i < len(line); {
 		if out == nil {
 			out = append(make([]byte, 0, len(line)), line[:i]...)
@@ -79,7 +81,7 @@ func (s *scanner) htmlLine(line []byte) []byte {
 		out = append(out, line[i:i+next]...)
 		i += next
 	}
-	if s.html = s.html || tags || amp >= 0 && escapedTag(line); !tags {
+	if s.html = s.html || tags || amp >= 0 && escapedTag(line); !tags || out == nil {
 		out = line
 	}
 	if amp >= 0 && s.html {
@@ -111,4 +113,27 @@ func (s *scanner) htmlLine(line []byte) []byte {
 // escapedTag reports whether what the kernel prints in angle brackets is escaped.
 func escapedTag(line []byte) bool {
 	return bytes.Contains(line, []byte("TASK&gt;")) || bytes.HasPrefix(line, []byte("&lt;"))
+}
+
+// htmlEnds decodes the ends of lines that an attribute holds, as that of JUnit's message,
+// and parts it from what is around it.
+func htmlEnds(line []byte, amp int) (out []byte, many bool) {
+	if amp < 0 {
+		return line, false
+	}
+	for _, end := range []string{"&#10;", "&#xA;", "&#xa;"} {
+		if bytes.Count(line, []byte(end)) < 2 {
+			continue
+		}
+		many = true
+		if last := bytes.LastIndex(line, []byte(end)); bytes.IndexByte(line[last:], '"') > 0 {
+			i := last + bytes.IndexByte(line[last:], '"')
+			line = slices.Concat(line[:i], []byte{'\n'}, line[i:])
+		}
+		if i := bytes.LastIndex(line[:bytes.Index(line, []byte(end))], []byte(`="`)); i >= 0 {
+			line = slices.Concat(line[:i+2], []byte{'\n'}, line[i+2:])
+		}
+		line = bytes.ReplaceAll(line, []byte(end), []byte{'\n'})
+	}
+	return line, many
 }

@@ -175,8 +175,11 @@ func (p *Parser) learn(shape string) {
 		if name == "" {
 			name = d.Trigger.Comm
 		}
-		if comm, ok := cutShape(name, shape); ok && comm != "" && len(comm) <= kernel.CommLen {
-			d.Trigger.Comm, d.guess = clip(comm, maxName), ""
+		for _, shape := range []string{shape, strings.TrimLeft(shape, " ")} { // blanks may be gone
+			if comm, ok := cutShape(name, shape); ok && comm != "" && len(comm) <= kernel.CommLen {
+				d.Trigger.Comm, d.guess = clip(comm, maxName), ""
+				break
+			}
 		}
 	}
 }
@@ -226,7 +229,7 @@ func (p *Parser) join(l logLine) bool {
 			}
 			sep = ""
 		}
-	case l.kind != kindNone || !p.pend.kind.extends(b):
+	case l.kind != kindNone || !p.pend.kind.extends(b) && !(p.whole(p.pend.kind, a+b) && !strings.Contains(b, " ")):
 		return false
 	case p.pend.kind == kindSummary:
 		sep = "" // it has no spaces of its own, so it is cut, not wrapped

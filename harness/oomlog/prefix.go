@@ -605,6 +605,7 @@ const nbsp = "\u00a0"
 func clean(s string) string {
 	s = strings.Trim(s, "\r\x00")
 	s = strings.TrimSuffix(s, `\n\`) // a string of a program, over many lines
+	s = unmark(s)
 	if strings.IndexByte(s, 0x1b) >= 0 {
 		s = strings.TrimRight(stripANSI(s), "\r")
 	}
@@ -620,6 +621,33 @@ func clean(s string) string {
 	for _, run := range []string{nbsp + " ", " " + nbsp, nbsp + nbsp} {
 		if strings.HasPrefix(s, nbsp) || strings.Contains(s, run) {
 			return strings.ReplaceAll(s, nbsp, " ")
+		}
+	}
+	return s
+}
+
+// written are the ways in which an escape character is written out, and what marks the
+// words that were searched for; the kernel prints none of them inside a line.
+var written = []struct {
+	first byte
+	text  string
+	is    string
+}{
+	{'^', "^[[", "\x1b["}, {'#', "#033[", "\x1b["}, {'\\', `\x1b[`, "\x1b["}, {'\\', `\033[`, "\x1b["},
+	{'*', "**", ""}, {'@', "@kibana-highlighted-field@", ""}, {'@', "@/kibana-highlighted-field@", ""},
+}
+
+// unmark decodes them, but for the stars of the kernel's own.
+func unmark(s string) string {
+	if !strings.ContainsAny(s, `^#\*@`) {
+		return s
+	}
+	for _, w := range written {
+		if w.text == "**" && (strings.Contains(s, "***") || strings.Contains(s, " messages dropped **")) {
+			continue
+		}
+		if strings.IndexByte(s, w.first) >= 0 {
+			s = strings.ReplaceAll(s, w.text, w.is)
 		}
 	}
 	return s
@@ -662,7 +690,7 @@ var markBytes = func() (all string) {
 	for _, m := range marks {
 		all += (m.open + m.shut)[:1]
 	}
-	return all
+	return all + "B"
 }()
 
 // stripQuotes takes the marks off.
@@ -670,6 +698,9 @@ func stripQuotes(s string) string {
 	trimmed := strings.TrimLeft(s, " \t")
 	if trimmed == "" || strings.IndexByte(markBytes, trimmed[0]) < 0 {
 		return s
+	}
+	if body, ok := strings.CutPrefix(trimmed, "Body: Str("); ok { // OpenTelemetry's debug exporter
+		return strings.TrimSuffix(body, ")")
 	}
 	s = trimmed
 	for {
@@ -843,8 +874,24 @@ var tagForms = []struct {
 	{"node-1 sshd[12]: ", foreignTag},
 }
 
-// cutTag takes "host kernel: " off what follows a time.
+// cutTag takes "host kernel: " off what follows a time, or the address of who sent it. A
+// receiver of netconsole's packets writes no tag, and what looks like one is the
+// kernel's text.
 func cutTag(s string, bracketed bool) (host, rest string, foreign, ok bool) {
+	first, after, _ := strings.Cut(s, " ")
+	address := !bracketed && after != "" && !strings.HasPrefix(after, invoked[1:]) && isAddress(first)
+	if word, _, _ := strings.Cut(after, " "); address && (word == "" || !isKernelTag(word) &&
+		(classify(after) != kindNone || !isTag(word) && classifyNamed(after) != kindNone)) {
+		return first, after, false, true
+	}
+	host, rest, foreign, ok = findTag(s, bracketed)
+	if !ok && address {
+		return first, after, false, true
+	}
+	return host, rest, foreign, ok
+}
+
+func findTag(s string, bracketed bool) (host, rest string, foreign, ok bool) {
 	rest = s
 	for n := range 6 {
 		word, after, more := strings.Cut(rest, " ")
@@ -867,6 +914,12 @@ func cutTag(s string, bracketed bool) (host, rest string, foreign, ok bool) {
 		}
 	}
 	return "", s, false, false
+}
+
+// isAddress recognises an IP address.
+func isAddress(host string) bool {
+	return strings.Count(host, ".") == 3 && strings.Trim(host, "0123456789.") == "" ||
+		(strings.Contains(host, "::") || strings.Count(host, ":") == 7) && strings.Trim(host, "0123456789abcdef:") == ""
 }
 
 func kernelTag(w tagWord) (rest string, foreign, ok bool) {

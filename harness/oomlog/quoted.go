@@ -377,12 +377,13 @@ func (q *quoted) message(fields map[string]string) (text string, ok bool) {
 		return parseLogLine(first).kind != kindNone
 	}
 	best := ""
+	keys := slices.Sorted(maps.Keys(fields)) // two may differ in nothing but their case
 	for _, name := range jsonMessages {
-		for key, value := range fields {
+		for _, key := range keys {
 			if !strings.EqualFold(key, name) {
 				continue
 			}
-			if told(value) {
+			if value := fields[key]; told(value) {
 				q.learned = key
 				return value, true
 			}
@@ -391,7 +392,7 @@ func (q *quoted) message(fields map[string]string) (text string, ok bool) {
 			}
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(fields)) {
+	for _, key := range keys {
 		if value := fields[key]; !isMessage(key) && strings.Contains(value, " ") && told(value) {
 			q.learned = key
 			return value, true

@@ -105,11 +105,17 @@ type scanner struct {
 	mime    mime
 	host    string // of the row that is read
 	order   order
+
+	url      encodedURL
+	pstore   pstore
+	fragment fragment
 }
 
 // end takes what still waits when the log ends.
 func (s *scanner) end() {
 	s.endEntry()
+	s.endPstore()
+	s.endFragment()
 	for _, held := range []*[]byte{&s.held, &s.screen.held, &s.partial, &s.quoted.folded} {
 		if *held != nil {
 			s.text([]byte{}, 0)
@@ -122,7 +128,7 @@ func (s *scanner) end() {
 // busy reports whether lines without a keyword matter now.
 func (s *scanner) busy() bool {
 	return s.entry != nil || s.parser.busy() || s.screen.held != nil || s.quoted.folded != nil ||
-		len(s.order.queue) > 0 || s.quoted.pending() ||
+		len(s.order.queue) > 0 || s.quoted.pending() || len(s.pstore.parts) > 0 || s.fragment.header != nil ||
 		s.csv != nil && s.csv.open >= 0
 }
 
@@ -286,6 +292,11 @@ const (
 	layerVerbose          // journalctl -o verbose
 	layerMIME             // base64 of mails
 	layerPrintable        // quoted-printable of mails
+	layerURL              // addresses and forms
+	layerFramed           // messages that no newline ends
+	layerPstore           // parts of a dump, the last first
+	layerFragment         // pieces of netconsole's records
+	layerCEF              // ArcSight's events
 	layerUnwrap           // the edge of a terminal
 	layerHTML             // pages and mails
 	layerPartial          // lines that a container runtime cut
@@ -302,7 +313,9 @@ var layers []func(*scanner, []byte) []byte
 func init() {
 	layers = []func(*scanner, []byte) []byte{
 		layerExport: (*scanner).exportLine, layerVerbose: (*scanner).verboseLine,
-		layerMIME: (*scanner).mimeLine, layerPrintable: (*scanner).unquote,
+		layerMIME: (*scanner).mimeLine, layerPrintable: (*scanner).unquote, layerURL: (*scanner).urlLine,
+		layerFramed: (*scanner).framedLine, layerPstore: (*scanner).pstoreLine,
+		layerFragment: (*scanner).fragmentLine, layerCEF: (*scanner).cefLine,
 		layerUnwrap: (*scanner).unwrap, layerHTML: (*scanner).htmlLine, layerPartial: (*scanner).uncut,
 		layerCSV: (*scanner).csvLine, layerFolded: (*scanner).foldedLine,
 		layerQuoted: (*scanner).quotedLine, layerEscapes: (*scanner).escapedLine,
@@ -470,7 +483,7 @@ func (s *scanner) uncut(line []byte) []byte {
 // of JSON, behind the lines of HTML.
 func softEnd(data []byte) int {
 	end := 0
-	for _, mark := range []string{"},", "\",", "',", "<br", `\n`} {
+	for _, mark := range []string{"},", "\",", "',", "<br", `\n`, "%0A", "%0a", "\x00"} {
 		if i := bytes.LastIndex(data, []byte(mark)); i >= 0 {
 			if mark != "<br" {
 				i += len(mark)
@@ -478,5 +491,5 @@ func softEnd(data []byte) int {
 			end = max(end, i)
 		}
 	}
-	return end
+	return max(end, lastFrame(data))
 }

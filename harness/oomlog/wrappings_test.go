@@ -7,6 +7,7 @@ import (
 	"html"
 	"io"
 	"mime/quotedprintable"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -327,6 +328,62 @@ var documents = map[string]func(records []string) string{
 	"Go string": func(r []string) string {
 		return strconv.Quote(strings.Join(dress(dmesgLine, r), "\n")) + "\n"
 	},
+	"URL": func(r []string) string {
+		return url.PathEscape(strings.Join(dress(dmesgLine, r), "\n")) + "\n"
+	},
+	"URL, line by line": each(bothLine, quotedBy(url.QueryEscape, "%s")),
+	"URL of a form": func(r []string) string {
+		return "https://example.org/new?title=oom&body=" + url.QueryEscape(strings.Join(dress(bothLine, r), "\r\n")) +
+			"&submit=1\n"
+	},
+	"syslog, octets counted": func(r []string) string {
+		return framed(r, "<4>1 2020-12-04T15:24:33Z node-1 kernel - - - ")
+	},
+	"syslog, octets counted, old": func(r []string) string {
+		return framed(dress(bothLine, r), "<4>")
+	},
+	"syslog, datagrams in a row": func(r []string) string {
+		return "<4>" + strings.Join(dress(bothLine, r), "<4>")
+	},
+	"syslog, new datagrams in a row": func(r []string) string {
+		const head = "<4>1 2020-12-04T15:24:33Z node-1 kernel - - - "
+		return head + strings.Join(r, head)
+	},
+	"zero bytes for line ends": func(r []string) string { return strings.Join(dress(dmesgLine, r), "\x00") + "\x00" },
+	"CEF": each(dmesgLine, func(_ int, s string) string {
+		return "Dec  4 15:24:33 node-1 CEF:0|Linux|kernel|5.10|kern|kernel|4|dvchost=node-1 msg=" + cefEscape(s) +
+			" cs1=a b cs1Label=x"
+	}),
+	"CEF, a report an event": func(r []string) string {
+		return "CEF:0|Linux|kernel|5.10|kern|kernel|4|msg=" + cefEscape(strings.Join(dress(dmesgLine, r), "\n")) + "\n"
+	},
+	"netconsole, in pieces":       fragments("\n"),
+	"netconsole, pieces in a row": fragments(""),
+	"netconsole, by an address": each(func(_ int, s string) string { return s },
+		format("Dec  4 15:24:33 10.0.0.7 %s")),
+	"pstore, newest part first": pstoreParts,
+	"OpenTelemetry's debug": each(dmesgLine, func(n int, s string) string {
+		return fmt.Sprintf("LogRecord #%d\nSeverityNumber: Unspecified(0)\nBody: Str(%s)\nTrace ID: \nFlags: 0", n, s)
+	}),
+	"XML, an attribute": func(r []string) string {
+		return `<failure message="` + strings.ReplaceAll(html.EscapeString(strings.Join(dress(dmesgLine, r), "\n")),
+			"\n", "&#10;") + "\"/>\n"
+	},
+	"words that were searched for": each(dmesgLine, func(_ int, s string) string {
+		return strings.NewReplacer("oom-killer", "**oom-killer**", "Killed process", "**Killed process**").Replace(s)
+	}),
+	"words that Kibana marked": each(dmesgLine, func(_ int, s string) string {
+		return strings.ReplaceAll(s, "oom", "@kibana-highlighted-field@oom@/kibana-highlighted-field@")
+	}),
+	"escapes written out, rsyslog": each(dmesgLine, func(n int, s string) string {
+		return syslogLine(n, "#033[32m"+s[:14]+"#033[0m "+s[15:])
+	}),
+	"escapes written out, cat -v": each(dmesgLine, func(_ int, s string) string {
+		return "^[[32m" + s[:14] + "^[[0m " + s[15:]
+	}),
+	"numbered by nl, no time": each(func(_ int, s string) string { return s }, func(n int, s string) string {
+		return fmt.Sprintf("%6d  %s", n+1, s)
+	}),
 	"line ends lost":   func(r []string) string { return strings.Join(dress(dmesgLine, r), " ") + "\n" },
 	"carriage returns": func(r []string) string { return strings.Join(dress(bothLine, r), "\r") },
 	"Azure Pipelines":  each(dmesgLine, format("2020-12-04T15:24:33.1234567Z ##[debug]%s")),
@@ -452,6 +509,56 @@ var documents = map[string]func(records []string) string{
 	"marked and without newline": func(r []string) string {
 		return bom + strings.TrimSuffix(each(bothLine, format("%s\r"))(r), "\r\n")
 	},
+}
+
+// framed puts the number of octets before each message, and nothing behind it.
+func framed(lines []string, head string) string {
+	var b strings.Builder
+	for _, line := range lines {
+		fmt.Fprintf(&b, "%d %s", len(head+line), head+line)
+	}
+	return b.String()
+}
+
+func cefEscape(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "=", `\=`, "\n", `\n`).Replace(s)
+}
+
+// fragments are the records of extended netconsole, those that are long in pieces.
+func fragments(end string) func([]string) string {
+	return func(records []string) string {
+		var b strings.Builder
+		for n, s := range records {
+			head := fmt.Sprintf("6.1.0,4,%d,%d,-,caller=T1", n+1, 1000000+n)
+			const most = 60
+			if len(s) < most {
+				b.WriteString(head + ";" + s + "\n")
+				continue
+			}
+			for at := 0; at < len(s); at += most {
+				piece := s[at:min(len(s), at+most)]
+				fmt.Fprintf(&b, "%s,ncfrag=%d/%d;%s", head, at, len(s)+1, piece)
+				if at+most >= len(s) {
+					b.WriteString("\n")
+				} else {
+					b.WriteString(end)
+				}
+			}
+		}
+		return b.String()
+	}
+}
+
+// pstoreParts is a dump as firmware keeps it: in parts, numbered from its end.
+func pstoreParts(records []string) string {
+	lines := dress(dmesgLine, records)
+	var parts []string
+	for n := 1; len(lines) > 0; n++ {
+		from := max(0, len(lines)-7)
+		parts = append(parts, fmt.Sprintf("Panic#1 Part%d\n<4>%s\n", n, strings.Join(lines[from:], "\n<4>")))
+		lines = lines[:from]
+	}
+	return strings.Join(parts, "")
 }
 
 // brokenWords wraps as Python's textwrap does: a word longer than a line fills it up.

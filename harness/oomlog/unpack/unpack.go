@@ -71,9 +71,9 @@ var forms = []struct {
 	{"UTF-16", func(head []byte) bool { return alternates(head, 1) }, wideText(unicode.LittleEndian)},
 	{"UTF-16", func(head []byte) bool { return alternates(head, 0) }, wideText(unicode.BigEndian)},
 	{"UTF-8", isSet, openSet},
-	{"base64", isBase64, func(r io.Reader, _ int) (io.Reader, error) {
-		return base64.NewDecoder(base64.StdEncoding, r), nil
-	}},
+	{"base64", isBase64(base64.StdEncoding), fromBase64(base64.StdEncoding)},
+	{"base64", isBase64(base64.URLEncoding), fromBase64(base64.URLEncoding)},
+	{"base64", isDataURL, openDataURL},
 }
 
 // others are what people mistake for a log, or mistake one for.
@@ -243,21 +243,53 @@ func openSet(r io.Reader, _ int) (io.Reader, error) {
 
 // isBase64 reports whether all there is is base64, in lines of one length or a single
 // one, and text or packed in it. Hexadecimal numbers have the same letters.
-func isBase64(head []byte) bool {
-	code := strings.NewReplacer("\r", "", "\n", "").Replace(string(head))
-	if len(code) < 60 {
-		return false
-	}
-	inner, err := base64.StdEncoding.DecodeString(code[:len(code)&^3])
-	if err != nil || bytes.IndexByte(head[:60], '\n') >= 0 {
-		return false
-	}
-	for cut := range utf8.UTFMax {
-		if utf8.Valid(inner[:len(inner)-cut]) && isText(inner) {
-			return true
+func isBase64(letters *base64.Encoding) func(head []byte) bool {
+	return func(head []byte) bool {
+		code := strings.NewReplacer("\r", "", "\n", "").Replace(string(head))
+		if len(code) < 60 {
+			return false
 		}
+		inner, err := letters.DecodeString(code[:len(code)&^3])
+		if err != nil || bytes.IndexByte(head[:60], '\n') >= 0 {
+			return false
+		}
+		for cut := range utf8.UTFMax {
+			if utf8.Valid(inner[:len(inner)-cut]) && isText(inner) {
+				return true
+			}
+		}
+		return begins("\x1f\x8b\x08")(inner) || begins("\x28\xb5\x2f\xfd")(inner)
 	}
-	return begins("\x1f\x8b\x08")(inner) || begins("\x28\xb5\x2f\xfd")(inner)
+}
+
+func fromBase64(letters *base64.Encoding) func(io.Reader, int) (io.Reader, error) {
+	return func(r io.Reader, _ int) (io.Reader, error) { return base64.NewDecoder(letters, r), nil }
+}
+
+// dataURL is the length of "data:text/plain;base64," at the start of head, or 0.
+func dataURL(head []byte) int {
+	const mark = ";base64,"
+	if i := bytes.Index(head[:min(len(head), 128)], []byte(mark)); i > 0 && bytes.HasPrefix(head, []byte("data:")) {
+		return i + len(mark)
+	}
+	return 0
+}
+
+func isDataURL(head []byte) bool {
+	n := dataURL(head)
+	return n > 0 && isBase64(base64.StdEncoding)(head[n:])
+}
+
+func openDataURL(r io.Reader, depth int) (io.Reader, error) {
+	in := bufio.NewReader(r)
+	head, err := in.Peek(128)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := in.Discard(dataURL(head)); err != nil {
+		return nil, err
+	}
+	return fromBase64(base64.StdEncoding)(in, depth)
 }
 
 func wideText(order unicode.Endianness) func(io.Reader, int) (io.Reader, error) {

@@ -99,6 +99,8 @@ func samples(t testing.TB) map[string]string {
 		"base64":         base64.StdEncoding.EncodeToString([]byte(log)),
 		"base64, broken": broken(base64.StdEncoding.EncodeToString([]byte(log)), 76, "\r\n"),
 		"base64 of gzip": broken(base64.StdEncoding.EncodeToString([]byte(packed(t, gz, log))), 76, "\n"),
+		"base64url":      base64.URLEncoding.EncodeToString([]byte(packed(t, gz, log))),
+		"data URL":       "data:text/plain;charset=utf-8;base64," + base64.StdEncoding.EncodeToString([]byte(log)),
 		"set":            strings.NewReplacer("-", "-\u200b", "_", "_\u00ad", "app", "\u200eapp\u2060").Replace(log),
 		"wide blanks":    strings.ReplaceAll(log, " ", "\u2007"),
 		"tar":            tarOf(t, "\x7fELF\x02", log), "tar.gz of gz": packed(t, gz,
