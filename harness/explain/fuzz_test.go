@@ -94,7 +94,8 @@ func consistent(t *testing.T, e explain.Explanation) {
 		if k.Killed {
 			killed++
 		}
-		if (k.Never != "") != (k.Points == nil && k.PointsMin == nil && k.PointsMax == nil) && e.TotalPages != nil {
+		if (k.Never != "") != (k.Points == nil && k.PointsMin == nil && k.PointsMax == nil) && e.TotalPages != nil &&
+			e.Ranked() {
 			t.Fatalf("never %q, points %v", k.Never, k.Points)
 		}
 		if e.TotalPages == nil || k.Points == nil {

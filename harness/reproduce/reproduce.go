@@ -324,9 +324,14 @@ func (in *input) size() {
 func (in *input) bothLimits(u *oomlog.MemcgUsage) {
 	pages := func(kb uint64) kernel.Pages { return kernel.Pages(min(kb, 1<<50) * 1024 / uint64(in.o.PageSize)) }
 	in.total = pages(u.MemorySwap.LimitKB)
-	limit := min(pages(u.Memory.UsageKB), in.total)
-	if !u.Memory.Unlimited() {
-		limit = min(pages(u.Memory.LimitKB), in.total)
+	limit := in.total
+	switch m := u.Memory; {
+	case m == nil:
+		in.note("The memory limit is not printed; all of the domain is made memory.")
+	case m.Unlimited():
+		limit = min(pages(m.UsageKB), in.total)
+	default:
+		limit = min(pages(m.LimitKB), in.total)
 	}
 	in.swap = in.total - limit
 	in.note("The limit that was hit is the one of memory and swap together, %s. Here memory.max is %s and the rest "+

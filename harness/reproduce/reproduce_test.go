@@ -14,6 +14,7 @@ import (
 	"github.com/oomlab/oomlab/harness/allocs"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/oomlog"
+	"github.com/oomlab/oomlab/harness/oomlog/unpack"
 	"github.com/oomlab/oomlab/harness/reproduce"
 	"github.com/oomlab/oomlab/harness/scenario"
 )
@@ -328,6 +329,54 @@ func TestCorpus(t *testing.T) {
 	t.Logf("%d of %d complete reports", made, all)
 	if all < 10 || made*10 < all*9 {
 		t.Errorf("%d of %d", made, all)
+	}
+}
+
+// TestReports makes a scenario of every complete report of a kill that the parser's tests
+// have, whatever its form, or refuses for the true reason.
+func TestReports(t *testing.T) {
+	refused := map[string]string{
+		"12-swapoff-origin.log":       "OOM_FLAG_ORIGIN",
+		"linux-3.10-memcg-shared.log": "does not follow from its own table",
+	}
+	made := 0
+	for _, pattern := range []string{"*.log", "faults/*", "wrappings/*"} {
+		files, err := filepath.Glob(filepath.Join("../oomlog/testdata", pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+		}
+		for _, file := range files {
+			log, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := unpack.Open(bytes.NewReader(log))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for r, err := range oomlog.Reports(text) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !r.Complete || len(r.Killed()) == 0 {
+					continue
+				}
+				name := filepath.Base(file)
+				got, err := reproduce.Scenario(r, reproduce.Options{})
+				switch want := refused[name]; {
+				case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+					t.Errorf("%s: %v, want %q", name, err, want)
+				case want == "" && err != nil:
+					t.Errorf("%s: %v", name, err)
+				case err == nil:
+					made++
+					check(t, got, name)
+				}
+			}
+		}
+	}
+	if made < 30 {
+		t.Errorf("%d scenarios", made)
 	}
 }
 
