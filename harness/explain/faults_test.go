@@ -226,6 +226,11 @@ func TestWhatIf(t *testing.T) {
 		words       string
 	}{
 		{kubeLog, "java.oom_score_adj=0", 1260, "would have been killed"},
+		{kubeLog, "comm=java.oom_score_adj=0", 1260, "would have been killed"},
+		{kubeLog, "pid=1204.oom_score_adj=0", 1260, "would have been killed"},
+		{noSwap, "without=comm=sidecar worker", 1204, "up to 46.9Mi more would have been free"},
+		{noSwap, "memory.max=1Gi", 1204, "1Gi would not have been full yet"},
+		{noSwap, "memory.swap.max=1Gi", 1204, "up to 1Gi could have been swapped out first"},
 		{noSwap, "swap=1Gi", 1204, "up to 1Gi could have been swapped out first"},
 		{noSwap, "memory.oom.group=1", 1204, "all 3 processes"},
 		{noSwap, "memory.oom.group=0", 1204, "died alone"},

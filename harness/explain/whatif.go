@@ -49,21 +49,22 @@ func ParseChange(s string) (Change, error) {
 		return c, errors.New("write " + changeForms)
 	}
 	key, value := s[:i], s[i+1:]
+	if who, ok := strings.CutPrefix(s, "without="); ok {
+		c.kind = changeWithout
+		return c, c.who(who)
+	}
 	var err error
 	switch key {
-	case "limit":
+	case "limit", "memory.max", "memory.limit_in_bytes":
 		c.kind = changeLimit
 		if c.size, err = kernel.ParseBytes(value); err == nil && c.size <= 0 {
 			err = errors.New("a limit of nothing lets no process live")
 		}
 		return c, err
-	case "swap":
+	case "swap", "memory.swap.max":
 		c.kind = changeSwap
 		c.size, err = kernel.ParseBytes(value)
 		return c, err
-	case "without":
-		c.kind = changeWithout
-		return c, c.who(value)
 	case "memory.oom.group":
 		c.kind = changeGroup
 		return c, c.number(value, 1)
@@ -98,7 +99,13 @@ func (c *Change) who(s string) error {
 	if c.victim = s == "victim"; c.victim {
 		return nil
 	}
+	comm, named := strings.CutPrefix(s, "comm=")
+	if named && comm != "" && len(comm) <= 64 {
+		c.comm = comm
+		return nil
+	}
 	var err error
+	s = strings.TrimPrefix(s, "pid=")
 	if c.pid, err = strconv.Atoi(s); err == nil && c.pid > 0 {
 		c.comm = s // a process may be called 531
 		return nil
@@ -345,7 +352,7 @@ func (w *world) panicked() bool {
 	}
 	whole := r.Global != nil && *r.Global && (r.Constraint == "" || r.Constraint == "CONSTRAINT_NONE")
 	if *set == 1 && !whole {
-		w.note("vm.panic_on_oom 1 is for the whole machine: not for a cgroup, a cpuset or a memory policy.")
+		w.note("The value 1 of vm.panic_on_oom is for the whole machine: not for a cgroup, a cpuset or a memory policy.")
 	}
 	return *set == 2 || whole
 }
