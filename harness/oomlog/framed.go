@@ -42,6 +42,9 @@ func (s *scanner) framedLine(line []byte) []byte {
 
 // frameTag is the length of the octets' count before a frame, "97 <4>1 ...", and the count.
 func frameTag(line []byte) (tag, size int) {
+	if len(line) == 0 || line[0] < '0' || line[0] > '9' {
+		return 0, 0
+	}
 	head := string(line[:min(len(line), 16)])
 	n := digits(head)
 	if n == 0 || n > 6 || n >= len(head) || head[n] != ' ' || prioTag(head[n+1:]) == 0 {
@@ -107,6 +110,9 @@ type fragment struct {
 // fragmentLine puts such records together. A piece that is missing is not made up.
 func (s *scanner) fragmentLine(line []byte) []byte {
 	const mark = ",ncfrag="
+	if s.fragment.header == nil && bytes.IndexByte(line[:min(len(line), 256)], ';') < 0 {
+		return line
+	}
 	i := bytes.Index(line[:min(len(line), 256)], []byte(mark))
 	if i < 0 {
 		s.endFragment()
@@ -155,6 +161,9 @@ func (s *scanner) endFragment() {
 // cefLine takes the message out of an event in ArcSight's common format,
 // "CEF:0|vendor|product|version|id|name|severity|key=value msg=...".
 func (s *scanner) cefLine(line []byte) []byte {
+	if bytes.IndexByte(line, '|') < 0 {
+		return line
+	}
 	begin := bytes.Index(line[:min(len(line), 256)], []byte("CEF:"))
 	if begin < 0 || bytes.Count(line[begin:], []byte{'|'}) < 7 {
 		return line

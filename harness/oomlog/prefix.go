@@ -639,16 +639,12 @@ var written = []struct {
 
 // unmark decodes them, but for the stars of the kernel's own.
 func unmark(s string) string {
-	if !strings.ContainsAny(s, `^#\*@`) {
-		return s
-	}
 	for _, w := range written {
-		if w.text == "**" && (strings.Contains(s, "***") || strings.Contains(s, " messages dropped **")) {
+		if strings.IndexByte(s, w.first) < 0 || w.text == "**" && (strings.Contains(s, "***") ||
+			strings.Contains(s, " messages dropped **")) {
 			continue
 		}
-		if strings.IndexByte(s, w.first) >= 0 {
-			s = strings.ReplaceAll(s, w.text, w.is)
-		}
+		s = strings.ReplaceAll(s, w.text, w.is)
 	}
 	return s
 }

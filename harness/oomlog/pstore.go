@@ -23,10 +23,10 @@ var pstoreReasons = []string{"Panic", "Oops", "Emergency", "Shutdown", "Unknown"
 
 // pstoreHead reads the line before a part.
 func pstoreHead(line []byte) (dump string, number int, ok bool) {
-	line = bytes.TrimRight(line, "\r ")
 	if len(line) > 40 {
 		return "", 0, false
 	}
+	line = bytes.TrimRight(line, "\r ")
 	reason, rest, ok := bytes.Cut(line, []byte{'#'})
 	if !ok || !slices.Contains(pstoreReasons, string(reason)) {
 		return "", 0, false
