@@ -65,7 +65,7 @@ func launch(ctx context.Context, argv []string, files ...*os.File) (*process, er
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.ExtraFiles = append([]*os.File{monitorEnd, channelEnd}, files...)
 	p.cmd.Stderr = p.stderr
-	p.cmd.WaitDelay = killWait
+	p.cmd.WaitDelay = 2 * killWait        // for who else holds its standard error; kill says so before
 	p.cmd.SysProcAttr = host.DiesWithUs() // Ctrl-C is ours to handle: it ends ctx
 	started := make(chan error)
 	go func() {
