@@ -216,11 +216,6 @@ var excuses = []excuse{
 		reason: "who is in a pod's own container, which only waits, nobody else tells",
 	},
 	{
-		records: bpfRecords, fields: "oom.task.refusal", ops: "drop",
-		when:   func(m Mutation, _ verdict.Input) bool { return m.Was == string(evidence.NotRefused) },
-		reason: "a record that does not say why a task was refused is as good as one that says it was not",
-	},
-	{
 		records: "stressor step", fields: "-", ops: "drop",
 		when:   func(_ Mutation, in verdict.Input) bool { return in.Meta.Model == 0 },
 		reason: "not every earlier recording keeps steps, and this may be the only one",
@@ -372,11 +367,11 @@ var excuses = []excuse{
 		reason: "who is none of the scenario's may have any oom_score_adj",
 	},
 	{
-		records: "console record", fields: "-, log.text", text: background,
+		records: "console record", fields: "-, log, log.text", text: background,
 		reason: "a console has no sequence numbers, and such lines nobody else prints",
 	},
 	{
-		records: "console record", fields: "log.text", text: regexp.MustCompile(`^CPU: `), when: wentDown,
+		records: "console record", fields: "-, log.text", text: regexp.MustCompile(`^CPU: `), when: wentDown,
 		reason: "panic() prints the line once more",
 	},
 	{
@@ -470,7 +465,8 @@ func wentDown(_ Mutation, in verdict.Input) bool {
 var background = regexp.MustCompile(strings.Join([]string{
 	`^ ?(\? )?[\w.]+\+0x`, `^ ?</?(TASK|IRQ)>`, `^(Call Trace|Code|R[A-Z0-9]{2}|ORIG_RAX|Hardware name|Workqueue): ?`,
 	`^[a-z]+[a-z0-9_]* \d+(\n|$)`, `^Memory cgroup min protection `, `^(Mem-Info|Tasks state.*):$`,
-	`^CPU: [^⟨]* Comm: \S+ [^⟨]*⟨`, `^sysrq: `, `^hrtimer: `, `^ACPI `, `^Node \d+ `, `^lowmem_reserve`,
+	`^CPU: ([^⟨]* Comm: \S+ [^⟨]*)?⟨`, `^sysrq: `, `^sched: `, `^ ?sec_pagetables:`, `^hrtimer: `, `^ACPI `,
+	`^Node \d+ `, `^lowmem_reserve`,
 	`^ ?(active_anon|active_file|unevictable|slab_\w+|mapped|free|kernel_misc\w*):`,
 	`^\d+ (total pagecache pages|pages )`, `^(Swap cache stats:|Free swap  =)`, `^Kernel Offset: `, `^oom_reaper: `,
 }, "|"))

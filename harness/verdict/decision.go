@@ -470,6 +470,7 @@ func (w *bpfWitness) checkEvents(a *account, found *findings) {
 		}
 		ids[id], paths[path] = path, id
 	}
+	w.checkRefusals(found)
 	tasks := map[int]*evidence.Task{}
 	totals := map[evidence.OOMControl]kernel.Pages{}
 	var before int64
@@ -522,6 +523,29 @@ func (w *bpfWitness) checkEvents(a *account, found *findings) {
 	for _, id := range nameless {
 		if known := ids[id]; known != "" && w.in.Plan.On == nil {
 			found.add(BPFDiffers, "cgroup %d is %s, and an event does not say so", id, known)
+		}
+	}
+}
+
+// checkRefusals: what oom_badness() refuses a task for is told of all tasks, or of none by
+// an earlier recording; and init is refused for being init.
+func (w *bpfWitness) checkRefusals(found *findings) {
+	var told bool
+	var wrong []evidence.Event
+	for _, e := range w.events {
+		t := e.OOM.Task
+		if t == nil || t.StartNS == 0 {
+			continue
+		}
+		told = told || t.Refusal != ""
+		if t.Refusal == "" || (t.TGID == 1) != (t.Refusal == evidence.RefusedInit) {
+			wrong = append(wrong, e)
+		}
+	}
+	for _, e := range wrong {
+		if t := e.OOM.Task; told {
+			found.add(BPFDiffers, "event %d of eBPF: pid %d (%s) is refused for %q", e.OOM.Seq, t.TGID, t.Comm,
+				t.Refusal)
 		}
 	}
 }
@@ -640,6 +664,9 @@ func (w *bpfWitness) checkTask(a *account, e evidence.Event, found *findings) {
 	}
 	if m := t.MM; m != nil {
 		w.checkCounters(a, m, e.Kind, add)
+	}
+	if t.UID < 0 {
+		add("its uid is %d", t.UID)
 	}
 	l := a.life(t.TGID)
 	if l == nil || t.StartNS == 0 {

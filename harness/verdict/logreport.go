@@ -134,7 +134,7 @@ func (w *kmsgWitness) panicked(a *account, r *oomlog.Report, found *findings) {
 		}
 	}
 	for _, t := range r.Tasks {
-		sums(t, found)
+		a.sums(t, found)
 		for _, p := range a.in.Plan.Processes {
 			if !a.busy() && !p.IsCommand() && t.Name == p.Launch.Comm && !launcher(t.Name) && a.life(t.TGID) == nil {
 				found.add(TableDiffers, "pid %d in the log's table is called %s, and no such process was started",
@@ -727,6 +727,7 @@ func (w *kmsgWitness) unscored(a *account, r *oomlog.Report, d *decision, found 
 		if d.chosen.TGID == l.kernelPID {
 			w.row(a, r.Tasks[i], d.chosen, d, predict.Range{}, found)
 		} else {
+			a.sums(r.Tasks[i], found)
 			w.asPlanned(a, l, r.Tasks[i], found)
 		}
 	}
@@ -772,7 +773,7 @@ func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *d
 	} else if row.UID != int64(t.UID) || row.Adj != t.Adj || row.Name != t.Comm {
 		add("uid %d, oom_score_adj %d, by eBPF %s with %d and %d", row.UID, row.Adj, t.Comm, t.UID, t.Adj)
 	}
-	sums(row, found)
+	a.sums(row, found)
 	if grows, dies := a.movingIn(d, t); grows || dies || t.MM == nil {
 		return
 	}
@@ -803,9 +804,13 @@ func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *d
 	}
 }
 
-// sums: the parts of a row's rss are its rss, where a kernel prints them, and page tables
-// are whole ones.
-func sums(row oomlog.TaskRow, found *findings) {
+// sums: the parts of a row's rss are its rss, where a kernel prints them, page tables are
+// whole ones, and nothing is swapped out where there is no swap.
+func (a *account) sums(row oomlog.TaskRow, found *findings) {
+	if row.Swapents != 0 && a.swap() == 0 {
+		found.add(TableDiffers, "pid %d (%s) in the log's table: it has %d pages in swap, which the machine has not",
+			row.PID, row.Name, row.Swapents)
+	}
 	if row.PgTables != nil && *row.PgTables%kernel.KiB != 0 {
 		found.add(TableDiffers, "pid %d (%s) in the log's table: its page tables have %d bytes", row.PID, row.Name,
 			*row.PgTables)
