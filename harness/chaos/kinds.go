@@ -9,6 +9,9 @@ import (
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
+// hugePage is the size of a guest's huge pages.
+const hugePage = 2 * kernel.MiB
+
 // filesDisk is the disk of a guest whose processes have files.
 const filesDisk = 512 * kernel.MiB
 
@@ -103,14 +106,14 @@ func (g *generator) zram() {
 // hugePages is a pool of explicit huge pages, and who has some of it and who has none.
 func (g *generator) hugePages() {
 	pages := g.between(8, 90)
-	g.s.System.Sysctls = map[string]string{"vm.nr_hugepages": strconv.Itoa(pages)}
+	g.s.System.Sysctls = map[string]string{kernel.NrHugepages: strconv.Itoa(pages)}
 	used := pages
 	for i := range g.between(0, 2) {
 		if used = g.between(0, used); used == 0 {
 			break
 		}
 		name := "p" + strconv.Itoa(i+1)
-		size := kernel.Bytes(used) * 2 * kernel.MiB
+		size := kernel.Bytes(used) * hugePage
 		p := g.step(name, "", scenario.Step{Op: profile.HugeTLB, Size: size})
 		p.OOMScoreAdj = g.between(0, 1000)
 		g.holders = append(g.holders, name)

@@ -305,8 +305,8 @@ func Exhausts(s scenario.Scenario) bool {
 		parent, _ := c.Parent()
 		limited[c.Path] = c.MemoryMax != nil || limited[parent]
 	}
-	pool, _ := strconv.Atoi(s.System.Sysctls["vm.nr_hugepages"])
-	sum := kernel.Bytes(pool) * 2 * kernel.MiB
+	pool, _ := strconv.Atoi(s.System.Sysctls[kernel.NrHugepages])
+	sum := kernel.Bytes(pool) * hugePage
 	for _, p := range s.Processes {
 		if limited[p.Cgroup] {
 			continue

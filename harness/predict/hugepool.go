@@ -10,12 +10,8 @@ import (
 // everybody else can get as soon as they are reserved, whether or not somebody uses
 // them; they are part of MemTotal all the same, and so of what scores are scaled with.
 
-// The sysctls that set the size of the pool, and by how much it may grow on demand.
-const (
-	nrHugepages   = "vm.nr_hugepages"
-	nrOvercommit  = "vm.nr_overcommit_hugepages"
-	maxHugeNumber = 1 << 40
-)
+// maxHugeNumber is more huge pages than a machine can have.
+const maxHugeNumber = 1 << 40
 
 // hugePages is a sysctl that counts huge pages, in small ones.
 func (w *world) hugePages(sysctl string) kernel.Pages {
@@ -39,10 +35,10 @@ func (w *world) pooled() kernel.Pages {
 
 // pool is the size of the pool, in small pages.
 func (w *world) pool() kernel.Pages {
-	if _, set := w.sysctls[nrHugepages]; !set {
+	if _, set := w.sysctls[kernel.NrHugepages]; !set {
 		return kernel.Pages(w.m.HugePages) * w.m.HugePageSize().Pages(w.m.PageSize)
 	}
-	return w.hugePages(nrHugepages)
+	return w.hugePages(kernel.NrHugepages)
 }
 
 // hugeInUse is what processes have of the pool.

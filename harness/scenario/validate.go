@@ -220,7 +220,7 @@ func (v *validator) sysctls(m map[string]string, path []string) {
 				key)
 		case strings.ContainsAny(m[key], "\n\r"):
 			v.problem(with(path, key), "", "%q has more than one line", m[key])
-		case slices.Contains([]string{"vm.nr_hugepages", "vm.nr_overcommit_hugepages"}, key) &&
+		case slices.Contains([]string{kernel.NrHugepages, kernel.NrOvercommitHugepages}, key) &&
 			!isCount(m[key]):
 			v.problem(with(path, key), "write how many huge pages there are: 64", "%q is not a number of pages", m[key])
 		}

@@ -63,7 +63,7 @@ func (s Scenario) pool() (reserved, more int64) {
 		}
 		return min(max(n, 0), 1<<40)
 	}
-	return most("vm.nr_hugepages"), most("vm.nr_overcommit_hugepages")
+	return most(kernel.NrHugepages), most(kernel.NrOvercommitHugepages)
 }
 
 // caged reports whether the scenario says that nobody is killed but at a limit of a
@@ -250,7 +250,7 @@ func (v *validator) hugePool(memory kernel.Bytes) {
 	reserved, more := v.s.pool()
 	size := kernel.Bytes(reserved) * hugePage
 	if most := managed(memory); size > most {
-		v.problem(at("system", "sysctls", "vm.nr_hugepages"), needs(memory+size-most),
+		v.problem(at("system", "sysctls", kernel.NrHugepages), needs(memory+size-most),
 			"%d huge pages are %s, and about %s of the machine's %s can be had", reserved, size.Human(), most.Human(),
 			memory)
 	}

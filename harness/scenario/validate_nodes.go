@@ -115,7 +115,7 @@ func (v *validator) nodeSizes() {
 		v.problem(at("needs", "memory"), fmt.Sprintf("write %s, or leave it out", sum),
 			"the nodes have %s together, not %s", sum, s.Needs.Memory)
 	}
-	for _, key := range []string{"vm.nr_hugepages", "vm.nr_overcommit_hugepages"} {
+	for _, key := range []string{kernel.NrHugepages, kernel.NrOvercommitHugepages} {
 		if _, said := s.System.Sysctls[key]; said {
 			v.problem(at("system", "sysctls", key), "leave out one of both",
 				"from which nodes the kernel takes huge pages is not modelled")
