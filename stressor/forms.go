@@ -149,10 +149,11 @@ func (c *crowd) option(option, value string) (err error) {
 // amount reads a size as these programs do: K, M and G are powers of two, and a percentage
 // is one of the memory that is available.
 func amount(text string) (int64, error) {
+	wrong := errors.New(strconv.Quote(text) + " is not a size; write 200M, 9.5G or 80%")
 	number := strings.TrimRight(text, "bBkKmMgGtT%i")
 	n, err := strconv.ParseFloat(number, 64)
 	if err != nil || n <= 0 || math.IsInf(n, 0) {
-		return 0, errors.New(strconv.Quote(text) + " is not a size; write 200M, 9.5G or 80%")
+		return 0, wrong
 	}
 	switch strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(text[len(number):]), "b"), "i") {
 	case "":
@@ -171,7 +172,7 @@ func amount(text string) (int64, error) {
 		}
 		n *= float64(available) / 100
 	default:
-		return 0, errors.New(strconv.Quote(text) + " is not a size; write 200M, 9.5G or 80%")
+		return 0, wrong
 	}
 	if n > 1<<60 {
 		return 0, errors.New(text + " is more memory than a machine can have")

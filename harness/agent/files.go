@@ -49,7 +49,7 @@ func hasFiles(p plan.Plan) bool {
 
 // tmpfsDir is where files lie that outlive their writers. Every machine has one, and
 // everybody may write there.
-var tmpfsDir = "/dev/shm"
+const tmpfsDir = "/dev/shm"
 
 // tmpfsPaths gives the steps of a process that write files in a tmpfs their files.
 func tmpfsPaths(p plan.Plan, process string, steps []profile.Step) []profile.Step {

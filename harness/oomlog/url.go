@@ -1,6 +1,9 @@
 package oomlog
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/hex"
+)
 
 // encodedURL is what is known of a log that was encoded for a URL or a form.
 type encodedURL struct{ is, plus bool }
@@ -54,19 +57,13 @@ func (u *encodedURL) decode(s []byte) []byte {
 			c = ' '
 		}
 		if c == '%' && i+2 < len(s) {
-			if high, low := hexDigit(s[i+1]), hexDigit(s[i+2]); high >= 0 && low >= 0 {
-				c = byte(high<<4 | low)
+			var code [1]byte
+			if _, err := hex.Decode(code[:], s[i+1:i+3]); err == nil {
+				c = code[0]
 				i += 2
 			}
 		}
 		text = append(text, c)
 	}
 	return text
-}
-
-func hexDigit(c byte) int {
-	if c < '0' {
-		return -1
-	}
-	return bytes.IndexByte([]byte("0123456789abcdef"), c|0x20)
 }

@@ -106,8 +106,8 @@ func (w *kmsgWitness) down(a *account, found *findings) {
 func (w *kmsgWitness) panicked(a *account, r *oomlog.Report, found *findings) {
 	w.usage(a, r, found)
 	w.stats(a, r, found)
-	if of := ranOut(r); of != "" && a.in.Plan.On == nil && !slices.ContainsFunc(a.in.Plan.Cgroups,
-		func(c plan.Cgroup) bool { return c.Path == a.cgroups.printed(of) }) {
+	of := ranOut(r)
+	if _, ok := a.in.Plan.Cgroup(a.cgroups.printed(of)); !ok && of != "" && a.in.Plan.On == nil {
 		found.add(LogDiffers, "the machine went down for the limit of %s, which is no cgroup of the run", of)
 	}
 	t := r.Trigger
@@ -316,10 +316,12 @@ func (w *kmsgWitness) compare(a *account, r *oomlog.Report, d *decision, found *
 		found.add(LogDiffers, "decision %d killed a group, and by the log that of %q, by the plan that of %q",
 			d.number, r.GroupPath, group)
 	}
-	line := "Tasks in " + r.GroupPath + " are going to be killed due to memory.oom.group set"
-	if r.GroupPath != "" &&
-		!slices.ContainsFunc(w.heard, func(e evidence.Event) bool { return e.Log.Text == line }) {
-		found.add(LogDiffers, "the log does not say of %s that all in it are killed as the kernel does", r.GroupPath)
+	if r.GroupPath != "" {
+		line := "Tasks in " + r.GroupPath + " are going to be killed due to memory.oom.group set"
+		if !slices.ContainsFunc(w.heard, func(e evidence.Event) bool { return e.Log.Text == line }) {
+			found.add(LogDiffers, "the log does not say of %s that all in it are killed as the kernel does",
+				r.GroupPath)
+		}
 	}
 	if d.control == nil || !full(r) {
 		return
@@ -528,11 +530,11 @@ func (w *kmsgWitness) usage(a *account, r *oomlog.Report, found *findings) {
 		}
 	}
 	of := a.cgroups.printed(ranOut(r))
-	at := slices.IndexFunc(a.in.Plan.Cgroups, func(c plan.Cgroup) bool { return c.Path == of })
-	if at < 0 || m.Memory == nil || a.limitMoves() || a.in.Plan.Cgroups[at].Max == nil {
+	c, ok := a.in.Plan.Cgroup(of)
+	if !ok || m.Memory == nil || a.limitMoves() || c.Max == nil {
 		return
 	}
-	limit := *a.in.Plan.Cgroups[at].Max / a.pageSize() * a.pageSize()
+	limit := *c.Max / a.pageSize() * a.pageSize()
 	if kernel.Bytes(m.Memory.LimitKB)*kernel.KiB != limit {
 		found.add(LogDiffers, "the report of %s has a limit of %d kB; that of %s is %s by the plan", r.At,
 			m.Memory.LimitKB, of, limit)

@@ -435,8 +435,7 @@ func (w *countersWitness) events(a *account, f counterFile, found *findings) {
 			found.add(CountersDiffer, "oom in memory.events.local of %s rose by %d; eBPF saw %d decisions there",
 				f.cgroup, oom, decided)
 		}
-		limited := slices.ContainsFunc(w.in.Plan.During, func(d plan.During) bool { return len(d.Writes) > 0 })
-		if failed, ok := value("max"); ok && oom > failed && !limited {
+		if failed, ok := value("max"); ok && oom > failed && !a.limitMoves() {
 			found.add(CountersDiffer, "oom in memory.events.local of %s rose by %d, max by %d", f.cgroup, oom, failed)
 		}
 	}

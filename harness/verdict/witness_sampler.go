@@ -155,13 +155,12 @@ func (w *samplerWitness) cgroups(a *account, e evidence.Event, next int64, found
 	}
 	changed := a.limitMoves()
 	for path, n := range e.Sample.Cgroups {
-		i := slices.IndexFunc(w.in.Plan.Cgroups, func(c plan.Cgroup) bool { return c.Path == path })
-		if i < 0 {
+		c, ok := w.in.Plan.Cgroup(path)
+		if !ok {
 			bad("there is no cgroup %s", path)
 			continue
 		}
-		if limit := w.in.Plan.Cgroups[i].Max; n < 0 || n%a.pageSize() != 0 || limit != nil && !changed &&
-			n > *limit+over {
+		if n < 0 || n%a.pageSize() != 0 || c.Max != nil && !changed && n > *c.Max+over {
 			bad("%s is charged with %d bytes", path, n)
 		}
 		var least kernel.Bytes
