@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plan"
@@ -186,6 +187,7 @@ func (r *run) readReports(p *process, life int, c *child) {
 	defer c.reports.Close()
 	lines := bufio.NewScanner(c.reports)
 	lines.Buffer(make([]byte, 0, 4096), 64<<10)
+	lines.Split(wire.ScanLines)
 	for lines.Scan() {
 		var rep profile.Report
 		if err := json.Unmarshal(lines.Bytes(), &rep); err != nil {

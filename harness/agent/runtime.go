@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
 )
 
@@ -46,6 +47,7 @@ func (n *node) subscribe(ctx context.Context) error {
 		defer r.Close()
 		lines := bufio.NewScanner(r)
 		lines.Buffer(nil, 1<<20)
+		lines.Split(wire.ScanLines)
 		for lines.Scan() {
 			n.mu.Lock()
 			w := n.watch

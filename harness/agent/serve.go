@@ -59,6 +59,7 @@ func (a *Agent) Serve(ctx context.Context, r io.Reader, w io.Writer) error {
 func readRequests(ctx context.Context, r io.Reader, to chan<- wire.Request) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 64<<10), lineLimit)
+	lines.Split(wire.ScanLines)
 	for lines.Scan() {
 		if len(lines.Bytes()) == 0 {
 			continue

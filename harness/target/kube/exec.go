@@ -66,6 +66,7 @@ func openExec(ctx context.Context, config *rest.Config, set *kubernetes.Clientse
 		defer close(l.ended)
 		lines := bufio.NewScanner(outR)
 		lines.Buffer(make([]byte, 64<<10), maxLine)
+		lines.Split(wire.ScanLines)
 		for lines.Scan() {
 			select {
 			case l.said <- bytes.Clone(lines.Bytes()):

@@ -2,12 +2,27 @@ package vm
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 )
+
+// A machine that panics while its agent sends a message leaves the beginning of
+// it on the serial line: the guest went down, and did not say nonsense.
+func TestAMessageIsCutOff(t *testing.T) {
+	said, stop := lines(strings.NewReader("\x00\r\n{\"id\":1,\"events\":\"whole\"}\n{\"id\":1,\"events\":\"pJh"))
+	defer stop()
+	var got []string
+	for line := range said {
+		got = append(got, string(line))
+	}
+	if want := []string{`{"id":1,"events":"whole"}`}; !slices.Equal(got, want) {
+		t.Errorf("said %q, want %q", got, want)
+	}
+}
 
 // testdata/console-panic.txt is the console of a 6.12 guest that was restored,
 // got vm.panic_on_oom and ran out of memory.

@@ -52,6 +52,7 @@ func lines(r io.Reader) (out <-chan []byte, stop func()) {
 		defer close(c)
 		sc := bufio.NewScanner(r)
 		sc.Buffer(make([]byte, 64<<10), maxLine)
+		sc.Split(wire.ScanLines)
 		for sc.Scan() {
 			// A port may deliver a stray zero or carriage return when it is opened.
 			line := bytes.Trim(sc.Bytes(), "\x00\r\n ")
