@@ -141,7 +141,11 @@ func (r *run) place(pid int, p plan.Process) error {
 			}
 		}
 	}
-	err := writeFile(r.agent.root.Path("/proc", strconv.Itoa(pid), "oom_score_adj"), strconv.Itoa(p.OOMScoreAdj))
+	file, value := kernel.FileOOMScoreAdj, p.OOMScoreAdj
+	if p.OOMAdj != 0 {
+		file, value = kernel.FileOOMAdj, p.OOMAdj
+	}
+	err := writeFile(r.agent.root.Path("/proc", strconv.Itoa(pid), file), strconv.Itoa(value))
 	if err != nil && p.OOMScoreAdj < 0 {
 		return fmt.Errorf("%w; below 0 it needs CAP_SYS_RESOURCE", err)
 	}

@@ -39,6 +39,7 @@ func (r *run) reported(from *process, life int, rep profile.Report) {
 		}
 		if current {
 			p.state, p.overhead = ready, bytesOf(rep.Overhead)
+			defer r.read(p) // after it has been said that it is ready
 		}
 		r.happened()
 	case profile.Exited:

@@ -329,6 +329,7 @@ func (r *run) tick() {
 				p.state = ready
 				r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Ready, Process: p.plan.Name, PID: p.pid,
 					Status: r.agent.usage(p.pid)})
+				r.read(p)
 				r.happened()
 			}
 		}

@@ -231,7 +231,7 @@ func showed(r verdict.Result) []Fact {
 		}
 	}
 	for _, c := range r.Claims {
-		for _, kind := range []string{"memory.events", "vmstat", "exit"} {
+		for _, kind := range []string{"memory.events", "vmstat", "exit", "reads"} {
 			if strings.HasPrefix(c.Name, kind) {
 				word(c.Name, c.Observed)
 			}

@@ -40,6 +40,8 @@ const (
 	Lost    Kind = "lost"    // Source lost N events
 	Down    Kind = "down"    // the machine went down; Text: "panic: …", "hang: …"
 	Alive   Kind = "alive"   // Process, PID and Status of one that is alive at the end, just before End
+	// ProcRead: what /proc says of a process that has just become ready; Proc and Status.
+	ProcRead Kind = "proc_read"
 	// stressor
 	Ready Kind = "ready" // Process holds what it was told to
 	Step  Kind = "step"
@@ -92,9 +94,10 @@ type Event struct {
 	Sample  *SampleData  `json:"sample,omitempty"`
 	OOM     *OOM         `json:"oom,omitempty"`
 	Killed  *Killed      `json:"killed,omitempty"` // of a live trace; no run has it
-	// Status is what /proc/PID/status says of the process: with Alive, and with
-	// Ready of a program that cannot say itself what it holds.
+	// Status is what /proc/PID/status says of the process: with Alive and ProcRead, and
+	// with Ready of a program that cannot say itself what it holds.
 	Status *ProcessStatus `json:"status,omitempty"`
+	Proc   *ProcValues    `json:"proc,omitempty"` // ProcRead
 
 	// Of a cluster.
 	Cgroup    *CgroupFacts    `json:"cgroup,omitempty"`
@@ -114,6 +117,27 @@ type ProcessStatus struct {
 	RssShmem *kernel.Bytes `json:"rss_shmem,omitempty"`
 	VmSwap   *kernel.Bytes `json:"vm_swap,omitempty"`
 	VmPTE    *kernel.Bytes `json:"vm_pte,omitempty"`
+}
+
+// ProcValues is one reading of the files of /proc/PID that tell how the OOM killer ranks
+// the process.
+type ProcValues struct {
+	OOMScore    int `json:"oom_score"`
+	OOMScoreAdj int `json:"oom_score_adj"`
+	OOMAdj      int `json:"oom_adj"`
+}
+
+// Value is that of a file of /proc/PID by its name; false: it is none of these.
+func (v ProcValues) Value(file string) (int, bool) {
+	switch file {
+	case kernel.FileOOMScore:
+		return v.OOMScore, true
+	case kernel.FileOOMScoreAdj:
+		return v.OOMScoreAdj, true
+	case kernel.FileOOMAdj:
+		return v.OOMAdj, true
+	}
+	return 0, false
 }
 
 // ExitStatus is a wait status.

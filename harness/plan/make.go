@@ -87,6 +87,7 @@ func (l Layout) Make(run string) (Plan, error) {
 		p.During = append(p.During, planDuring(d, m, n))
 	}
 	p.Throttled = n.all(s.Expect.Throttled)
+	p.Reads = n.all(slices.Sorted(maps.Keys(s.Expect.Reads)))
 	return p, nil
 }
 
@@ -251,8 +252,8 @@ func writes(c scenario.Cgroup, m kernel.Machine) []Write {
 func planProcess(s scenario.Process, name string, i int, o shared) (Process, error) {
 	n, deadlineMS := o.names, o.deadlineMS
 	p := Process{
-		Name: name, Of: s.Name, Cgroup: s.Cgroup, OOMScoreAdj: s.OOMScoreAdj,
-		After: n.all(s.After), Respawn: int(s.Respawn),
+		Name: name, Of: s.Name, Cgroup: s.Cgroup, OOMScoreAdj: s.ScoreAdj(),
+		OOMAdj: s.OOMAdj, After: n.all(s.After), Respawn: int(s.Respawn),
 	}
 	if parent := s.Parent; parent != "" {
 		p.Parent = pick(n[parent], i)

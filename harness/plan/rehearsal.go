@@ -35,7 +35,7 @@ func Rehearsal(p Plan, m kernel.Machine) (rehearsal Plan, needed bool) {
 		} else {
 			q.After = nil
 		}
-		q.Cgroup, q.Parent, q.Respawn, q.OOMScoreAdj = c.Path, "", 0, max(0, q.OOMScoreAdj)
+		q.Cgroup, q.Parent, q.Respawn, q.OOMAdj, q.OOMScoreAdj = c.Path, "", 0, 0, max(0, q.OOMScoreAdj)
 		q.Launch.DeadlineMS = r.DeadlineMS
 		r.Cgroups = append(r.Cgroups, c)
 		r.Processes = append(r.Processes, q)

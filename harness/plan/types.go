@@ -52,6 +52,8 @@ type Plan struct {
 	Throttled []string `json:"throttled,omitempty"`
 	// DeadlineMS is when everything that was started is killed in any case.
 	DeadlineMS int64 `json:"deadline_ms"`
+	// Reads are the processes of which the agent reads what /proc says, when they are ready.
+	Reads []string `json:"reads,omitempty"`
 	// ExpectPanic: the machine is supposed to go down; its silence is not an error.
 	ExpectPanic bool `json:"expect_panic,omitempty"`
 }
@@ -117,6 +119,7 @@ type Process struct {
 	Of          string   `json:"of"`     // the scenario's name for it
 	Cgroup      string   `json:"cgroup"` // "" is outside the run's cgroups
 	OOMScoreAdj int      `json:"oom_score_adj"`
+	OOMAdj      int      `json:"oom_adj,omitempty"` // written to that file, which sets OOMScoreAdj
 	After       []string `json:"after,omitempty"`   // started when all of these are ready or have ended
 	Parent      string   `json:"parent,omitempty"`  // forked by this one; the agent does not start it
 	Respawn     int      `json:"respawn,omitempty"` // -1: forever

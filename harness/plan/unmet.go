@@ -79,8 +79,8 @@ func (l Layout) Unmet() []Need {
 	if s.System.Swap != nil {
 		ability(kernel.AbilitySwap, "swap", "use --target vm")
 	}
-	if i := slices.IndexFunc(l.processes, func(p scenario.Process) bool { return p.OOMScoreAdj < 0 }); i >= 0 {
-		because := fmt.Sprintf("%s's oom_score_adj %d", l.processes[i].Name, l.processes[i].OOMScoreAdj)
+	if i := slices.IndexFunc(l.processes, func(p scenario.Process) bool { return p.ScoreAdj() < 0 }); i >= 0 {
+		because := fmt.Sprintf("%s's oom_score_adj %d", l.processes[i].Name, l.processes[i].ScoreAdj())
 		ability(kernel.AbilityNegativeAdj, because, "CAP_SYS_RESOURCE, or --target vm")
 	}
 	knobs := slices.Clip(l.knobs)

@@ -14,7 +14,7 @@ import (
 // Model is the number of this model, plans included. It is raised whenever a plan or
 // a prediction comes out otherwise than before: runs of the same model are held to
 // what it says today, to the byte.
-const Model = 4
+const Model = 5
 
 // Measured is what a program of the user's own held when it was rehearsed.
 type Measured struct {
@@ -43,6 +43,13 @@ func Outcome(p plan.Plan, m kernel.Machine, measured map[string]Measured) Predic
 // OutcomeBy is Outcome by rules that are given, whatever the machine's kernel
 // is. The page size is the machine's in any case.
 func OutcomeBy(ctx context.Context, r Rules, p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
+	out := courses(ctx, r, p, m, measured)
+	out.Reads = reads(ctx, r, p, m)
+	return out
+}
+
+// courses predicts what happens, on every course that events may take.
+func courses(ctx context.Context, r Rules, p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
 	b := &budget{ctx: ctx, left: courseWork}
 	w := begin(b, r, &p, m, measured)
 	x := explorer{left: maxCourses, budget: b}

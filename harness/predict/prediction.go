@@ -57,6 +57,9 @@ type Prediction struct {
 	MayFail []string           `json:"may_fail,omitempty"`
 	Doomed  []string           `json:"doomed,omitempty"`
 
+	// Reads are what /proc says of the processes that the plan asks for.
+	Reads map[string]Read `json:"reads,omitempty"`
+
 	Throttled []string        `json:"throttled,omitempty"`
 	Ends      map[string]Ends `json:"ends"`
 	Panic     string          `json:"panic,omitempty"`

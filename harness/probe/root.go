@@ -101,13 +101,18 @@ func SysctlPath(key string) string {
 
 // OOMScoreAdj reads /proc/PID/oom_score_adj.
 func (r Root) OOMScoreAdj(pid int) (int, error) {
-	return r.integer(proc(pid, "oom_score_adj"))
+	return r.integer(proc(pid, kernel.FileOOMScoreAdj))
 }
 
 // OOMScore reads /proc/PID/oom_score, for which the kernel runs oom_badness()
 // with the whole machine as the domain (fs/proc/base.c, proc_oom_score).
 func (r Root) OOMScore(pid int) (int, error) {
-	return r.integer(proc(pid, "oom_score"))
+	return r.integer(proc(pid, kernel.FileOOMScore))
+}
+
+// OOMAdj reads /proc/PID/oom_adj.
+func (r Root) OOMAdj(pid int) (int, error) {
+	return r.integer(proc(pid, kernel.FileOOMAdj))
 }
 
 func (r Root) integer(path string) (int, error) {

@@ -262,6 +262,11 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 			s.AdditionalProperties.PropertyNames = names
 		})
 	}
+	edit(defs["Expect"], "reads", func(s *jsonschema.Schema) {
+		names := &jsonschema.Schema{}
+		words(readable...)(names)
+		s.AdditionalProperties.PropertyNames = names
+	})
 	for _, knob := range []string{"memory.min", "memory.low", "memory.high", "memory.max", "memory.swap.max"} {
 		edit(defs["Cgroup"], knob, func(s *jsonschema.Schema) { s.Ref = "#/$defs/limit" })
 	}
@@ -283,7 +288,8 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 		in       *jsonschema.Schema
 		field    string
 		from, to int
-	}{{defs["Process"], "oom_score_adj", -1000, 1000}, {defs["Process"], "nice", -20, 19}} {
+	}{{defs["Process"], "oom_score_adj", -1000, 1000}, {defs["Process"], "nice", -20, 19},
+		{defs["Process"], "oom_adj", kernel.OOMAdjMin, kernel.OOMAdjMax}} {
 		edit(s.in, s.field, func(p *jsonschema.Schema) {
 			p.Minimum, p.Maximum = json.Number(fmt.Sprint(s.from)), json.Number(fmt.Sprint(s.to))
 		})

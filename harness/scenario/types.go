@@ -148,6 +148,8 @@ type Process struct {
 	// where it runs; none: outside the run's cgroups
 	Cgroup      string `yaml:"cgroup" json:"cgroup,omitempty"`
 	OOMScoreAdj int    `yaml:"oom_score_adj" json:"oom_score_adj,omitempty"` // -1000 to 1000
+	// -17 to 15, written in place of oom_score_adj
+	OOMAdj int `yaml:"oom_adj" json:"oom_adj,omitempty"`
 	// started when all of these hold what they were told to, or have ended
 	After  Names `yaml:"after" json:"after,omitempty"`
 	Copies int   `yaml:"copies" json:"copies,omitempty"` // 0 means 1
@@ -169,6 +171,14 @@ type Process struct {
 
 	Command []string `yaml:"command" json:"command,omitempty"` // a program of the user's own and its arguments
 	Do      []Step   `yaml:"do" json:"do,omitempty"`           // the steps of a stressor
+}
+
+// ScoreAdj is the oom_score_adj that the process is given, by either file.
+func (p Process) ScoreAdj() int {
+	if p.OOMAdj != 0 {
+		return kernel.ScoreAdjOf(p.OOMAdj)
+	}
+	return p.OOMScoreAdj
 }
 
 // Mempolicy is a process's memory policy (set_mempolicy(2)).
@@ -243,6 +253,8 @@ type Expect struct {
 	MemoryEvents map[string]map[string]Num `yaml:"memory.events" json:"memory.events,omitempty"`
 	// the same without descendants
 	MemoryEventsLocal map[string]map[string]Num `yaml:"memory.events.local" json:"memory.events.local,omitempty"`
+	// by process: what /proc/PID says when it is ready: {oom_score: 670}
+	Reads map[string]map[string]Num `yaml:"reads" json:"reads,omitempty"`
 	// by how much lines of /proc/vmstat rise
 	Vmstat map[string]Num `yaml:"vmstat" json:"vmstat,omitempty"`
 

@@ -47,6 +47,7 @@ func (v *validator) expect() {
 	v.limits(e)
 	v.ends(e)
 	v.fails(e)
+	v.reads(e)
 	for _, c := range []struct {
 		key   string
 		claim map[string]map[string]Num
@@ -125,7 +126,7 @@ func (v *validator) killedClaim(k Killed) {
 // chosen refuses victims that the kernel never chooses.
 func (v *validator) chosen(names []string, path []string) {
 	for _, one := range v.all(names) {
-		if p := v.of(one); p != nil && p.OOMScoreAdj == -1000 && !v.readjusted(p.Name) {
+		if p := v.of(one); p != nil && p.ScoreAdj() == -1000 && !v.readjusted(p.Name) {
 			v.problem(path, "", "%q is at -1000 and never chosen", one)
 		}
 	}

@@ -118,6 +118,7 @@ func (v *validator) process(p *Process) {
 		v.internal(p, path)
 	}
 	v.adj(p.OOMScoreAdj, with(path, "oom_score_adj"))
+	v.oomAdj(p, with(path, "oom_adj"))
 	v.refer(p.After, with(path, "after"))
 	if p.Copies < 0 || p.Copies == 0 && v.said("processes", p.Name, "copies") {
 		v.problem(with(path, "copies"), "", "%d copies are no process", p.Copies)
@@ -403,7 +404,7 @@ func (v *validator) unkillable(c Cgroup) *Process {
 		if !kernel.InCgroup(p.Cgroup, c.Path) {
 			continue
 		}
-		if p.OOMScoreAdj != -1000 || len(p.Command) > 0 || v.readjusted(p.Name) || v.wrong("processes", p.Name) {
+		if p.ScoreAdj() != -1000 || len(p.Command) > 0 || v.readjusted(p.Name) || v.wrong("processes", p.Name) {
 			return nil
 		}
 		// Page cache is dropped or written back, and huge pages are not charged.

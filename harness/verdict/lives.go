@@ -20,6 +20,7 @@ type life struct {
 	born      int64 // AtNS of Spawned
 	ready     bool
 	readyNS   int64
+	read      *evidence.ProcValues // when it was ready
 	failed    *evidence.Event      // a step of it that the kernel refused memory
 	exit      *evidence.ExitStatus // nil: it was alive at the end, or nobody saw it end
 	diedNS    int64
@@ -65,6 +66,10 @@ func lives(p plan.Plan, events []evidence.Event, pids pids) []*life {
 		case evidence.Ready:
 			if l := latest(e.PID, e.Process); l != nil {
 				l.ready, l.readyNS = true, e.AtNS
+			}
+		case evidence.ProcRead:
+			if l := latest(e.PID, e.Process); l != nil {
+				l.read = e.Proc
 			}
 		case evidence.Failed:
 			if l := latest(e.PID, e.Process); l != nil {

@@ -43,6 +43,7 @@ var tellers = map[evidence.Kind][]evidence.Source{
 	evidence.End: {evidence.Agent}, evidence.Failure: {evidence.Agent, evidence.Stressor},
 	evidence.Failed:          {evidence.Stressor},
 	evidence.Alive:           {evidence.Agent},
+	evidence.ProcRead:        {evidence.Agent},
 	evidence.ContainerCgroup: {evidence.Agent},
 
 	evidence.Ready: {evidence.Stressor, evidence.Agent}, evidence.Step: {evidence.Stressor, evidence.Agent},

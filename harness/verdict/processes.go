@@ -47,9 +47,15 @@ func (w *agentWitness) alive(a *account, l *life, s *evidence.ProcessStatus, fou
 		found.add(HoldDiffers, "not all is known of what %s holds at the end", l)
 		return
 	}
+	w.memory(a, l, s, "at the end", found)
+}
+
+// memory holds what /proc/PID/status says that a process has, all of which is known,
+// against what its steps took by then.
+func (w *agentWitness) memory(a *account, l *life, s *evidence.ProcessStatus, when string, found *findings) {
 	for _, n := range []kernel.Bytes{*s.RssAnon, *s.RssFile, *s.RssShmem, *s.VmSwap, *s.VmPTE} {
 		if n < 0 || n%a.pageSize() != 0 {
-			found.add(HoldDiffers, "%s holds %d bytes of something at the end, which is no number of pages", l, n)
+			found.add(HoldDiffers, "%s holds %d bytes of something %s, which is no number of pages", l, n, when)
 		}
 	}
 	idle, back := w.in.Machine.Stressor, a.keptBack()
@@ -64,15 +70,15 @@ func (w *agentWitness) alive(a *account, l *life, s *evidence.ProcessStatus, fou
 		return
 	}
 	if anon := *s.RssAnon + *s.VmSwap; anon < least {
-		found.add(HoldDiffers, "%s has %s of anonymous memory at the end; its steps took %s", l, anon, least)
+		found.add(HoldDiffers, "%s has %s of anonymous memory %s; its steps took %s", l, anon, when, least)
 	}
 	// a page of page tables maps as many pages as it has entries of eight bytes
 	if tables := (*s.RssAnon - back.Bytes(a.pageSize())) / (a.pageSize() / 8); *s.VmPTE < max(a.pageSize(), tables) {
-		found.add(HoldDiffers, "%s has %s resident at the end, and page tables of %s", l, *s.RssAnon, *s.VmPTE)
+		found.add(HoldDiffers, "%s has %s resident %s, and page tables of %s", l, *s.RssAnon, when, *s.VmPTE)
 	}
 	// nothing takes shared memory back where there is no swap space
 	if w.in.Plan.On == nil && idle.Shmem > back && a.swap() == 0 && *s.RssShmem == 0 {
-		found.add(HoldDiffers, "%s has no shared memory at the end, which its program is in", l)
+		found.add(HoldDiffers, "%s has no shared memory %s, which its program is in", l, when)
 	}
 }
 

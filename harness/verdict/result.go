@@ -64,9 +64,11 @@ type Result struct {
 	Scoreboard [][]Row                  `json:"scoreboard"`
 	Exits      map[string]scenario.Exit `json:"exits"`
 	// Fails are the processes that the kernel refused memory.
-	Fails    map[string]Failure `json:"fails,omitempty"`
-	Counters CounterSet         `json:"counters"`
-	Claims   []Claim            `json:"claims"`
+	Fails map[string]Failure `json:"fails,omitempty"`
+	// Reads are what /proc said of processes when they were ready.
+	Reads    map[string]evidence.ProcValues `json:"reads,omitempty"`
+	Counters CounterSet                     `json:"counters"`
+	Claims   []Claim                        `json:"claims"`
 	// Disagreements are what two witnesses say differently, each with its name.
 	Disagreements []Disagreement `json:"disagreements,omitempty"`
 	Lost          LostCount      `json:"lost"`

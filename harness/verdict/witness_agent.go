@@ -42,6 +42,8 @@ const (
 	// ContainerDiffers: what is told of one container contradicts itself.
 	ContainerDiffers Kind = "container-differs"
 	HoldDiffers      Kind = "hold-differs" // a process holds something else than it was told to
+	NotRead          Kind = "not-read"     // nothing was read of a process that the plan asks to read
+	ReadDiffers      Kind = "read-differs" // what was read of /proc contradicts itself or what the process held
 	CallDiffers      Kind = "call-differs" // what is told of a step that was refused memory contradicts the rest
 )
 
@@ -201,6 +203,7 @@ func (w *agentWitness) told(a *account, found *findings) {
 			w.in.Plan.Scenario, w.beginText)
 	}
 	w.lives(a, found)
+	w.unread(a, found)
 	w.order(a, found)
 	w.due(a, found)
 }
@@ -212,7 +215,8 @@ func (w *agentWitness) lives(a *account, found *findings) {
 	last := map[*life]int64{}
 	for _, e := range w.in.Events {
 		switch e.Kind {
-		case evidence.Spawned, evidence.Ready, evidence.Step, evidence.Alive, evidence.Exited, evidence.Failed:
+		case evidence.Spawned, evidence.Ready, evidence.Step, evidence.Alive, evidence.Exited, evidence.Failed,
+			evidence.ProcRead:
 		default:
 			continue
 		}
@@ -240,8 +244,12 @@ func (w *agentWitness) lives(a *account, found *findings) {
 		case l.exit != nil && l.diedNS != 0 && e.AtNS > l.diedNS && e.Kind != evidence.Alive && w.in.Plan.On == nil:
 			found.add(TimeDiffers, "%s of %s came after its end", e.Kind, l)
 		}
-		if e.Kind == evidence.Failed {
+		switch e.Kind {
+		case evidence.Failed:
 			w.failed(l, e, heard[l][evidence.Step], found)
+			continue
+		case evidence.ProcRead:
+			w.procRead(a, l, e, found)
 			continue
 		}
 		w.holds(a, l, e, found)
