@@ -40,13 +40,13 @@ var excuses = []excuse{
 		reason: "an event is between those that it depends on; no other clock tells when to some seconds",
 	},
 	{
-		records: "agent alive", fields: "status*",
+		records: "agent alive, agent proc_read", fields: "status*",
 		when: func(m Mutation, _ verdict.Input) bool { return m.Field == "status.threads" || m.Op == opSwap },
 		reason: "the runtime of a program starts threads when it needs some, and what else a process has beside what " +
 			"its steps took nobody else tells, within bounds",
 	},
 	{
-		records: "agent alive", fields: "status.rss_file", ops: "zero",
+		records: "agent alive, agent proc_read", fields: "status.rss_file", ops: "zero",
 		reason: "the kernel takes back pages of files",
 	},
 	{

@@ -25,6 +25,12 @@ func (l *liar) agent() {
 		e.Source, e.Kind, e.Status = evidence.Stressor, evidence.Failed, nil
 		e.Call = &evidence.FailedCall{Errno: "ENOMEM"}
 	}))
+	read := func(e evidence.Event) bool { return e.Kind == evidence.ProcRead && e.Proc != nil }
+	l.tell("a process was not read", without(read))
+	l.tell("a process was read twice", twice(read))
+	l.tell("another oom_score in /proc", first(read, func(e *evidence.Event) { e.Proc.OOMScore++ }))
+	l.tell("another oom_score_adj in /proc", first(read, func(e *evidence.Event) { e.Proc.OOMScoreAdj++ }))
+	l.tell("another oom_adj in /proc", first(read, func(e *evidence.Event) { e.Proc.OOMAdj++ }))
 	facts := func(e evidence.Event) bool {
 		return e.Kind == evidence.ContainerCgroup && e.Cgroup != nil && e.Cgroup.OOMScoreAdj != nil
 	}

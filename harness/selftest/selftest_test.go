@@ -66,6 +66,8 @@ func TestEveryLieIsRed(t *testing.T) {
 		"bpf: a score is off by one page", "counters: oom_kill in memory.events is off by +1",
 		"counters: oom_kill in vmstat is off by -1", "wait: SIGKILL became exit code 137", "wait: a victim is alive",
 		"runtime: 137 became exit code 1", "runtime: an OOM kill that there was not", "agent: another oom_score_adj",
+		"agent: a process was not read", "agent: another oom_score in /proc", "agent: another oom_score_adj in /proc",
+		"agent: another oom_adj in /proc",
 		"agent: another memory.max", "agent: no memory.swap.max",
 		"api: 137 became exit code 0", "api: 137 became exit code 143", "api: OOMKilled became Error",
 		"api: Completed became OOMKilled",

@@ -40,14 +40,24 @@ func (w *agentWitness) alive(a *account, l *life, s *evidence.ProcessStatus, fou
 	case s == nil:
 		found.add(HoldDiffers, "nothing is known of %s at the end but that it is alive", l)
 		return
-	case s.State == "Z" || s.State == "X" || s.State == "" || s.Threads < 1 || s.RssAnon == nil:
+	case !exists(*s) || s.RssAnon == nil:
 		found.add(DeadButAlive, "%s is said to be alive at the end: state %q, %d threads", l, s.State, s.Threads)
 		return
-	case s.RssFile == nil || s.RssShmem == nil || s.VmSwap == nil || s.VmPTE == nil:
+	case !whole(*s):
 		found.add(HoldDiffers, "not all is known of what %s holds at the end", l)
 		return
 	}
 	w.memory(a, l, s, "at the end", found)
+}
+
+// exists reports whether a status is that of a process that has not ended.
+func exists(s evidence.ProcessStatus) bool {
+	return s.State != "Z" && s.State != "X" && s.State != "" && s.Threads > 0
+}
+
+// whole reports whether all that a process holds is in its status.
+func whole(s evidence.ProcessStatus) bool {
+	return s.RssAnon != nil && s.RssFile != nil && s.RssShmem != nil && s.VmSwap != nil && s.VmPTE != nil
 }
 
 // memory holds what /proc/PID/status says that a process has, all of which is known,

@@ -12,14 +12,13 @@ import (
 // oom_score_adj, and oom_score is made of that and of what the process held.
 func (w *agentWitness) procRead(a *account, l *life, e evidence.Event, found *findings) {
 	v, s := e.Proc, e.Status
-	switch {
-	case !slices.Contains(w.in.Plan.Reads, l.process):
+	if !slices.Contains(w.in.Plan.Reads, l.process) {
 		found.add(ReadDiffers, "%s was read, which the plan does not ask for", l)
-		return
-	case !l.ready || e.AtNS < l.readyNS:
+	}
+	if !l.ready || e.AtNS < l.readyNS {
 		found.add(TimeDiffers, "%s was read before it was ready", l)
-	case v == nil || s == nil || s.RssAnon == nil || s.RssFile == nil || s.RssShmem == nil || s.VmSwap == nil ||
-		s.VmPTE == nil:
+	}
+	if v == nil || s == nil || !exists(*s) || !whole(*s) {
 		found.add(NotRead, "not all that /proc says of %s was read", l)
 		return
 	}
@@ -34,7 +33,8 @@ func (w *agentWitness) procRead(a *account, l *life, e evidence.Event, found *fi
 
 // shownScore is what /proc/PID/oom_score shows at most and at least of a process with that
 // oom_score_adj that holds what /proc/PID/status says. Both read the same counters, but
-// where oom_badness() reads batched ones status adds up since 6.16 what the CPUs keep back.
+// where oom_badness() reads batched ones status may add what the CPUs keep back (since 6.16, and
+// some earlier releases).
 func (a *account) shownScore(v evidence.ProcValues, s evidence.ProcessStatus, atNS int64) (least, most int) {
 	page := a.pageSize()
 	var back kernel.Pages
