@@ -255,18 +255,13 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 	edit(defs["During"], "sysrq", words("f"))
 	edit(defs["Expect"], "constraint", words(constraints...))
 	edit(defs["Expect"], "within", func(s *jsonschema.Schema) { s.Default = defaultWithin.String() })
-	for _, field := range []string{"memory.events", "memory.events.local"} {
+	for field, list := range map[string][]string{
+		"memory.events": MemoryEvents, "memory.events.local": MemoryEvents, "reads": readable,
+	} {
 		edit(defs["Expect"], field, func(s *jsonschema.Schema) {
-			names := &jsonschema.Schema{}
-			words(MemoryEvents...)(names)
-			s.AdditionalProperties.PropertyNames = names
+			s.AdditionalProperties.PropertyNames = oneOf(list)
 		})
 	}
-	edit(defs["Expect"], "reads", func(s *jsonschema.Schema) {
-		names := &jsonschema.Schema{}
-		words(readable...)(names)
-		s.AdditionalProperties.PropertyNames = names
-	})
 	for _, knob := range []string{"memory.min", "memory.low", "memory.high", "memory.max", "memory.swap.max"} {
 		edit(defs["Cgroup"], knob, func(s *jsonschema.Schema) { s.Ref = "#/$defs/limit" })
 	}
@@ -298,6 +293,15 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 		return fmt.Errorf("schema: there is no field %s any more", strings.Join(missing, ", "))
 	}
 	return nil
+}
+
+// oneOf is one of some words.
+func oneOf(words []string) *jsonschema.Schema {
+	s := &jsonschema.Schema{Type: "string"}
+	for _, w := range words {
+		s.Enum = append(s.Enum, w)
+	}
+	return s
 }
 
 var docLink = regexp.MustCompile(`\[(\w+)\]`)

@@ -39,7 +39,8 @@ func (v *validator) reads(e Expect) {
 	for _, name := range slices.Sorted(maps.Keys(e.Reads)) {
 		path := at("expect", "reads", name)
 		if len(v.s.Pods) > 0 {
-			v.problem(path, "write oom_score_adj: {POD/CONTAINER: 1000}", "is of processes, and the scenario has pods")
+			v.problem(path, "leave it out; on a cluster oom_score_adj: {POD/CONTAINER: 1000} says what the "+
+				"kubelet has set", "is of processes, and the scenario has pods")
 			return
 		}
 		v.refer(Names{name}, path)
