@@ -40,13 +40,13 @@ var excuses = []excuse{
 		reason: "an event is between those that it depends on; no other clock tells when to some seconds",
 	},
 	{
-		records: "agent alive, agent proc_read", fields: "status*",
+		records: "agent alive, agent proc_read, agent ready", fields: "status*",
 		when: func(m Mutation, _ verdict.Input) bool { return m.Field == "status.threads" || m.Op == opSwap },
 		reason: "the runtime of a program starts threads when it needs some, and what else a process has beside what " +
 			"its steps took nobody else tells, within bounds",
 	},
 	{
-		records: "agent alive, agent proc_read", fields: "status.rss_file", ops: "zero",
+		records: "agent alive, agent proc_read, agent ready", fields: "status.rss_file", ops: "zero",
 		reason: "the kernel takes back pages of files",
 	},
 	{
@@ -67,6 +67,15 @@ var excuses = []excuse{
 		records: "agent alive", fields: "status.rss_anon", ops: "zero",
 		when:   func(m Mutation, in verdict.Input) bool { return !rests(in, m.Event) },
 		reason: "of a process that is not done with its steps nobody tells how much it had at the end",
+	},
+	{
+		records: "agent alive, agent proc_read, agent ready", fields: "status.rss_shmem", ops: "zero",
+		when:   ofCommand,
+		reason: "what a program of the user's own shares nobody else tells",
+	},
+	{
+		records: "stressor step", when: ofCommand, fields: "-, text, at_ns",
+		reason: "what a program of the user's own prints nobody else knows",
 	},
 	{
 		records: "stressor ready, stressor step", fields: "-", ops: "drop",
@@ -380,6 +389,12 @@ var excuses = []excuse{
 	},
 }
 
+// ofCommand reports whether a record is of a program of the user's own.
+func ofCommand(m Mutation, in verdict.Input) bool {
+	p, ok := in.Plan.Process(m.Event.Process)
+	return ok && p.IsCommand()
+}
+
 // alive reports whether a process was alive at the end.
 func alive(in verdict.Input, pid int) bool {
 	return slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
@@ -468,6 +483,7 @@ var background = regexp.MustCompile(strings.Join([]string{
 	`^CPU: ([^⟨]* Comm: \S+ [^⟨]*)?⟨`, `^sysrq: `, `^sched: `, `^ ?sec_pagetables:`, `^hrtimer: `, `^ACPI `,
 	`^Node \d+ `, `^lowmem_reserve`,
 	`^ ?(active_anon|active_file|unevictable|slab_\w+|mapped|free|kernel_misc\w*):`,
+	`^\S+ \(\d+\): /proc/\d+/oom_adj is deprecated`,
 	`^\d+ (total pagecache pages|pages )`, `^(Swap cache stats:|Free swap  =)`, `^Kernel Offset: `, `^oom_reaper: `,
 }, "|"))
 

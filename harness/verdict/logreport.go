@@ -230,6 +230,7 @@ func (w *kmsgWitness) decisions(a *account, found *findings) {
 		case len(r.Kills) > 0:
 			pid, comm = r.Kills[0].PID, r.Kills[0].Comm
 		default:
+			w.nobody(a, r, found)
 			continue
 		}
 		skipped := next
@@ -252,6 +253,26 @@ func (w *kmsgWitness) decisions(a *account, found *findings) {
 	for _, d := range all[next:] {
 		w.unreported(d, found)
 	}
+}
+
+// nobody holds the report of a decision that found nobody to kill against the decision
+// that eBPF saw, where it sees scores: there was one in that context, and it scored those
+// in the table.
+func (w *kmsgWitness) nobody(a *account, r *oomlog.Report, found *findings) {
+	if !r.NoKillable || r.Trigger.PID == nil || a.in.Tier.Tier < 3 {
+		return
+	}
+	for _, d := range a.bpf().decisions {
+		if d.chosen == nil && len(d.rows) > 0 && d.current.PID == *r.Trigger.PID && d.current.Comm == r.Trigger.Comm {
+			w.usage(a, r, found)
+			w.stats(a, r, found)
+			w.machine(a, r, found)
+			w.table(a, r, d, found)
+			return
+		}
+	}
+	found.add(VictimDiffers, "the log says that pid %d (%s) found nobody to kill; eBPF saw no such decision",
+		*r.Trigger.PID, r.Trigger.Comm)
 }
 
 // killed holds the log's reports against the victims that eBPF saw, where it saw no more

@@ -50,6 +50,16 @@ func (w *agentWitness) alive(a *account, l *life, s *evidence.ProcessStatus, fou
 	w.memory(a, l, s, "at the end", found)
 }
 
+// quiet holds what a program of the user's own has when it counts as ready: it is there,
+// and all is known of it.
+func (w *agentWitness) quiet(a *account, l *life, s *evidence.ProcessStatus, found *findings) {
+	if s == nil || !exists(*s) || !whole(*s) {
+		found.add(HoldDiffers, "not all is known of what %s holds when it was ready", l)
+		return
+	}
+	w.memory(a, l, s, "when it was ready", found)
+}
+
 // exists reports whether a status is that of a process that has not ended.
 func exists(s evidence.ProcessStatus) bool {
 	return s.State != "Z" && s.State != "X" && s.State != "" && s.Threads > 0
@@ -77,6 +87,10 @@ func (w *agentWitness) memory(a *account, l *life, s *evidence.ProcessStatus, wh
 		found.add(HoldDiffers, "%s has %s swapped out, on a machine without swap", l, *s.VmSwap)
 	}
 	if l.plan.IsCommand() {
+		if *s.RssAnon+*s.VmSwap == 0 || *s.VmPTE == 0 {
+			found.add(HoldDiffers, "%s has %s of anonymous memory %s, and page tables of %s: no program has none", l,
+				*s.RssAnon+*s.VmSwap, when, *s.VmPTE)
+		}
 		return
 	}
 	if anon := *s.RssAnon + *s.VmSwap; anon < least {

@@ -298,6 +298,9 @@ func (w *agentWitness) holds(a *account, l *life, e evidence.Event, found *findi
 		w.alive(a, l, e.Status, found)
 		return
 	}
+	if l.plan.IsCommand() && e.Kind == evidence.Ready && w.in.Plan.On == nil {
+		w.quiet(a, l, e.Status, found)
+	}
 	if l.plan.IsCommand() || e.Kind != evidence.Ready && e.Kind != evidence.Step {
 		return
 	}
