@@ -131,6 +131,7 @@ func (f *flow) prepare(ctx context.Context) error {
 	if in.Plan, err = layout.Make(f.cgroupName()); err != nil {
 		return err
 	}
+	in.Plan.Ranks = in.Plan.Ranks || f.o.Ranks
 	if err := f.write(verdict.PlanFile, in.Plan); err != nil {
 		return err
 	}

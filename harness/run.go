@@ -32,6 +32,9 @@ type Options struct {
 	Seed    int64
 	// Manifests are the user's own pods, by the name of their file.
 	Manifests map[string]scenario.Manifest
+	// Ranks has the agent record who would die next, whether or not the scenario
+	// claims anything about it.
+	Ranks bool
 	// OnEvent is told of every event as it arrives; it may be nil.
 	OnEvent func(evidence.Event)
 	// Rules are how the prediction scores; zero: as the machine's kernel does.

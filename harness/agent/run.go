@@ -139,7 +139,9 @@ func (r *run) begin() {}
 
 // wait carries the plan out and takes in what had happened when it was over.
 func (r *run) wait(ctx context.Context) string {
+	stop := r.startRanking()
 	r.loop(ctx)
+	stop()
 	r.catchUp()
 	r.ticker.Stop()
 	return r.end

@@ -27,6 +27,12 @@ type Tally struct {
 	// those that did not come out the same, to the page.
 	Scores      int `json:"scores"`
 	ScoresWrong int `json:"scores_wrong"`
+	// Ranked are the kills of the machine's memory or of a cgroup's whose victim was the first
+	// of the ranking that `oomlab rank` makes, taken before; RankedWrong are those of another
+	// one, and RankedOpen those where what happened in between could have changed the order.
+	Ranked      int `json:"ranked,omitempty"`
+	RankedWrong int `json:"ranked_wrong,omitempty"`
+	RankedOpen  int `json:"ranked_open,omitempty"`
 	// Strangers are victims that are not the scenario's.
 	Strangers int `json:"strangers"`
 	// Disagreements are scenarios with the verdict fail: any claim of the
@@ -55,6 +61,15 @@ func Count(p predict.Prediction, r verdict.Result) Tally {
 		}
 		if k.Victim.Process == "" {
 			t.Strangers++
+		}
+		switch {
+		case k.Ranked == nil:
+		case k.Ranked.Open != "":
+			t.RankedOpen++
+		case k.Ranked.Place == 1:
+			t.Ranked++
+		default:
+			t.RankedWrong++
 		}
 	}
 	t.Unsure, t.Whether = unsure(p, got)
@@ -174,6 +189,9 @@ func (t *Tally) Add(o Tally) {
 	t.Wrong += o.Wrong
 	t.Scores += o.Scores
 	t.ScoresWrong += o.ScoresWrong
+	t.Ranked += o.Ranked
+	t.RankedWrong += o.RankedWrong
+	t.RankedOpen += o.RankedOpen
 	t.Strangers += o.Strangers
 	t.Disagreements += o.Disagreements
 	t.Broken += o.Broken

@@ -69,6 +69,14 @@ func TestCount(t *testing.T) {
 				Scoreboard: [][]verdict.Row{{{Points: points(3), Replayed: points(4)}, {Points: points(3)}, {}}}},
 			want: chaos.Tally{Scenarios: 1, Kills: 1, Global: 1, Strangers: 1, Scores: 2, ScoresWrong: 2, Broken: 1},
 		},
+		{
+			name: "first in the ranking, second, and open",
+			p:    predict.Prediction{Killed: []string{"a", "b", "c"}, Orders: [][]string{{"a", "b", "c"}}},
+			r: verdict.Result{Verdict: verdict.Fail, Kills: ranked(kills("a", "b", "c"),
+				verdict.Ranked{Place: 1, Of: 3}, verdict.Ranked{Place: 2, Of: 2},
+				verdict.Ranked{Place: 2, Of: 2, Open: "the limit had changed since"})},
+			want: chaos.Tally{Scenarios: 1, Kills: 3, Ranked: 1, RankedWrong: 1, RankedOpen: 1, Disagreements: 1},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := chaos.Count(tt.p, tt.r)
@@ -82,4 +90,11 @@ func TestCount(t *testing.T) {
 			}
 		})
 	}
+}
+
+func ranked(kills []verdict.Kill, places ...verdict.Ranked) []verdict.Kill {
+	for i := range kills {
+		kills[i].Ranked = &places[i]
+	}
+	return kills
 }

@@ -42,6 +42,7 @@ const (
 	Alive   Kind = "alive"   // Process, PID and Status of one that is alive at the end, just before End
 	// ProcRead: what /proc says of a process that has just become ready; Proc and Status.
 	ProcRead Kind = "proc_read"
+	Ranked   Kind = "ranked" // who would die next, where the plan asks for it: Ranking
 	// stressor
 	Ready Kind = "ready" // Process holds what it was told to
 	Step  Kind = "step"
@@ -98,6 +99,8 @@ type Event struct {
 	// with Ready of a program that cannot say itself what it holds.
 	Status *ProcessStatus `json:"status,omitempty"`
 	Proc   *ProcValues    `json:"proc,omitempty"` // ProcRead
+	// Ranking is who would die next, as the agent read it from user space.
+	Ranking *Ranking `json:"ranking,omitempty"`
 
 	// Of a cluster.
 	Cgroup    *CgroupFacts    `json:"cgroup,omitempty"`
@@ -138,6 +141,32 @@ func (v ProcValues) Value(file string) (int, bool) {
 		return v.OOMAdj, true
 	}
 	return 0, false
+}
+
+// Ranking is the ranking of `oomlab rank` at one moment. One that is the same as the
+// one before it is not recorded.
+type Ranking struct {
+	// The machine was read from FromNS to ToNS, by the clock of the events.
+	FromNS  int64          `json:"from_ns"`
+	ToNS    int64          `json:"to_ns"`
+	Domains []RankedDomain `json:"domains"`
+}
+
+// RankedDomain is a part of the machine that may run out of memory, and the processes
+// in the order in which they would be killed for it.
+type RankedDomain struct {
+	// Cgroup is a path below the run's base; empty: the machine.
+	Cgroup     string       `json:"cgroup,omitempty"`
+	TotalPages kernel.Pages `json:"total_pages"`
+	Rows       []RankedRow  `json:"rows"`
+}
+
+// RankedRow is a candidate. Points are Holds and what Adj adds to them.
+type RankedRow struct {
+	PID    int          `json:"pid"`
+	Adj    int          `json:"oom_score_adj"`
+	Holds  kernel.Pages `json:"holds"` // resident, swapped out, and page tables
+	Points int64        `json:"points"`
 }
 
 // ExitStatus is a wait status.

@@ -192,7 +192,7 @@ func (c *chaosRun) judge(ctx context.Context, g *guest, index int, s scenario.Sc
 		return run, nil
 	}
 	run.Input, err = harness.Attempt(ctx, g.session, s, harness.Options{
-		Name: fmt.Sprintf("c%d", g.plans), Seed: int64(c.o.Seed), Rules: c.o.Rules,
+		Name: fmt.Sprintf("c%d", g.plans), Seed: int64(c.o.Seed), Rules: c.o.Rules, Ranks: true,
 		Predicted: func(p predict.Prediction) error {
 			if p.NoVictim || p.Panic != "" {
 				return errRefused

@@ -40,6 +40,7 @@ func (l Layout) Make(run string) (Plan, error) {
 		CgroupVersion: m.Cgroup.Version,
 		WithinMS:      s.Expect.Within.Milliseconds(),
 		ExpectPanic:   s.Expect.Panic != "",
+		Ranks:         s.Expect.Ranked != "",
 		Cgroups:       slices.Clone(l.cgroups),
 	}
 	p.Stretch = stretch(s, m)

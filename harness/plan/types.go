@@ -54,6 +54,8 @@ type Plan struct {
 	DeadlineMS int64 `json:"deadline_ms"`
 	// Reads are the processes of which the agent reads what /proc says, when they are ready.
 	Reads []string `json:"reads,omitempty"`
+	// Ranks: the agent records who would die next, as often as it can.
+	Ranks bool `json:"ranks,omitempty"`
 	// ExpectPanic: the machine is supposed to go down; its silence is not an error.
 	ExpectPanic bool `json:"expect_panic,omitempty"`
 }

@@ -69,6 +69,31 @@ type Prediction struct {
 	Kube *Kube `json:"kube,omitempty"`
 }
 
+// Ranked says whether the first victim is the candidate with the most points: first, or
+// other. Empty: nobody is killed, or the bounds of the scores or the course leave it open.
+func (p Prediction) Ranked() string {
+	if p.Open || len(p.Steps) == 0 || len(p.Firsts) > 1 || len(p.Alike) > 0 || len(p.Parts) > 0 ||
+		len(p.Steps[0].Victims) == 0 {
+		return ""
+	}
+	step := p.Steps[0]
+	own, ok := step.Ranges[step.Victims[0]]
+	if !ok {
+		return ""
+	}
+	first := "first"
+	for name, r := range step.Ranges {
+		switch {
+		case name == step.Victims[0]:
+		case r.Lo > own.Hi:
+			return "other"
+		case r.Hi >= own.Lo:
+			first = ""
+		}
+	}
+	return first
+}
+
 // Refused is how a process ends that the kernel refuses memory.
 type Refused struct {
 	Errno string `json:"errno"`

@@ -142,6 +142,13 @@ func (c Campaign) figures() []figure {
 	row("Scores", "the kernel's, replayed to the page", func(s chaos.Summary) string {
 		return fmt.Sprintf("%d of %d", s.Tally.Scores-s.Tally.ScoresWrong, s.Tally.Scores)
 	})
+	if t := c.total(); t.Ranked+t.RankedWrong+t.RankedOpen > 0 {
+		row("Ranked first", "victims, where nothing could have changed the order", func(s chaos.Summary) string {
+			return fmt.Sprintf("%d of %d", s.Tally.Ranked, s.Tally.Ranked+s.Tally.RankedWrong)
+		})
+		row("Rank open", "victims, where something could have changed it",
+			func(s chaos.Summary) string { return fmt.Sprint(s.Tally.RankedOpen) })
+	}
 	row("Collateral", "victims that are not the scenario's",
 		func(s chaos.Summary) string { return fmt.Sprint(s.Tally.Strangers) })
 	row("Disagreements", "scenarios with a claim that does not hold",
@@ -235,6 +242,9 @@ func CampaignText(w io.Writer, c Campaign, o Options) error {
 			t.Unsure-t.Whether,
 			t.Whether)
 		line("  replayed    %d of %d scores to the page", t.Scores-t.ScoresWrong, t.Scores)
+		if n := t.Ranked + t.RankedWrong + t.RankedOpen; n > 0 {
+			line("  ranked      %d of %d victims first, %d wrong, %d open", t.Ranked, n, t.RankedWrong, t.RankedOpen)
+		}
 		line("  collateral  %d", t.Strangers)
 		line("  broken      %d, refused %d", t.Broken, t.Refused)
 		if t.Skipped > 0 {

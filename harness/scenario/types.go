@@ -237,11 +237,13 @@ type MilliCPU int64
 // Expect is what should happen. Every line is a claim that the evidence can
 // contradict.
 type Expect struct {
-	Constraint string  `yaml:"constraint" json:"constraint,omitempty"` // none, cpuset, mempolicy, memcg
-	OOMMemcg   string  `yaml:"oom_memcg" json:"oom_memcg,omitempty"`   // the cgroup whose limit was hit
-	Trigger    Names   `yaml:"trigger" json:"trigger,omitempty"`       // one of these invoked the OOM killer
-	Killed     *Killed `yaml:"killed" json:"killed,omitempty"`         // who dies; [] for nobody
-	Survives   Names   `yaml:"survives" json:"survives,omitempty"`     // these are alive at the end
+	Constraint string `yaml:"constraint" json:"constraint,omitempty"` // none, cpuset, mempolicy, memcg
+	OOMMemcg   string `yaml:"oom_memcg" json:"oom_memcg,omitempty"`   // the cgroup whose limit was hit
+	Trigger    Names  `yaml:"trigger" json:"trigger,omitempty"`       // one of these invoked the OOM killer
+	// whether the first victim was first in the ranking of what ran out: first, other
+	Ranked   string  `yaml:"ranked" json:"ranked,omitempty"`
+	Killed   *Killed `yaml:"killed" json:"killed,omitempty"`     // who dies; [] for nobody
+	Survives Names   `yaml:"survives" json:"survives,omitempty"` // these are alive at the end
 	// Throttled processes are alive at the end and have not finished their
 	// steps; with one of these the run always lasts `within`.
 	Throttled Names `yaml:"throttled" json:"throttled,omitempty"`
@@ -283,6 +285,12 @@ type Expect struct {
 	Panic  string        `yaml:"panic" json:"panic,omitempty"`
 	Within time.Duration `yaml:"within" json:"within"` // how long the run lasts at most
 }
+
+// The values of Expect.Ranked.
+const (
+	RankedFirst = "first" // the first victim was first in the ranking
+	RankedOther = "other" // somebody else was
+)
 
 // Killed is the claim of who dies. A plain list means exactly these, in this
 // order; {from: [...], count: N} means N kills, each of one of these.

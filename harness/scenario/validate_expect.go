@@ -33,6 +33,7 @@ func (v *validator) expect() {
 			constraints),
 			"%q is not a constraint", e.Constraint)
 	}
+	v.ranked(e)
 	v.refer(e.Trigger, at("expect", "trigger"))
 	v.refer(e.Survives, at("expect", "survives"))
 	v.refer(e.Throttled, at("expect", "throttled"))
@@ -66,6 +67,24 @@ func (v *validator) expect() {
 	}
 	v.down(e)
 	v.expectKube(e)
+}
+
+// ranked checks the claim about the ranking. It is made where oomlab starts the processes
+// itself, of the machine and of its cgroups.
+func (v *validator) ranked(e Expect) {
+	path := at("expect", "ranked")
+	switch {
+	case e.Ranked == "":
+		return
+	case e.Ranked != RankedFirst && e.Ranked != RankedOther:
+		v.problem(path, "write first, or other if somebody else is first in the ranking",
+			"%q is neither first nor other", e.Ranked)
+	case e.Constraint == "cpuset" || e.Constraint == "mempolicy":
+		v.problem(path, "leave it out", "the machine and its cgroups are ranked, not nodes, and the constraint is %s",
+			e.Constraint)
+	case slices.Contains(v.s.Targets, Kube) || len(v.s.Targets) == 0 && len(v.s.Pods) > 0:
+		v.problem(path, "leave it out, or kube out of targets", "nothing is ranked on target kube")
+	}
 }
 
 // counter refuses comparisons that say nothing of a number that only goes up.
@@ -163,8 +182,8 @@ func (v *validator) nobody(e Expect) {
 	for _, c := range []struct {
 		key   string
 		given bool
-	}{{"constraint", e.Constraint != ""}, {"oom_memcg", e.OOMMemcg != ""}, {"trigger", len(e.Trigger) > 0}, {"domain",
-		e.Domain != ""}} {
+	}{{"constraint", e.Constraint != ""}, {"oom_memcg", e.OOMMemcg != ""}, {"trigger", len(e.Trigger) > 0}, {"ranked",
+		e.Ranked != ""}, {"domain", e.Domain != ""}} {
 		if c.given {
 			v.problem(at("expect", c.key), "leave it out", "says how somebody is killed, but killed: [] says that "+
 				"nobody is")
@@ -340,7 +359,7 @@ func (v *validator) down(e Expect) {
 		given bool
 	}{
 		{"survives", len(e.Survives) > 0}, {"throttled", len(e.Throttled) > 0}, {"exit", len(e.Exit) > 0},
-		{"fails", len(e.Fails) > 0},
+		{"fails", len(e.Fails) > 0}, {"ranked", e.Ranked != ""},
 		{"memory.events", len(e.MemoryEvents) > 0}, {"memory.events.local", len(e.MemoryEventsLocal) > 0}, {"vmstat",
 			len(e.Vmstat) > 0},
 	} {

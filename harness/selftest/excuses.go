@@ -78,6 +78,14 @@ var excuses = []excuse{
 		reason: "what a program of the user's own prints nobody else knows",
 	},
 	{
+		records: "agent ranked", fields: "-", ops: "drop",
+		reason: "a ranking that is due while the machine is busy is not made",
+	},
+	{
+		records: "agent ranked", fields: "ranking.from_ns", ops: "off by one",
+		reason: "a ranking begins after the one before it; no other clock tells when to the nanosecond",
+	},
+	{
 		records: "stressor ready, stressor step", fields: "-", ops: "drop",
 		when: func(m Mutation, in verdict.Input) bool {
 			return !alive(in, m.Event.PID) || !rests(in,

@@ -31,6 +31,16 @@ func (l *liar) agent() {
 	l.tell("another oom_score in /proc", first(read, func(e *evidence.Event) { e.Proc.OOMScore++ }))
 	l.tell("another oom_score_adj in /proc", first(read, func(e *evidence.Event) { e.Proc.OOMScoreAdj++ }))
 	l.tell("another oom_adj in /proc", first(read, func(e *evidence.Event) { e.Proc.OOMAdj++ }))
+	l.tell("nobody was ranked", none(kind(evidence.Ranked)))
+	l.tell("another one is first in the ranking", last(func(e evidence.Event) bool {
+		return e.Ranking != nil && slices.ContainsFunc(e.Ranking.Domains, severalRows)
+	}, func(e *evidence.Event) {
+		for _, d := range e.Ranking.Domains {
+			if severalRows(d) {
+				d.Rows[0].PID, d.Rows[1].PID = d.Rows[1].PID, d.Rows[0].PID
+			}
+		}
+	}))
 	facts := func(e evidence.Event) bool {
 		return e.Kind == evidence.ContainerCgroup && e.Cgroup != nil && e.Cgroup.OOMScoreAdj != nil
 	}
@@ -59,3 +69,5 @@ func (l *liar) agent() {
 	l.tell("another memory.oom.group", first(planned(func(f *evidence.CgroupFacts) bool { return f.OOMGroup != nil }),
 		func(e *evidence.Event) { *e.Cgroup.OOMGroup = !*e.Cgroup.OOMGroup }))
 }
+
+func severalRows(d evidence.RankedDomain) bool { return len(d.Rows) > 1 }

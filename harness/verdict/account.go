@@ -46,6 +46,7 @@ func newAccount(in Input) *account {
 	}
 	for i := range a.kills {
 		a.settle(&a.kills[i])
+		a.kills[i].Ranked = a.rankedOf(a.kills[i])
 	}
 	return a
 }

@@ -51,6 +51,7 @@ func MakeAgain(in Input) *Again {
 	if out.Plan, err = layout.Make(strings.TrimPrefix(in.Plan.Base, baseOf(""))); err != nil {
 		return &Again{Problem: err.Error()}
 	}
+	out.Plan.Ranks = out.Plan.Ranks || in.Plan.Ranks // whoever runs a scenario may ask for it
 	unmeasured := slices.ContainsFunc(out.Plan.Processes, plan.Process.IsCommand) && len(out.Plan.Pods) == 0
 	if in.Meta.Model == predict.Model || !unmeasured {
 		p := predict.Outcome(out.Plan, in.Machine, in.Meta.Measured)

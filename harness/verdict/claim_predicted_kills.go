@@ -33,6 +33,14 @@ func (a *account) predictedKills(p predict.Prediction) []Claim {
 	if why := a.kmsg().unseen(a, k); why != "" && (p.Constraint == "memcg") == (k.Constraint == "memcg") {
 		constraint = cannotTell(constraint.Name, constraint.Expected, why)
 	}
+	if expected := p.Ranked(); expected != "" && k.Ranked != nil {
+		observed, ok := a.ranked(expected)
+		ranked := claim("prediction.ranked", expected, observed, ok, evidence.Agent, evidence.BPF)
+		if k.Ranked.Open != "" && !ok {
+			ranked = cannotTell(ranked.Name, ranked.Expected, k.Ranked.Open)
+		}
+		out = append(out, ranked)
+	}
 	return append(out, constraint,
 		claim("prediction.trigger", strings.Join(p.Trigger, " or "), k.Trigger.String(),
 			slices.Contains(p.Trigger, triggeredBy(k)), evidence.BPF, evidence.Kmsg),

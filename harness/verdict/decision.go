@@ -8,6 +8,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
@@ -700,15 +701,25 @@ func (w *bpfWitness) checkTask(a *account, e evidence.Event, found *findings) {
 	if !l.plan.IsCommand() && t.UID != l.plan.Launch.UID {
 		add("its uid is %d, %d by the plan", t.UID, l.plan.Launch.UID)
 	}
-	adjs := []int{l.plan.OOMScoreAdj}
-	for _, d := range w.in.Plan.During {
-		if adj, ok := d.OOMScoreAdj[l.process]; ok {
-			adjs = append(adjs, adj)
-		}
-	}
+	adjs := adjsOf(w.in.Plan, l)
 	if !slices.Contains(adjs, t.Adj) {
 		add("its oom_score_adj is %d, by the plan %d", t.Adj, adjs[0])
 	}
+}
+
+// adjsOf are the values that the plan gives a process's oom_score_adj, the first one first.
+// Processes that share their memory have one: __set_oom_adj(), fs/proc/base.c.
+func adjsOf(p plan.Plan, l *life) []int {
+	adjs := []int{l.plan.OOMScoreAdj}
+	for _, d := range p.During {
+		for name, adj := range d.OOMScoreAdj {
+			q, _ := p.Process(name)
+			if name == l.process || sharesMemory(q, l.plan) {
+				adjs = append(adjs, adj)
+			}
+		}
+	}
+	return adjs
 }
 
 // marked is when a process was first marked as a victim; 0: never.

@@ -44,6 +44,7 @@ var tellers = map[evidence.Kind][]evidence.Source{
 	evidence.Failed:          {evidence.Stressor},
 	evidence.Alive:           {evidence.Agent},
 	evidence.ProcRead:        {evidence.Agent},
+	evidence.Ranked:          {evidence.Agent},
 	evidence.ContainerCgroup: {evidence.Agent},
 
 	evidence.Ready: {evidence.Stressor, evidence.Agent}, evidence.Step: {evidence.Stressor, evidence.Agent},

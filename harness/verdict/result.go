@@ -142,7 +142,8 @@ type Kill struct {
 	OOMScoreAdj int               `json:"oom_score_adj"`
 	RSS         *RSS              `json:"rss,omitempty"`
 	Group       string            `json:"group,omitempty"` // killed because of memory.oom.group of this cgroup
-	AtMS        int64             `json:"at_ms"`           // since the run's begin
+	Ranked      *Ranked           `json:"ranked,omitempty"`
+	AtMS        int64             `json:"at_ms"` // since the run's begin
 	ExitMS      *int64            `json:"exit_ms,omitempty"`
 	Logged      int               `json:"logged"` // "Killed process" lines
 	Sources     []evidence.Source `json:"sources"`

@@ -30,6 +30,7 @@ type agentWitness struct {
 	down      string // the machine went down: how and why
 	failures  []string
 	cgroups   map[string][]evidence.CgroupFacts // by process or pod
+	rankings  []evidence.Event
 }
 
 // What is found of the agent's record.
@@ -77,6 +78,8 @@ func (w *agentWitness) hear(e evidence.Event) {
 		w.down = e.Text
 	case evidence.Failure:
 		w.failures = append(w.failures, e.Text)
+	case evidence.Ranked:
+		w.rankings = append(w.rankings, e)
 	case evidence.ContainerCgroup:
 		if e.Cgroup != nil {
 			w.cgroups[e.Process] = append(w.cgroups[e.Process], *e.Cgroup)
@@ -182,6 +185,7 @@ func (w *agentWitness) agree(a *account, found *findings) {
 	}
 	w.told(a, found)
 	w.facts(a, found)
+	w.ranks(a, found)
 }
 
 // title is what the agent begins a run with; empty: nobody knows.
