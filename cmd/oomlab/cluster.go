@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -226,32 +227,70 @@ func (a *app) clusterKubeconfig() *cobra.Command {
 }
 
 func (a *app) clusterImages() *cobra.Command {
-	return &cobra.Command{
+	var traces bool
+	var name string
+	cmd := &cobra.Command{
 		Use:   "images FILE",
 		Short: "write oomlab's container images to an archive that a cluster can load",
 		Long: `Write oomlab's container images to an archive. No registry has them: load the
 archive into the cluster that will run scenarios.
 
   kind load image-archive FILE
-  ctr --namespace k8s.io images import FILE    (on a node)`,
+  ctr --namespace k8s.io images import FILE    (on a node)
+
+With --trace the archive has the image of docs/tracing/daemonset.yaml instead: this
+program alone, which watches each node of a cluster.`,
 		Args: wants(1, 1, "the file to write"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			agent, stressor, err := payload.Load()
-			if err != nil {
-				return err
-			}
-			f, err := os.Create(args[0])
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(image.WriteImages(f, agent, stressor), f.Close()); err != nil {
-				return err
-			}
-			n := image.NameImages(agent, stressor)
-			fmt.Fprintf(a.out, "%s: %s %s\n", args[0], n.Stressor, n.Agent)
-			return nil
-		},
 	}
+	cmd.Flags().SortFlags = false
+	cmd.Flags().BoolVar(&traces, "trace", false, "write the image that runs oomlab trace on each node")
+	cmd.Flags().StringVar(&name, "name", image.TraceImage, "with --trace: the `NAME` of the image")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("name") && !traces {
+			return &mistake{"--name is for --trace", "the other images are named after what is in them"}
+		}
+		if traces {
+			if err := image.CheckName(name); err != nil {
+				return &mistake{fmt.Sprintf("--name %s", err), "for example --name registry.example/oomlab:1"}
+			}
+			return a.writeImages(args[0], name, func(w io.Writer) error {
+				self, err := os.Executable()
+				if err != nil {
+					return err
+				}
+				program, err := os.ReadFile(self)
+				if err != nil {
+					return err
+				}
+				return image.WriteTraceImage(w, program, name)
+			})
+		}
+		agent, stressor, err := payload.Load()
+		if err != nil {
+			return err
+		}
+		n := image.NameImages(agent, stressor)
+		return a.writeImages(args[0], n.Stressor+" "+n.Agent, func(w io.Writer) error {
+			return image.WriteImages(w, agent, stressor)
+		})
+	}
+	return cmd
+}
+
+// writeImages writes an archive, or leaves no file, and says which images are in it.
+func (a *app) writeImages(file, names string, write func(io.Writer) error) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return &mistake{err.Error(), ""}
+	}
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() {
+			_ = os.Remove(file) // what went wrong first is what is told
+		}
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "%s: %s\n", file, names)
+	return err
 }
 
 // clusterImage is what make node-image calls.

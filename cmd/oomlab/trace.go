@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/oomlab/oomlab/harness/target/kube"
+	"github.com/oomlab/oomlab/harness/target/kube/image"
 	"github.com/oomlab/oomlab/harness/trace"
 )
 
@@ -25,6 +27,8 @@ type traceFlags struct {
 	verbose  bool
 	burst    int
 	listen   string
+	kube     bool
+	where    kube.Where
 	filter   trace.Filter
 }
 
@@ -51,11 +55,16 @@ is missing is said first, on standard error: eBPF tier 3 (scores), 2 (limits), 1
 (victims; the kernel log says what ran out), or the kernel log only. CAP_BPF,
 CAP_PERFMON and CAP_SYSLOG are enough. Events that were lost are counted and told.
 
+--kube shows the kills on all nodes of a cluster in one stream, each with its node. It
+reads the logs of the pods of docs/tracing/daemonset.yaml from now on, and needs no
+privileges but those: list pods, get pods/log.
+
 The exit status is 0 when --count or --duration is reached, and after SIGINT or
 SIGTERM; 4 if kills cannot be seen here.`,
 		Example: `  oomlab trace
   oomlab trace -v --cgroup /kubepods.slice
   oomlab trace -o json --duration 1h > kills.jsonl
+  oomlab trace --kube --context production --pod default/web-0
   oomlab trace --snapshot --exec 'logger "oom: $OOM_VICTIM_COMM"'`,
 		Args: wants(0, 0, ""),
 	}
@@ -75,9 +84,18 @@ SIGTERM; 4 if kills cannot be seen here.`,
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "scores, stack, allocation, command lines and times")
 	fl.IntVar(&f.burst, "burst", trace.DefaultBurst, "kills at once that must not be lost; sizes the ring buffer")
 	fl.StringVar(&f.listen, "listen", "", "serve metrics for Prometheus at `ADDRESS`, such as :9464, path /metrics")
+	fl.BoolVar(&f.kube, "kube", false, "the kills on all nodes of a cluster that runs docs/tracing/daemonset.yaml")
+	fl.StringVar(&f.where.Kubeconfig, "kubeconfig", "", "with --kube: the cluster of a kubeconfig `FILE`")
+	fl.StringVar(&f.where.Context, "context", "",
+		"with --kube: the `CONTEXT` of the kubeconfig (default its current one)")
+	fl.StringVar(&f.where.Namespace, "namespace", image.Namespace, "with --kube: the `NAMESPACE` of the DaemonSet")
+	fl.StringVar(&f.where.Node, "node", "", "with --kube: only this `NODE`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := f.check(cmd); err != nil {
 			return err
+		}
+		if f.kube {
+			return a.traceKube(cmd.Context(), f)
 		}
 		return a.trace(cmd.Context(), f)
 	}
@@ -102,7 +120,33 @@ func (f *traceFlags) check(cmd *cobra.Command) error {
 	case f.signals && f.tier.value == "log":
 		return &mistake{"--signals and --tier log do not go together", "the kernel log tells of no signals"}
 	}
+	if err := f.checkKube(set); err != nil {
+		return err
+	}
 	f.filter = trace.Filter{Cgroup: strings.TrimSuffix(f.cgroup, "/"), PID: f.pid, Namespace: namespace, Pod: name,
 		Signals: f.signals}
+	return nil
+}
+
+// checkKube checks what goes together with --kube.
+func (f *traceFlags) checkKube(set func(string) bool) error {
+	if !f.kube {
+		for _, name := range []string{"kubeconfig", "context", "namespace", "node"} {
+			if set(name) {
+				return &mistake{fmt.Sprintf("--%s names a cluster, and this machine is traced", name), "add --kube"}
+			}
+		}
+		return nil
+	}
+	for _, name := range []string{"tier", "exec", "snapshot", "signals", "burst", "listen"} {
+		if set(name) {
+			return &mistake{fmt.Sprintf("--%s and --kube do not go together", name),
+				"it is a flag of the tracers on the nodes: docs/tracing/daemonset.yaml has their command"}
+		}
+	}
+	f.where.Current = true
+	if _, err := f.where.Config(); err != nil {
+		return &mistake{"--kube: " + err.Error(), "kubectl config get-contexts shows the contexts"}
+	}
 	return nil
 }

@@ -64,6 +64,9 @@ func (k Kill) line(o TextOptions) string {
 	if t, err := time.Parse(time.RFC3339Nano, k.Time); err == nil {
 		at = t.Format("15:04:05.000")
 	}
+	if k.Node != "" {
+		at = k.Node + " " + at
+	}
 	var b strings.Builder
 	if k.By == ByProcess {
 		fmt.Fprintf(&b, "%s %s by %s", at, k.Signal, named(k.Trigger))

@@ -15,6 +15,8 @@ import (
 type Kill struct {
 	// Time is the wall clock at the kill, RFC 3339 with nanoseconds.
 	Time string `json:"time"`
+	// Node is the machine of a cluster that it was on; only with --kube.
+	Node string `json:"node,omitempty"`
 	// AtNS is CLOCK_MONOTONIC at the kill.
 	AtNS int64 `json:"at_ns"`
 	// By is who killed: kernel, or process.

@@ -28,7 +28,9 @@ import (
 // Where says which cluster is meant. The zero value is a VM cluster.
 type Where struct {
 	Kubeconfig, Context string // either makes it somebody else's cluster
-	Namespace           string // there; empty: oomlab
+	// Current makes it that of the kubeconfig's current context, if neither is given.
+	Current   bool
+	Namespace string // there; empty: oomlab
 	// Node is the node to run on; empty: any that is ready.
 	Node string
 	// AllowNodeOOM are nodes that may run out of memory.
@@ -38,7 +40,7 @@ type Where struct {
 }
 
 // VM reports whether it is a VM cluster of oomlab's own.
-func (w Where) VM() bool { return w.Kubeconfig == "" && w.Context == "" }
+func (w Where) VM() bool { return w.Kubeconfig == "" && w.Context == "" && !w.Current }
 
 func (w Where) String() string {
 	switch {
@@ -48,6 +50,8 @@ func (w Where) String() string {
 		return "a VM cluster"
 	case w.Context != "":
 		return "context " + w.Context
+	case w.Kubeconfig == "":
+		return "the current context"
 	}
 	return "kubeconfig " + w.Kubeconfig
 }

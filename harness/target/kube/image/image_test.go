@@ -11,12 +11,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
 	"github.com/oomlab/oomlab/harness/target/vm/cache/cachetest"
@@ -260,5 +262,88 @@ func TestOpen(t *testing.T) {
 	}
 	if old, err := Open(dir); err != nil || old.DiskSum != i.DiskSum {
 		t.Errorf("an older oomlab's: %+v, %v", old, err)
+	}
+}
+
+// TestTraceImage: a runtime finds oomlab in the archive, under the name that was asked
+// for, and the digests are those of what is in it.
+func TestTraceImage(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive, again bytes.Buffer
+	err = WriteTraceImage(&archive, program, TraceImage)
+	if errors.Is(err, ErrNotStatic) {
+		t.Skip("the test itself stands for oomlab, and was linked to libraries")
+	}
+	if err != nil || WriteTraceImage(&again, program, TraceImage) != nil ||
+		!bytes.Equal(archive.Bytes(), again.Bytes()) {
+		t.Fatalf("%v; the same program has to give the same bytes", err)
+	}
+	tag, err := name.NewTag(TraceImage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := tarball.Image(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
+	}, &tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Image(img); err != nil { // layers, config and digests, each against the others
+		t.Error(err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil || strings.Join(config.Config.Entrypoint, " ") != OomlabPath || config.OS != "linux" ||
+		config.Architecture != runtime.GOARCH {
+		t.Errorf("%v, starts %q on %s %s", err, config.Config.Entrypoint, config.OS, config.Architecture)
+	}
+	layers, err := img.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("%d layers, %v", len(layers), err)
+	}
+	layer, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer layer.Close()
+	found := false
+	for r := tar.NewReader(layer); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Name == OomlabPath[1:] {
+			data, err := io.ReadAll(r)
+			found = err == nil && bytes.Equal(data, program) && h.Mode == 0o755
+		}
+	}
+	if !found {
+		t.Error("the layer does not have the program")
+	}
+}
+
+// TestTraceImageRefusesWhatCannotRun alone, and names that are none.
+func TestTraceImageRefusesWhatCannotRun(t *testing.T) {
+	shell, err := os.ReadFile("/bin/sh")
+	if err != nil {
+		t.Skipf("needs a program that is linked to libraries: %v", err)
+	}
+	if err := WriteTraceImage(io.Discard, shell, TraceImage); !errors.Is(err, ErrNotStatic) {
+		t.Errorf("/bin/sh alone: %v", err)
+	}
+	if err := WriteTraceImage(io.Discard, []byte("#!/bin/sh"), TraceImage); err == nil {
+		t.Error("a script alone is no image")
+	}
+	if err := WriteTraceImage(io.Discard, shell, "Not A Name"); err == nil {
+		t.Error("that is no name of an image")
 	}
 }

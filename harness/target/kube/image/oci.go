@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -33,7 +34,49 @@ type Images struct {
 const (
 	StressorPath = "/oomlab-stressor"
 	AgentPath    = "/oomlab-agent"
+	OomlabPath   = "/oomlab"
 )
+
+// TraceImage is the name of the image for docs/tracing/daemonset.yaml, which has oomlab
+// itself. It is for people to push to a registry of theirs, under another name.
+const TraceImage = "oomlab.dev/oomlab:latest"
+
+// CheckName says what is wrong with the name of an image.
+func CheckName(ref string) error {
+	_, err := name.NewTag(ref)
+	return err
+}
+
+// ErrNotStatic says that a program cannot be the only one of an image.
+var ErrNotStatic = errors.New("it is linked to libraries, which an image of it alone does not have; " +
+	"build it with CGO_ENABLED=0")
+
+// WriteTraceImage writes an archive with the image of oomlab's own program. The same
+// program gives the same bytes.
+func WriteTraceImage(w io.Writer, oomlab []byte, ref string) error {
+	tag, err := name.NewTag(ref)
+	if err != nil {
+		return err
+	}
+	program, err := elf.NewFile(bytes.NewReader(oomlab))
+	if err != nil {
+		return fmt.Errorf("the program: %w", err)
+	}
+	for _, p := range program.Progs {
+		if p.Type == elf.PT_INTERP {
+			return fmt.Errorf("the program: %w", ErrNotStatic)
+		}
+	}
+	img, err := assemble(map[string][]byte{OomlabPath: oomlab}, []string{OomlabPath})
+	if err != nil {
+		return err
+	}
+	var archive bytes.Buffer
+	if err := tarball.Write(tag, img, &archive); err != nil {
+		return err
+	}
+	return inOrder(w, &archive)
+}
 
 // NameImages says what the images of these binaries are called.
 func NameImages(agent, stressor []byte) Images {
@@ -125,7 +168,7 @@ func assemble(files map[string][]byte, argv []string) (v1.Image, error) {
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
 	entries := []*tar.Header{{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}}
-	for _, path := range []string{AgentPath, StressorPath} { // in one order
+	for _, path := range []string{AgentPath, StressorPath, OomlabPath} { // in one order
 		if data, ok := files[path]; ok {
 			entries = append(entries,
 				&tar.Header{Name: path[1:], Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(data))})
