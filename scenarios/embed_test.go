@@ -54,6 +54,9 @@ func TestConventions(t *testing.T) {
 			if s.Because == "" || len(s.Refs) == 0 {
 				t.Error("because and refs say why the kernel does this, and where")
 			}
+			if strings.HasPrefix(s.Name, "claims/") && s.Claim == nil {
+				t.Error("it answers no statement, which claims/ is for")
+			}
 			if !strings.HasSuffix(strings.TrimSpace(s.Summary), ".") {
 				t.Errorf("summary is not a sentence: %q", s.Summary)
 			}
