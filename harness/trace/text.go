@@ -228,6 +228,9 @@ func (k Kill) details(o TextOptions) []string {
 	if k.ReapedNS != nil {
 		add("reaped", "%s after the kill, by the kernel log", time.Duration(*k.ReapedNS))
 	}
+	if k.GoneNS != nil {
+		add("gone", "and its memory back, at most %s after the kill", time.Duration(*k.GoneNS))
+	}
 	if k.Snapshot != "" {
 		add("snapshot", "%s", k.Snapshot)
 	}

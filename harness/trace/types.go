@@ -63,6 +63,9 @@ type Kill struct {
 	// ReapedNS is how long after the kill the oom_reaper had taken the memory, by the
 	// kernel log.
 	ReapedNS *int64 `json:"reaped_after_ns,omitempty"`
+	// GoneNS is how long after the kill the victim was gone, with its memory unless somebody
+	// else uses that, too; with -v. It is noticed in user space, a moment later.
+	GoneNS *int64 `json:"gone_after_ns,omitempty"`
 	// Snapshot is the directory of the snapshot that was taken.
 	Snapshot string `json:"snapshot,omitempty"`
 

@@ -43,6 +43,9 @@ func (w *Watch) complete(k *trace.Kill) {
 			k.Zones, k.ZonesNS = trace.ZonesOf(z.info, *k.GFP), &z.after
 		}
 	}
+	if after, ok := w.gone.take(k.AtNS, goneSoon); ok {
+		k.GoneNS = &after
+	}
 	if w.symbols != nil {
 		k.Stack = w.symbols.names(k.Addresses())
 		if k.By == trace.ByKernel && slices.Contains(k.Stack, handles) {

@@ -97,7 +97,8 @@ func TestGuestRankedFirst(t *testing.T) {
 func checkTold(t *testing.T, k trace.Kill, r rank.Row, path string, tier int) {
 	t.Helper()
 	if k.Constraint != "memcg" || k.Limit.Cgroup != path || k.Victim.Cgroup != path || *k.Victim.Adj != r.Adj ||
-		*k.Order != 0 || !strings.HasPrefix(k.GFPFlags, "GFP_") || k.ExitedNS == nil {
+		*k.Order != 0 || !strings.HasPrefix(k.GFPFlags, "GFP_") || k.ExitedNS == nil ||
+		k.GoneNS == nil || *k.GoneNS <= 0 {
 		t.Errorf("%+v, limit %+v", k, k.Limit)
 	}
 	if tier < 3 {

@@ -39,6 +39,13 @@ type Options struct {
 // DetailWait is how long a kill waits for its victim's end and its lines in the log.
 const DetailWait = time.Second
 
+// goneSoon is how long a kill waits, when all else is told, for its victim to be gone:
+// the kernel tells of the exit before that. goneWait is how long anybody looks.
+const (
+	goneSoon = 50 * time.Millisecond
+	goneWait = DetailWait + goneSoon
+)
+
 // buffer leaves room for scores, of which each candidate of each decision has one.
 func (o Options) buffer() uint32 {
 	if o.MaxTier == 1 || o.MaxTier == 2 {
@@ -59,6 +66,8 @@ type Watch struct {
 	gfp     []flag
 	symbols *symbols
 	zones   zoneReadings
+	gone    departures
+	nested  bool // in a PID namespace of its own, whose pids are not those of the kernel
 
 	mu      sync.Mutex
 	put     *trace.Assembler
@@ -111,7 +120,7 @@ func Open(ctx context.Context, o Options) (*Watch, error) {
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	w.gfp = readGFP(w.root)
+	w.gfp, w.nested = readGFP(w.root), slices.Contains(w.root.Namespaces(), kernel.PIDNamespace)
 	if w.bpf != nil && (o.Detail || w.handler() != "") {
 		w.symbols = readSymbols(w.root)
 	}
@@ -203,6 +212,9 @@ func (w *Watch) protect() {
 func (w *Watch) take(e evidence.Event) {
 	if w.o.Detail && e.Kind == evidence.MarkVictim {
 		w.zones.read(w.root, e.AtNS)
+		if !w.nested {
+			w.gone.await(e.PID, e.AtNS, goneWait)
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
