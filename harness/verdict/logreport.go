@@ -256,20 +256,30 @@ func (w *kmsgWitness) decisions(a *account, found *findings) {
 }
 
 // nobody holds the report of a decision that found nobody to kill against the decision
-// that eBPF saw, where it sees scores: there was one in that context, and it scored those
-// in the table.
+// that eBPF saw, where it sees scores: there was one in that context, of that domain.
 func (w *kmsgWitness) nobody(a *account, r *oomlog.Report, found *findings) {
 	if !r.NoKillable || r.Trigger.PID == nil || a.in.Tier.Tier < 3 {
 		return
 	}
+	var differs []findings
 	for _, d := range a.bpf().decisions {
-		if d.chosen == nil && len(d.rows) > 0 && d.current.PID == *r.Trigger.PID && d.current.Comm == r.Trigger.Comm {
-			w.usage(a, r, found)
-			w.stats(a, r, found)
-			w.machine(a, r, found)
-			w.table(a, r, d, found)
-			return
+		of := d.current.PID == *r.Trigger.PID && d.current.Comm == r.Trigger.Comm
+		// what is given up because of an earlier victim counts as a success, and is not printed
+		if of && d.chosen == nil && d.result != nil && !*d.result {
+			settled, f := *d, findings{}
+			control := d.settledControl()
+			settled.control = &control
+			w.timed(r, d, &f)
+			w.domain(a, r, &settled, &f)
+			if len(f.all) == 0 {
+				return
+			}
+			differs = append(differs, f)
 		}
+	}
+	if len(differs) > 0 {
+		found.all = append(found.all, differs[0].all...)
+		return
 	}
 	found.add(VictimDiffers, "the log says that pid %d (%s) found nobody to kill; eBPF saw no such decision",
 		*r.Trigger.PID, r.Trigger.Comm)
@@ -325,10 +335,7 @@ func (w *kmsgWitness) unreported(d *decision, found *findings) {
 
 // compare holds a report against the decision that it is of.
 func (w *kmsgWitness) compare(a *account, r *oomlog.Report, d *decision, found *findings) {
-	if at := w.at(r); at < d.events[0].AtNS-drift(at) || at > d.end()+drift(at) {
-		found.add(TimeDiffers, "the report of %s is of decision %d, which lasted from %d to %d ns",
-			r.At, d.number, d.events[0].AtNS, d.end())
-	}
+	w.timed(r, d, found)
 	w.killLines(a, r, d, found)
 	others := slices.ContainsFunc(d.kills, func(o *evidence.OOM) bool { return o.Task.TGID != d.kills[0].Task.TGID })
 	// without tier 2 nobody knows of the group, and of a rate limit the line is none
@@ -347,8 +354,22 @@ func (w *kmsgWitness) compare(a *account, r *oomlog.Report, d *decision, found *
 	if d.control == nil || !full(r) {
 		return
 	}
-	w.head(a, r, d, found)
 	w.summary(a, r, d, found)
+	w.domain(a, r, d, found)
+}
+
+// timed: the report of a decision is written while it lasts.
+func (w *kmsgWitness) timed(r *oomlog.Report, d *decision, found *findings) {
+	if at := w.at(r); at < d.events[0].AtNS-drift(at) || at > d.end()+drift(at) {
+		found.add(TimeDiffers, "the report of %s is of decision %d, which lasted from %d to %d ns",
+			r.At, d.number, d.events[0].AtNS, d.end())
+	}
+}
+
+// domain holds what a report says of the allocation, and of the domain that was out of
+// memory, against the decision that it is of.
+func (w *kmsgWitness) domain(a *account, r *oomlog.Report, d *decision, found *findings) {
+	w.head(a, r, d, found)
 	if total := a.logTotal(*r); total != d.control.TotalPages {
 		found.add(LogDiffers, "decision %d scored with %d pages; by the log the domain has %d",
 			d.number, d.control.TotalPages, total)
