@@ -27,10 +27,11 @@ every claim of the scenario is inverted. None of these may pass: a lie must give
 fail or broken, an inverted claim must fail.
 
 Mutations are generated beside these: of each record and each file of the run a field
-is dropped, zeroed, misspelt, off by one or swapped, a record dropped, repeated or
-moved, a file removed, cut or shuffled. Each must be caught, or be one of those that
-nothing else can contradict; -v says why. --mutations 0 makes one for each kind of
-record, field and operation, which takes minutes.
+is dropped, zeroed, misspelt, off by one or swapped, or changed in the same way
+wherever its witness tells it; a record is dropped, repeated or moved, or all of its
+kind are dropped; a file is removed, cut or shuffled. Each must be caught, or be one
+of those that nothing else can contradict; -v says why. --mutations 0 makes one for
+each kind of record, field and operation, which takes minutes.
 
 Without a run the built-in recordings are used. The exit status is 1 if any lie
 passed.`,

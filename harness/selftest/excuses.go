@@ -36,7 +36,7 @@ var excuses = []excuse{
 			"was cut",
 	},
 	{
-		fields: "at_ns, -", ops: "off by one, swap, move", when: near,
+		fields: "at_ns, -", ops: "off by one, swap, move, everywhere", when: near,
 		reason: "an event is between those that it depends on; no other clock tells when to some seconds",
 	},
 	{
@@ -65,6 +65,14 @@ var excuses = []excuse{
 	},
 	{
 		records: "agent alive", fields: "status.rss_anon", ops: "zero",
+		when: func(m Mutation, _ verdict.Input) bool {
+			had, err := strconv.Atoi(m.Was)
+			return err == nil && had < 1<<20
+		},
+		reason: "a program that was told to take nothing has next to nothing",
+	},
+	{
+		records: "agent alive", fields: "status.rss_anon", ops: "zero",
 		when:   func(m Mutation, in verdict.Input) bool { return !rests(in, m.Event) },
 		reason: "of a process that is not done with its steps nobody tells how much it had at the end",
 	},
@@ -82,7 +90,7 @@ var excuses = []excuse{
 		reason: "a ranking that is due while the machine is busy is not made",
 	},
 	{
-		records: "agent ranked", fields: "ranking.from_ns", ops: "off by one",
+		records: "agent ranked", fields: "ranking.from_ns, ranking.to_ns", ops: "off by one, everywhere", when: near,
 		reason: "a ranking begins after the one before it; no other clock tells when to the nanosecond",
 	},
 	{
@@ -92,6 +100,15 @@ var excuses = []excuse{
 				later(m.Event))
 		},
 		reason: "a process that ended, or was not done, may not have got so far",
+	},
+	{
+		records: "stressor ready", fields: "-", ops: "drop all",
+		when: func(_ Mutation, in verdict.Input) bool {
+			return !slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
+				return e.Kind == evidence.Ready && alive(in, e.PID)
+			})
+		},
+		reason: "of processes that all ended none may have got so far",
 	},
 	{
 		records: "stressor ready", fields: "held, held.overhead", ops: "swap",
@@ -117,8 +134,14 @@ var excuses = []excuse{
 		reason: "statistics of the whole machine, within bounds: the OOM killer does not read them, and nobody else counts",
 	},
 	{
-		records: "counters reading", fields: "counter.values.failcnt, counter.values.high", ops: "off by one",
+		records: "counters reading", fields: "counter.values.failcnt, counter.values.high", ops: "off by one, swap",
 		reason: "nobody else counts how often a charge failed, or was above memory.high",
+	},
+	{
+		records: "counters reading", ops: "everywhere",
+		fields: "counter.values.max, counter.values.high, counter.values.oom",
+		reason: "how often a charge failed, and how often the OOM killer was called for it without a decision, " +
+			"only counters above and below tell",
 	},
 	{
 		records: "plan.json, prediction.json", fields: "*",
@@ -191,6 +214,10 @@ var excuses = []excuse{
 		reason: "a sample that is due while the machine is busy is not taken",
 	},
 	{
+		records: "sampler sample", fields: "-", ops: "drop all", when: wentDown,
+		reason: "a machine that goes down takes along what it has not sent",
+	},
+	{
 		records: "sampler sample", fields: "sample.load1, sample.psi_some, sample.psi_full",
 		reason: "averages that nobody else computes, within bounds",
 	},
@@ -233,7 +260,7 @@ var excuses = []excuse{
 		reason: "who is in a pod's own container, which only waits, nobody else tells",
 	},
 	{
-		records: "stressor step", fields: "-", ops: "drop",
+		records: "stressor step", fields: "-", ops: "drop, drop all",
 		when:   func(_ Mutation, in verdict.Input) bool { return in.Meta.Model == 0 },
 		reason: "not every earlier recording keeps steps, and this may be the only one",
 	},
@@ -255,6 +282,30 @@ var excuses = []excuse{
 			return in.Plan.On != nil && !strings.HasPrefix(m.Field, "counter.values.oom_")
 		},
 		reason: "nobody else counts how often the cgroups of a node reached a limit",
+	},
+	{
+		records: "bpf oom_badness", fields: "oom.task.mm.batched.shmem", ops: "everywhere",
+		when:   func(m Mutation, in verdict.Input) bool { return !rests(in, m.Event) },
+		reason: "how much a process has mapped that is not done with its steps nobody else tells to the page",
+	},
+	{
+		records: bpfRecords, fields: "oom.decision, oom.task.start_ns, oom.task.cgroup_id, oom.control.memcg_id",
+		ops:    "everywhere",
+		reason: "numbers that tell which records of eBPF belong together, and nothing else does",
+	},
+	{
+		records: bpfRecords, fields: "oom.current.tgid", ops: "everywhere",
+		when:   func(m Mutation, in verdict.Input) bool { return !planned(in, m.Event.OOM.Current.TGID) },
+		reason: "of which process a thread is that is none of the scenario's nobody else tells",
+	},
+	{
+		records: "agent spawned, agent alive, agent ready, agent proc_read", fields: "pid", ops: "everywhere",
+		when: func(m Mutation, in verdict.Input) bool {
+			return !slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
+				return e.PID == m.Event.PID && e.Source != evidence.Agent
+			})
+		},
+		reason: "of a process that was not ready and lived nobody else tells the pid",
 	},
 	{
 		records: "bpf oom_badness", fields: "oom.task.cgroup_id", ops: "off by one",
@@ -298,24 +349,26 @@ var excuses = []excuse{
 		reason: "oom_badness() reads the exact counters here, and nobody else prints the batched ones",
 	},
 	{
-		records: bpfRecords, ops: "off by one, drop, swap",
-		fields: "oom.task.mm.batched.file, oom.task.mm.batched.swap, oom.task.mm.batched.shmem",
-		when:   func(m Mutation, _ verdict.Input) bool { return zeroOrLess(m.Was) && zeroOrLess(m.Is) },
-		reason: "a batched counter may be a little below zero, and counts as zero then",
+		records: bpfRecords, ops: "off by one, drop, swap, everywhere",
+		fields: "oom.task.mm.batched.file, oom.task.mm.batched.swap, oom.task.mm.batched.shmem, " +
+			"oom.task.mm.exact.swap",
+		when: func(m Mutation, _ verdict.Input) bool { return zeroOrLess(m.Was) && zeroOrLess(m.Is) },
+		reason: "a batched counter may be a little below zero, and counts as zero then; before 6.2 the exact one is " +
+			"the same",
 	},
 	{
 		records: "bpf oom_badness",
 		fields: "oom.task.mm.batched.file, oom.task.mm.batched.anon, oom.task.mm.batched.shmem, " +
 			"oom.task.mm.exact.file, oom.task.mm.exact.anon, oom.task.mm.exact.shmem, oom.task.mm.pgtables_bytes, " +
-			"oom.task.mm.total_vm",
+			"oom.task.mm.total_vm, oom.task.mm",
 		when: func(m Mutation, in verdict.Input) bool {
-			return !planned(in, m.Event.PID) ||
-				m.Event.OOM.Points == nil
+			return !planned(in, m.Event.PID) || m.Event.OOM.Points == nil ||
+				m.Event.OOM.Task.Adj == kernel.OOMScoreAdjMin
 		},
 		reason: "what a stranger holds changes before the table is printed, and one that is refused has no score",
 	},
 	{
-		records: "bpf oom_badness", fields: "oom.task.mm, oom.task.mm.total_vm",
+		records: "bpf oom_badness", fields: "oom.task.mm, oom.task.mm.total_vm, oom.task.mm.gone",
 		when: func(m Mutation, in verdict.Input) bool { return !rests(in, m.Event) },
 		reason: "a process that is not done with its steps, or was killed, may map more or less until the table is " +
 			"printed",
@@ -334,11 +387,30 @@ var excuses = []excuse{
 		reason: "processes of a node begin, end and change between the scan and the table",
 	},
 	{
+		records: "kmsg record", fields: "log.text", text: regexp.MustCompile(`^\[ *\d+\] +\d+ +\d+ +⟨`),
+		when: func(m Mutation, in verdict.Input) bool {
+			return !slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
+				return e.Kind == evidence.Badness && e.OOM.Task != nil &&
+					e.OOM.Task.PID == pidOf(unmarked.Replace(m.Text))
+			})
+		},
+		reason: "the virtual size of a process that nobody scored: without a scan eBPF does not see it",
+	},
+	{
 		records: "kmsg record", fields: "log.text", text: regexp.MustCompile(`failcnt ⟨`),
 		reason: "failed charges of cgroup v2 have no counter of their own before 6.18",
 	},
 	{
-		records: "kmsg record", fields: "log.seq", ops: "off by one",
+		records: "kmsg record", fields: "log.text", text: regexp.MustCompile(`^oom_kill_process: ⟨`),
+		when: func(m Mutation, in verdict.Input) bool {
+			return !slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
+				return e.Kind == evidence.KillDecision && e.AtNS < m.Event.AtNS
+			})
+		},
+		reason: "of how many kills before the run the kernel left out the report nobody else tells",
+	},
+	{
+		records: "kmsg record", fields: "log.seq", ops: "off by one, everywhere",
 		when: func(_ Mutation, in verdict.Input) bool {
 			kmsg := 0
 			for _, e := range in.Events {
@@ -360,11 +432,11 @@ var excuses = []excuse{
 			"and nobody else prints them",
 	},
 	{
-		records: "kmsg record", fields: "-", ops: "drop", text: background, when: outermost,
+		records: "kmsg record", fields: "-", ops: "drop, drop all", text: background, when: outermost,
 		reason: "the first and the last record of a log leave no gap, and such lines nobody else prints",
 	},
 	{
-		records: "kmsg record", fields: "log.text", text: tableRow,
+		records: "kmsg record, console record", fields: "log.text", text: tableRow,
 		when: func(m Mutation, in verdict.Input) bool {
 			return !rests(in, evidence.Event{PID: pidOf(m.Event.Log.Text), AtNS: m.Event.AtNS})
 		},
@@ -489,7 +561,7 @@ var background = regexp.MustCompile(strings.Join([]string{
 	`^ ?(\? )?[\w.]+\+0x`, `^ ?</?(TASK|IRQ)>`, `^(Call Trace|Code|R[A-Z0-9]{2}|ORIG_RAX|Hardware name|Workqueue): ?`,
 	`^[a-z]+[a-z0-9_]* \d+(\n|$)`, `^Memory cgroup min protection `, `^(Mem-Info|Tasks state.*):$`,
 	`^CPU: ([^⟨]* Comm: \S+ [^⟨]*)?⟨`, `^sysrq: `, `^sched: `, `^ ?sec_pagetables:`, `^hrtimer: `, `^ACPI `,
-	`^Node \d+ `, `^lowmem_reserve`,
+	`^Node \d+ `, `^lowmem_reserve`, `^\S+: page allocation failure: `,
 	`^ ?(active_anon|active_file|unevictable|slab_\w+|mapped|free|kernel_misc\w*):`,
 	`^\S+ \(\d+\): /proc/\d+/oom_adj is deprecated`,
 	`^\d+ (total pagecache pages|pages )`, `^(Swap cache stats:|Free swap  =)`, `^Kernel Offset: `, `^oom_reaper: `,

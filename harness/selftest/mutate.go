@@ -49,6 +49,10 @@ const (
 	opRemove    = "remove"   // a file
 	opTruncate  = "truncate"
 	opShuffle   = "shuffle" // the lines of a file
+	// What somebody does who wants to be believed: a whole kind of record is gone, or a
+	// value is another one wherever the same witness tells it.
+	opDropAll    = "drop all"
+	opEverywhere = "everywhere"
 )
 
 func (m Mutation) String() string {
@@ -142,6 +146,9 @@ func newMutator(r Recording, seed uint64, wanted func(source, field string) bool
 			}
 			at := site{file: file, event: i}
 			m.add(kind, class, at, opDrop, opDuplicate, opMove, opSwap)
+			if m.alone() {
+				m.add(kind, class, at, opDropAll)
+			}
 			m.fields(kind, class, at, m.docs[file].([]any)[i])
 		}
 	}
@@ -161,6 +168,10 @@ func newMutator(r Recording, seed uint64, wanted func(source, field string) bool
 	}
 	return m
 }
+
+// alone reports whether nobody else lives on the machine of the run, as on a node: what is
+// gone as a whole, or is another everywhere, the rest contradicts there.
+func (m *mutator) alone() bool { return m.run.Input.Plan.On == nil }
 
 var digits = regexp.MustCompile("[0-9]+")
 
@@ -218,6 +229,12 @@ func (m *mutator) fields(kind, class string, at site, value any) {
 		m.add(kind, class, at, opDrop)
 		if events(&m.run.Input, at.file) != nil {
 			m.add(kind, class, at, opSwap)
+			switch value.(type) {
+			case json.Number, string:
+				if m.alone() {
+					m.add(kind, class, at, opEverywhere)
+				}
+			}
 		}
 	}
 }
@@ -252,6 +269,10 @@ func (m *mutator) mutate(at site) (Mutation, bool) {
 		return out, !reflect.DeepEqual(*list, recorded)
 	}
 	all := m.docs[at.file].([]any)
+	if at.op == opEverywhere {
+		m.everywhere(*list, all, at, &out)
+		return out, out.Err != nil || !reflect.DeepEqual(*list, recorded)
+	}
 	var other any
 	if at.op == opSwap {
 		if i := another(m.rand, recorded, at.event); i >= 0 {
@@ -292,6 +313,8 @@ func (m *mutator) record(events []evidence.Event, at site, out *Mutation) []evid
 	switch at.op {
 	case opDrop:
 		return slices.Delete(events, i, i+1)
+	case opDropAll:
+		return slices.DeleteFunc(events, func(other evidence.Event) bool { return sameKind(e, other) })
 	case opDuplicate:
 		return slices.Insert(events, i, e)
 	case opMove:
@@ -306,6 +329,92 @@ func (m *mutator) record(events []evidence.Event, at site, out *Mutation) []evid
 		events[i].AtNS, events[j].AtNS = events[j].AtNS, events[i].AtNS
 	}
 	return events
+}
+
+// sameKind reports whether two events are records of one kind; those of the kernel log
+// are if they differ in numbers only.
+func sameKind(a, b evidence.Event) bool {
+	if recordOf(a) != recordOf(b) || a.Log == nil || b.Log == nil {
+		return recordOf(a) == recordOf(b)
+	}
+	return digits.ReplaceAllString(a.Log.Text, "#") == digits.ReplaceAllString(b.Log.Text, "#")
+}
+
+// everywhere changes a value in an event, and the same value of that name in all others
+// of the same source. Of a text it changes one number.
+func (m *mutator) everywhere(list []evidence.Event, docs []any, at site, out *Mutation) {
+	e := list[at.event]
+	name := at.field[len(at.field)-1]
+	was := lookup(docs[at.event], at.field)
+	var change func(any) any
+	by := int64(1 - 2*m.rand.IntN(2))
+	switch v := was.(type) {
+	case json.Number:
+		out.Was, out.Is = string(v), string(plus(string(v), by))
+		change = func(value any) any {
+			if value == was {
+				return json.Number(out.Is)
+			}
+			return value
+		}
+	case string:
+		numbers := whole.FindAllString(v, -1)
+		if len(numbers) == 0 {
+			return
+		}
+		out.Was = numbers[m.rand.IntN(len(numbers))]
+		out.Is = string(plus(out.Was, by))
+		if out.Text == v {
+			place := regexp.MustCompile(`\b` + out.Was + `\b`).FindStringIndex(v)
+			out.Text = v[:place[0]] + "⟨" + out.Was + "⟩" + v[place[1]:]
+		}
+		change = func(value any) any {
+			text, ok := value.(string)
+			if !ok {
+				return value
+			}
+			return whole.ReplaceAllStringFunc(text, func(number string) string {
+				if number == out.Was {
+					return out.Is
+				}
+				return number
+			})
+		}
+	}
+	for i, other := range list {
+		if other.Source != e.Source {
+			continue
+		}
+		list[i] = evidence.Event{}
+		if err := json.Unmarshal(encode(replaced(docs[i], name, change)), &list[i]); err != nil {
+			out.Err = err
+		}
+	}
+}
+
+// whole is a number as a whole.
+var whole = regexp.MustCompile(`\b[0-9]+\b`)
+
+// replaced gives a copy of a value in which what is called name was changed.
+func replaced(value any, name string, change func(any) any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		v = maps.Clone(v)
+		for key, child := range v {
+			v[key] = replaced(child, name, change)
+			if key == name {
+				v[key] = change(v[key])
+			}
+		}
+		return v
+	case []any:
+		v = slices.Clone(v)
+		for i, child := range v {
+			v[i] = replaced(child, name, change)
+		}
+		return v
+	}
+	return value
 }
 
 // another is another event of the same kind; -1: there is none.

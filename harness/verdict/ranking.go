@@ -291,6 +291,10 @@ func (w *agentWitness) ranksDomain(a *account, e evidence.Event, d evidence.Rank
 			bad("it has %d pages, and by the kernel %d", d.TotalPages, ctl.TotalPages)
 		}
 	}
+	ram := (a.in.Machine.MemTotal + a.swapAt(e.Ranking.FromNS)).Pages(a.pageSize())
+	if d.Cgroup == "" && d.TotalPages != ram && !a.swapMoves() {
+		bad("it has %d pages, and RAM and swap are %d", d.TotalPages, ram)
+	}
 	rows := map[int]bool{}
 	for i, r := range d.Rows {
 		want := predict.Points(predict.Task{RSS: r.Holds, Adj: r.Adj}, d.TotalPages, a.rules())
