@@ -73,14 +73,16 @@ test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm), summary and JUn
 	echo; cat $(REPORTS)/scenarios.txt; \
 	echo; echo "runs in $(RUNS)/, JUnit in $(REPORTS)/scenarios.xml"; exit $$status
 
-# What a node of a VM cluster is built from. -p 1: two compilers side by side
-# take more memory than a small machine has.
+# What a node of a VM cluster is built from. The largest packages of Kubernetes take a
+# compiler 4 GiB: a small machine has one at a time.
+JOBS      ?= $(shell awk -v cores=$$(nproc) '/^MemAvailable/ {n = int($$2 / 4194304); print (n < 1 ? 1 : (n > cores ? cores : n))}' /proc/meminfo)
+export JOBS
 NODE      := harness/target/kube/node
 K8S       := $(shell sed -n 's,.*k8s.io/kubernetes \(v[0-9.]*\).*,\1,p' $(NODE)/go.mod | head -n 1)
 K8SVER    := k8s.io/component-base/version
 K8SFLAGS  := -s -w -X $(K8SVER).gitVersion=$(K8S) -X $(K8SVER).gitMajor=1 -X $(K8SVER).gitMinor=$(word 2,$(subst ., ,$(K8S))) -X $(K8SVER).gitTreeState=clean
 NODEBIN   ?= bin/node
-K8SBUILD  := cd $(NODE) && CGO_ENABLED=0 $(GO) build -p 1 -trimpath -ldflags "$(K8SFLAGS)" -o $(abspath $(NODEBIN))/
+K8SBUILD  := cd $(NODE) && CGO_ENABLED=0 $(GO) build -p $(JOBS) -trimpath -ldflags "$(K8SFLAGS)" -o $(abspath $(NODEBIN))/
 
 node-image: build ## the image that nodes of VM clusters boot; Kubernetes is built on the way
 	@mkdir -p $(NODEBIN)
