@@ -182,7 +182,9 @@ func ExampleMatch() {
 	for _, s := range found {
 		fmt.Println(s.Name, s.Targets, s.Expect.Killed.InOrder)
 	}
-	// Output: system/sysrq-f [vm] [big]
+	// Output:
+	// system/sysrq-f [vm] [big]
+	// system/sysrq-f-finds-nobody [vm] []
 }
 
 // TestLibraryIsWrittenBack: every scenario survives Format and Parse.

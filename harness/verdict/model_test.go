@@ -66,9 +66,9 @@ func TestAPlanThatIsNotTheScenarios(t *testing.T) {
 			{"another run's", func(in *verdict.Input) { in.Plan.Base = "oomlab-of-somebody-else" },
 				"plan.json: base is "},
 			{"the victim", func(in *verdict.Input) {
-				in.Prediction.Killed = []string{"small"}
-				in.Prediction.Orders = [][]string{{"small"}}
-			}, "prediction.json: small is no order that the plan gives"},
+				in.Prediction.Killed = []string{"big"}
+				in.Prediction.Orders = [][]string{{"big"}}
+			}, "prediction.json: big is no order that the plan gives"},
 			{"a range without end",
 				func(in *verdict.Input) { in.Prediction.Ranges["small"] = predict.Range{Lo: -1 << 60, Hi: 1 << 60} },
 				"prediction.json: small has "},
@@ -84,7 +84,7 @@ func TestAPlanThatIsNotTheScenarios(t *testing.T) {
 				0: "prediction.json: the first of its steps is not ", predict.Model: "prediction.json: ranges.small.hi is ",
 			}[model]},
 		} {
-			in := recordings(t)["6.12/memcg-bigger-of-two-dies"]
+			in := recordings(t)["6.12/memcg-adj-outweighs-size"]
 			if in.Meta.Model = model; model == predict.Model {
 				in.Plan, in.Prediction = in.Again.Plan, *in.Again.Prediction
 			}
