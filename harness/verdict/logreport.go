@@ -516,8 +516,7 @@ func (w *kmsgWitness) machine(a *account, r *oomlog.Report, found *findings) {
 	if m.PagesRAM == nil || m.PagesReserved == nil || *m.PagesRAM-*m.PagesReserved != total {
 		found.add(LogDiffers, "the machine has %d pages, and the report of %s does not say so", total, r.At)
 	}
-	off := slices.ContainsFunc(a.in.Plan.During, func(d plan.During) bool { return d.Swapoff })
-	if m.TotalSwapKB == nil || !off && kernel.Bytes(*m.TotalSwapKB)*kernel.KiB != a.swap() {
+	if m.TotalSwapKB == nil || !a.swapMoves() && kernel.Bytes(*m.TotalSwapKB)*kernel.KiB != a.swap() {
 		found.add(LogDiffers, "the machine has %d bytes of swap, and the report of %s does not say so", a.swap(), r.At)
 	}
 }

@@ -291,9 +291,8 @@ func (w *agentWitness) ranksDomain(a *account, e evidence.Event, d evidence.Rank
 			bad("it has %d pages, and by the kernel %d", d.TotalPages, ctl.TotalPages)
 		}
 	}
-	ram := (a.in.Machine.MemTotal + a.swapAt(e.Ranking.FromNS)).Pages(a.pageSize())
-	if d.Cgroup == "" && d.TotalPages != ram && !a.swapMoves() {
-		bad("it has %d pages, and RAM and swap are %d", d.TotalPages, ram)
+	if all := a.machineTotal(e.Ranking.FromNS); d.Cgroup == "" && d.TotalPages != all && !a.swapMoves() {
+		bad("it has %d pages, and RAM and swap are %d", d.TotalPages, all)
 	}
 	rows := map[int]bool{}
 	for i, r := range d.Rows {

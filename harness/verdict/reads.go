@@ -42,7 +42,7 @@ func (a *account) shownScore(v evidence.ProcValues, s evidence.ProcessStatus, at
 		_, batches := a.keepers()
 		back = 3 * batches
 	}
-	total := kernel.Pages((a.in.Machine.MemTotal + a.swapAt(atNS)) / page)
+	total := a.machineTotal(atNS)
 	of := func(more kernel.Pages) int {
 		t := predict.Task{
 			RSS:  (*s.RssAnon + *s.RssFile + *s.RssShmem).Pages(page) + more,

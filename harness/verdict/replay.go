@@ -110,6 +110,12 @@ func (a *account) swapAt(atNS int64) kernel.Bytes {
 	return a.swap()
 }
 
+// machineTotal is what oom_badness() measures with where the machine as a whole is out of
+// memory: its RAM and the swap space at that time.
+func (a *account) machineTotal(atNS int64) kernel.Pages {
+	return kernel.Pages((a.in.Machine.MemTotal + a.swapAt(atNS)) / a.pageSize())
+}
+
 // sysctl is the value of one before anything happens.
 func (in Input) sysctl(key string) string {
 	for _, s := range in.Plan.Sysctls {
@@ -129,7 +135,7 @@ func (a *account) logTotal(r oomlog.Report) kernel.Pages {
 		return predict.NodesTotal(a.in.Machine, nodes, swap)
 	}
 	if r.Memcg == nil || r.Memcg.Memory == nil {
-		return kernel.Pages((a.in.Machine.MemTotal + swap) / a.pageSize())
+		return a.machineTotal(nanoseconds(r.At))
 	}
 	limit := kernel.Bytes(r.Memcg.Memory.LimitKB) * kernel.KiB
 	var swapMax *kernel.Bytes
