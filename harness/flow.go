@@ -199,7 +199,7 @@ func (f *flow) rehearse(ctx context.Context) (map[string]predict.Measured, error
 	if err != nil {
 		return nil, fmt.Errorf("rehearsal: %w", err)
 	}
-	return measure(events, f.in.Machine.PageSize), nil
+	return measure(rehearsal, events, f.in.Machine.PageSize), nil
 }
 
 // carryOut lets the target do it, and keeps every event as it arrives: in the

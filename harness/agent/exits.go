@@ -28,6 +28,7 @@ func (r *run) observed(ev evidence.Event) {
 	if ev.Kind == evidence.OOMReturn && ev.OOM != nil && ev.OOM.Control != nil && ev.OOM.Control.Order == sysrqOrder {
 		r.pressed.Add(1)
 	}
+	r.noteStranger(ev)
 	consequence, exiting := follows(ev)
 	if consequence {
 		r.happened()
@@ -225,14 +226,15 @@ func (r *run) gone(p *process, pid int, status *evidence.ExitStatus, at int64) {
 	if pid != p.pid || p.state == ended && p.unknown.IsZero() {
 		return
 	}
-	if status != nil && status.MaxRSS == nil && p.quiet.most > 0 {
-		most := p.quiet.most.Bytes(kernel.Bytes(os.Getpagesize())) // of the samples
+	if status != nil && status.MaxRSS == nil && p.quiet.own > 0 {
+		most := p.quiet.own.Bytes(kernel.Bytes(os.Getpagesize())) // of the samples
 		status.MaxRSS = &most
 	}
 	r.emit(evidence.Event{AtNS: at, Source: evidence.Wait, Kind: evidence.Exited, Process: p.plan.Name, PID: pid,
 		Exit: status})
 	p.state, p.status, p.unknown = ended, nil, time.Time{}
 	r.forget(p)
+	r.heir(p)
 	if r.busy == p {
 		r.busy = nil
 	}

@@ -47,6 +47,8 @@ type process struct {
 	// unknown since: it has ended and its parent has to say how.
 	unknown time.Time
 	quiet   quiet
+	// left: it has ended, and what it has started has not been quiet since.
+	left bool
 	// overhead is what a stressor that is ready has beside what it was told to
 	// hold, by its own count.
 	overhead kernel.Bytes
@@ -56,29 +58,7 @@ type process struct {
 func (p *process) alive() bool { return p.state == starting || p.state == running || p.state == ready }
 
 // settled reports whether nothing more is to be expected of the process.
-func (p *process) settled() bool { return p.state == ready || p.state == ended }
-
-// How long a program of the user's own must not have grown to count as ready,
-// and how often that is looked at. A second is long against a page fault, even
-// under emulation, and short against a scenario.
-const (
-	quietFor   = time.Second
-	quietEvery = 50 * time.Millisecond
-)
-
-// quiet follows the resident set of a program that cannot say that it is ready.
-type quiet struct {
-	most  kernel.Pages
-	since time.Time
-}
-
-// grown takes a reading and reports whether the program has been quiet.
-func (q *quiet) grown(rss kernel.Pages, now time.Time) (isQuiet bool) {
-	if q.since.IsZero() || rss > q.most {
-		q.most, q.since = rss, now
-	}
-	return now.Sub(q.since) >= quietFor
-}
+func (p *process) settled() bool { return p.state == ready || p.state == ended && !p.left }
 
 // outputLimit bounds what is kept of a program's output.
 const outputLimit = 64 << 10
@@ -105,6 +85,7 @@ func (r *run) start(p *process) error {
 		return fail(fmt.Errorf("dup: %w", err))
 	}
 	p.state, p.pid, p.pidfd, p.child, p.eof, p.status, p.quiet = starting, c.pid, pidfd, c, false, nil, quiet{}
+	p.left = false
 	p.lives++
 	r.children = append(r.children, c)
 	r.register(p)

@@ -64,7 +64,7 @@ func TestQuiet(t *testing.T) {
 		{time.Millisecond, 12, false},
 	} {
 		at = at.Add(step.after)
-		if got := q.grown(step.rss, at); got != step.want {
+		if got := q.grown(look{own: step.rss}, at); got != step.want {
 			t.Errorf("reading %d: %t, want %t", i, got, step.want)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/plan"
 )
 
@@ -76,8 +75,9 @@ type run struct {
 	activity atomic.Int64      // when something last happened that may have consequences
 	ticker   *time.Ticker      //
 
-	children []*child    // of all lives; loop only
-	fds      map[int]int // pid -> pidfd of what must be killed at the deadline; mu
+	children  []*child                // of all lives; loop only
+	strangers map[string]map[int]bool // killed in a cgroup, and no processes of the plan's; mu
+	fds       map[int]int             // pid -> pidfd of what must be killed at the deadline; mu
 }
 
 func (a *Agent) newRun(p plan.Plan, t *tree, c carry) *run {
@@ -86,7 +86,7 @@ func (a *Agent) newRun(p plan.Plan, t *tree, c carry) *run {
 		plan:    p, tree: t, settle: settleFor, throttled: len(p.Throttled) > 0, inspect: c.inspect,
 		byName: map[string]*process{}, work: make(chan func(), len(p.During)+1),
 		posted: make(chan func(), 256), closed: make(chan struct{}),
-		exiting: map[int]time.Time{}, fds: map[int]int{},
+		exiting: map[int]time.Time{}, fds: map[int]int{}, strangers: map[string]map[int]bool{},
 	}
 	if c.settle > 0 {
 		r.settle = c.settle
@@ -154,6 +154,7 @@ func (r *run) conclude() {
 			r.reportAlive(p.plan.Name, p.pid)
 		}
 	}
+	r.sayDescendants()
 	if r.inspect != nil {
 		r.inspect(r)
 	}
@@ -325,16 +326,8 @@ func (r *run) tick() {
 		r.fail(fmt.Errorf("process %s (pid %d): awaited its start for %s", p.plan.Name, p.pid, startDeadline))
 		return
 	}
+	r.watchQuiet(now)
 	for _, p := range r.procs {
-		if p.plan.IsCommand() && (p.state == running || p.state == ready) {
-			if stat, err := r.agent.root.Stat(p.pid); err == nil && p.quiet.grown(stat.RSS, now) && p.state == running {
-				p.state = ready
-				r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Ready, Process: p.plan.Name, PID: p.pid,
-					Status: r.agent.usage(p.pid)})
-				r.read(p)
-				r.happened()
-			}
-		}
 		if !p.unknown.IsZero() && now.Sub(p.unknown) > statusDeadline {
 			r.unexplained(p)
 		}

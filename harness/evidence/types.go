@@ -42,7 +42,10 @@ const (
 	Alive   Kind = "alive"   // Process, PID and Status of one that is alive at the end, just before End
 	// ProcRead: what /proc says of a process that has just become ready; Proc and Status.
 	ProcRead Kind = "proc_read"
-	Ranked   Kind = "ranked" // who would die next, where the plan asks for it: Ranking
+	// Descendants: Process, a program of the user's own, has started others, and these again:
+	// N of them at one time, at most, which held Held.Resident together. Just before End.
+	Descendants Kind = "descendants"
+	Ranked      Kind = "ranked" // who would die next, where the plan asks for it: Ranking
 	// stressor
 	Ready Kind = "ready" // Process holds what it was told to
 	Step  Kind = "step"

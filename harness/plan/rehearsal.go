@@ -19,7 +19,7 @@ const rehearsalMS = 10_000
 func Rehearsal(p Plan, m kernel.Machine) (rehearsal Plan, needed bool) {
 	r := Plan{
 		Scenario: p.Scenario, Base: p.Base + "-rehearsal", CgroupVersion: p.CgroupVersion,
-		WithinMS: rehearsalMS, DeadlineMS: rehearsalMS + deadlineSlackMS,
+		WithinMS: rehearsalMS,
 	}
 	for i, q := range p.Processes {
 		if !q.IsCommand() || len(p.Pods) > 0 { // pods say themselves what they hold
@@ -36,9 +36,13 @@ func Rehearsal(p Plan, m kernel.Machine) (rehearsal Plan, needed bool) {
 			q.After = nil
 		}
 		q.Cgroup, q.Parent, q.Respawn, q.OOMAdj, q.OOMScoreAdj = c.Path, "", 0, 0, max(0, q.OOMScoreAdj)
-		q.Launch.DeadlineMS = r.DeadlineMS
 		r.Cgroups = append(r.Cgroups, c)
 		r.Processes = append(r.Processes, q)
+	}
+	r.WithinMS *= int64(max(1, len(r.Processes))) // one after the other
+	r.DeadlineMS = r.WithinMS + deadlineSlackMS
+	for i := range r.Processes {
+		r.Processes[i].Launch.DeadlineMS = r.DeadlineMS
 	}
 	return r, len(r.Processes) > 0
 }

@@ -224,6 +224,7 @@ func (w *world) want(p *proc, s profile.Step) Range {
 	}
 	want := exactly(kernel.Bytes(s.Bytes).Pages(w.m.PageSize))
 	if p.p.IsCommand() {
+		want.Hi += p.theirs
 		return want.widen(want.Lo/8, want.Hi/8) // what was measured once
 	}
 	return want

@@ -21,6 +21,10 @@ type Measured struct {
 	Footprint kernel.Footprint `json:"footprint"`
 	// Grows: it had not stopped growing when the rehearsal ended.
 	Grows bool `json:"grows,omitempty"`
+	// Descendants is how many other processes it had started at one time, at most, and
+	// these again. Theirs is what they held together, in pages; Grows is true of them, too.
+	Descendants int          `json:"descendants,omitempty"`
+	Theirs      kernel.Pages `json:"theirs,omitempty"`
 }
 
 const (
@@ -54,9 +58,11 @@ func courses(ctx context.Context, r Rules, p plan.Plan, m kernel.Machine, measur
 	w := begin(b, r, &p, m, measured)
 	x := explorer{left: maxCourses, budget: b}
 	x.follow(w.clone())
-	if p.On != nil {
+	if p.On != nil || w.forking() {
 		out := x.prediction()
-		out.Kube = x.kube(&p)
+		if p.On != nil {
+			out.Kube = x.kube(&p)
+		}
 		return out
 	}
 	if !x.open {
@@ -90,7 +96,11 @@ func begin(b *budget, r Rules, p *plan.Plan, m kernel.Machine, measured map[stri
 		if q.IsCommand() {
 			base = imitate(q, said(*q, measured))
 		}
-		w.procs = append(w.procs, proc{p: q, base: base, adj: q.OOMScoreAdj, sharer: sharer(*p, *q)})
+		one := proc{p: q, base: base, adj: q.OOMScoreAdj, sharer: sharer(*p, *q)}
+		if q.IsCommand() {
+			one.descendants, one.theirs = measured[q.Name].Descendants, measured[q.Name].Theirs
+		}
+		w.procs = append(w.procs, one)
 	}
 	w.look = newLookup(w.procs, w.cgroups)
 	w.confine()
@@ -182,7 +192,7 @@ func (x *explorer) course(w *world) {
 // step lets the next thing happen. It returns the worlds that may follow, the
 // likeliest first; none if nothing happens any more, or the budget is spent.
 func (w *world) step() []*world {
-	if w.panic != "" || w.noVictim {
+	if w.panic != "" || w.noVictim || w.unforeseen != "" {
 		return nil
 	}
 	w.place()
@@ -243,10 +253,16 @@ func (x *explorer) prediction() Prediction {
 			p.Unsure = "whether the kernel panics depends on timing"
 		}
 		p.NoVictim = p.NoVictim || w.noVictim
+		if w.unforeseen != "" {
+			p.Open, p.Unsure = true, w.unforeseen
+			for _, name := range w.eligible {
+				possible[name] = true
+			}
+		}
 	}
 	p.Possible = slices.Sorted(maps.Keys(possible))
 	switch {
-	case p.Open:
+	case p.Open && !slices.ContainsFunc(x.finals, func(w *world) bool { return w.unforeseen != "" }):
 		p.Unsure = "more courses are possible than can be followed"
 	case len(p.Orders) > 1 && p.Unsure == "":
 		p.Unsure = disagreement(p.Orders)
@@ -313,7 +329,7 @@ func disagreement(orders [][]string) string {
 func (x *explorer) endings(p *Prediction) {
 	for i, q := range x.finals[0].procs {
 		ends := q.ends
-		ends.Sure = !x.open
+		ends.Sure = !p.Open
 		for _, w := range x.finals {
 			if w.procs[i].ends != q.ends {
 				ends.Sure = false

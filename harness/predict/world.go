@@ -41,12 +41,16 @@ type proc struct {
 	huge    kernel.Pages // of the pool of explicit huge pages
 	mapped  kernel.Pages // of files
 	mapping kernel.Pages // mapped at once, and not touched
-	cache   Range        // charged while there is room, and perhaps scored: page cache
-	adj     int
-	lives   int  // how often it was started again
-	order   int  // scan order: when it joined its cgroup, which is when it was forked
-	stop    bool // SIGSTOP or a frozen cgroup
-	ends    Ends
+	// A program of the user's own may start others: at most so many at one time, which
+	// hold at most that together.
+	descendants int
+	theirs      kernel.Pages
+	cache       Range // charged while there is room, and perhaps scored: page cache
+	adj         int
+	lives       int  // how often it was started again
+	order       int  // scan order: when it joined its cgroup, which is when it was forked
+	stop        bool // SIGSTOP or a frozen cgroup
+	ends        Ends
 	// throttled by memory.high; makes no progress worth counting
 	throttled bool
 	// On a machine with several NUMA nodes: those that it may use, by what, the domain that
@@ -81,6 +85,8 @@ type world struct {
 	panic      string
 	noVictim   bool // nobody could be killed
 	doubts     string
+	unforeseen string       // why nothing can be said of what comes after the last kill, or who it took
+	eligible   []string     // whom it may have taken
 	squeezed   *string      // a cgroup whose limit was just lowered
 	remains    kernel.Pages // of those that were killed for that, at most
 	left       []string     // the cgroups they were in

@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/scenario"
@@ -49,16 +50,36 @@ func otherKills(in Input, k scenario.Killed) *scenario.Killed {
 	return &scenario.Killed{InOrder: []string{in.Plan.Processes[0].Name}}
 }
 
-// victims are the names of those killed, in order; a stranger is shown with
-// its pid.
+// victims are the names of those killed, in order; a stranger, or what a program of the
+// user's own has started, is shown with its pid.
 func (a *account) victims() []string {
 	out := []string{}
 	for _, k := range a.kills {
 		name := k.Victim.Process
 		if name == "" {
 			name = fmt.Sprintf("%s[%d]", k.Victim.Comm, k.Victim.PID)
+			if by := a.startedBy(k.Victim); len(by) > 0 {
+				name += " of " + strings.Join(by, " or ")
+			}
 		}
 		out = append(out, name)
+	}
+	return out
+}
+
+// startedBy are the programs of the user's own that may have started a victim which is no
+// process of the plan's: those in its cgroup, where only they and what they start can be, of
+// which the agent says that they have started others.
+func (a *account) startedBy(v Victim) []string {
+	if v.Process != "" || a.in.Plan.On != nil {
+		return nil
+	}
+	var out []string
+	for _, e := range a.in.Events {
+		q, ok := a.in.Plan.Process(e.Process)
+		if e.Kind == evidence.Descendants && ok && q.IsCommand() && q.Cgroup != "" && q.Cgroup == v.Cgroup {
+			out = append(out, q.Name)
+		}
 	}
 	return out
 }

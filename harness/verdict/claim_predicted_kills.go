@@ -64,7 +64,21 @@ func limitOf(constraint, memcg string) string {
 
 func (a *account) predictedVictims(p predict.Prediction) Claim {
 	got := a.victims()
-	return claim("prediction.killed", kills(p), list(got), p.Admits(got), a.killSources()...)
+	return claim("prediction.killed", kills(p), list(got), p.Admits(a.attributed(p)), a.killSources()...)
+}
+
+// attributed are the victims as a prediction calls them: what a program of the user's own
+// has started by the name of the program.
+func (a *account) attributed(p predict.Prediction) []string {
+	got := a.victims()
+	for i, k := range a.kills {
+		for _, name := range a.startedBy(k.Victim) {
+			if slices.Contains(p.Possible, name) {
+				got[i] = name
+			}
+		}
+	}
+	return got
 }
 
 // kills says which kills a prediction admits.
@@ -184,7 +198,7 @@ func (a *account) blind() string {
 func (a *account) collateral() Claim {
 	var strangers []string
 	for _, k := range a.kills {
-		if k.Victim.Process == "" {
+		if k.Victim.Process == "" && len(a.startedBy(k.Victim)) == 0 {
 			v := k.Victim
 			strangers = append(strangers, fmt.Sprintf("%s[%d] in %s", v.Comm, v.PID, orNone(v.Cgroup)))
 		}
