@@ -475,6 +475,44 @@ func TestRehearsal(t *testing.T) {
 	}
 }
 
+// TestDescendants: a program is quiet when those are that it has started, and what they
+// are and hold is told of it.
+func TestDescendants(t *testing.T) {
+	a := here(t)
+	for _, tt := range []struct {
+		name, script string
+		least        uint64 // of them at a time
+		killed       bool
+	}{
+		{name: "its child fills the cgroup", script: "tail /dev/zero; sleep 60", least: 1, killed: true},
+		{name: "its orphan does", script: "tail /dev/zero & exit 0", least: 1, killed: true},
+		{name: "they are quiet", script: "sleep 60 & sleep 60 & wait", least: 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := a.limited(t, 64*mib, command("shell", "/lab", "sh", "-c", tt.script))
+			e := a.carriedOut(t, p)
+			e.ended(t, endSettled)
+			if told := e.of(evidence.Descendants, "shell"); len(told) != 1 || told[0].N < tt.least ||
+				told[0].Held == nil {
+				t.Errorf("descendants: %s, want %d at least", told, tt.least)
+			}
+			var kills int64
+			for _, ev := range e.of(evidence.Reading) {
+				if ev.Counter.When == "after" && ev.Counter.Cgroup == "/lab" {
+					kills = max(kills, ev.Counter.Values[evidence.CounterOOMKill])
+				}
+			}
+			if killed := kills > 0; killed != tt.killed {
+				t.Errorf("killed: %t, want %t", killed, tt.killed)
+			}
+		})
+	}
+	alone := a.carriedOut(t, a.limited(t, 64*mib, command("one", "/lab", "sleep", "60")))
+	if told := alone.of(evidence.Descendants); len(told) != 0 {
+		t.Errorf("descendants: %s, want none of a program that starts nobody", told)
+	}
+}
+
 func TestDuring(t *testing.T) {
 	a := here(t)
 	holder := stressor("holder", "/lab", touch(32*mib), hold)

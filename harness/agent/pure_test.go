@@ -70,6 +70,34 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
+// TestQuietTogether: those count, too, that a program has started, and work is not rest.
+func TestQuietTogether(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		next  func(n int) look // every quietEvery
+		quiet time.Duration    // 0: not within ten seconds
+	}{
+		{"nothing happens", func(int) look { return look{own: 10, theirs: 5, pids: []int{7}} }, quietFor},
+		{"a child grows", func(n int) look { return look{own: 10, theirs: kernel.Pages(n), pids: []int{7}} }, 0},
+		{"it works", func(n int) look { return look{own: 10, ticks: uint64(5 * n)} }, idleFor},
+		{"children come and go", func(n int) look { return look{own: 10, pids: []int{n}} }, idleFor},
+	} {
+		var q quiet
+		begin := time.Unix(0, 0)
+		got := time.Duration(0)
+		for n := range 200 {
+			after := time.Duration(n) * quietEvery
+			if q.grown(tt.next(n), begin.Add(after)) {
+				got = after
+				break
+			}
+		}
+		if got != tt.quiet {
+			t.Errorf("%s: quiet after %s, want %s", tt.name, got, tt.quiet)
+		}
+	}
+}
+
 func TestSwapHeader(t *testing.T) {
 	h := swapHeader(4096, 256)
 	if len(h) != 4096 || !bytes.Equal(h[4086:], []byte("SWAPSPACE2")) {
