@@ -51,6 +51,8 @@ var _ = Describe("torture", Serial, Label("torture"), func() {
 			case !strings.Contains(m.name, *tormentFlag):
 			case m.clusters && t.pods == nil:
 				fmt.Printf("torture: without %q: there is no node image on this machine\n", m.name)
+			case m.kind && !t.kind:
+				fmt.Printf("torture: without %q: there is no disk with kind on this machine\n", m.name)
 			default:
 				some = append(some, m)
 			}
@@ -73,6 +75,7 @@ type torment struct {
 	name     string
 	do       func(ctx context.Context, t *torture)
 	clusters bool // needs a node image
+	kind     bool // needs a disk with kind, and make test-kind to have been run
 }
 
 var torments = []torment{
@@ -88,6 +91,7 @@ var torments = []torment{
 	{name: "five at a time on one cache", do: fiveAtATime},
 	{name: "a file of the cache is damaged", do: damageCache},
 	{name: "a cluster is disturbed", do: disturbCluster, clusters: true},
+	{name: "a cluster of kind's is disturbed", do: disturbKind, kind: true},
 }
 
 // torture is what the torments share: a cache and run directories of its own,
@@ -95,8 +99,10 @@ var torments = []torment{
 type torture struct {
 	*rand.Rand
 	cache, runs string
+	kept        string // the snapshots of this machine, where those of kind's clusters are
 	pair
 	pods         *pair // the same on a cluster; nil: this machine has no node image
+	kind         bool  // this machine has a disk with kind
 	local        bool  // this machine can run the pair as well
 	round        int
 	about        string
@@ -140,9 +146,14 @@ func newTorture(ctx context.Context, seed uint64) *torture {
 	t.takes = time.Since(begin)
 	status, _ := t.run(ctx, nil, "--target", "local", t.honest)
 	t.local = status == 0
-	if i, err := image.Open(""); err == nil {
-		images := filepath.Dir(i.Dir)
+	_, err = image.Open("")
+	k, kindErr := image.OpenKind("")
+	if t.kind = kindErr == nil; t.kind || err == nil {
+		images := filepath.Dir(k.Dir)
 		Expect(os.Symlink(images, filepath.Join(t.cache, filepath.Base(images)))).To(Succeed())
+		t.kept = filepath.Join(filepath.Dir(images), "snapshots")
+	}
+	if err == nil {
 		pods := newPair(dir, "kube/guaranteed-over-its-own-limit", "killed: [db/main]", "killed: [idle/main]",
 			"survives: [idle]", "survives: [db]")
 		t.pods = &pods
