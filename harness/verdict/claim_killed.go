@@ -67,23 +67,6 @@ func (a *account) victims() []string {
 	return out
 }
 
-// startedBy are the programs of the user's own that may have started a victim which is no
-// process of the plan's: those in its cgroup, where only they and what they start can be, of
-// which the agent says that they have started others.
-func (a *account) startedBy(v Victim) []string {
-	if v.Process != "" || a.in.Plan.On != nil {
-		return nil
-	}
-	var out []string
-	for _, e := range a.in.Events {
-		q, ok := a.in.Plan.Process(e.Process)
-		if e.Kind == evidence.Descendants && ok && q.IsCommand() && q.Cgroup != "" && q.Cgroup == v.Cgroup {
-			out = append(out, q.Name)
-		}
-	}
-	return out
-}
-
 // killSources are the witnesses that every kill has in common.
 func (a *account) killSources() []evidence.Source {
 	var all []evidence.Source

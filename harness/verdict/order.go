@@ -45,6 +45,7 @@ var tellers = map[evidence.Kind][]evidence.Source{
 	evidence.Alive:           {evidence.Agent},
 	evidence.ProcRead:        {evidence.Agent},
 	evidence.Ranked:          {evidence.Agent},
+	evidence.Descendants:     {evidence.Agent},
 	evidence.ContainerCgroup: {evidence.Agent},
 
 	evidence.Ready: {evidence.Stressor, evidence.Agent}, evidence.Step: {evidence.Stressor, evidence.Agent},

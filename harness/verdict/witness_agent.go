@@ -186,6 +186,7 @@ func (w *agentWitness) agree(a *account, found *findings) {
 	w.told(a, found)
 	w.facts(a, found)
 	w.ranks(a, found)
+	w.descendants(a, found)
 }
 
 // title is what the agent begins a run with; empty: nobody knows.
