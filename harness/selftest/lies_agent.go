@@ -31,6 +31,16 @@ func (l *liar) agent() {
 	l.tell("another oom_score in /proc", first(read, func(e *evidence.Event) { e.Proc.OOMScore++ }))
 	l.tell("another oom_score_adj in /proc", first(read, func(e *evidence.Event) { e.Proc.OOMScoreAdj++ }))
 	l.tell("another oom_adj in /proc", first(read, func(e *evidence.Event) { e.Proc.OOMAdj++ }))
+	started := kind(evidence.Descendants)
+	l.tell("a program started others with another pid", first(started, func(e *evidence.Event) { e.PID++ }))
+	l.tell("a program started nobody", first(started, func(e *evidence.Event) { e.N = 0 }))
+	l.tell("a stressor started others", first(started, func(e *evidence.Event) {
+		for _, p := range l.in.Plan.Processes {
+			if !p.IsCommand() {
+				e.Process = p.Name
+			}
+		}
+	}))
 	l.tell("nobody was ranked", none(kind(evidence.Ranked)))
 	l.tell("another one is first in the ranking", last(func(e evidence.Event) bool {
 		return e.Ranking != nil && slices.ContainsFunc(e.Ranking.Domains, severalRows)
