@@ -29,7 +29,6 @@ type quiet struct {
 	own   kernel.Pages // the most that the program held itself
 	since time.Time    // they have not held more
 	calm  time.Time    // nor worked, nor started or lost anybody
-	ticks uint64       // of processor time that they have taken
 	pids  []int        // of the others, in order
 
 	descendants int          // at most, at one time
@@ -39,26 +38,22 @@ type quiet struct {
 // look is what one look at a program and its descendants shows.
 type look struct {
 	own, theirs kernel.Pages
-	ticks       uint64
+	busy        bool  // one of them runs, or would, or waits for a disk
 	pids        []int // of the descendants, in order
 }
-
-// tick is USER_HZ, in which the kernel tells processor time.
-const tick = 10 * time.Millisecond
 
 // grown takes a look and reports whether all have been quiet.
 func (q *quiet) grown(l look, now time.Time) (isQuiet bool) {
 	held := l.own + l.theirs
-	worked := time.Duration(l.ticks-min(q.ticks, l.ticks)) * tick
 	if q.since.IsZero() || held > q.most {
 		q.most, q.since, q.calm = held, now, now
 	}
-	if worked > quietEvery/2 || !slices.Equal(l.pids, q.pids) {
+	if l.busy || !slices.Equal(l.pids, q.pids) {
 		q.calm = now
 	}
 	q.own, q.theirs = max(q.own, l.own), max(q.theirs, l.theirs)
 	q.descendants = max(q.descendants, len(l.pids))
-	q.ticks, q.pids = l.ticks, l.pids
+	q.pids = l.pids
 	return now.Sub(q.calm) >= quietFor || now.Sub(q.since) >= idleFor
 }
 
@@ -69,18 +64,21 @@ func (r *run) lookAt(p *process) (look, bool) {
 	alive := p.alive()
 	if alive {
 		if s, err := r.agent.root.Stat(p.pid); err == nil {
-			l.own, l.ticks = s.RSS, s.Ticks
+			l.own, l.busy = s.RSS, busy(s)
 		}
 	}
 	for _, pid := range r.descendants(p) {
 		if s, err := r.agent.root.Stat(pid); err == nil && s.State != 'Z' && s.State != 'X' {
 			l.pids = append(l.pids, pid)
 			l.theirs += s.RSS
-			l.ticks += s.Ticks
+			l.busy = l.busy || busy(s)
 		}
 	}
 	return l, alive || len(l.pids) > 0
 }
+
+// busy reports whether a process has something to do, though a loaded machine may not let it.
+func busy(s kernel.Stat) bool { return s.State == 'R' || s.State == 'D' }
 
 // descendants are the pids of what a program has started, and that in turn, in order:
 // those in its cgroup that are no processes of the plan's nor started by another one.
@@ -176,6 +174,7 @@ func (r *run) heir(p *process) {
 	}
 	if l, any := r.lookAt(p); any && !p.alive() {
 		p.left = true
+		p.quiet.most, p.quiet.since = 0, time.Time{}
 		p.quiet.grown(l, time.Now())
 	}
 }

@@ -92,7 +92,7 @@ var fileCases = []struct {
 		name: "stat", parse: erase(ParseStat),
 		in: "107 (a) b (c\n) R 1 107 107 0 -1 4194560 9 0 0 0 1 2 0 0 20 0 4 0 6543 63930368 10344 " +
 			"18446744073709551615 1 1 0\n",
-		want: Stat{PID: 107, Comm: "a) b (c\n", State: 'R', PPID: 1, Ticks: 3, Threads: 4, StartTime: 6543, VSize: 63930368,
+		want: Stat{PID: 107, Comm: "a) b (c\n", State: 'R', PPID: 1, Threads: 4, StartTime: 6543, VSize: 63930368,
 			RSS: 10344},
 	},
 	{

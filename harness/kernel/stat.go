@@ -21,7 +21,6 @@ type Stat struct {
 	Comm      string // field 2, any bytes, parentheses and newlines included
 	State     byte   // field 3
 	PPID      int    // field 4
-	Ticks     uint64 // fields 14 and 15, user and system time, in clock ticks
 	Threads   int    // field 20
 	StartTime uint64 // field 22, clock ticks since boot; with PID it names a process for good
 	VSize     Bytes  // field 23
@@ -62,7 +61,6 @@ func ParseStat(r io.Reader) (Stat, error) {
 		return v
 	}
 	s.PPID, s.Threads = int(number(4)), int(number(20))
-	s.Ticks = uint64(number(14)) + uint64(number(15))
 	s.StartTime, s.RSS = uint64(number(22)), Pages(number(24))
 	vsize, verr := strconv.ParseUint(fields[23-first], 10, 63)
 	if verr != nil && err == nil {
