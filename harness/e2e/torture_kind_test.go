@@ -69,7 +69,7 @@ func disturbKind(ctx context.Context, t *torture) {
 // linkSnapshots lets the torture use the snapshots of this machine: that of a cluster of
 // kind's takes minutes to make.
 func (t *torture) linkSnapshots() {
-	all, err := filepath.Glob(filepath.Join(t.kept, "[!.]*"))
+	all, err := filepath.Glob(filepath.Join(t.kept, "[^.]*"))
 	Expect(err).NotTo(HaveOccurred())
 	Expect(os.MkdirAll(filepath.Join(t.cache, "snapshots"), 0o700)).To(Succeed())
 	for _, dir := range all {

@@ -299,7 +299,8 @@ var excuses = []excuse{
 		reason: "of which process a thread is that is none of the scenario's nobody else tells",
 	},
 	{
-		records: "agent spawned, agent alive, agent ready, agent proc_read", fields: "pid", ops: "everywhere",
+		records: "agent spawned, agent alive, agent ready, agent proc_read, agent descendants",
+		fields:  "pid", ops: "everywhere",
 		when: func(m Mutation, in verdict.Input) bool {
 			return !slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
 				return e.PID == m.Event.PID && e.Source != evidence.Agent

@@ -162,7 +162,7 @@ func (w Where) open(ctx context.Context, config *rest.Config,
 		return nil, hello, err
 	}
 	pod := s.agentPod()
-	if err := api.Create(ctx, pod); err != nil {
+	if err := create(ctx, api, pod, "the agent's pod"); err != nil {
 		return nil, hello, fmt.Errorf("the agent's pod: %w", err)
 	}
 	err = await(ctx, agentWait, "the agent's pod on node "+node.Name, func(ctx context.Context) error {
@@ -280,7 +280,7 @@ func (s *site) namespace(ctx context.Context, api *resources.Resources) (made bo
 		err := api.Get(ctx, s.at.namespace, "", &ns)
 		switch {
 		case err != nil:
-			return forGood{err}
+			return lasting(err)
 		case ns.DeletionTimestamp != nil:
 			return errors.New("it is being terminated")
 		}
@@ -297,7 +297,7 @@ func (s *site) namespace(ctx context.Context, api *resources.Resources) (made bo
 	}
 	object := namespaceObject(s.at.namespace)
 	object.Labels[RunLabel] = s.at.run
-	if err := api.Create(ctx, object); err != nil {
+	if err := create(ctx, api, object, "the namespace"); err != nil {
 		return false, fmt.Errorf("namespace %s: %w", s.at.namespace, err)
 	}
 	return true, nil

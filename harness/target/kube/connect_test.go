@@ -18,11 +18,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
@@ -627,5 +629,40 @@ func TestWhatPodsOnANodeRequest(t *testing.T) {
 	}
 	if got, err := requested(t.Context(), set, "worker-1"); got != nil || err != nil {
 		t.Errorf("%+v, %v for a user who may not list pods", got, err)
+	}
+}
+
+// TestASlowAPIIsAskedAgain: what the API does not answer in time, or could not do just now,
+// is asked for again; what was created though the answer was lost is there.
+func TestASlowAPIIsAskedAgain(t *testing.T) {
+	api, w := newPaperAPI(t)
+	said := map[string]int{}
+	api.refuse = func(method, path string) (int, metav1.StatusReason, string) {
+		if method != http.MethodPost || path != "/api/v1/namespaces/oomlab/pods" {
+			return 0, "", ""
+		}
+		switch said[path]++; said[path] {
+		case 1:
+			return 504, metav1.StatusReasonTimeout, "the request did not complete within the time that was given"
+		case 2: // the first attempt had come through all the same
+			return 409, metav1.StatusReasonAlreadyExists, "pods already exists"
+		}
+		return 0, "", ""
+	}
+	config, err := w.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := resources.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "one", Namespace: "oomlab"}}
+	if err := create(t.Context(), r, pod, "pod one"); err != nil || said["/api/v1/namespaces/oomlab/pods"] != 2 {
+		t.Errorf("%v after %v; want two attempts and no error", err, said)
+	}
+	said["/api/v1/namespaces/oomlab/pods"] = 1
+	if err := create(t.Context(), r, pod, "pod one"); !apierrors.IsAlreadyExists(err) {
+		t.Errorf("%v; want the error that another one has made it", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/e2e-framework/klient/k8s"
 	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
 
 	"github.com/oomlab/oomlab/harness/agent/wire"
@@ -358,7 +359,7 @@ func (r *kubeRun) drive(ctx context.Context, watched <-chan error) (err error, g
 			if err != nil {
 				return err, false
 			}
-			if err := r.create(ctx, pod); err != nil {
+			if err := create(ctx, r.api, pod, "pod "+pod.Name); err != nil {
 				return err, false
 			}
 			created++
@@ -415,16 +416,19 @@ func (r *kubeRun) over(created int) bool {
 	return r.course.over(created, time.Unix(0, int64(time.Since(r.began)+r.offset)))
 }
 
-// createWait is for the API to take a pod while the node thrashes.
+// createWait is for the API to take an object while the node thrashes, or while a cluster that
+// was just restored catches up.
 const createWait = 2 * time.Minute
 
-// create creates a pod. What the API refuses is refused for good; silence is not.
-func (r *kubeRun) create(ctx context.Context, pod *corev1.Pod) error {
-	return await(ctx, createWait, "the API to take pod "+pod.Name, func(ctx context.Context) error {
-		err := r.api.Create(ctx, pod.DeepCopy())
-		if apierrors.IsAlreadyExists(err) {
-			return nil // an answer to an earlier attempt was lost
+// create creates an object. What the API refuses is refused for good; silence is not.
+func create(ctx context.Context, api *resources.Resources, object k8s.Object, what string) error {
+	lost := false
+	return await(ctx, createWait, "the API to take "+what, func(ctx context.Context) error {
+		err := api.Create(ctx, object.DeepCopyObject().(k8s.Object))
+		if lost && apierrors.IsAlreadyExists(err) {
+			return nil // the answer to an earlier attempt was lost
 		}
+		lost = lost || err != nil
 		return lasting(err)
 	})
 }
@@ -433,7 +437,7 @@ func (r *kubeRun) create(ctx context.Context, pod *corev1.Pod) error {
 func lasting(err error) error {
 	if slices.ContainsFunc([]func(error) bool{
 		apierrors.IsForbidden, apierrors.IsInvalid, apierrors.IsBadRequest, apierrors.IsNotFound,
-		apierrors.IsUnauthorized, apierrors.IsMethodNotSupported,
+		apierrors.IsUnauthorized, apierrors.IsMethodNotSupported, apierrors.IsAlreadyExists,
 	}, func(is func(error) bool) bool { return is(err) }) {
 		return forGood{err}
 	}
