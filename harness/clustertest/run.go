@@ -91,9 +91,10 @@ func (p *player) pressure(status string) {
 }
 
 // phase has the API say in which phase a pod is.
-func (p *player) phase(pod *plan.Pod, phase, reason string) {
+func (p *player) phase(pod *plan.Pod, phase, reason, message string) {
 	p.say(evidence.Event{Source: evidence.API, Kind: evidence.PodStatus, Process: pod.Name, Pod: &evidence.PodState{
-		Phase: phase, Reason: reason, QOSClass: string(pod.Class), UID: uid(pod.Name), Node: p.in.Plan.On.Name,
+		Phase: phase, Reason: reason, Message: message,
+		QOSClass: string(pod.Class), UID: uid(pod.Name), Node: p.in.Plan.On.Name,
 	}})
 }
 
@@ -132,10 +133,12 @@ func id(container string, life int) string {
 
 func (p *player) cgroup(process, path, id string, life int, pid int, adj *int) {
 	f := evidence.CgroupFacts{Path: p.real(path, life), Plan: path, ID: id, PID: pid, OOMScoreAdj: adj}
+	group := false
 	if c, ok := p.in.Plan.Cgroup(path); ok {
-		group := c.OOMGroup
-		f.Max, f.SwapMax, f.OOMGroup = wholePages(c.Max), wholePages(c.SwapMax), &group
+		group = c.OOMGroup
+		f.Max, f.SwapMax = wholePages(c.Max), wholePages(c.SwapMax)
 	}
+	f.OOMGroup = &group
 	p.say(evidence.Event{Source: evidence.Agent, Kind: evidence.ContainerCgroup, Process: process, Cgroup: &f})
 	p.reading("before", f.Path, false)
 }
@@ -193,7 +196,7 @@ func (p *player) create(pod *plan.Pod) {
 	p.cgroup(pod.Name, path, "", 0, 0, nil)
 	adj := kubelet.SandboxAdj
 	p.cgroup(pod.Name+"/"+kubelet.Sandbox, path+"/"+kubelet.Sandbox, id(pod.Name+"/sandbox", 0), 0, 999, &adj)
-	p.phase(pod, kubelet.PodPending, "")
+	p.phase(pod, kubelet.PodPending, "", "")
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
 		if p.in.Prediction.Kube.Containers[c.Process].Reason == kubelet.PodInitializing {
 			p.say(evidence.Event{Source: evidence.API, Kind: evidence.ContainerStatus, Process: c.Process,
@@ -337,8 +340,9 @@ func (p *player) over(c plan.Container, code, signal int) {
 }
 
 func (p *player) evict(pod string) {
+	const message = "The node was low on resource: memory. "
 	p.pressure("True")
-	p.event(pod, kubelet.Evicted, "evicted-"+pod, "The node was low on resource: memory.")
+	p.event(pod, kubelet.Evicted, "evicted-"+pod, message)
 	p.kubelet(`eviction_manager.go:404] "Eviction manager: pods ranked for eviction" pods=["oomlab/%s-0123abcd"]`, pod)
 	for _, planned := range p.in.Plan.Pods {
 		if planned.Name != pod {
@@ -350,7 +354,7 @@ func (p *player) evict(pod string) {
 				Exit: &evidence.ExitStatus{Code: 137, By: "containerd"}, Text: id(c.Process, 0)})
 			delete(p.pids, c.Process)
 		}
-		p.phase(&planned, kubelet.PodFailed, kubelet.Evicted)
+		p.phase(&planned, kubelet.PodFailed, kubelet.Evicted, message)
 	}
 }
 
@@ -369,7 +373,7 @@ func (p *player) finish() {
 	}
 	for _, pod := range p.in.Plan.Pods {
 		if end := p.in.Prediction.Kube.Pods[pod.Name]; end.Reason == "" {
-			p.phase(&pod, end.Phase, "")
+			p.phase(&pod, end.Phase, "", "")
 		}
 	}
 	p.vmstat("after", p.killed[""])

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"cmp"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -29,9 +30,7 @@ var reasons = map[string]map[string]string{
 // run and their containers, whole and well formed. Elsewhere others may add to pods what
 // they like.
 func (w *apiWitness) changes(a *account, found *findings) {
-	timed := slices.ContainsFunc(w.told, func(e evidence.Event) bool {
-		return e.Container != nil && e.Container.StartedAt != ""
-	})
+	timed := w.timed()
 	ours := w.in.Plan.On.Ours && timed
 	last := map[string]evidence.Event{}
 	ids := map[string]kubelet.Status{}
@@ -43,18 +42,24 @@ func (w *apiWitness) changes(a *account, found *findings) {
 		if e.Condition != nil {
 			key += e.Condition.Type
 		}
+		if e.Happened != nil {
+			key += e.Happened.UID
+		}
 		before := last[key]
 		last[key] = e
 		before.AtNS = e.AtNS
-		if ours && e.Condition == nil && reflect.DeepEqual(before, e) { // of which node a condition is, it does not say
+		// of which node a condition is, it does not say
+		if timed && e.Condition == nil && reflect.DeepEqual(before, e) {
 			add("it was told twice, and nothing had changed")
 		}
 		switch {
-		case e.Kind == evidence.ContainerStatus && e.Container != nil && ours:
+		case e.Kind == evidence.ContainerStatus && e.Container != nil && timed:
 			if !w.contains(e.Process) {
 				add("no pod of the plan's has such a container")
 			}
-			w.shape(a, *e.Container, ids, add)
+			if ours {
+				w.shape(a, *e.Container, ids, add)
+			}
 		case e.Kind == evidence.PodStatus && e.Pod != nil:
 			rank, ok := phases[e.Pod.Phase]
 			if before.Pod != nil && rank < phases[before.Pod.Phase] && rank > 0 {
@@ -64,8 +69,11 @@ func (w *apiWitness) changes(a *account, found *findings) {
 				add("it is %s on no node", e.Pod.Phase)
 			}
 			known := uuid.MatchString(e.Pod.UID) && w.hasPod(e.Process) && a.agent().uid(e.Process, e.Pod.UID)
-			if !ok || ours && !known {
-				add("there is no such pod: phase %q, uid %q", e.Pod.Phase, e.Pod.UID)
+			switch {
+			case !ok || timed && (!known || e.Pod.QOSClass == ""):
+				add("there is no such pod: phase %q, uid %q, class %q", e.Pod.Phase, e.Pod.UID, e.Pod.QOSClass)
+			case ours && e.Pod.Node == "":
+				add("it is on no node")
 			}
 		case e.Happened != nil && ours:
 			w.happened(e, add)
@@ -76,6 +84,79 @@ func (w *apiWitness) changes(a *account, found *findings) {
 			}
 			if want := reasons[c.Type][c.Status]; want != "" && c.Reason != want && (ours || c.Reason != "") {
 				add("it is %s for the reason %q", c.Status, c.Reason)
+			}
+		}
+	}
+}
+
+// timed reports whether the statuses have times, as those of a real API server do.
+func (w *apiWitness) timed() bool {
+	return slices.ContainsFunc(w.told, func(e evidence.Event) bool {
+		return e.Container != nil && e.Container.StartedAt != ""
+	})
+}
+
+// complete: every kubelet tells of the conditions of its node, a kubelet of oomlab's own
+// also, in Events, of the containers that it makes, and that it begins to evict
+// (pkg/kubelet/eviction, managerImpl.synchronize()).
+func (w *apiWitness) complete(a *account, found *findings) {
+	if w.absent() != "" || !a.over() || !w.timed() {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(conditions)) {
+		if _, ok := w.conditions[name]; !ok {
+			found.add(StatusMissing, "the API never said whether the node has the condition %s", name)
+		}
+	}
+	if !w.in.Plan.On.Ours {
+		return
+	}
+	if len(w.podEvents) == 0 {
+		found.add(StatusMissing, "containers were made, and there is no Event of any pod")
+	}
+	began := slices.ContainsFunc(slices.Collect(maps.Values(w.nodeEvents)), func(h evidence.Happened) bool {
+		return h.Reason == kubelet.EvictionThresholdMet
+	})
+	for _, pod := range w.evicted {
+		if !began && !w.keptOut(pod) {
+			found.add(StatusMissing, "pod %s was evicted, and the node has no Event %s", pod,
+				kubelet.EvictionThresholdMet)
+		}
+	}
+}
+
+// keptOut reports whether an evicted pod was never ranked: it was not let in, for the
+// memory pressure of the node.
+func (w *apiWitness) keptOut(pod string) bool {
+	p := w.pods[pod]
+	return p != nil && strings.HasPrefix(p.Message, kubelet.Rejected)
+}
+
+// evictions: why a pod was evicted its status and its Event say in the same words, and
+// those tell what the pod's containers request (pkg/kubelet/eviction, evictionMessage()).
+func (w *apiWitness) evictions(found *findings) {
+	for _, pod := range w.evicted {
+		said := w.pod(pod).Message
+		for _, h := range w.podEvents[pod] {
+			same := h.Message == said || w.keptOut(pod) && strings.HasSuffix(said, h.Message)
+			if h.Reason == kubelet.Evicted && !same {
+				found.add(StatusDiffers, "pod %s was evicted for %q, and its Event says %q", pod, said, h.Message)
+			}
+		}
+		e := kubelet.ParseEviction(said)
+		if e.Available != nil && (*e.Available >= *e.Threshold || *e.Available < 0) {
+			found.add(StatusDiffers, "pod %s was evicted with %s of %s available; the threshold is %s", pod,
+				*e.Available, e.Resource, *e.Threshold)
+		}
+		i := slices.IndexFunc(w.in.Plan.Pods, func(p plan.Pod) bool { return p.Name == pod })
+		for _, c := range e.Containers {
+			if i < 0 || e.Resource != "memory" {
+				continue
+			}
+			want, ok := w.in.Plan.Pods[i].Spec.MemoryRequest(c.Container)
+			if !ok || c.Request != want || c.Usage <= want {
+				found.add(StatusDiffers, "pod %s was evicted for its container %s, which used %s of %s; it requests %s",
+					pod, c.Container, c.Usage, c.Request, want)
 			}
 		}
 	}

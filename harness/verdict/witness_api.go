@@ -177,6 +177,7 @@ func (w *apiWitness) join(a *account) {
 func (w *apiWitness) agree(a *account, found *findings) {
 	found.all = append(found.all, w.found.all...)
 	w.changes(a, found)
+	w.evictions(found)
 	restarts, pods := map[string]int{}, map[string]evidence.PodState{}
 	for _, e := range w.told {
 		if e.AtNS > a.agent().end {

@@ -113,11 +113,7 @@ func (w *kubeletWitness) agree(a *account, found *findings) {
 		}
 	}
 	for _, pod := range api.evicted {
-		// One that was kept out for the node's memory pressure was never ranked.
-		if p := api.pods[pod]; p != nil && strings.HasPrefix(p.Message, kubelet.Rejected) {
-			continue
-		}
-		if !slices.Contains(w.ranked, pod) && !slices.Contains(w.evicted, pod) {
+		if !api.keptOut(pod) && !slices.Contains(w.ranked, pod) && !slices.Contains(w.evicted, pod) {
 			found.add(LogSilent, "the API says that pod %s was evicted; the kubelet's log does not", pod)
 		}
 	}
