@@ -54,6 +54,14 @@ func (c *cgroups) printed(path string) string {
 	return "/" + path
 }
 
+// named is a path that the kernel prints as agents record it.
+func (c *cgroups) named(path string) string {
+	if c.runtime {
+		return c.below(path)
+	}
+	return c.printed(path)
+}
+
 // below takes off a path of the kernel's what is above the node's root. A path that is
 // elsewhere is left as it is, which no cgroup of the node's is called.
 func (c *cgroups) below(path string) string {

@@ -26,6 +26,10 @@ func (w *agentWitness) facts(a *account, found *findings) {
 			}
 		}
 	}
+	if w.nameless > 0 {
+		found.add(ContainerDiffers, "%d containers were met, and nothing is told of them", w.nameless)
+	}
+	w.alike(found)
 	for process, all := range w.cgroups {
 		pids := map[string]int{}
 		for i, f := range all {
@@ -40,6 +44,41 @@ func (w *agentWitness) facts(a *account, found *findings) {
 		told := slices.ContainsFunc(w.all(), func(c evidence.CgroupFacts) bool { return c.Path == f.cgroup })
 		if id := path.Base(f.cgroup); f.cgroup != "" && !told && (len(id) < 64 || r.after != nil && r.after.Gone) {
 			found.add(ContainerDiffers, "%s was read, and the agent tells of no such cgroup", f)
+		}
+	}
+}
+
+// alike holds what was read of containers against each other: one runtime makes all pods a
+// container of their own, or none, and one kernel has the same files in all their cgroups.
+func (w *agentWitness) alike(found *findings) {
+	sandboxes, swap, ids := w.in.Plan.On.Ours, false, map[int]string{}
+	for process, all := range w.cgroups {
+		name := kubelet.NameOf(process)
+		sandboxes = sandboxes || name.Container == kubelet.Sandbox
+		for _, f := range all {
+			swap = swap || f.SwapMax != nil && name.Container != "" && name.Container != kubelet.Sandbox
+			if name.Container != kubelet.Sandbox {
+				ids[f.PID] = process
+			}
+		}
+	}
+	for process, all := range w.cgroups {
+		name := kubelet.NameOf(process)
+		if name.Container != "" && sandboxes && w.cgroups[name.Pod+"/"+kubelet.Sandbox] == nil {
+			found.add(ContainerDiffers, "pod %s has no container of its own, as others have", name.Pod)
+		}
+		for _, f := range all {
+			planned := slices.ContainsFunc(w.in.Plan.Cgroups, func(c plan.Cgroup) bool {
+				return c.Path == f.Plan && c.SwapMax != nil
+			})
+			switch of := ids[f.PID]; {
+			case planned && swap && f.SwapMax == nil && !f.Unread:
+				found.add(ContainerDiffers, "%q has no memory.swap.max, as others have", process)
+			case name.Container == kubelet.Sandbox && f.PID != 0 && of != "":
+				found.add(ContainerDiffers, "pid %d is in %s and in %s", f.PID, process, of)
+			case f.OOMGroup == nil && !f.Unread && w.in.Machine.Cgroup.Group:
+				found.add(ContainerDiffers, "memory.oom.group of %q was not read", process)
+			}
 		}
 	}
 }
@@ -96,8 +135,7 @@ func (w *agentWitness) fact(
 		add("its limits are no number of pages")
 	}
 	for _, c := range w.in.Plan.Cgroups {
-		if group := f.OOMGroup; w.in.Plan.On.Ours && c.Path == f.Plan && (group != nil && *group != c.OOMGroup ||
-			group == nil && !f.Unread && w.in.Machine.Cgroup.Group) {
+		if group := f.OOMGroup; w.in.Plan.On.Ours && c.Path == f.Plan && group != nil && *group != c.OOMGroup {
 			add("memory.oom.group is %t by the plan", c.OOMGroup)
 		}
 	}

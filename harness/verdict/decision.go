@@ -457,7 +457,9 @@ func (w *bpfWitness) checkEvents(a *account, found *findings) {
 	var nameless []uint64
 	named := func(id uint64, path string) {
 		if path == "" {
-			nameless = append(nameless, id)
+			if w.in.Plan.On == nil || ids[id] != "" { // of a node's container the agent may learn later
+				nameless = append(nameless, id)
+			}
 			return
 		}
 		if id == 0 {
@@ -472,6 +474,8 @@ func (w *bpfWitness) checkEvents(a *account, found *findings) {
 		ids[id], paths[path] = path, id
 	}
 	w.checkRefusals(found)
+	w.checkNamespaces(a, found)
+	w.checkContainers(found)
 	tasks := map[int]*evidence.Task{}
 	totals := map[evidence.OOMControl]kernel.Pages{}
 	var before int64
@@ -492,8 +496,8 @@ func (w *bpfWitness) checkEvents(a *account, found *findings) {
 			// 0: it is not computed yet, or was not needed; domains of nodes have one each
 			if c.TotalPages != 0 && c.Constraint != "cpuset" && c.Constraint != "mempolicy" {
 				domain := evidence.OOMControl{Constraint: c.Constraint, MemcgID: c.MemcgID}
-				if was, ok := totals[domain]; ok && was != c.TotalPages && len(w.in.Plan.During) == 0 &&
-					w.in.Plan.On == nil {
+				alike := w.in.Plan.On == nil || c.Constraint == "none" // a container's cgroup is made again
+				if was, ok := totals[domain]; ok && was != c.TotalPages && len(w.in.Plan.During) == 0 && alike {
 					found.add(BPFDiffers, "the domain of event %d has %d pages, and had %d", o.Seq, c.TotalPages, was)
 				}
 				totals[domain] = c.TotalPages
@@ -522,8 +526,63 @@ func (w *bpfWitness) checkEvents(a *account, found *findings) {
 		}
 	}
 	for _, id := range nameless {
-		if known := ids[id]; known != "" && w.in.Plan.On == nil {
+		if known := ids[id]; known != "" {
 			found.add(BPFDiffers, "cgroup %d is %s, and an event does not say so", id, known)
+		}
+	}
+}
+
+// checkContainers: of a container that was made again the node has another cgroup, though
+// it is the same one by the plan.
+func (w *bpfWitness) checkContainers(found *findings) {
+	paths := map[uint64]string{}
+	named := func(seq, id uint64, path string) {
+		if was, ok := paths[id]; ok && path != "" && was != path {
+			found.add(BPFDiffers, "event %d of eBPF: cgroup %d is %s and %s", seq, id, was, path)
+		}
+		if path != "" {
+			paths[id] = path
+		}
+	}
+	for _, e := range w.in.Events {
+		if w.in.Plan.On == nil || e.Source != evidence.BPF || e.OOM == nil {
+			continue
+		}
+		if t := e.OOM.Task; t != nil {
+			named(e.OOM.Seq, t.CgroupID, t.Cgroup)
+		}
+		if c := e.OOM.Control; c != nil {
+			named(e.OOM.Seq, c.MemcgID, c.Memcg)
+		}
+	}
+}
+
+// checkNamespaces: a process has one pid in the agent's namespace.
+func (w *bpfWitness) checkNamespaces(a *account, found *findings) {
+	if !a.pids.within {
+		return
+	}
+	type process struct {
+		tgid    int
+		startNS uint64
+	}
+	tasks, asking := map[process]int{}, map[process]int{}
+	same := func(all map[process]int, p process, id evidence.TaskID, seq uint64) {
+		if was, ok := all[p]; ok && was != id.NSTGID {
+			found.add(BPFDiffers, "event %d of eBPF: pid %d (%s) is %d in the namespace of the node, and was %d", seq,
+				id.TGID, id.Comm, id.NSTGID, was)
+		}
+		all[p] = id.NSTGID
+	}
+	for _, e := range w.events {
+		if t := e.OOM.Task; t != nil && t.StartNS != 0 {
+			same(tasks, process{t.TGID, t.StartNS}, t.TaskID, e.OOM.Seq)
+			if e.OOM.Current.TGID == t.TGID {
+				same(tasks, process{t.TGID, t.StartNS}, e.OOM.Current, e.OOM.Seq)
+			}
+		}
+		if e.OOM.Decision != 0 { // who asks has no start time: within one decision it is the same process
+			same(asking, process{e.OOM.Current.TGID, e.OOM.Decision}, e.OOM.Current, e.OOM.Seq)
 		}
 	}
 }
@@ -775,7 +834,8 @@ func (w *bpfWitness) checkCounters(a *account, m *evidence.MM, of evidence.Kind,
 		back = max(32, 2*cpus) * cpus
 	}
 	b, x := m.Batched, m.Exact
-	if (b.Swap != 0 || x.Swap != 0) && a.swap() == 0 && !a.busy() {
+	onNode := w.in.Plan.On != nil && w.in.Plan.On.SwapCapacity == 0
+	if (b.Swap != 0 || x.Swap != 0) && a.swap() == 0 && (onNode || !a.busy()) {
 		add("it has %d pages swapped out, on a machine without swap", x.Swap)
 	}
 	for _, of := range [][2]kernel.Pages{{b.File, x.File}, {b.Anon, x.Anon}, {b.Swap, x.Swap}, {b.Shmem, x.Shmem}} {

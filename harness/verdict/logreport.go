@@ -417,6 +417,9 @@ func (a *account) adjOf(d *decision, tgid int) *int {
 	return nil
 }
 
+// containerID is how many hexadecimal digits containerd names a container by.
+const containerID = 64
+
 // summary is the line "oom-kill:".
 func (w *kmsgWitness) summary(a *account, r *oomlog.Report, d *decision, found *findings) {
 	c := d.control
@@ -444,6 +447,11 @@ func (w *kmsgWitness) summary(a *account, r *oomlog.Report, d *decision, found *
 		found.add(LogDiffers, "the summary of decision %d has the cpuset %s; the run's cgroup is %s", d.number,
 			r.Cpuset,
 			base)
+	}
+	if at := a.in.Plan.On; at != nil && at.Ours && len(r.Cpuset) == containerID && !slices.ContainsFunc(a.agent().all(),
+		func(f evidence.CgroupFacts) bool { return path.Base(f.Path) == r.Cpuset }) {
+		found.add(LogDiffers, "the summary of decision %d has the cpuset %s, which is no container's", d.number,
+			r.Cpuset)
 	}
 	w.nodes(a, r, d, found)
 	if r.OOMMemcg != "" && !kernel.InCgroup(r.TaskMemcg, r.OOMMemcg) {
@@ -536,6 +544,10 @@ func (w *kmsgWitness) processor(a *account, r *oomlog.Report, found *findings) {
 		if a.in.Machine.CPUs == 1 && !a.busy() && m[1] != "0" {
 			found.add(LogDiffers, "the report of %s is of processor %s; the machine has one", r.At, m[1])
 		}
+		if t := w.trigger(a, r); t != nil && m[2] != "" && m[2] != strconv.Itoa(t.UID) {
+			found.add(LogDiffers, "the report of %s is of uid %s; that of pid %d is %d by eBPF", r.At, m[2], t.PID,
+				t.UID)
+		}
 		l := a.life(*r.Trigger.PID)
 		if l != nil && !l.plan.IsCommand() && a.in.Plan.On == nil && m[2] != "" &&
 			m[2] != strconv.Itoa(l.plan.Launch.UID) {
@@ -543,6 +555,21 @@ func (w *kmsgWitness) processor(a *account, r *oomlog.Report, found *findings) {
 				l.plan.Launch.UID)
 		}
 	}
+}
+
+// trigger is who invoked the OOM killer for a report, as eBPF saw it scored; nil: it did
+// not.
+func (w *kmsgWitness) trigger(a *account, r *oomlog.Report) *evidence.Task {
+	var last *evidence.Task
+	for _, d := range a.bpf().decisions {
+		for _, o := range d.rows {
+			if t := o.Task; t != nil && t.TGID == d.current.TGID && d.current.PID == *r.Trigger.PID &&
+				d.atNS <= w.at(r)+momentNS {
+				last = t
+			}
+		}
+	}
+	return last
 }
 
 // excess is how far a usage may be seen above its limit, in pages: page_counter_try_charge()
@@ -809,7 +836,12 @@ func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *d
 		add("it has memory, and had none by eBPF")
 	}
 	if l == nil && a.busy() {
-		return // a stranger may become another program and user meanwhile
+		// a stranger may become another program and user meanwhile, and has another memory then
+		if a.unchanged(row, t) && (row.UID != int64(t.UID) || row.Adj != t.Adj || row.Name != t.Comm) {
+			add("uid %d, oom_score_adj %d, by eBPF %s with %d and %d and the same memory", row.UID, row.Adj, t.Comm,
+				t.UID, t.Adj)
+		}
+		return
 	}
 	if l != nil && launcher(t.Comm) && !a.begun(l, d.events[0].AtNS) {
 		w.asPlanned(a, l, row, found) // it may have become what the plan says since it was scored
@@ -845,6 +877,16 @@ func (w *kmsgWitness) row(a *account, row oomlog.TaskRow, t *evidence.Task, d *d
 	if row.PgTables != nil && *row.PgTables != t.MM.PgTables {
 		add("pgtables_bytes is %d, by eBPF %d", *row.PgTables, t.MM.PgTables)
 	}
+}
+
+// unchanged reports whether a task has the memory in the log's table that it had when it
+// was scored, to the page.
+func (a *account) unchanged(row oomlog.TaskRow, t *evidence.Task) bool {
+	if t.MM == nil || row.PgTables == nil || *row.PgTables != t.MM.PgTables {
+		return false
+	}
+	c := a.counts(t.MM)
+	return row.TotalVM == t.MM.TotalVM && row.RSS == c.Anon+c.File+c.Shmem && row.Swapents == c.Swap
 }
 
 // sums: the parts of a row's rss are its rss, where a kernel prints them, page tables are

@@ -30,6 +30,7 @@ type agentWitness struct {
 	down      string // the machine went down: how and why
 	failures  []string
 	cgroups   map[string][]evidence.CgroupFacts // by process or pod
+	nameless  int                               // containers of which nothing is told
 	rankings  []evidence.Event
 }
 
@@ -81,9 +82,11 @@ func (w *agentWitness) hear(e evidence.Event) {
 	case evidence.Ranked:
 		w.rankings = append(w.rankings, e)
 	case evidence.ContainerCgroup:
-		if e.Cgroup != nil {
-			w.cgroups[e.Process] = append(w.cgroups[e.Process], *e.Cgroup)
+		if e.Cgroup == nil {
+			w.nameless++
+			break
 		}
+		w.cgroups[e.Process] = append(w.cgroups[e.Process], *e.Cgroup)
 	}
 }
 

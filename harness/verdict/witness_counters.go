@@ -439,16 +439,27 @@ func (w *countersWitness) events(a *account, f counterFile, found *findings) {
 			found.add(CountersDiffer, "oom in memory.events.local of %s rose by %d, max by %d", f.cgroup, oom, failed)
 		}
 	}
-	if groups, ok := value("oom_group_kill"); ok {
+	w.groups(a, f, found)
+}
+
+// groups: oom_group_kill counts the groups whose kill the log announces, in
+// memory.events.local those of the cgroup, in memory.events those below it as well.
+func (w *countersWitness) groups(a *account, f counterFile, found *findings) {
+	for _, file := range []string{evidence.FileMemoryEventsLocal, evidence.FileMemoryEvents} {
+		groups, ok := w.delta(f.cgroup, file, "oom_group_kill")
+		if !ok {
+			continue
+		}
 		var announced int64
 		for _, r := range a.kmsg().reports {
-			if r.GroupPath != "" && a.cgroups.printed(r.GroupPath) == path {
+			at := a.cgroups.named(r.GroupPath)
+			below := file == evidence.FileMemoryEvents && !w.in.Machine.Cgroup.Local && kernel.InCgroup(at, f.cgroup)
+			if r.GroupPath != "" && !strings.HasPrefix(at, "//") && (at == f.cgroup || below) {
 				announced++
 			}
 		}
 		if gone := w.files[f].after.Gone; groups > announced || groups < announced && !gone {
-			found.add(CountersDiffer, "oom_group_kill in memory.events.local of %s rose by %d; the log has %d such "+
-				"groups",
+			found.add(CountersDiffer, "oom_group_kill in %s of %s rose by %d; the log has %d such groups", file,
 				f.cgroup, groups, announced)
 		}
 	}

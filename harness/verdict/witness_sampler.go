@@ -1,12 +1,14 @@
 package verdict
 
 import (
+	"cmp"
 	"math"
 	"reflect"
 	"slices"
 
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
@@ -41,6 +43,10 @@ func (w *samplerWitness) complete(a *account, found *findings) {
 	if w.in.SamplesProblem != "" {
 		found.add(SamplesDiffer, "%s", w.in.SamplesProblem)
 	}
+	const soon = 5_000_000_000
+	if agent := a.agent(); w.in.Meta.Timeline && len(w.rows) == 0 && a.over() && agent.end-agent.begin > soon {
+		found.add(SamplesDiffer, "samples were asked for, and there are none")
+	}
 	if a.agent().down != "" {
 		w.agree(a, found) // as far as it came
 	}
@@ -60,6 +66,7 @@ func (w *samplerWitness) agree(a *account, found *findings) {
 		}
 	}
 	begin := a.agent().begin
+	seen := map[string]bool{} // processes of a node
 	for i, e := range w.rows {
 		s := e.Sample
 		if !reflect.DeepEqual(e, evidence.Event{AtNS: e.AtNS, Source: evidence.Sampler, Kind: evidence.Sample,
@@ -85,7 +92,7 @@ func (w *samplerWitness) agree(a *account, found *findings) {
 			w.processes(a, e, next, found)
 			continue
 		}
-		w.planned(a, e, found)
+		w.planned(a, e, next, seen, found)
 	}
 	if w.in.Plan.On == nil {
 		w.growth(a, found)
@@ -104,10 +111,40 @@ func (a *account) inPages(u evidence.ProcessUsage) bool {
 	return u.RSS >= 0 && u.Swap >= 0 && u.RSS%a.pageSize() == 0 && u.Swap%a.pageSize() == 0
 }
 
+// settlesNS is how late the runtime of a node may tell that a process has ended.
+const settlesNS = 10_000_000_000
+
+func has[V any](m map[string]V, key string) bool {
+	_, ok := m[key]
+	return ok
+}
+
 // planned holds a sample of a node's processes against the plan: when one of them began
 // and what it takes others tell less exactly there.
-func (w *samplerWitness) planned(a *account, e evidence.Event, found *findings) {
+func (w *samplerWitness) planned(a *account, e evidence.Event, next int64, seen map[string]bool, found *findings) {
 	bad := differs(e, found)
+	for path, n := range e.Sample.Cgroups {
+		if n < 0 || n%a.pageSize() != 0 || n > w.in.Machine.MemTotal {
+			bad("%s is charged with %d bytes", path, n)
+		}
+	}
+	if pods := cmp.Or(w.in.Plan.On.Kubepods, kubelet.Root); !has(e.Sample.Cgroups, pods) {
+		bad("it has nothing of %s", pods)
+	}
+	for _, l := range a.lives {
+		u, ok := e.Sample.Processes[l.process]
+		until := w.until(a, l)
+		if a.marked(l.kernelPID) == 0 {
+			until -= settlesNS
+		}
+		if len(a.livesOf(l.process)) > 1 || until <= next {
+			continue // it is another container, or about to end
+		}
+		if seen[l.process] && !ok || ok && u.RSS+u.Swap == 0 {
+			bad("%s is there, and it has nothing of it", l)
+		}
+		seen[l.process] = seen[l.process] || ok
+	}
 	for name, u := range e.Sample.Processes {
 		if !a.inPages(u) {
 			bad("%s has %d bytes resident and %d swapped out", name, u.RSS, u.Swap)
@@ -185,7 +222,7 @@ func (w *samplerWitness) rests(a *account, l *life, atNS, nextNS int64) bool {
 // until is when a process begins to lose its memory: when it is killed, or ends.
 func (w *samplerWitness) until(a *account, l *life) int64 {
 	k := a.kill(l.kernelPID)
-	switch marked := a.marked(l.pid); {
+	switch marked := a.marked(l.kernelPID); {
 	case marked != 0:
 		return marked
 	case k != nil:
