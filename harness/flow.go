@@ -214,6 +214,7 @@ func (f *flow) carryOut(ctx context.Context) (err error) {
 			return openErr
 		}
 		req.SampleMS, add = 0, rec.add
+		f.in.Meta.Timeline = true
 		defer func() { err = errors.Join(err, rec.close(), f.artifacts()) }()
 	}
 	sink := func(e evidence.Event) {

@@ -65,6 +65,9 @@ type Meta struct {
 	// Model is the number of the model that has planned and predicted the run; 0: none
 	// that is known.
 	Model int `json:"model,omitempty"`
+	// Timeline: samples were asked for. A run that is not kept takes none, nor do some of
+	// before it was written down.
+	Timeline bool `json:"timeline,omitempty"`
 	// Measured are the programs of the user's own, as they were rehearsed.
 	Measured map[string]predict.Measured `json:"measured,omitempty"`
 }
