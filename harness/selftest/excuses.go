@@ -86,6 +86,10 @@ var excuses = []excuse{
 		reason: "what a program of the user's own prints nobody else knows",
 	},
 	{
+		records: "stressor step", fields: "-, pid", ops: "duplicate, swap", when: again,
+		reason: "the log of a container that was started again has the steps of all its lives",
+	},
+	{
 		records: "agent ranked", fields: "-", ops: "drop",
 		reason: "a ranking that is due while the machine is busy is not made",
 	},
@@ -150,7 +154,7 @@ var excuses = []excuse{
 			"amounts",
 	},
 	{
-		records: "run.json", fields: "command, command.[], target_because, seed, started",
+		records: "run.json", fields: "command, command.[], target_because, seed, started, timeline",
 		reason: "how, when and why somebody asked for the run nobody else tells",
 	},
 	{
@@ -176,15 +180,9 @@ var excuses = []excuse{
 		reason: "the API server passes on the last of several changes that come at once",
 	},
 	{
-		records: "api container_status, api pod_status", fields: "-", ops: "duplicate",
-		when:   func(_ Mutation, in verdict.Input) bool { return in.Plan.On != nil && !in.Plan.On.Ours },
-		reason: "on a cluster of somebody else a status is told again when others change what is not recorded",
-	},
-	{
-		records: "api pod_status, api node_condition", fields: "pod.phase, pod.node, condition.reason",
-		ops:    "swap, drop",
-		when:   func(_ Mutation, in verdict.Input) bool { return in.Plan.On != nil && !in.Plan.On.Ours },
-		reason: "what somebody else's cluster tells on the way: phases do not go back, and the last one is compared",
+		records: "api pod_status, api node_condition", fields: "pod.node, condition.reason",
+		ops: "swap, drop", when: ofOthers,
+		reason: "what somebody else's cluster tells on the way: the last one is compared",
 	},
 	{
 		records: "api node_event, api pod_event",
@@ -198,12 +196,25 @@ var excuses = []excuse{
 		reason:  "of a container that was evicted or began again the last status counts: it is compared",
 	},
 	{
-		records: "api node_condition", fields: "-, condition, condition.*", ops: "swap, duplicate",
+		records: "api node_condition", fields: "-, condition.*", ops: "swap, duplicate",
 		reason: "an earlier state may come back, or be told late, and of which node it is a condition does not say",
 	},
 	{
-		records: "kubelet kubelet_line", fields: "-, text", ops: "drop, misspell, off by one, swap",
+		records: "kubelet kubelet_line", fields: "-, text", ops: "drop, misspell, off by one, swap, everywhere",
 		reason: "what a kubelet writes of its work for people: OOMs and evictions are compared",
+	},
+	{
+		records: "api pod_event, kubelet kubelet_line", fields: "-", ops: "drop all", when: ofOthers,
+		reason: "on a cluster of somebody else Events may be refused, and the kubelet's log may be terse",
+	},
+	{
+		records: "api pod_event, api node_event", fields: "happened.from", when: ofOthers,
+		reason: "on a cluster of somebody else others make Events as well",
+	},
+	{
+		records: "bpf oom_badness", fields: "oom.task.ns_tgid",
+		when:   func(m Mutation, in verdict.Input) bool { return !planned(in, m.Event.OOM.Task.NSTGID) },
+		reason: "which pid a stranger has in the namespace of a node nobody else tells",
 	},
 	{
 		records: "runtime task_exit, runtime task_oom", fields: "-, text, exit.code",
@@ -215,6 +226,7 @@ var excuses = []excuse{
 	},
 	{
 		records: "sampler sample", fields: "-", ops: "drop all",
+		when:   func(_ Mutation, in verdict.Input) bool { return !in.Meta.Timeline },
 		reason: "a run may take no samples, as those of chaos; the manifest tells that the file was cut",
 	},
 	{
@@ -253,7 +265,7 @@ var excuses = []excuse{
 		reason: "a process may have ended before its oom_score_adj was read",
 	},
 	{
-		records: "agent container_cgroup", fields: "cgroup.pid", ops: "off by one",
+		records: "agent container_cgroup", fields: "cgroup.pid", ops: "off by one, everywhere",
 		when: func(m Mutation, _ verdict.Input) bool {
 			return strings.HasSuffix(m.Event.Process, "/"+kubelet.Sandbox)
 		},
@@ -265,7 +277,7 @@ var excuses = []excuse{
 		reason: "not every earlier recording keeps steps, and this may be the only one",
 	},
 	{
-		records: "agent container_cgroup", fields: "cgroup.oom_group", ops: "swap",
+		records: "agent container_cgroup", fields: "cgroup.oom_group", ops: "swap, off by one",
 		when: func(m Mutation, _ verdict.Input) bool {
 			return strings.HasSuffix(m.Event.Process, "/"+kubelet.Sandbox)
 		},
@@ -331,8 +343,8 @@ var excuses = []excuse{
 	},
 	{
 		records: "bpf scans_given_up",
-		fields: "-, oom.seq, oom.current, oom.current.pid, oom.current.tgid, oom.current.comm, oom.control.gfp, " +
-			"oom.control.order, oom.control.chosen_points",
+		fields: "-, oom.seq, oom.current, oom.current.pid, oom.current.tgid, oom.current.ns_tgid, " +
+			"oom.current.comm, oom.control.gfp, oom.control.order, oom.control.chosen_points",
 		reason: "one scan stands for several that came to nothing; the log does not tell of any, " +
 			"and what is told last leaves no gap",
 	},
@@ -476,6 +488,20 @@ func ofCommand(m Mutation, in verdict.Input) bool {
 	return ok && p.IsCommand()
 }
 
+// again reports whether a record is of a container that was started again.
+func again(m Mutation, in verdict.Input) bool {
+	lives := 0
+	for _, e := range in.Events {
+		if e.Kind == evidence.Spawned && e.Process == m.Event.Process {
+			lives++
+		}
+	}
+	return in.Plan.On != nil && lives > 1
+}
+
+// ofOthers reports whether a run is on a cluster that is not oomlab's own.
+func ofOthers(_ Mutation, in verdict.Input) bool { return in.Plan.On != nil && !in.Plan.On.Ours }
+
 // alive reports whether a process was alive at the end.
 func alive(in verdict.Input, pid int) bool {
 	return slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
@@ -493,7 +519,8 @@ func later(e evidence.Event) evidence.Event {
 // ending reports whether a process ended within two seconds of an event.
 func ending(m Mutation, in verdict.Input) bool {
 	return slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
-		return e.Kind == evidence.Exited && e.AtNS > m.Event.AtNS && e.AtNS < m.Event.AtNS+2_000_000_000
+		after := e.AtNS - m.Event.AtNS
+		return (e.Kind == evidence.Exited || e.Kind == evidence.TaskEnded) && after > 0 && after < 2_000_000_000
 	})
 }
 
