@@ -1,6 +1,7 @@
 package oomlog
 
 import (
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -914,8 +915,8 @@ func findTag(s string, bracketed bool) (host, rest string, foreign, ok bool) {
 
 // isAddress recognises an IP address.
 func isAddress(host string) bool {
-	return strings.Count(host, ".") == 3 && strings.Trim(host, "0123456789.") == "" ||
-		(strings.Contains(host, "::") || strings.Count(host, ":") == 7) && strings.Trim(host, "0123456789abcdef:") == ""
+	_, err := netip.ParseAddr(host)
+	return err == nil
 }
 
 func kernelTag(w tagWord) (rest string, foreign, ok bool) {
