@@ -157,7 +157,7 @@ func (r *run) watchQuiet(now time.Time) {
 		case p.left && (isQuiet || !any):
 			p.left = false
 			r.happened()
-		case isQuiet && p.state == running:
+		case isQuiet && p.state == running && !p.plan.Exits:
 			p.state = ready
 			r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Ready, Process: p.plan.Name, PID: p.pid,
 				Status: r.agent.usage(p.pid)})

@@ -87,6 +87,13 @@ func (l Layout) Make(run string) (Plan, error) {
 	for _, d := range s.During {
 		p.During = append(p.During, planDuring(d, m, n))
 	}
+	for name, end := range s.Expect.Exit {
+		for _, one := range n.all(scenario.Names{name}) {
+			if i := slices.IndexFunc(p.Processes, func(q Process) bool { return q.Name == one }); i >= 0 {
+				p.Processes[i].Exits = p.Processes[i].IsCommand() && end.Signal == ""
+			}
+		}
+	}
 	p.Throttled = n.all(s.Expect.Throttled)
 	p.Reads = n.all(slices.Sorted(maps.Keys(s.Expect.Reads)))
 	return p, nil

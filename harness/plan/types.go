@@ -129,6 +129,9 @@ type Process struct {
 	NeedsSuccess []string `json:"needs_success,omitempty"`
 	// RestartOn is which ends Respawn starts it again after; "": kills only.
 	RestartOn kubelet.Restart `json:"restart_on,omitempty"`
+	// Exits: a program of the user's own that is expected to exit by itself, and so is
+	// waited for until it has.
+	Exits bool `json:"exits,omitempty"`
 	// Aside: it is not meant by the name of its pod.
 	Aside bool `json:"aside,omitempty"`
 	// Holds is what a program of the user's own is said to hold; 0: unknown.

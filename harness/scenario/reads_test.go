@@ -40,7 +40,7 @@ oomlab: hint: write a number
 oomlab: x.yaml:14:64: oom_adj: "17" holds for no oom_adj
 oomlab: hint: it goes from -17 to 15
 oomlab: x.yaml:15:5: mom: "mom" is never ready, and so never read
-oomlab: hint: end its steps with hold
+oomlab: hint: end its steps with hold, or leave its exit out
 oomlab: x.yaml:16:5: both: claims nothing
 oomlab: hint: write {oom_score: 670}
 oomlab: x.yaml:17:21: oom_score: "lots" is not a comparison

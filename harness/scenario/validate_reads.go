@@ -48,7 +48,8 @@ func (v *validator) reads(e Expect) {
 			v.problem(path, "write {oom_score: 670}", "claims nothing")
 		}
 		if p := v.neverReady(name); p != nil {
-			v.problem(path, "end its steps with hold", "%q is never ready, and so never read", p.Name)
+			v.problem(path, "end its steps with hold, or leave its exit out", "%q is never ready, and so never read",
+				p.Name)
 		}
 		for _, file := range slices.Sorted(maps.Keys(e.Reads[name])) {
 			c, below := e.Reads[name][file], with(path, file)
@@ -68,8 +69,13 @@ func (v *validator) reads(e Expect) {
 // neverReady is the process that a name stands for if its steps do not end with hold.
 func (v *validator) neverReady(name string) *Process {
 	for _, one := range v.stands[name] {
-		if p := v.of(one); p != nil && len(p.Do) > 0 && p.Do[len(p.Do)-1].Op != profile.Hold &&
-			!v.wrong("processes", p.Name) {
+		p := v.of(one)
+		if p == nil || v.wrong("processes", p.Name) {
+			continue
+		}
+		end, said := v.s.Expect.Exit[name]
+		if len(p.Do) > 0 && p.Do[len(p.Do)-1].Op != profile.Hold ||
+			len(p.Command) > 0 && said && end.Signal == "" {
 			return p
 		}
 	}

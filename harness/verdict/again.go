@@ -70,7 +70,7 @@ var ownBase = regexp.MustCompile("^-[0-9a-f]{8}$")
 // loosePods those of pods, looseUnsure those whose course depends on timing.
 var (
 	loose = map[Kind]*regexp.Regexp{
-		PlanDiffers: regexp.MustCompile(`^(stretch|within_ms)$|deadline_ms$|one_cpu$`),
+		PlanDiffers: regexp.MustCompile(`^(stretch|within_ms)$|deadline_ms$|one_cpu$|\.exits$`),
 		PredictionDiffers: regexp.MustCompile(
 			`^(unsure|open|at_least|at_most|alike|parts|possible|firsts|orders|killed` +
 				`|scores)\b|^steps\[[1-9]|\.sure$`),
