@@ -5,6 +5,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/oomlog"
+	"github.com/oomlab/oomlab/harness/plaintext"
 )
 
 // Explanation is one OOM report and what follows from it. The JSON keys are an
@@ -80,6 +81,10 @@ type Explanation struct {
 	// Why is the reason in a few sentences.
 	Why string `json:"why"`
 
+	// Race are victims of earlier reports that had not given back their memory when
+	// this one was made; nil: none are seen.
+	Race *Race `json:"race,omitempty"`
+
 	// Saved is the least that would have let the victim live through this moment.
 	Saved  *Saved  `json:"would_have_saved,omitempty"`
 	WhatIf *WhatIf `json:"what_if,omitempty"`
@@ -153,9 +158,11 @@ func bit(pid int) (word int, mask uint64) { return pid >> 6 & 63, 1 << (pid & 63
 
 // death is a process that an earlier report killed.
 type death struct {
-	pid  int
-	comm string
-	at   string
+	pid   int
+	comm  string
+	at    string
+	memcg string       // whose limit was hit
+	anon  kernel.Pages // what it had then; 0: not known
 }
 
 // maxDead bounds what an Explainer remembers.
@@ -164,8 +171,14 @@ const maxDead = 512
 // Explain explains the next report of the log.
 func (x *Explainer) Explain(r oomlog.Report) Explanation {
 	e := explain(r, x.Options, x.killedBefore)
+	if e.Race = x.raced(e); e.Race != nil {
+		e.Why += " " + plaintext.Escape(e.Race.text(&e))
+	}
 	for _, k := range r.Killed() {
-		d := death{k.PID, k.Comm, r.At}
+		d := death{pid: k.PID, comm: k.Comm, at: r.At, memcg: r.OOMMemcg}
+		if k.AnonRSSKB != nil {
+			d.anon = (kernel.Bytes(min(*k.AnonRSSKB, 1<<52)) * kernel.KiB).Pages(e.PageSize)
+		}
 		word, mask := bit(k.PID)
 		x.pids[word] |= mask
 		if len(x.dead) < maxDead {

@@ -301,16 +301,21 @@ func (w *world) forkedLast(all []int) []int {
 
 // alone is a kill of one process. A victim that was taking memory itself leaves
 // no sooner than another one that does: that one may be at the limit again
-// before anything is given back, and have a second process killed.
+// before anything is given back, and have a second process killed. On several
+// processors that holds of every victim, and of the second one as well.
 func (w *world) alone(step Step, c candidate, victim int) []*world {
 	racing := slices.ContainsFunc(w.procs, func(p proc) bool {
 		return p.p.Name != c.name && p.phase == running && p.partial && w.inside(&p, step.dir)
 	})
-	if c.p.phase != running || !racing || w.overlapped {
+	beside := w.m.CPUs > 1 && !w.global(step.dir)
+	if !racing || !beside && (c.p.phase != running || w.overlapped) {
 		return []*world{w.killAll(step, victim)}
 	}
 	again := w.clone().killAll(step, victim)
-	again.overlapped = true // once is rare enough
+	if len(again.candidates(step.dir)) == 0 {
+		return []*world{again}
+	}
+	again.overlapped = true // once is rare enough on one processor
 	return append([]*world{w.killAll(step, victim)}, again.oom(step.dir, step.Trigger, false)...)
 }
 

@@ -708,7 +708,9 @@ func (w *kmsgWitness) killLine(
 			continue
 		}
 		printed := kernel.Bytes(*of.kb) * kernel.KiB
-		moved := !alone && printed%a.pageSize() == 0 && (grows || printed < of.bytes)
+		// threads that end on other processors flush what they kept back
+		flushed := strings.HasSuffix(of.name, "-rss") && printed <= of.bytes+a.keptBack().Bytes(a.pageSize())
+		moved := !alone && printed%a.pageSize() == 0 && (grows || printed < of.bytes || flushed)
 		if printed != of.bytes/kernel.KiB*kernel.KiB && !moved {
 			add("its %s is %d kB by eBPF", of.name, of.bytes/kernel.KiB)
 		}
