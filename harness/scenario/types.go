@@ -240,6 +240,8 @@ type Expect struct {
 	Constraint string `yaml:"constraint" json:"constraint,omitempty"` // none, cpuset, mempolicy, memcg
 	OOMMemcg   string `yaml:"oom_memcg" json:"oom_memcg,omitempty"`   // the cgroup whose limit was hit
 	Trigger    Names  `yaml:"trigger" json:"trigger,omitempty"`       // one of these invoked the OOM killer
+	// pages of the domain that ran out, of the first kill: what scores are relative to
+	TotalPages Num `yaml:"total_pages" json:"total_pages,omitzero"`
 	// whether the first victim was first in the ranking of what ran out: first, other
 	Ranked   string  `yaml:"ranked" json:"ranked,omitempty"`
 	Killed   *Killed `yaml:"killed" json:"killed,omitempty"`     // who dies; [] for nobody

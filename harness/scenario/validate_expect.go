@@ -49,6 +49,7 @@ func (v *validator) expect() {
 	v.ends(e)
 	v.fails(e)
 	v.reads(e)
+	v.totalPages(e)
 	for _, c := range []struct {
 		key   string
 		claim map[string]map[string]Num
@@ -84,6 +85,18 @@ func (v *validator) ranked(e Expect) {
 			e.Constraint)
 	case slices.Contains(v.s.Targets, Kube) || len(v.s.Targets) == 0 && len(v.s.Pods) > 0:
 		v.problem(path, "leave it out, or kube out of targets", "nothing is ranked on target kube")
+	}
+}
+
+// totalPages checks the claim about the size of the domain.
+func (v *validator) totalPages(e Expect) {
+	path := at("expect", "total_pages")
+	switch c := e.TotalPages; {
+	case c == (Num{}):
+	case c.Min <= 0 && c.Max == NumMax:
+		v.problem(path, "write a number of pages", "%q holds for every domain: it cannot fail", c)
+	case c.Max <= 0:
+		v.problem(path, "write a number of pages", "%q holds for no domain: each has a page", c)
 	}
 }
 
@@ -183,7 +196,7 @@ func (v *validator) nobody(e Expect) {
 		key   string
 		given bool
 	}{{"constraint", e.Constraint != ""}, {"oom_memcg", e.OOMMemcg != ""}, {"trigger", len(e.Trigger) > 0}, {"ranked",
-		e.Ranked != ""}, {"domain", e.Domain != ""}} {
+		e.Ranked != ""}, {"domain", e.Domain != ""}, {"total_pages", e.TotalPages != (Num{})}} {
 		if c.given {
 			v.problem(at("expect", c.key), "leave it out", "says how somebody is killed, but killed: [] says that "+
 				"nobody is")
@@ -362,6 +375,7 @@ func (v *validator) down(e Expect) {
 		{"fails", len(e.Fails) > 0}, {"ranked", e.Ranked != ""},
 		{"memory.events", len(e.MemoryEvents) > 0}, {"memory.events.local", len(e.MemoryEventsLocal) > 0}, {"vmstat",
 			len(e.Vmstat) > 0},
+		{"total_pages", e.TotalPages != (Num{})},
 	} {
 		if c.given {
 			v.problem(at("expect", c.key), "leave it out", "cannot be seen: the machine panics")
