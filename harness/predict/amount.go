@@ -173,10 +173,10 @@ func (w *world) score(p *proc, dir string, total kernel.Pages) Range {
 		}
 	}
 	rss, tables := w.read(p, dir), w.pageTables(p)
-	if w.contained() && kubelet.DomainOf("memcg", dir) != kubelet.InContainer &&
-		kubelet.DomainOf("memcg", dir) != kubelet.InPod {
+	if w.contained() && kubelet.DomainOf("memcg", dir) != kubelet.InContainer {
 		// A program in an image is a file on a disk: when a node runs out, reclaim
-		// takes the pages of its text from idle processes.
+		// takes the pages of its text from idle processes. So it does at the limit of a
+		// pod that was the first to read them, and is charged for them.
 		rss.Lo -= p.base.File + p.base.Shmem
 	}
 	if w.rules.mistake == fileScored {
