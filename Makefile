@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build cross page test-page payload test-trace side-by-side node-image have-node-image test-kube test-kube-container test-kube-full kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-kernels test-kernels-short claims bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
+.PHONY: help build cross page test-page payload test-trace test-userland side-by-side node-image have-node-image test-kube test-kube-container test-kube-full kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-kernels test-kernels-short claims bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -66,12 +66,16 @@ race: payload ## the tests with the race detector (installs gcc)
 
 test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm), summary and JUnit
 	@mkdir -p $(REPORTS); rm -f $(REPORTS)/scenarios.txt
-	@status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color --label-filter 'vm || local' \
+	@status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color --label-filter '(vm || local) && !userland' \
 		./harness/e2e -- -oomlab.junit=$(abspath $(REPORTS))/scenarios.xml \
 		-oomlab.target=$(TARGET) -oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) \
 		-oomlab.table=$(abspath $(REPORTS))/scenarios.txt || status=$$?; \
 	echo; cat $(REPORTS)/scenarios.txt; \
 	echo; echo "runs in $(RUNS)/, JUnit in $(REPORTS)/scenarios.xml"; exit $$status
+
+test-userland: build ## the scenarios that need Debian and systemd in the VM; its disk is made on the way (KERNEL=6.12)
+	bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS) \
+		$$(cd scenarios && grep -l '^needs:.*userland' */*.yaml | sed 's/[.]yaml$$//')
 
 # What a node of a VM cluster is built from. The largest packages of Kubernetes take a
 # compiler 4 GiB: a small machine has one at a time.

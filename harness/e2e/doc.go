@@ -6,7 +6,8 @@
 //
 //	go tool ginkgo run --tags e2e ./harness/e2e -- -oomlab.target vm -oomlab.kernel 6.12
 //
-// Labels are the targets a scenario can run on (local, vm, kube) and its directory
-// (memcg, system, qos, kube). Scenarios with pods run on a VM cluster, whose node
-// image make node-image makes, or on the cluster of -oomlab.kubeconfig.
+// Labels are the targets a scenario can run on (local, vm, kube), its directory (memcg,
+// system, qos, kube) and, if it needs one, userland. Scenarios with pods run on a VM
+// cluster, whose node image make node-image makes, or on the cluster of
+// -oomlab.kubeconfig.
 package e2e

@@ -85,6 +85,9 @@ var _ = Describe("scenario", func() {
 	}
 	for _, s := range all {
 		labels := Label(append(scenario.TargetNames(s.Targets...), path.Dir(s.Name))...)
+		if s.Needs.Userland != "" {
+			labels = append(labels, "userland") // its disk takes minutes to make
+		}
 		timeout := specTimeout
 		if len(s.Pods) > 0 {
 			timeout = kubeTimeout
