@@ -85,7 +85,7 @@ type site struct {
 // mutator makes mutations of one run.
 type mutator struct {
 	run    Recording
-	wanted func(source, field string) bool
+	wanted func(source, field, op string) bool
 	rand   *rand.Rand
 	docs   map[string]any // the files, as JSON
 	// sites are by kind of record, and then by field and operation.
@@ -96,11 +96,13 @@ type mutator struct {
 // log does not crowd out the rest, one for each field and operation, in an order by
 // seed. It ends after limit of them; 0: when there are no more.
 func Mutations(r Recording, seed uint64, limit int) iter.Seq[Mutation] {
-	return mutations(r, seed, limit, func(string, string) bool { return true })
+	return mutations(r, seed, limit, func(string, string, string) bool { return true })
 }
 
-// mutations makes those of the records and fields that are wanted.
-func mutations(r Recording, seed uint64, limit int, wanted func(source, field string) bool) iter.Seq[Mutation] {
+// mutations makes those of the records, fields and operations that are wanted.
+func mutations(
+	r Recording, seed uint64, limit int, wanted func(source, field, op string) bool,
+) iter.Seq[Mutation] {
 	m := newMutator(r, seed, wanted)
 	var queues [][][]site
 	for _, kind := range slices.Sorted(maps.Keys(m.sites)) {
@@ -126,17 +128,15 @@ func mutations(r Recording, seed uint64, limit int, wanted func(source, field st
 	}
 }
 
-func newMutator(r Recording, seed uint64, wanted func(source, field string) bool) *mutator {
+func newMutator(r Recording, seed uint64, wanted func(source, field, op string) bool) *mutator {
 	name := fnv.New64a()
 	name.Write([]byte(r.Name))
 	m := &mutator{
 		run: r, wanted: wanted, rand: rand.New(rand.NewPCG(seed, name.Sum64())),
-		docs: map[string]any{}, sites: map[string]map[string][]site{},
+		docs: r.docs, sites: map[string]map[string][]site{},
 	}
-	for _, file := range []string{
-		verdict.MetaFile, verdict.PlanFile, verdict.PredictionFile, verdict.EventsFile, verdict.SamplesFile,
-	} {
-		m.docs[file] = decode(encode(document(&r.Input, file)))
+	if m.docs == nil {
+		m.docs = documents(r.Input)
 	}
 	for _, file := range []string{verdict.EventsFile, verdict.SamplesFile} {
 		for i, e := range *events(&r.Input, file) {
@@ -145,10 +145,7 @@ func newMutator(r Recording, seed uint64, wanted func(source, field string) bool
 				class = digits.ReplaceAllString(e.Log.Text, "#")
 			}
 			at := site{file: file, event: i}
-			m.add(kind, class, at, opDrop, opDuplicate, opMove, opSwap)
-			if m.alone() {
-				m.add(kind, class, at, opDropAll)
-			}
+			m.add(kind, class, at, opDrop, opDuplicate, opMove, opSwap, opDropAll)
 			m.fields(kind, class, at, m.docs[file].([]any)[i])
 		}
 	}
@@ -169,24 +166,32 @@ func newMutator(r Recording, seed uint64, wanted func(source, field string) bool
 	return m
 }
 
-// alone reports whether nobody else lives on the machine of the run, as on a node: what is
-// gone as a whole, or is another everywhere, the rest contradicts there.
-func (m *mutator) alone() bool { return true }
+// documents are the files of a run, as JSON. Nobody changes them: mutations have copies.
+func documents(in verdict.Input) map[string]any {
+	out := map[string]any{}
+	for _, file := range []string{
+		verdict.MetaFile, verdict.PlanFile, verdict.PredictionFile, verdict.EventsFile, verdict.SamplesFile,
+	} {
+		out[file] = decode(encode(document(&in, file)))
+	}
+	return out
+}
 
 var digits = regexp.MustCompile("[0-9]+")
 
 func recordOf(e evidence.Event) string { return string(e.Source) + " " + string(e.Kind) }
 
 func (m *mutator) add(kind, class string, at site, ops ...string) {
-	if !m.wanted(kind, label(at.field)) {
-		return
-	}
-	if m.sites[kind] == nil {
-		m.sites[kind] = map[string][]site{}
-	}
+	field := label(at.field)
 	for _, op := range ops {
+		if !m.wanted(kind, field, op) {
+			continue
+		}
+		if m.sites[kind] == nil {
+			m.sites[kind] = map[string][]site{}
+		}
 		at.op = op
-		key := strings.Join([]string{label(at.field), op, class}, "\x00")
+		key := strings.Join([]string{field, op, class}, "\x00")
 		m.sites[kind][key] = append(m.sites[kind][key], at)
 	}
 }
@@ -231,9 +236,7 @@ func (m *mutator) fields(kind, class string, at site, value any) {
 			m.add(kind, class, at, opSwap)
 			switch value.(type) {
 			case json.Number, string:
-				if m.alone() {
-					m.add(kind, class, at, opEverywhere)
-				}
+				m.add(kind, class, at, opEverywhere)
 			}
 		}
 	}

@@ -17,7 +17,8 @@ func Recorded() fs.FS { return testdata.Recorded }
 type Recording struct {
 	Name  string
 	Input verdict.Input
-	Files fs.FS // the run directory; nil: there is none
+	Files fs.FS          // the run directory; nil: there is none
+	docs  map[string]any // its files as JSON, kept for who mutates it often; nil: not kept
 }
 
 // Recordings are the recorded runs that passed.
@@ -39,7 +40,7 @@ func Recordings() ([]Recording, error) {
 		}
 		// a recording may be there because it did not pass
 		if verdict.Judge(in).Verdict == verdict.Pass {
-			out = append(out, Recording{name, in, dir})
+			out = append(out, Recording{Name: name, Input: in, Files: dir})
 		}
 	}
 	return out, nil
