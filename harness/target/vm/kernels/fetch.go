@@ -94,7 +94,14 @@ func FetchAll(ctx context.Context, specs []string, o Options) ([]Kernel, error) 
 // by release.
 func fetchOffers(ctx context.Context, all []Offer, o Options) map[string]error {
 	failed := map[string]error{}
-	var mu sync.Mutex
+	var mu, telling sync.Mutex
+	if tell := o.Progress; tell != nil {
+		o.Progress = func(text string) {
+			telling.Lock()
+			defer telling.Unlock()
+			tell(text)
+		}
+	}
 	var wg sync.WaitGroup
 	next := make(chan Offer)
 	for range min(downloads, len(all)) {

@@ -66,7 +66,7 @@ type Options struct {
 	Mirror string
 	// Keyring checks Mirror's signatures; empty: what apt trusts.
 	Keyring string
-	// Progress is told what is going on; it may be nil.
+	// Progress is told what is going on, one thing at a time; it may be nil.
 	Progress func(string)
 
 	told string // a damaged kernel that was reported to Progress
