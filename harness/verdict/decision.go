@@ -465,9 +465,6 @@ func (w *bpfWitness) checkEvents(a *account, found *findings) {
 		if id == 0 {
 			found.add(BPFDiffers, "%s has no number", path)
 		}
-		if was, ok := ids[id]; ok && was != path {
-			found.add(BPFDiffers, "cgroup %d is %s and %s", id, was, path)
-		}
 		if was, ok := paths[path]; ok && was != id && w.in.Plan.On == nil { // a container's is made again
 			found.add(BPFDiffers, "%s is cgroup %d and cgroup %d", path, was, id)
 		}
@@ -475,7 +472,7 @@ func (w *bpfWitness) checkEvents(a *account, found *findings) {
 	}
 	w.checkRefusals(found)
 	w.checkNamespaces(a, found)
-	w.checkContainers(found)
+	w.checkCgroups(found)
 	tasks := map[int]*evidence.Task{}
 	totals := map[evidence.OOMControl]kernel.Pages{}
 	var before int64
@@ -532,9 +529,9 @@ func (w *bpfWitness) checkEvents(a *account, found *findings) {
 	}
 }
 
-// checkContainers: of a container that was made again the node has another cgroup, though
-// it is the same one by the plan.
-func (w *bpfWitness) checkContainers(found *findings) {
+// checkCgroups: a number is that of one cgroup. A container that was made again has another
+// one, though it is the same by the plan: so paths are compared as they were recorded.
+func (w *bpfWitness) checkCgroups(found *findings) {
 	paths := map[uint64]string{}
 	named := func(seq, id uint64, path string) {
 		if was, ok := paths[id]; ok && path != "" && was != path {
@@ -545,7 +542,7 @@ func (w *bpfWitness) checkContainers(found *findings) {
 		}
 	}
 	for _, e := range w.in.Events {
-		if w.in.Plan.On == nil || e.Source != evidence.BPF || e.OOM == nil {
+		if e.Source != evidence.BPF || e.OOM == nil {
 			continue
 		}
 		if t := e.OOM.Task; t != nil {

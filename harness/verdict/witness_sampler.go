@@ -114,11 +114,6 @@ func (a *account) inPages(u evidence.ProcessUsage) bool {
 // settlesNS is how late the runtime of a node may tell that a process has ended.
 const settlesNS = 10_000_000_000
 
-func has[V any](m map[string]V, key string) bool {
-	_, ok := m[key]
-	return ok
-}
-
 // planned holds a sample of a node's processes against the plan: when one of them began
 // and what it takes others tell less exactly there.
 func (w *samplerWitness) planned(a *account, e evidence.Event, next int64, seen map[string]bool, found *findings) {
@@ -128,7 +123,8 @@ func (w *samplerWitness) planned(a *account, e evidence.Event, next int64, seen 
 			bad("%s is charged with %d bytes", path, n)
 		}
 	}
-	if pods := cmp.Or(w.in.Plan.On.Kubepods, kubelet.Root); !has(e.Sample.Cgroups, pods) {
+	pods := cmp.Or(w.in.Plan.On.Kubepods, kubelet.Root)
+	if _, ok := e.Sample.Cgroups[pods]; !ok {
 		bad("it has nothing of %s", pods)
 	}
 	for _, l := range a.lives {
