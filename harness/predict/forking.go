@@ -25,9 +25,8 @@ func (w *world) forkingAmong(candidates []candidate) *proc {
 }
 
 // leaveOpen notes that somebody is killed, and that it may be any of the candidates, or a
-// process that one of them has started.
-func (w *world) leaveOpen(step Step, candidates []candidate) []*world {
-	p := w.forkingAmong(candidates)
+// process that one of them, p, has started.
+func (w *world) leaveOpen(step Step, candidates []candidate, p *proc) []*world {
 	others := "another process"
 	if p.descendants > 1 {
 		others = fmt.Sprintf("up to %d others", p.descendants)

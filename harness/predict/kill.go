@@ -75,8 +75,8 @@ func (w *world) oom(dir string, triggers []string, sysrq bool) []*world {
 	if sysrq && len(candidates) == 0 {
 		return []*world{w} // out_of_memory() says so in the log, and leaves it at that
 	}
-	if w.forkingAmong(candidates) != nil {
-		return w.leaveOpen(step, candidates)
+	if p := w.forkingAmong(candidates); p != nil {
+		return w.leaveOpen(step, candidates, p)
 	}
 	if w.global(dir) && !sysrq && w.sysctls["vm.oom_kill_allocating_task"] == "1" {
 		return w.allocating(step, candidates)

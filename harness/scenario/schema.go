@@ -255,8 +255,9 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 	edit(defs["During"], "sysrq", words("f"))
 	edit(defs["Expect"], "constraint", words(constraints...))
 	edit(defs["Expect"], "within", func(s *jsonschema.Schema) { s.Default = defaultWithin.String() })
-	for field, list := range map[string][]string{"memory.events": MemoryEvents, "memory.events.local": MemoryEvents,
-		"reads": readable} {
+	for field, list := range map[string][]string{
+		"memory.events": MemoryEvents, "memory.events.local": MemoryEvents, "reads": readable,
+	} {
 		edit(defs["Expect"], field, func(s *jsonschema.Schema) {
 			s.AdditionalProperties.PropertyNames = oneOf(list)
 		})
