@@ -190,10 +190,10 @@ func (p *Parser) applyTasks(l logLine) {
 
 func (p *Parser) applyTable(l logLine) {
 	columns := parseTableHeader(l.text)
-	if columns == nil {
+	d := p.pickOrBegin(l, func(d *draft) bool { return !d.table && len(d.Tasks) == 0 && !d.summary })
+	if d.cutTable = columns == nil; d.cutTable {
 		return
 	}
-	d := p.pickOrBegin(l, func(d *draft) bool { return !d.table && len(d.Tasks) == 0 && !d.summary })
 	d.table, d.columns, d.setters = true, columns, setters(columns)
 	for _, c := range columns {
 		if columnSet[c] == nil {
@@ -217,9 +217,12 @@ func (p *Parser) applyRow(l logLine) {
 		return !has && !d.summary && len(d.Kills) == 0
 	}
 	// Of two tables that are printed at once, each has its trigger.
-	d := p.pick(l, func(d *draft) bool {
-		return can(d) && d.interleaved && d.Trigger.PID != nil && *d.Trigger.PID == pid
-	})
+	var d *draft
+	if slices.ContainsFunc(p.open, func(d *draft) bool { return d.interleaved }) {
+		d = p.pick(l, func(d *draft) bool {
+			return can(d) && d.interleaved && d.Trigger.PID != nil && *d.Trigger.PID == pid
+		})
+	}
 	if d == nil {
 		d = p.pick(l, can)
 	}
@@ -230,10 +233,11 @@ func (p *Parser) applyRow(l logLine) {
 		d = p.begin(l)
 	}
 	row, ok := parseRow(l.text, d.setters)
-	if !ok {
+	if !ok || d.cutTable { // which column is which is not known
 		d.cutRow = true
 		return
 	}
+	d.cutRow = d.cutRow || l.cut
 	d.addRow(row)
 }
 

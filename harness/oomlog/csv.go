@@ -97,8 +97,8 @@ func csvRow(line string) *csvForm {
 			continue
 		}
 		fields, open := splitCSV(line, comma, false)
-		if open || len(fields) < 2 {
-			continue
+		if open || len(fields) < 2 || len(fields) == 2 && strings.TrimRight(fields[1], " \r") == "" {
+			continue // an item of a list ends in a comma, too
 		}
 		for i, field := range fields {
 			l := parseLogLine(field)

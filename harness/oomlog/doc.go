@@ -4,7 +4,8 @@
 //
 // scan.go searches a log for the words that begin a report and splits lines only
 // near them. A line then goes through layers, from the outermost in: unwrap.go joins
-// what a terminal or a mail program broke, html.go, csv.go, mime.go and quoted.go
+// what a terminal or a mail program broke, edge.go finds what was cut, before.go takes a
+// host off, block.go marks of a block, encoded.go reads base64, html.go, csv.go, mime.go and quoted.go
 // (JSON, lists, strings) decode, journal.go knows the journal's forms, url.go, framed.go
 // (messages that no newline ends, netconsole's pieces, CEF) and pstore.go others. prefix.go
 // takes off what the transport put before the kernel's text, tail.go what it put

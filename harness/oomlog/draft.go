@@ -31,7 +31,7 @@ type draft struct {
 	setters     []func(*TaskRow, int64) // what the columns set
 	pids        map[int]bool            // of the table; true: the first column, false: a tgid only
 
-	head, cpu, cpuset, taskIn, tasks, table, summary, cutRow bool
+	head, cpu, cpuset, taskIn, tasks, table, cutTable, summary, cutRow bool
 
 	summaryText string // of a summary that is not whole
 	cutSummary  bool   // it ends in a path
@@ -101,6 +101,9 @@ func (d *draft) addRow(t TaskRow) {
 		d.pids = make(map[int]bool)
 	}
 	d.pids[t.PID] = true
+	if t.TGID == t.PID {
+		return
+	}
 	if _, ok := d.pids[t.TGID]; !ok {
 		d.pids[t.TGID] = false
 	}
@@ -176,7 +179,8 @@ func (d *draft) addStat(name string, value uint64) {
 // addStats begins a cgroup's statistics. Up to 5.2 they are in the same line:
 // "Memory cgroup stats for /a: cache:0KB rss:980KB".
 func (d *draft) addStats(s string) {
-	rest := strings.TrimPrefix(strings.TrimPrefix(s, "Memory cgroup stats"), " for ")
+	rest := strings.TrimPrefix(strings.TrimPrefix(s, "Memory cgroup stats"), " for")
+	rest = strings.TrimPrefix(rest, " ")
 	path, inline := strings.TrimSuffix(rest, ":"), ""
 	if i := strings.LastIndex(rest, ": cache:"); i >= 0 {
 		path, inline = rest[:i], rest[i+2:]
@@ -546,7 +550,7 @@ func (d *draft) finish() *Report {
 	miss(r.Global != nil && !*r.Global && (r.Memcg == nil || r.Memcg.Memory == nil), MissingUsage)
 	miss(r.Global != nil && *r.Global && r.Mem == nil, MissingMemInfo)
 	miss(len(r.Tasks) == 0 && !(d.table && r.NoKillable), MissingTable)
-	miss(len(r.Tasks) > 0 && d.columns == nil, MissingTableHead)
+	miss((len(r.Tasks) > 0 || d.cutTable) && d.columns == nil, MissingTableHead)
 	miss(d.cutRow, MissingRow)
 	miss(len(r.Tasks) > 0 && len(killed) > 0 && !d.knows(killed[0].PID), MissingVictimRow)
 	message := len(killed) > 0 && killed[0].Message != "" && killed[0].Score == nil

@@ -17,15 +17,19 @@ func parseHead(rest string) Trigger {
 		if end < 0 {
 			end = len(v)
 		}
-		if mask, err := strconv.ParseUint(v[:end], 0, 64); err == nil {
+		if mask, err := strconv.ParseUint(v[:end], 0, 64); err == nil && end < len(v) { // else it may be cut
 			t.GFPMask = &mask
 		}
 		if end < len(v) && v[end] == '(' {
-			t.GFP, _, _ = strings.Cut(v[end+1:], ")")
+			if names, _, whole := strings.Cut(v[end+1:], ")"); whole {
+				t.GFP = names
+			}
 		}
 	}
 	if _, v, ok := strings.Cut(s, "nodemask="); ok {
-		t.NodeMask, _, _ = strings.Cut(v, ",order=")
+		if mask, _, whole := strings.Cut(v, ",order="); whole {
+			t.NodeMask = mask
+		}
 	}
 	if _, v, ok := strings.Cut(s, "order="); ok {
 		t.Order, _ = integer(v)
@@ -255,10 +259,18 @@ func parseSummary(s string, name func(pid int) (string, bool)) summary {
 	}
 	if at >= 0 {
 		m.comm, s = s[at+len(task):], s[:at]
+		if name, _, known := strings.Cut(m.comm, ",pid="); !m.whole && known {
+			m.comm = name
+		} else if !m.whole {
+			m.comm = "" // it may go on
+		}
 	}
 	if rest, ok := strings.CutPrefix(s, "constraint="); ok {
-		m.constraint, s, _ = strings.Cut(rest, ",")
-		s = "," + s
+		constraint, more, known := strings.Cut(rest, ",")
+		if known || m.whole {
+			m.constraint = constraint
+		}
+		s = "," + more
 	}
 	// What is left: ,nodemask=..,cpuset=..,mems_allowed=..,global_oom,task_memcg=..
 	if before, after, ok := strings.Cut(s, ",global_oom"); ok {
@@ -279,7 +291,21 @@ func parseSummary(s string, name func(pid int) (string, bool)) summary {
 	if s == "," {
 		m.nodemask = ""
 	}
+	m.dropCut()
 	return m
+}
+
+// dropCut drops the last value of a summary that is cut inside its lists: it may go on.
+func (m *summary) dropCut() {
+	switch {
+	case m.whole || m.global || m.oomMemcg != "":
+	case m.mems != "":
+		m.mems = ""
+	case m.cpuset != "":
+		m.cpuset = ""
+	default:
+		m.nodemask = ""
+	}
 }
 
 // splitMemcgs splits "/oom,task_memcg=/oom/task".
@@ -333,6 +359,9 @@ func parseTableHeader(s string) []string {
 	_, rest, _ := strings.Cut(s, "]")
 	columns := strings.Fields(rest)
 	end := slices.Index(columns, "name")
+	if last := slices.Index(columns, "oom_score_adj"); end < 0 && last > 0 { // the end is cut
+		end = last + 1
+	}
 	if end <= 0 || end > 32 || !slices.Contains(columns, "tgid") {
 		return nil
 	}

@@ -6,19 +6,36 @@ import (
 	"strconv"
 )
 
+// lineEnds end a line in other tools than the kernel's: zero bytes of xargs -0, the vertical
+// tab and the form feed of word processors, the record separator of JSON sequences (RFC
+// 7464), and Unicode's next line, line separator and paragraph separator.
+var lineEnds = []string{"\x00", "\v", "\f", "\x1e", "\u0085", "\u2028", "\u2029"}
+
+// lineEnd is what ends the lines that line consists of, or nil: a text of the kernel's has
+// none of them, and a single one may be in the name of a process.
+func lineEnd(line []byte) []byte {
+	for i, end := range lineEnds {
+		if i > 0 && len(line) < 256 { // shorter than two lines of a report, and most lines are
+			return nil
+		}
+		if bytes.Contains(line, []byte(end)) && bytes.Count(bytes.Trim(line, "\x00"), []byte(end)) > 1 {
+			return []byte(end)
+		}
+	}
+	return nil
+}
+
 // framedLine splits what stands on one line because it was never ended by a newline: the
 // frames of syslog over TCP with the octets counted (RFC 6587), datagrams that were written
 // one after the other, and messages that end in a zero byte.
 func (s *scanner) framedLine(line []byte) []byte {
-	if bytes.IndexByte(line, 0) >= 0 {
-		if parts := bytes.Split(bytes.Trim(line, "\x00"), []byte{0}); len(parts) > 2 {
-			for _, part := range parts {
-				if len(part) > 0 {
-					s.text(bytes.Clone(part), layerFramed)
-				}
+	if end := lineEnd(line); end != nil {
+		for part := range bytes.SplitSeq(line, end) {
+			if len(part) > 0 {
+				s.text(bytes.Clone(part), layerFramed)
 			}
-			return nil
 		}
+		return nil
 	}
 	switch tag, size := frameTag(line); {
 	case tag > 0:

@@ -12,6 +12,19 @@ import (
 	"github.com/oomlab/oomlab/harness/kernel"
 )
 
+// holdsBase64 reports whether a log may hold words that are read as base64.
+func holdsBase64(log []byte) bool {
+	found := false
+	for word := range strings.FieldsFuncSeq(string(log), func(r rune) bool {
+		return r > 0x7f || !isCode(string(r))
+	}) {
+		_, ok := new(quoted).decoded(word)
+		_, short := (&quoted{encoded: true}).decoded(word)
+		found = found || ok || short
+	}
+	return found
+}
+
 // FuzzReport: no log makes the parser fail, exceed its limits or see a kill
 // where no line speaks of one; and how the log is cut into reads is no matter.
 func FuzzReport(f *testing.F) {
@@ -35,14 +48,18 @@ func FuzzReport(f *testing.F) {
 	f.Add([]byte("[pid] name[ 0] 0 0 0 0 0 0 0 0 0 0 A0\n[ 0] 0 0 0 0 0 0 0 0 0 0 A0"))
 	f.Fuzz(func(t *testing.T, log []byte) {
 		var all []Report
-		allocs.Within(t, 400, len(log), func() { all = reportsOf(t, log) })
+		size, encoded := len(log), holdsBase64(log)
+		if encoded {
+			size *= maxRatio
+		}
+		allocs.Within(t, 400, size, func() { all = reportsOf(t, log) })
 		kills := bytes.Count(log, []byte("process")) + bytes.Count(log, []byte("OOM victim")) +
 			bytes.Count(log, []byte(`\u`)) + bytes.Count(log, []byte(`"MESSAGE":[`)) +
 			bytes.Count(log, []byte("\x1b")) +
 			bytes.Count(log, []byte(`\x`)) + bytes.Count(log, []byte("pro")) + bytes.Count(log, []byte("&")) +
 			bytes.Count(log, []byte("<"))
-		if bytes.Contains(bytes.ToLower(log), []byte("base64")) {
-			kills += len(log) // each of four letters can be any
+		if bytes.Contains(bytes.ToLower(log), []byte("base64")) || encoded {
+			kills += size // each of four letters can be any
 		}
 		for _, r := range all {
 			kills -= len(r.Kills)

@@ -3,15 +3,14 @@ package oomlog
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/oomlab/oomlab/harness/kernel"
 )
 
 // journalEntry is what matters of one entry of the systemd journal.
 type journalEntry struct {
-	message   []byte
+	message   string
 	has       bool
 	at, host  string
 	transport string
@@ -30,16 +29,16 @@ func (e *journalEntry) kernel() bool {
 func (e *journalEntry) set(name string, value []byte) {
 	switch name {
 	case "MESSAGE":
-		e.message, e.has = append([]byte(nil), value[:min(len(value), maxLine)]...), true
+		e.message, e.has = string(value[:min(len(value), maxLine)]), true
 	case "_TRANSPORT":
-		e.transport = string(value)
+		e.transport = ofKernel(value)
 	case "SYSLOG_IDENTIFIER":
-		e.ident = string(value)
+		e.ident = ofKernel(value)
 	case "_HOSTNAME":
 		e.host = string(value)
 	case "_SOURCE_MONOTONIC_TIMESTAMP":
 		if usec, err := strconv.ParseInt(string(value), 10, 64); err == nil && usec >= 0 {
-			e.at = strconv.FormatInt(usec/1e6, 10) + "." + zeroPad(usec%1e6)
+			e.at = seconds(usec)
 		}
 	case "__REALTIME_TIMESTAMP":
 		if e.at == "" {
@@ -48,14 +47,26 @@ func (e *journalEntry) set(name string, value []byte) {
 	}
 }
 
+// ofKernel is the string of a value, which is made once for most entries of a report.
+func ofKernel(value []byte) string {
+	if string(value) == "kernel" {
+		return "kernel"
+	}
+	return string(value)
+}
+
 // give hands the entry's message to the parser: it is the kernel's record,
 // whole.
 func (s *scanner) give(e *journalEntry) {
 	if !e.has {
 		return
 	}
-	l := recordLine(kernel.Record{Text: string(e.message)})
+	l := messageLine(e.message)
 	l.at, l.host, l.foreign = e.at, e.host, !e.kernel() && l.kind != kindLost
+	if s.order.decided && !s.order.reversed {
+		s.parser.accept(l)
+		return
+	}
 	s.deliver(l)
 }
 
@@ -84,10 +95,77 @@ func (s *scanner) exportLine(line []byte) []byte {
 		s.endEntry()
 		return nil
 	}
-	if name, value, ok := bytes.Cut(line, []byte{'='}); ok && isFieldName(name) {
-		s.set(string(name), value)
+	for _, name := range jsonJournal {
+		if n := len(name); len(line) > n && line[n] == '=' && string(line[:n]) == name {
+			s.set(name, line[n+1:])
+			break
+		}
 	}
 	return nil
+}
+
+// objectLine takes an entry of journalctl -o json that is on a line of its own, an object
+// of strings. It leaves all else to [quoted], which is slower.
+func (s *scanner) objectLine(line []byte) bool {
+	var e journalEntry
+	if len(s.quoted.open) > 0 || !bytes.HasPrefix(line, []byte(`{"`)) {
+		return false
+	}
+	for rest := line[1:]; ; {
+		key, after, ok := cutString(rest)
+		if !ok || len(after) == 0 || after[0] != ':' {
+			return false
+		}
+		value, after, ok := cutString(bytes.TrimLeft(after[1:], " "))
+		if !ok {
+			return false
+		}
+		if name := string(key); slices.Contains(jsonJournal, name) {
+			if name == "MESSAGE" && e.has {
+				return false
+			}
+			if bytes.IndexByte(value, '\\') >= 0 {
+				text, _ := unquoteString(`"` + string(value) + `"`)
+				value = []byte(text)
+			}
+			e.set(name, value)
+		}
+		after = bytes.TrimLeft(after, " ")
+		if len(after) == 0 || after[0] != ',' {
+			if !e.has || string(bytes.TrimRight(after, " \r")) != "}" {
+				return false
+			}
+			s.give(&e)
+			return true
+		}
+		rest = bytes.TrimLeft(after[1:], " ")
+	}
+}
+
+// cutString cuts the string in double quotes, or the number, at the start of s, without
+// undoing escapes.
+func cutString(s []byte) (text, rest []byte, ok bool) {
+	if len(s) > 0 && s[0] >= '0' && s[0] <= '9' {
+		n := bytes.IndexAny(s, ",}")
+		return s[:max(0, n)], s[max(0, n):], n > 0
+	}
+	if len(s) == 0 || s[0] != '"' {
+		return nil, s, false
+	}
+	for i := 1; ; i++ {
+		n := bytes.IndexByte(s[i:], '"')
+		if n < 0 {
+			return nil, s, false
+		}
+		i += n
+		escapes := 0
+		for s[i-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return s[1:i], s[i+1:], true
+		}
+	}
 }
 
 // set sets a field of the entry that the lines are in.
@@ -212,7 +290,7 @@ func (s *scanner) giveEntry(q entry) {
 		}
 	}
 	var lines []logLine
-	for line := range strings.SplitSeq(strings.TrimRight(text, "\r\n"), "\n") {
+	for line := range strings.SplitSeq(strings.TrimRight(text, "\r\n`"), "\n") { // a block may end in it
 		if s.depth < maxDepth && strings.HasPrefix(line, "{") {
 			s.nested(line)
 			continue
@@ -237,7 +315,7 @@ func (s *scanner) giveEntry(q entry) {
 // nested reads a message that is an object itself.
 func (s *scanner) nested(line string) {
 	outer := s.quoted
-	s.quoted = quoted{give: outer.give, learned: outer.learned}
+	s.quoted = quoted{give: outer.give, learned: outer.learned, inner: true}
 	s.depth++
 	s.quoted.read(line)
 	s.quoted.flush()

@@ -166,7 +166,7 @@ func classifyKill(s string) (message string, k kind) {
 		if n == 0 || n > 10 {
 			return "", kindNone
 		}
-		if strings.HasSuffix(tail, ") sharing same memory") {
+		if strings.Contains(tail, ") sharing same memory") { // longer than a name, so no part of one
 			return message, kindSharing
 		}
 		if message != "" || strings.Contains(tail, ") score ") {

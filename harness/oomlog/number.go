@@ -46,7 +46,10 @@ func number(s string) (n int64, rest string, ok bool) {
 		n = 10*n + int64(s[end]-'0')
 		end++
 	}
-	if end-begin == 0 || end-begin > 18 { // more may not fit
+	if end == begin {
+		return 0, s, false
+	}
+	if end-begin > 18 { // more may not fit
 		n, err := strconv.ParseInt(s[:end], 10, 64)
 		return n, s[end:], err == nil
 	}
@@ -69,6 +72,9 @@ func integer(s string) (*int, bool) {
 // unsigned reads the digits that s begins with.
 func unsigned(s string) (n uint64, rest string, ok bool) {
 	end := digits(s)
+	if end == 0 {
+		return 0, s, false
+	}
 	n, err := strconv.ParseUint(s[:end], 10, 64)
 	return n, s[end:], err == nil
 }

@@ -155,7 +155,7 @@ func (p *Parser) accept(l logLine) {
 // broken reports whether a line may go on in the next one.
 func (p *Parser) broken(l logLine) bool {
 	switch {
-	case l.record:
+	case l.record, l.cut:
 		return false
 	case l.kind != kindNone:
 		return l.kind.wraps() && !p.whole(l.kind, l.text)

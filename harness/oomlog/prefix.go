@@ -20,6 +20,8 @@ type logLine struct {
 	// record: text is exactly what the kernel printed at once, so it is never
 	// wrapped and a newline in it is the kernel's own.
 	record bool
+	// cut: the log does not have the end of the line.
+	cut bool
 	// foreign: the line says itself that another program wrote it.
 	foreign bool
 	// shape is that of a prefix that no known form of log has; the lines around
@@ -550,11 +552,14 @@ func cutShape(s, shape string) (string, bool) {
 
 // recordLine makes a record a line; it needs no looking for the text.
 func recordLine(r kernel.Record) logLine {
-	l := logLine{
-		at:     strconv.FormatInt(r.USec/1e6, 10) + "." + zeroPad(r.USec%1e6),
-		caller: r.Caller, text: r.Text, prefixed: true, record: true,
-		foreign: r.Facility != 0,
-	}
+	l := messageLine(r.Text)
+	l.at, l.caller, l.foreign = seconds(r.USec), r.Caller, r.Facility != 0
+	return l
+}
+
+// messageLine is recordLine for what the journal keeps of a record.
+func messageLine(text string) logLine {
+	l := logLine{text: text, prefixed: true, record: true}
 	l.kind = classifyNamed(l.text)
 	if l.kind == kindNone && strings.HasPrefix(l.text, " ") {
 		if classify(strings.TrimLeft(l.text, " ")) == kindOther {
@@ -564,9 +569,14 @@ func recordLine(r kernel.Record) logLine {
 	return l
 }
 
-func zeroPad(usec int64) string {
-	s := strconv.FormatInt(usec, 10)
-	return "000000"[:max(0, 6-len(s))] + s
+// seconds writes a time of the kernel's as its log has it.
+func seconds(usec int64) string {
+	b := strconv.AppendInt(make([]byte, 0, 32), usec/1e6, 10)
+	b = append(b, '.')
+	for unit := int64(1e5); unit > 0; unit /= 10 {
+		b = append(b, byte('0'+usec/unit%10))
+	}
+	return string(b)
 }
 
 // isKmsg recognises prio,seq,usec,flag at the start of a line.
@@ -836,7 +846,7 @@ func isMonotonic(s string) bool {
 // host's name in capitals looks like a zone; that only costs the host.
 func isZone(s string) bool {
 	if len(s) == 4 && digits(s) == 4 {
-		return true
+		return s[:2] == "20" && s < "2047" || s[:2] == "19" // of "1024 pages RAM" it is no year
 	}
 	if len(s) == 5 && (s[0] == '+' || s[0] == '-') && digits(s[1:]) == 4 {
 		return true

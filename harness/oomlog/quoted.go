@@ -23,6 +23,9 @@ type quoted struct {
 	// learned is the key under which the kernel's lines were found.
 	learned string
 	give    func(entry)
+	encoded bool // strings were found that are base64
+	found   bool // since this was last asked
+	inner   bool // it is the message of another
 	// folded is a string of YAML that goes on in the next line, after so many pieces, and
 	// how far its first one is indented.
 	folded []byte
@@ -68,9 +71,14 @@ func (q *quoted) begins(line []byte) (int, bool) {
 		return 0, false
 	}
 	switch {
+	case hasKernelTime(rest): // within long brackets of Lua, which are taken off by now
+		return 0, false
 	case len(q.open) > 0 && bytes.IndexByte([]byte(`"'{}[],`), rest[0]) >= 0:
 		return at, true
 	case opensQuote(rest):
+		return at, true
+	case rest[0] == '[' && digits(string(rest[1:min(len(rest), 24)])) > 0 &&
+		bytes.Contains(rest[:min(len(rest), 64)], []byte(`, "o", "`)): // asciinema: time, output, text
 		return at, true
 	}
 	if value, ok := yamlValue(rest); ok && opensQuote(value) {
@@ -84,6 +92,11 @@ func (q *quoted) begins(line []byte) (int, bool) {
 			break
 		}
 		if i := bytes.Index(head, []byte(mark)); i >= 0 && opensQuote(rest[i:]) {
+			return at + i, true
+		}
+	}
+	for _, mark := range [...]string{`("[`, `["[`, `('[`, `['[`} { // of R, Rust: x <- c("[ 1000.000001] text",
+		if i := bytes.Index(head, []byte(mark)); i >= 0 && hasKernelTime(head[i+2:]) {
 			return at + i, true
 		}
 	}
@@ -330,7 +343,10 @@ func (q *quoted) value(text string) {
 		q.key, q.has = "", false
 		q.set(key, text)
 	case n > 0 && q.open[n-1].skip:
-	case n == 0 || q.open[n-1].list:
+	default: // in braces, too, as lists of Lua and C are
+		if plain, ok := q.decoded(text); ok {
+			text = plain
+		}
 		q.give(entry{text: text})
 	}
 }
@@ -338,6 +354,9 @@ func (q *quoted) value(text string) {
 // set sets a field of the object that is open. A second message begins another
 // object: what was between them is not in the log.
 func (q *quoted) set(name, value string) {
+	if text, ok := q.decoded(value); ok {
+		name, value = "message", text
+	}
 	if n := len(q.open); n > 0 && !q.open[n-1].list {
 		if _, twice := q.open[n-1].fields[name]; twice && isMessage(name) {
 			q.emit(q.open[n-1].fields)

@@ -99,12 +99,17 @@ type scanner struct {
 	last    bool  // buf has the end of the log
 	html    bool
 	csv     *csvForm
-	header  int // lines in which the names of a table's columns may stand
+	sql     *csvForm // of the rows of SQL that are read
+	header  int      // lines in which the names of a table's columns may stand
 	quoted  quoted
 	depth   int // of entries in entries
 	mime    mime
 	host    string // of the row that is read
 	order   order
+
+	edge   edge
+	before before
+	block  string // what shuts the block that is open
 
 	url      encodedURL
 	pstore   pstore
@@ -193,9 +198,14 @@ func (s *scanner) look(data []byte, pos int) bool {
 		return false
 	}
 	sample := data[pos:min(len(data), pos+studyBytes)]
+	s.before.study(sample)
+	s.printable = s.printable || isPrintable(sample)
 	before := s.screen.width
 	if s.screen.study(sample); s.screen.width != before || s.stride == 0 {
 		s.stride = studyBytes
+	}
+	if s.edge.width = 0; s.screen.width == 0 {
+		s.edge.study(sample)
 	}
 	s.studied = s.base + int64(pos) + s.stride
 	s.stride = min(2*s.stride, maxStride) // the log goes on as it was
@@ -217,7 +227,9 @@ func (s *scanner) lines(data []byte, cut bool) int {
 			}
 			pos += n
 			looked = pos
-			s.start = max(0, s.start-1)
+			if s.start = max(0, s.start-1); s.quoted.found { // base64 has none of the needles
+				s.quoted.found, s.start = false, scanStart
+			}
 			continue
 		}
 		hit := needles.next(data, pos)
@@ -298,9 +310,14 @@ const (
 	layerFragment         // pieces of netconsole's records
 	layerCEF              // ArcSight's events
 	layerUnwrap           // the edge of a terminal
+	layerEdge             // lines that are cut
+	layerBefore           // a host or a name before each line, without a time
+	layerBlock            // what opens and shuts a block of text
 	layerHTML             // pages and mails
 	layerPartial          // lines that a container runtime cut
+	layerTuple            // rows of SQL, binaries of Erlang
 	layerCSV              // exports of log stores
+	layerEncoded          // base64
 	layerFolded           // strings of YAML over several lines
 	layerQuoted           // JSON, lists and strings
 	layerEscapes          // line ends that a logger wrote out
@@ -316,8 +333,11 @@ func init() {
 		layerMIME: (*scanner).mimeLine, layerPrintable: (*scanner).unquote, layerURL: (*scanner).urlLine,
 		layerFramed: (*scanner).framedLine, layerPstore: (*scanner).pstoreLine,
 		layerFragment: (*scanner).fragmentLine, layerCEF: (*scanner).cefLine,
-		layerUnwrap: (*scanner).unwrap, layerHTML: (*scanner).htmlLine, layerPartial: (*scanner).uncut,
-		layerCSV: (*scanner).csvLine, layerFolded: (*scanner).foldedLine,
+		layerUnwrap: (*scanner).unwrap, layerEdge: (*scanner).edgeLine,
+		layerBefore: (*scanner).beforeLine, layerBlock: (*scanner).blockLine,
+		layerHTML: (*scanner).htmlLine, layerPartial: (*scanner).uncut,
+		layerTuple: (*scanner).tupleLine,
+		layerCSV:   (*scanner).csvLine, layerEncoded: (*scanner).encodedLine, layerFolded: (*scanner).foldedLine,
 		layerQuoted: (*scanner).quotedLine, layerEscapes: (*scanner).escapedLine,
 	}
 }
@@ -326,6 +346,12 @@ func init() {
 // what is inside, or nil if it has taken the line. To read another wrapping of whole
 // lines, add a row.
 func (s *scanner) text(line []byte, from int) {
+	if from == 0 {
+		if s.rowLine(line) || s.entryLine(line) {
+			return
+		}
+		s.edge.now = false
+	}
 	for _, layer := range layers[from:] {
 		if line = layer(s, line); line == nil {
 			return
@@ -335,6 +361,7 @@ func (s *scanner) text(line []byte, from int) {
 	if l.host == "" {
 		l.host = s.host
 	}
+	l.cut = s.edge.now
 	if s.order.decided && !s.order.reversed { // as nearly every log: without a list of lines
 		s.parser.accept(l)
 		return
@@ -342,8 +369,66 @@ func (s *scanner) text(line []byte, from int) {
 	s.deliver(l)
 }
 
+// calm reports whether no layer waits for anything, and the order of the lines is known.
+func (s *scanner) calm() bool {
+	return s.order.decided && !s.order.reversed && s.csv == nil && s.entry == nil && !s.export &&
+		!s.verbose && !s.mime.open && !s.mime.header && !s.printable && s.held == nil && s.partial == nil &&
+		s.screen.width == 0 && s.screen.held == nil && s.before.shape == "" && s.edge.width == 0 && s.block == "" &&
+		s.quoted.folded == nil && len(s.quoted.open) == 0 &&
+		len(s.pstore.parts) == 0 && s.fragment.header == nil
+}
+
+// harmless are bytes that no layer looks for.
+var harmless = func() (is [256]bool) {
+	for c := range is {
+		is[c] = isAlnum(byte(c)) || strings.IndexByte(" .:-/_[]()", byte(c)) >= 0
+	}
+	return is
+}()
+
+// rowLine takes a row of a task table that stands behind the same prefix as the last one, as
+// most lines of a report do: what no layer changes need not go through them.
+func (s *scanner) rowLine(line []byte) bool {
+	rows := &s.parser.prefix.rows
+	if rows.before == "" || s.header > 0 || len(line) >= 400 || len(line) < len(rows.before) ||
+		string(line[:len(rows.before)]) != rows.before || strings.IndexByte("])", line[len(line)-1]) >= 0 {
+		return false
+	}
+	for _, c := range line {
+		if !harmless[c] {
+			return false
+		}
+	}
+	text := string(line)
+	if !s.calm() || !rows.has(text) {
+		return false
+	}
+	l := rows.read(text)
+	if l.host == "" {
+		l.host = s.host
+	}
+	s.parser.accept(l)
+	return true
+}
+
+// entryLine takes an entry of journalctl -o json, unless a layer might change it.
+func (s *scanner) entryLine(line []byte) bool {
+	if len(line) == 0 || line[0] != '{' || bytes.Contains(line, []byte("=3D")) {
+		return false
+	}
+	for _, c := range []byte("<&%") {
+		if bytes.IndexByte(line, c) >= 0 {
+			return false
+		}
+	}
+	return s.calm() && s.objectLine(line)
+}
+
 // quotedLine takes lines whose text stands in quotes.
 func (s *scanner) quotedLine(line []byte) []byte {
+	if s.objectLine(line) {
+		return nil
+	}
 	at, ok := s.quoted.begins(line)
 	if !ok {
 		if len(s.quoted.open) > 0 && len(bytes.TrimSpace(line)) > 0 {
@@ -404,14 +489,22 @@ func splitTimes(s string) []string {
 		if s[i] != '[' || s[i-1] != ' ' {
 			continue
 		}
-		inside, _, ok := strings.Cut(s[i+1:min(len(s), i+24)], "] ")
-		if _, fraction, dot := strings.Cut(inside, "."); ok && dot && len(fraction) == 6 &&
-			isMonotonic(strings.TrimSpace(inside)) {
+		if hasKernelTime([]byte(s[i:min(len(s), i+24)])) {
 			parts = append(parts, strings.TrimRight(s[begin:i], " ,"))
 			begin = i
 		}
 	}
 	return append(parts, s[begin:])
+}
+
+// hasKernelTime reports whether a line begins with a time of the kernel's, "[ 1000.000001] ".
+func hasKernelTime(line []byte) bool {
+	if len(line) == 0 || line[0] != '[' {
+		return false
+	}
+	inside, _, ok := strings.Cut(string(line[1:min(len(line), 24)]), "] ")
+	_, fraction, dot := strings.Cut(inside, ".")
+	return ok && dot && len(fraction) == 6 && isMonotonic(strings.TrimSpace(inside))
 }
 
 // unquote undoes the quoted-printable encoding of mails, which writes = as =3D
@@ -420,13 +513,7 @@ func splitTimes(s string) []string {
 // are found in other logs too, and mean nothing there.
 func (s *scanner) unquote(line []byte) []byte {
 	if !s.printable {
-		if !bytes.Contains(line, []byte("=3D")) {
-			return line
-		}
-		for _, mark := range []string{"gfp_mask=3D", "constraint=3D", "oom_score_adj=3D", "mems_allowed=3D"} {
-			s.printable = s.printable || bytes.Contains(line, []byte(mark))
-		}
-		if !s.printable {
+		if s.printable = isPrintable(line); !s.printable {
 			return line
 		}
 	}
@@ -441,6 +528,18 @@ func (s *scanner) unquote(line []byte) []byte {
 		return []byte(quotedPrintable.Replace(string(line)))
 	}
 	return line
+}
+
+func isPrintable(text []byte) bool {
+	if !bytes.Contains(text, []byte("=3D")) {
+		return false
+	}
+	for _, mark := range []string{"gfp_mask=3D", "constraint=3D", "oom_score_adj=3D", "mems_allowed=3D"} {
+		if bytes.Contains(text, []byte(mark)) {
+			return true
+		}
+	}
+	return false
 }
 
 var quotedPrintable = strings.NewReplacer("=3D", "=", "=20", " ", "=09", "\t", "=C2=A0", nbsp)
@@ -479,11 +578,13 @@ func (s *scanner) uncut(line []byte) []byte {
 	return line
 }
 
+var softEnds = append([]string{"},", "\",", "',", "<br", `\n`, "%0A", "%0a"}, lineEnds...)
+
 // softEnd finds where a document on one long line can be cut: between the values
 // of JSON, behind the lines of HTML.
 func softEnd(data []byte) int {
 	end := 0
-	for _, mark := range []string{"},", "\",", "',", "<br", `\n`, "%0A", "%0a", "\x00"} {
+	for _, mark := range softEnds {
 		if i := bytes.LastIndex(data, []byte(mark)); i >= 0 {
 			if mark != "<br" {
 				i += len(mark)

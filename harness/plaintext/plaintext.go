@@ -13,25 +13,27 @@ import (
 func Wrap(text string, width int) []string {
 	width = max(width, 1)
 	var lines []string
-	line := ""
+	line, columns := make([]byte, 0, 2*width), 0
 	for word := range strings.FieldsSeq(text) {
 		word = Escape(word)
-		if line != "" && Width(line)+1+Width(word) > width {
-			lines = append(lines, line)
-			line = ""
+		n := Width(word)
+		if len(line) > 0 && columns+1+n > width {
+			lines = append(lines, string(line))
+			line, columns = line[:0], 0
 		}
-		if line != "" {
-			line += " "
+		if len(line) > 0 {
+			line = append(line, ' ')
+			columns++
 		}
-		line += word
-		for Width(line) > width {
-			cut := breakAt(line, width)
-			lines = append(lines, line[:cut])
-			line = line[cut:]
+		line = append(line, word...)
+		for columns += n; columns > width; columns = utf8.RuneCount(line) {
+			cut := breakAt(string(line), width)
+			lines = append(lines, string(line[:cut]))
+			line = append(line[:0], line[cut:]...)
 		}
 	}
-	if line != "" || len(lines) == 0 {
-		lines = append(lines, line)
+	if len(line) > 0 || len(lines) == 0 {
+		lines = append(lines, string(line))
 	}
 	return lines
 }
