@@ -48,7 +48,7 @@ func usage() string {
        oomlab-stressor [stress-ng] --vm N --vm-bytes SIZE [--vm-keep] [--timeout TIME]
        oomlab-stressor stress --vm N --vm-bytes SIZE [--vm-hang 0] [--timeout TIME]
        oomlab-stressor bigmem SIZE
-       oomlab-stressor launch | run | pod LAUNCH PROFILE | version
+       oomlab-stressor launch | run | unit SOCKET | pod LAUNCH PROFILE | version
 
 Takes memory step by step and says on standard error what it holds. It holds
 until it is told to end.
@@ -63,7 +63,7 @@ The command lines of stress-ng, stress and bigmem do what these programs do, and
 are at oom_score_adj 1000 and are started again when they are killed; a worker of stress
 that is killed ends the run with status 1. K, M and G are powers of two there.
 launch and run read such words from oomlab's agent on file descriptor 3, a line
-of settings and a line of steps; pod has the two as arguments, and reports on
+of settings and a line of steps; unit receives the descriptors through a socket; pod has the two as arguments, and reports on
 standard output.
 
 exit status: 64 usage, 71 a step failed, 72 the agent is gone, 75 the deadline passed`
@@ -83,6 +83,8 @@ func command() int {
 	switch args[0] {
 	case "launch":
 		return launch(args[1:])
+	case "unit":
+		return launchUnit(args[1:])
 	case "run":
 		return run(args[1:])
 	case "pod":

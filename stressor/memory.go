@@ -26,9 +26,9 @@ func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
 type region struct {
 	kind   profile.Op
 	mem    []byte // nil for Write and Tmpfs: their pages are in the page cache alone
-	held   int64
-	fd     int  // of the file behind it, or -1
-	shrink bool // the file is ours: truncating it frees its pages
+	held   int64  // of page tables: their own bytes, each page of which maps tableSpan
+	fd     int    // of the file behind it, or -1
+	shrink bool   // the file is ours: truncating it frees its pages
 }
 
 // memory is everything the process holds, in the order in which it was taken.
@@ -61,6 +61,8 @@ func (m *memory) grow(kind profile.Op, n int64) (*region, error) {
 			return nil, fail("sizing a memfd to "+profile.Quantity(n), err)
 		}
 		flags = unix.MAP_SHARED
+	case profile.Tables:
+		return m.growTables(roundUp(n, pageSize))
 	case profile.HugeTLB:
 		n = roundUp(n, hugePage)
 		flags |= unix.MAP_HUGETLB | unix.MAP_HUGE_2MB
@@ -85,6 +87,34 @@ func (m *memory) grow(kind profile.Op, n int64) (*region, error) {
 	}
 	m.regions = append(m.regions, r)
 	return r, nil
+}
+
+// tableSpan is what one page table of the lowest level maps: 2 MiB with pages of 4 KiB.
+var tableSpan = pageSize / 8 * pageSize
+
+// growTables maps so much that reading a byte of each span takes n bytes of page tables. The
+// pages that are read are the one page of zeros, which is nobody's, and what cannot be
+// written is promised to nobody.
+func (m *memory) growTables(n int64) (*region, error) {
+	r := &region{kind: profile.Tables, fd: -1}
+	var err error
+	r.mem, err = mapMemory(-1, n/pageSize*tableSpan, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err == nil {
+		err = advise(r)
+	}
+	if err != nil {
+		return nil, m.unmapped(n, err)
+	}
+	m.regions = append(m.regions, r)
+	return r, nil
+}
+
+// size is what the region holds when all of it is taken.
+func (r *region) size() int64 {
+	if r.kind == profile.Tables {
+		return int64(len(r.mem)) / tableSpan * pageSize
+	}
+	return int64(len(r.mem))
 }
 
 // unmapped says which mapping failed.
@@ -151,6 +181,29 @@ func advise(r *region) error {
 	return nil
 }
 
+// populatePiece is what populate asks for at a time, in bytes: with fewer pages the calls
+// show beside the pages (BenchmarkHold), and with more the other threads learn late
+// how much is held.
+const populatePiece = 2 << 20
+
+// populate has the kernel make the pages of a region, as page faults would one by one
+// (mm/gup.c, faultin_page_range). Whatever it does not make, a page fault has to: Linux
+// before 5.14 does not know the advice, and where a cgroup's OOM killer is disabled
+// (cgroup v1) only a page fault waits for memory.
+func (r *region) populate() {
+	size := int64(len(r.mem)) / pageSize * pageSize
+	for r.held < size {
+		part := min(populatePiece, size-r.held)
+		err := unix.Madvise(r.mem[r.held:r.held+part], unix.MADV_POPULATE_WRITE)
+		if err != nil && err != unix.EINTR {
+			return
+		}
+		if err == nil {
+			r.held += part
+		}
+	}
+}
+
 func mlockOnFault(b []byte) error {
 	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MLOCK_ONFAULT)
 	if errno != 0 {
@@ -167,13 +220,13 @@ func mlockOnFault(b []byte) error {
 // It is copied in halves: above 2048 bytes Go's memmove uses REP MOVS, which
 // emulated CPUs carry out byte by byte.
 type pattern struct {
-	page [4096]byte
-	text [4096]byte
+	page []byte // as long as one of the machine's: what repeats in a page compresses
+	text []byte
 	seed uint64
 }
 
 func newPattern() *pattern {
-	p := &pattern{seed: 0x9e3779b97f4a7c15}
+	p := &pattern{page: make([]byte, pageSize), text: make([]byte, pageSize), seed: 0x9e3779b97f4a7c15}
 	for i := 0; i < len(p.page); i += 8 {
 		binary.LittleEndian.PutUint64(p.page[i:], p.next())
 	}
@@ -203,7 +256,7 @@ func (p *pattern) next() uint64 {
 }
 
 // stamp makes the next copy of the page unlike all others.
-func (p *pattern) stamp() { stamp(p.page[:], p.next()) }
+func (p *pattern) stamp() { stamp(p.page, p.next()) }
 
 func stamp(page []byte, n uint64) { binary.LittleEndian.PutUint64(page, n) }
 
@@ -213,20 +266,21 @@ func stamp(page []byte, n uint64) { binary.LittleEndian.PutUint64(page, n) }
 //
 //go:noinline
 func (p *pattern) fill(page []byte, content string) {
-	from := &p.page
+	from := p.page
 	switch content {
 	case profile.Zeros:
 		clear(page) // a write is what makes a page of it
 		return
 	case profile.Text:
-		from = &p.text
+		from = p.text
 	}
 	for len(page) > 0 {
-		const half = len(p.page) / 2
-		stamp(from[:], p.next())
-		copy(page[:half], from[:half])
-		copy(page[half:2*half], from[half:])
-		page = page[2*half:]
+		const half = 2048
+		stamp(from, p.next())
+		for at := 0; at < len(from); at += half {
+			copy(page[at:at+half], from[at:at+half])
+		}
+		page = page[len(from):]
 	}
 }
 
@@ -260,10 +314,14 @@ func (m *memory) free(n int64) error {
 // cut keeps the first n bytes of a region.
 func (r *region) cut(n int64) error {
 	if r.mem != nil {
-		if err := unmap(r.mem[n:]); err != nil {
+		end := n
+		if r.kind == profile.Tables {
+			end = n / pageSize * tableSpan
+		}
+		if err := unmap(r.mem[end:]); err != nil {
 			return err
 		}
-		r.mem = r.mem[:n]
+		r.mem = r.mem[:end]
 	}
 	r.held = n
 	switch {

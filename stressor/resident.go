@@ -32,6 +32,10 @@ func (m *memory) measure() (residency, error) {
 	}
 	res.overhead = rss
 	for _, r := range m.regions {
+		if r.kind == profile.Tables { // they are in no resident set
+			res.resident += r.held
+			continue
+		}
 		if r.mem != nil {
 			n, err := countPages(r.mem[:r.held])
 			if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"runtime"
@@ -40,7 +41,7 @@ func (w *worker) do(s profile.Step) error {
 // action is what a step does; nil for those that end a profile.
 func action(op profile.Op) func(*worker, profile.Step) error {
 	switch op {
-	case profile.Touch, profile.Shmem, profile.Mlock, profile.HugePages, profile.HugeTLB:
+	case profile.Touch, profile.Shmem, profile.Mlock, profile.HugePages, profile.HugeTLB, profile.Tables:
 		return (*worker).take
 	case profile.Map:
 		return (*worker).reserve
@@ -105,8 +106,15 @@ func (w *worker) take(s profile.Step) error {
 		if err != nil {
 			return err
 		}
-		left -= int64(len(r.mem))
-		err = pace.over(r, int64(len(r.mem)), func() error {
+		left -= r.size()
+		if s.Rate == 0 && populates(s) {
+			r.populate()
+		}
+		err = pace.over(r, r.size(), func() error {
+			if r.kind == profile.Tables {
+				lastRead = r.mem[r.held/pageSize*tableSpan]
+				return nil
+			}
 			w.fill.fill(r.mem[r.held:r.held+pageSize], s.Content)
 			return nil
 		})
@@ -115,6 +123,23 @@ func (w *worker) take(s profile.Step) error {
 		}
 	}
 	return nil
+}
+
+// populates says whether the kernel may make the pages of a step, which are zeros then:
+// what they hold is of no matter where there is no swap that could compress it.
+func populates(s profile.Step) bool {
+	switch s.Op {
+	case profile.Touch, profile.Mlock, profile.Shmem:
+		return s.Content == profile.Zeros || s.Content == "" && !swapIsOn()
+	}
+	return false
+}
+
+// swapIsOn reads /proc/swaps, which has a line of titles. Where it cannot be read there
+// may be some.
+func swapIsOn() bool {
+	text, err := readFile("/proc/swaps")
+	return err != nil || bytes.Count(text, []byte("\n")) > 1
 }
 
 // reserve maps memory and touches none of it. It stays mapped until the process ends:

@@ -472,6 +472,33 @@ func TestSwapOut(t *testing.T) {
 	}
 }
 
+// TestPageTables: they are taken without a page, and given back.
+func TestPageTables(t *testing.T) {
+	tables := profile.Step{Op: profile.Tables, Bytes: 8 * mib}
+	free := profile.Step{Op: profile.Free, Bytes: 6 * mib}
+	for _, tt := range []struct {
+		steps []profile.Step
+		want  int64
+	}{
+		{[]profile.Step{tables}, 8 * mib},
+		{[]profile.Step{{Op: profile.Tables, Bytes: 8 * mib, Rate: 64 * mib}}, 8 * mib},
+		{[]profile.Step{tables, free}, 2 * mib},
+	} {
+		s := startSteps(t, tt.steps...)
+		r := s.ready(len(tt.steps))
+		if r.Held != tt.want || r.Resident != tt.want {
+			t.Errorf("%v: held %d, resident %d, want %d", tt.steps, r.Held, r.Resident, tt.want)
+		}
+		// beside them the tables of the program itself, and those of the second level
+		if got := statusKB(t, s.pid, "VmPTE") << 10; got < tt.want || got > tt.want+mib/2 {
+			t.Errorf("%v: VmPTE is %d, want %d and at most half a MiB more", tt.steps, got, tt.want)
+		}
+		if got := statusKB(t, s.pid, "RssAnon") << 10; got > 4*mib {
+			t.Errorf("%v: %d bytes of anonymous memory are resident", tt.steps, got)
+		}
+	}
+}
+
 func TestSwappedPagesAreHeld(t *testing.T) {
 	swaps, err := os.ReadFile("/proc/swaps")
 	if err != nil || strings.Count(string(swaps), "\n") < 2 {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
 
 // Linux reports whether this is a Linux.
@@ -22,6 +23,7 @@ func TryLock(*os.File) (bool, error)            { return false, ErrNotLinux }
 func SeekData(*os.File, int64) (int64, error)   { return 0, ErrNotLinux }
 func SeekHole(*os.File, int64) (int64, error)   { return 0, ErrNotLinux }
 func Free(string) (int64, error)                { return 0, ErrNotLinux }
+func ProcessorTime(int) time.Duration           { return 0 }
 func Allocated(info fs.FileInfo) int64          { return info.Size() }
 func Mine(fs.FileInfo) bool                     { return false }
 func Memory(string) (*os.File, error)           { return nil, ErrNotLinux }

@@ -129,14 +129,14 @@ var fileCases = []struct {
 			"boost    0\n        min      10\n        low      12\n        high     14\n        spanned  4095\n    " +
 			"    present  3998\n        managed  3840\n        cma      0\n        protection: (0, 1)\n      " +
 			"nr_free_pages 100\n      nr_zone_active_anon 5\n  pagesets\n    cpu: 0\n              count: 1\n      " +
-			"        high:  99\n              batch: 1\n        high     99\n" +
+			"        high:  99\n              batch: 1\n    cpu: 1\n              count: 7\n        high     99\n" +
 			"Node 0, zone   Normal\n  pages free     900\n        min      20\n        low      25\n        high   " +
 			"  30\n        spanned  9000\n        present  9000\n        managed  8000\n  pagesets\n" +
 			"Node 1, zone  Movable\n  pages free     0\n        min      32\n        low      32\n        high     " +
 			"32\n        spanned  0\n        present  0\n        managed  0\n",
-		want: Zoneinfo{Min: 62, Low: 69, High: 76, Managed: 11840, Nodes: 1, Zones: []Zone{
+		want: Zoneinfo{Min: 62, Low: 69, High: 76, Managed: 11840, FreePCP: 8, Nodes: 1, Zones: []Zone{
 			{Name: "DMA", Free: 100, Min: 10, Low: 12, High: 14, Spanned: 4095, Present: 3998, Managed: 3840,
-				ActiveAnon: ptr(Pages(5))},
+				FreePCP: 8, ActiveAnon: ptr(Pages(5))},
 			{Name: "Normal", Free: 900, Min: 20, Low: 25, High: 30, Spanned: 9000, Present: 9000, Managed: 8000},
 			{Node: 1, Name: "Movable", Min: 32, Low: 32, High: 32},
 		}},
@@ -144,6 +144,10 @@ var fileCases = []struct {
 	{
 		name: "zoneinfo, other file", parse: erase(ParseZoneinfo), in: "min 3\n",
 		err: `zoneinfo:1: "min 3": comes before the first zone; is this /proc/zoneinfo?`,
+	},
+	{
+		name: "zoneinfo, bad list", parse: erase(ParseZoneinfo), in: "Node 0, zone DMA\n pagesets\n count: x\n",
+		err: `zoneinfo:3: " count: x": count: "x" is not a number of pages`,
 	},
 	{
 		name: "zoneinfo, bad number", parse: erase(ParseZoneinfo), in: "Node 0, zone DMA\n min x\n",

@@ -13,6 +13,9 @@ type Machine struct {
 	// many times slower than a processor does.
 	Emulated bool   `json:"emulated,omitempty"`
 	Boot     string `json:"boot,omitempty"` // random boot id
+	// LogAheadNS is by how many nanoseconds the clock of the kernel log is ahead of
+	// CLOCK_MONOTONIC, where that is much: see observe.LogAhead.
+	LogAheadNS int64 `json:"log_ahead_ns,omitempty"`
 	// Userland is the distribution that a VM booted, as os-release calls it; empty:
 	// a bare guest, or not a VM.
 	Userland string `json:"userland,omitempty"`
@@ -23,7 +26,9 @@ type Machine struct {
 	SwapTotal    Bytes `json:"swap_total"`    //
 	SwapFree     Bytes `json:"swap_free"`     //
 	WatermarkMin Pages `json:"watermark_min"` // sum of the zones' min watermarks
-	Nodes        int   `json:"nodes"`         // NUMA nodes with memory
+	// FreePCP is what processors keep on lists of their own: free, and not in MemFree.
+	FreePCP Pages `json:"free_pcp,omitempty"`
+	Nodes   int   `json:"nodes"` // NUMA nodes with memory
 	// NUMA is the memory of each node; none on a machine with one node.
 	NUMA      []NodeMemory `json:"numa,omitempty"`
 	HugePage  Bytes        `json:"huge_page,omitempty"`  // size of those in the pool of vm.nr_hugepages
@@ -166,4 +171,6 @@ const (
 	AbilityTracepoints Ability = "tracepoints"  // eBPF tier 1: mark_victim
 	AbilityKprobes     Ability = "kprobes"      // eBPF tier 2 and 3
 	AbilityFreeze      Ability = "freeze"       // cgroup.freeze or the v1 freezer
+	// AbilityProcessEvents: the kernel tells of the beginnings and ends of processes.
+	AbilityProcessEvents Ability = "process-events"
 )

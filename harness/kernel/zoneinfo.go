@@ -15,6 +15,9 @@ type Zoneinfo struct {
 	// Min, Low and High are the sums of the zones' watermarks, Managed that of
 	// their managed pages: MemTotal, except for what was taken since boot.
 	Min, Low, High, Managed Pages
+	// FreePCP is what processors keep on lists of their own, which is free and in no
+	// zone's Free; nor in MemFree.
+	FreePCP Pages
 	// Nodes is the number of NUMA nodes that have managed pages.
 	Nodes int
 }
@@ -25,11 +28,13 @@ type Zone struct {
 	Name                                  string
 	Free, Min, Low, High                  Pages
 	Spanned, Present, Managed             Pages
+	FreePCP                               Pages  // on lists of the processors
 	ActiveAnon, InactiveAnon, Unevictable *Pages // nil where the kernel does not print them per zone
 }
 
 // ParseZoneinfo reads /proc/zoneinfo (mm/vmstat.c, zoneinfo_show_print). It
-// takes the zones' own numbers and leaves the per-node and per-CPU lists.
+// takes the zones' own numbers and what is on the per-CPU lists, and leaves the per-node
+// ones.
 func ParseZoneinfo(r io.Reader) (Zoneinfo, error) {
 	var z Zoneinfo
 	var zone *Zone
@@ -54,8 +59,15 @@ func ParseZoneinfo(r io.Reader) (Zoneinfo, error) {
 		if fields[0] == "pagesets" {
 			perCPU = true
 		}
-		if perCPU {
-			return nil // per-CPU lists have high: lines of their own
+		if perCPU { // which have high: lines of their own
+			if len(fields) == 2 && fields[0] == "count:" {
+				n, err := zonePages(fields)
+				if err != nil {
+					return err
+				}
+				zone.FreePCP += n
+			}
+			return nil
 		}
 		if len(fields) == 3 && fields[0] == "pages" && fields[1] == "free" {
 			fields = fields[1:]
@@ -74,15 +86,14 @@ func ParseZoneinfo(r io.Reader) (Zoneinfo, error) {
 		if to == nil && optional == nil {
 			return nil
 		}
-		n, err := strconv.ParseInt(fields[1], 10, 64)
+		n, err := zonePages(fields)
 		if err != nil {
-			return fmt.Errorf("%s: %q is not a number of pages", fields[0], fields[1])
+			return err
 		}
 		if to != nil {
-			*to = Pages(n)
+			*to = n
 		} else {
-			p := Pages(n)
-			*optional = &p
+			*optional = &n
 		}
 		return nil
 	})
@@ -95,12 +106,22 @@ func ParseZoneinfo(r io.Reader) (Zoneinfo, error) {
 	nodes := make(map[int]bool)
 	for _, zone := range z.Zones {
 		z.Min, z.Low, z.High, z.Managed = z.Min+zone.Min, z.Low+zone.Low, z.High+zone.High, z.Managed+zone.Managed
+		z.FreePCP += zone.FreePCP
 		if zone.Managed > 0 {
 			nodes[zone.Node] = true
 		}
 	}
 	z.Nodes = len(nodes)
 	return z, nil
+}
+
+// zonePages reads a line of a name and a number of pages.
+func zonePages(fields []string) (Pages, error) {
+	n, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q is not a number of pages", strings.TrimSuffix(fields[0], ":"), fields[1])
+	}
+	return Pages(n), nil
 }
 
 // ZoneTypes is enum zone_type of include/linux/mmzone.h, in its order.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -185,4 +186,40 @@ func (r *record) texts() []string {
 		out = append(out, e.Log.Text)
 	}
 	return out
+}
+
+// TestGuestLogAhead: what is said by how much the log's clock is ahead is what a line of the
+// log has that is written now.
+func TestGuestLogAhead(t *testing.T) {
+	k := openKmsg(t)
+	ahead, err := LogAhead(kmsgPath)
+	if errors.Is(err, fs.ErrPermission) {
+		t.Skipf("needs to write %s: %v", kmsgPath, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := fmt.Sprintf("oomlab test %d", time.Now().UnixNano())
+	r := &record{}
+	if err := k.Start(r.sink); err != nil {
+		t.Fatal(err)
+	}
+	before := monotonic()
+	say(t, mark)
+	after := monotonic()
+	if err := k.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	k.Stop()
+	for _, e := range r.of(evidence.Record) {
+		if !strings.Contains(e.Log.Text, mark) {
+			continue
+		}
+		const slack = int64(50 * time.Millisecond)
+		if at := e.AtNS - ahead.Nanoseconds(); at < before-slack || at > after+slack {
+			t.Errorf("ahead by %v: a line of %d to %d ns has %d in the log", ahead, before, after, e.AtNS)
+		}
+		return
+	}
+	t.Error("the line is not in the log")
 }

@@ -35,6 +35,8 @@ func (r Root) abilities(m kernel.Machine, c Cgroup, o Options) map[kernel.Abilit
 		kernel.AbilityTracepoints: tier(o, 1),
 		kernel.AbilityKprobes:     tier(o, 3),
 		kernel.AbilityFreeze:      r.freeze(m, c),
+
+		kernel.AbilityProcessEvents: unsure("it was not tried"),
 	}
 	if errors.Is(o.CgroupErr, ErrUnfinished) {
 		a[kernel.AbilityMemcg] = unsure(o.CgroupErr.Error())

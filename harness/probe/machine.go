@@ -143,7 +143,7 @@ func (r Root) Memory(m *kernel.Machine) error {
 	if info.CommittedAS != nil {
 		m.CommittedAS = *info.CommittedAS
 	}
-	m.WatermarkMin, m.Nodes = zones.Min, zones.Nodes
+	m.WatermarkMin, m.FreePCP, m.Nodes = zones.Min, zones.FreePCP, zones.Nodes
 	if m.Nodes > 1 {
 		m.NUMA = zones.Memory()
 	}

@@ -94,7 +94,8 @@ type Step struct {
 	DurationMS int64  `json:"duration_ms,omitempty"`
 	Code       int    `json:"code,omitempty"`
 	Name       string `json:"name,omitempty"`
-	// Content is what the pages hold, one of [Contents]; empty: Random.
+	// Content is what the pages hold, one of [Contents]; empty: Random
+	// where there is swap, and otherwise whatever is fastest.
 	Content string `json:"content,omitempty"`
 	// Path is the file of File and Write; empty: a fresh temporary file.
 	Path string `json:"path,omitempty"`

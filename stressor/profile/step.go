@@ -13,6 +13,7 @@ const (
 	Mlock     Op = "mlock"
 	HugePages Op = "hugepages"
 	HugeTLB   Op = "hugetlb"
+	Tables    Op = "pagetables"
 	Map       Op = "map"
 	SwapOut   Op = "swapout"
 	Free      Op = "free"
@@ -50,6 +51,7 @@ const (
 	AddressSpace        // the step takes no page: it counts for overcommit alone
 	HeldMemory          // the step takes none; its amount is at most what is held
 	AnonMemory          // anonymous pages: only swap takes them back
+	TableMemory         // page tables: nothing takes them back
 	SharedMemory        // pages of a memfd: only swap takes them back, or the end of the process
 	TmpfsFile           // pages of a file in a tmpfs: only swap takes them back, or who deletes the file
 	PageCache           // pages of a file: reclaim drops them or writes them back
@@ -87,6 +89,8 @@ var Steps = []Row{
 		Help: "takes anonymous memory with transparent huge pages"},
 	{Op: HugeTLB, Amount: Size, Qualifiers: []Kind{Rate}, Memory: HugePool,
 		Help: "takes memory from the pool of explicit huge pages"},
+	{Op: Tables, Amount: Size, Qualifiers: []Kind{Rate}, Memory: TableMemory,
+		Help: "takes page tables: reads a byte of each 2Mi that it maps, which takes no page"},
 	{Op: Map, Amount: Size, Memory: AddressSpace,
 		Help: "maps that much at once and touches none of it"},
 	{Op: SwapOut, Amount: Size, Memory: HeldMemory,
@@ -129,7 +133,9 @@ func (r Row) Committed() bool { return r.Memory == AnonMemory || r.Memory == Add
 
 // Charged reports whether the step takes memory that counts against the limits
 // of its cgroup and that reclaim cannot take back without swap.
-func (r Row) Charged() bool { return r.Memory == AnonMemory || r.InTmpfs() }
+func (r Row) Charged() bool {
+	return r.Memory == AnonMemory || r.Memory == TableMemory || r.InTmpfs()
+}
 
 // InTmpfs reports whether the step's pages are those of a tmpfs, which the kernel counts
 // as shared memory and swaps out of reach of all counters of the process.
@@ -141,8 +147,8 @@ func (r Row) Outlives() bool { return r.Memory == TmpfsFile }
 // Unbounded reports whether the step takes more and more memory.
 func (r Row) Unbounded() bool { return r.Endless && r.Amount == Rate }
 
-// What pages may hold: bytes that do not compress, which is what a step writes if it is
-// not told; nothing but zeros; and words, which compress to about half.
+// What pages may hold: bytes that do not compress; nothing but zeros; and words, which
+// compress to about half.
 const (
 	Random = "random"
 	Zeros  = "zeros"

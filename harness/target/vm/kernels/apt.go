@@ -15,8 +15,8 @@ import (
 
 // offers are all kernels in the given suites, oldest first. A suite that cannot
 // be read does not hide the others; its reason is in the error.
-func offers(ctx context.Context, names []string, o Options) ([]Offer, error) {
-	mirrors, err := o.debian().Mirrors()
+func offers(ctx context.Context, names []string, arch string, o Options) ([]Offer, error) {
+	mirrors, err := o.debian(arch).Mirrors()
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func offers(ctx context.Context, names []string, o Options) ([]Offer, error) {
 			continue
 		}
 		o.Progress("reading the package lists of " + name)
-		a, err := o.debian().Open(ctx, name, mirrors)
+		a, err := o.debian(arch).Open(ctx, name, mirrors)
 		if err != nil {
 			return all, err
 		}
@@ -57,9 +57,15 @@ func offersIn(ctx context.Context, a *debian.Apt, suite string) ([]Offer, error)
 	return kernelsIn(packages, suite), nil
 }
 
-// kernelPackage are the names of the packages of cloud kernels. Signed and
+// kernelPackage are the names of the packages of the flavours' kernels. Signed and
 // unsigned builds hold the same kernel; the signed ones have the plain name.
-var kernelPackage = regexp.MustCompile(`^linux-(image|binary|modules|base)-(\d.*-cloud-` + debian.Arch + `)$`)
+var kernelPackage = func() *regexp.Regexp {
+	var suffixes []string
+	for _, f := range flavours {
+		suffixes = append(suffixes, f.suffix)
+	}
+	return regexp.MustCompile(`^linux-(image|binary|modules|base)-(\d.*-(?:` + strings.Join(suffixes, "|") + `))$`)
+}()
 
 // kernelsIn follows every image package to the packages that hold its parts.
 // Up to 6.18 the image package has them all; from 6.19 on the kernel itself is

@@ -89,6 +89,7 @@ func load(dir string) (entry, error) {
 	if e.Image == "" || e.Version == (kernel.Version{}) {
 		return e, fmt.Errorf("%s: image or version is missing", file)
 	}
+	e.Arch = flavourOf(e.Release).arch // entries that an older oomlab made do not say it
 	for _, path := range []*string{&e.Image, &e.ModulesDir, &e.Config} {
 		if *path == "" {
 			continue
@@ -128,6 +129,9 @@ func (o Options) tell(release string, why error) {
 // instead returns the newest cached kernel, for when the default one cannot be had.
 func (o Options) instead(all []cached, why error) (Kernel, error) {
 	for _, c := range slices.Backward(all) {
+		if flavourOf(c.Release) != native() {
+			continue
+		}
 		if k, err := o.verified(c.Release); err == nil {
 			reason, _, _ := strings.Cut(why.Error(), "\n")
 			o.Progress(fmt.Sprintf("the default kernel is not available, booting %s instead: %s", k.Release, reason))

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -37,7 +40,8 @@ func FetchAll(ctx context.Context, specs []string, o Options) ([]Kernel, error) 
 		return nil, err
 	}
 	for _, spec := range specs {
-		if _, err := kernel.ParseVersion(spec); err != nil {
+		name, _ := split(spec)
+		if _, err := kernel.ParseVersion(name); err != nil {
 			return nil, unknownError{fmt.Errorf("kernel %w, or a path to a bzImage", err)}
 		}
 	}
@@ -48,16 +52,32 @@ func FetchAll(ctx context.Context, specs []string, o Options) ([]Kernel, error) 
 	defer unlock()
 	cache.Sweep(o.Dir)
 
+	lists, gone := suiteLists{}, map[string]error{}
+	for {
+		before := len(gone)
+		out, err := o.fetchRound(ctx, specs, lists, gone)
+		if len(gone) == before {
+			return out, err
+		}
+		o.Progress("the mirror lists what it has no more (404), looking for the next one: " +
+			strings.Join(slices.Sorted(maps.Keys(gone)), ", "))
+	}
+}
+
+// fetchRound fetches what specs mean, without the releases that are gone from the mirror
+// though its lists have them. It adds those that it finds gone, where specs may mean others.
+func (o Options) fetchRound(
+	ctx context.Context, specs []string, lists suiteLists, gone map[string]error,
+) ([]Kernel, error) {
 	out := make([]Kernel, len(specs))
 	errs := make([]error, len(specs))
-	lists := suiteLists{}
 	wanted := map[string]Offer{} // by release: two specs may mean one kernel
 	var missing []Offer
 	at := make([]string, len(specs))
 	for i, spec := range specs {
-		offer, err := lists.find(ctx, spec, o)
+		offer, err := lists.find(ctx, spec, gone, o)
 		if err != nil {
-			errs[i] = fmt.Errorf("fetch kernel %s: %w", spec, err)
+			errs[i] = fmt.Errorf("fetch kernel %s: %w", spec, errors.Join(err, goneOf(spec, gone)))
 			continue
 		}
 		at[i] = offer.Release
@@ -81,6 +101,9 @@ func FetchAll(ctx context.Context, specs []string, o Options) ([]Kernel, error) 
 			continue
 		}
 		if err := failed[release]; err != nil {
+			if strings.Contains(err.Error(), notFound) {
+				gone[release] = err
+			}
 			errs[i] = fmt.Errorf("fetch kernel %s: %w", release, err)
 			continue
 		}
@@ -88,6 +111,19 @@ func FetchAll(ctx context.Context, specs []string, o Options) ([]Kernel, error) 
 		out[i], errs[i] = e.Kernel, err
 	}
 	return out, errors.Join(errs...)
+}
+
+// notFound is what apt says of a package that the lists have and the mirror has not.
+const notFound = "404  Not Found"
+
+// goneOf is why a release that spec means could not be had; nil: none was tried.
+func goneOf(spec string, gone map[string]error) error {
+	for _, release := range slices.Sorted(maps.Keys(gone)) {
+		if v, err := kernel.ParseVersion(release); err == nil && matches(spec, v, release) {
+			return gone[release]
+		}
+	}
+	return nil
 }
 
 // fetchOffers downloads and unpacks kernels, and returns why some are not there,
@@ -125,7 +161,7 @@ func fetchOffers(ctx context.Context, all []Offer, o Options) map[string]error {
 	return failed
 }
 
-// suiteLists are the offers of suites whose lists were read, by suite, or why
+// suiteLists are the offers of suites whose lists were read, by architecture and suite, or why
 // they could not be.
 type suiteLists map[string]suiteList
 
@@ -135,17 +171,17 @@ type suiteList struct {
 }
 
 // offers is that of the package, but asks for each suite once.
-func (l suiteLists) offers(ctx context.Context, names []string, o Options) ([]Offer, error) {
+func (l suiteLists) offers(ctx context.Context, names []string, arch string, o Options) ([]Offer, error) {
 	var out []Offer
 	var problems []error
 	for _, name := range names {
-		known, ok := l[name]
+		known, ok := l[arch+" "+name]
 		if !ok {
-			known.offers, known.err = offers(ctx, []string{name}, o)
+			known.offers, known.err = offers(ctx, []string{name}, arch, o)
 			if ctx.Err() != nil {
 				return out, known.err
 			}
-			l[name] = known
+			l[arch+" "+name] = known
 		}
 		out, problems = append(out, known.offers...), append(problems, known.err)
 	}

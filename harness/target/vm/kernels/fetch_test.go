@@ -270,3 +270,41 @@ func TestFetchIsCancelled(t *testing.T) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }
+
+// TestAPackageThatIsGone: a kernel that the lists have and the mirror has not is passed over
+// for the next one; where there is none, what the mirror said is the reason.
+func TestAPackageThatIsGone(t *testing.T) {
+	m, o := newMirror(t)
+	m.debian("6.12.90", 0)
+	m.debian("6.12.95", 0)
+	m.publish("trixie")
+	httpMirror(t, m, &o, 0)
+	remove := func(version string) {
+		debs, err := filepath.Glob(filepath.Join(m.dir, "linux-image-"+version+"*.deb"))
+		if err != nil || len(debs) != 1 {
+			t.Fatalf("%q, %v", debs, err)
+		}
+		if err := os.Remove(debs[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var said []string
+	o.Progress = func(text string) { said = append(said, text) }
+	remove("6.12.95")
+	k, err := Fetch(t.Context(), "6.12", o)
+	if err != nil || k.Release != "6.12.90+deb13-cloud-amd64" || !slices.ContainsFunc(said, func(s string) bool {
+		return strings.Contains(s, "has no more (404)") && strings.Contains(s, "6.12.95+deb13-cloud-amd64")
+	}) {
+		t.Errorf("%+v, %v; it said %q", k, err, said)
+	}
+	if _, err := Fetch(t.Context(), "6.12.95", o); err == nil || !strings.Contains(err.Error(), "404  Not Found") {
+		t.Errorf("one that is gone, by its own name: %v", err)
+	}
+	remove("6.12.90")
+	if _, err := Prune(t.Context(), PruneOptions{All: true}, o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Fetch(t.Context(), "6.12", o); err == nil || !strings.Contains(err.Error(), "404  Not Found") {
+		t.Errorf("all are gone: %v", err)
+	}
+}

@@ -21,10 +21,16 @@ const (
 	headerEnd     = 0x210
 )
 
+// Offsets in an Image of arm64, from Documentation/arch/arm64/booting.rst.
+const (
+	offARMMagic  = 0x38 // "ARM\x64"
+	armHeaderEnd = 0x40
+)
+
 // IsImage reports whether spec means a file, as [Resolve] takes it.
 func IsImage(spec string) bool {
 	info, err := os.Stat(spec)
-	return strings.ContainsRune(spec, '/') || err == nil && info.Mode().IsRegular()
+	return strings.ContainsRune(spec, '/') && !named(spec) || err == nil && info.Mode().IsRegular()
 }
 
 // Check says why spec cannot mean a kernel, before anything is fetched for it.
@@ -34,9 +40,14 @@ func Check(spec string) error {
 		return nil
 	}
 	if IsImage(spec) {
+		if name, last, _ := strings.Cut(spec, "/"); kernelVersion.MatchString(name) && last != "" && !exists(spec) {
+			return unknownError{fmt.Errorf("%q: there is no flavour %s of kernels; write one of %s", spec, last,
+				strings.Join(Flavours(), ", "))}
+		}
 		return CheckImage(spec)
 	}
-	if _, err := kernel.ParseVersion(spec); err != nil {
+	name, _ := split(spec)
+	if _, err := kernel.ParseVersion(name); err != nil {
 		return unknownError{fmt.Errorf(
 			"%q is not a kernel; write a version such as 6.12 or 6.12.107, or a path to a bzImage", spec)}
 	}
@@ -70,31 +81,86 @@ func imageHeader(file string) ([]byte, error) {
 		return nil, fmt.Errorf("kernel %s: %w", file, err)
 	}
 	head = head[:n]
-	if n < headerEnd || head[offBootFlag] != 0x55 || head[offBootFlag+1] != 0xaa ||
-		!bytes.Equal(head[offHeader:offHeader+4], []byte("HdrS")) {
-		hint := "an x86 bzImage is wanted (arch/x86/boot/bzImage of a build, or a /boot/vmlinuz)"
-		if bytes.HasPrefix(head, []byte("\x7fELF")) {
+	if archOf(head) == "" {
+		hint := "a bzImage of x86 or an Image of arm64 is wanted (below arch/ of a build, or a /boot/vmlinuz)"
+		switch {
+		case bytes.HasPrefix(head, []byte("\x7fELF")):
 			hint = "this is an ELF file such as vmlinux; " + hint
+		case bytes.HasPrefix(head, []byte("MZ\x00\x00zimg")):
+			hint = "this is vmlinuz.efi, which only firmware unpacks; " + hint
 		}
-		return nil, unknownError{fmt.Errorf("kernel %s: is not a kernel image: it has no HdrS header; %s", file, hint)}
+		return nil, unknownError{fmt.Errorf("kernel %s: is not a kernel image: it has neither a HdrS header nor the "+
+			"magic of arm64; %s", file, hint)}
 	}
 	return head, nil
 }
 
-// imageRelease reads what uname -r will say from a bzImage.
-func imageRelease(file string) (string, error) {
+// archOf is the architecture of the image that begins with head; empty: it is none.
+func archOf(head []byte) string {
+	switch {
+	case len(head) >= headerEnd && head[offBootFlag] == 0x55 && head[offBootFlag+1] == 0xaa &&
+		bytes.Equal(head[offHeader:offHeader+4], []byte("HdrS")):
+		return AMD64
+	case len(head) >= armHeaderEnd && bytes.Equal(head[offARMMagic:armHeaderEnd-4], []byte("ARM\x64")):
+		return ARM64
+	}
+	return ""
+}
+
+// imageRelease reads what uname -r will say from an image, and its architecture.
+func imageRelease(file string) (release, arch string, err error) {
 	head, err := imageHeader(file)
+	if err != nil {
+		return "", "", err
+	}
+	arch = archOf(head)
+	text := ""
+	if arch == ARM64 {
+		text, err = banner(file)
+	} else if at := int(binary.LittleEndian.Uint16(head[offVersionPtr:])) + 0x200; at != 0x200 && at < len(head) {
+		version, _, _ := bytes.Cut(head[at:], []byte{0})
+		text = string(version)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	if release, _, _ = strings.Cut(text, " "); release == "" {
+		return "", "", fmt.Errorf("kernel %s: the image does not say its version", file)
+	}
+	return release, arch, nil
+}
+
+// banner is what stands behind "Linux version " in an image that is not compressed, as
+// linux_banner in init/version-timestamp.c has it, or empty. An image of arm64 has no
+// other place for it.
+func banner(file string) (string, error) {
+	const mark, most = "Linux version ", 256
+	f, err := os.Open(file)
 	if err != nil {
 		return "", err
 	}
-	at := int(binary.LittleEndian.Uint16(head[offVersionPtr:])) + 0x200
-	if at == 0x200 || at >= len(head) {
-		return "", fmt.Errorf("kernel %s: the image does not say its version", file)
+	defer f.Close()
+	buf := make([]byte, 0, 1<<20)
+	for {
+		n, err := f.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if i := bytes.Index(buf, []byte(mark)); i >= 0 && (len(buf)-i >= most || err != nil) {
+			rest := buf[i+len(mark) : min(len(buf), i+most)]
+			// linux_proc_banner has %s there
+			if len(rest) > 0 && rest[0] >= '0' && rest[0] <= '9' {
+				return string(rest), nil
+			}
+			buf = buf[i+len(mark):]
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			return "", nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("kernel %w", err)
+		}
+		if cap(buf)-len(buf) < 64<<10 {
+			buf = append(make([]byte, 0, 1<<20), buf[max(0, len(buf)-most-len(mark)):]...)
+		}
 	}
-	text, _, _ := bytes.Cut(head[at:], []byte{0})
-	release, _, _ := strings.Cut(string(text), " ")
-	if release == "" {
-		return "", fmt.Errorf("kernel %s: the image does not say its version", file)
-	}
-	return release, nil
 }

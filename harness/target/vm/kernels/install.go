@@ -23,7 +23,8 @@ func install(ctx context.Context, offer Offer, dir string, o Options) error {
 	for _, p := range offer.parts {
 		e.Packages = append(e.Packages, p.String())
 	}
-	files, err := o.debian().Opened(offer.Suite).Download(ctx, o.debsDir(offer), offer.Release, offer.Size, offer.parts)
+	apt := o.debian(flavourOf(offer.Release).arch).Opened(offer.Suite)
+	files, err := apt.Download(ctx, o.debsDir(offer), offer.Release, offer.Size, offer.parts)
 	if err != nil {
 		return err
 	}
@@ -46,6 +47,7 @@ func install(ctx context.Context, offer Offer, dir string, o Options) error {
 	e.Kernel = Kernel{
 		Version: offer.Version,
 		Release: offer.Release,
+		Arch:    flavourOf(offer.Release).arch,
 		Image:   "vmlinuz",
 		Source:  fmt.Sprintf("Debian %s %s", offer.Suite, offer.Package),
 	}
@@ -133,7 +135,7 @@ func fromFile(spec string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, err
 	}
-	release, err := imageRelease(abs)
+	release, arch, err := imageRelease(abs)
 	if err != nil {
 		return Kernel{}, err
 	}
@@ -141,7 +143,7 @@ func fromFile(spec string) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, fmt.Errorf("%s: %w", file, err)
 	}
-	k := Kernel{Version: version, Release: release, Image: abs, Source: "file " + abs}
+	k := Kernel{Version: version, Release: release, Arch: arch, Image: abs, Source: "file " + abs}
 	if named {
 		k.ModulesDir, err = filepath.Abs(modules)
 		return k, err

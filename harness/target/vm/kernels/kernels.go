@@ -29,7 +29,8 @@ type Kernel struct {
 	// name: Debian's 5.10.0-46-cloud-amd64 is a 5.10.251.
 	Version kernel.Version `json:"version"`
 	Release string         `json:"release"` // what uname -r will say
-	Image   string         `json:"image"`   // bzImage
+	Arch    string         `json:"arch"`    // amd64, arm64
+	Image   string         `json:"image"`   // bzImage, or Image of arm64
 	// ModulesDir holds the kernel's modules; empty when there are none.
 	ModulesDir string `json:"modules_dir,omitempty"`
 	Config     string `json:"config,omitempty"` // file with the build configuration
@@ -86,16 +87,24 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// debian are the options for the packages that kernels come in.
-func (o Options) debian() debian.Options {
-	return debian.Options{Dir: filepath.Join(o.Dir, ".apt"), AptDir: o.AptDir, Mirror: o.Mirror, Keyring: o.Keyring,
-		Progress: o.Progress}
+// debian are the options for the packages that kernels of an architecture come in.
+func (o Options) debian(arch string) debian.Options {
+	return debian.Options{Dir: filepath.Join(o.Dir, aptDir(arch)), Arch: arch, AptDir: o.AptDir, Mirror: o.Mirror,
+		Keyring: o.Keyring, Progress: o.Progress}
+}
+
+// aptDir is where apt's private state is for an architecture.
+func aptDir(arch string) string {
+	if arch == AMD64 {
+		return ".apt"
+	}
+	return ".apt-" + arch
 }
 
 // debsDir is where the packages of a kernel are downloaded to. It outlives a
 // download that was cut short, so that the next one goes on there.
 func (o Options) debsDir(offer Offer) string {
-	return filepath.Join(o.Dir, ".apt", offer.Suite, "debs", offer.Release)
+	return filepath.Join(o.Dir, aptDir(flavourOf(offer.Release).arch), offer.Suite, "debs", offer.Release)
 }
 
 // unpackedPart is how much more room a kernel takes than its download: the
@@ -146,9 +155,13 @@ func (e unknownError) Unwrap() error        { return e.error }
 var seriesSpec = regexp.MustCompile(`^v?\d+\.\d+$`)
 
 // matches reports whether spec means the kernel: a series (6.12), a version
-// (6.12.95), or a release with or without what the packager appended.
+// (6.12.95), or a release with or without what the packager appended, each of the flavour
+// that it names, or of this machine's.
 func matches(spec string, v kernel.Version, release string) bool {
-	spec = strings.TrimPrefix(spec, "v")
+	spec, f := split(strings.TrimPrefix(spec, "v"))
+	if f != flavourOf(release) {
+		return false
+	}
 	if seriesSpec.MatchString(spec) {
 		return v.Series() == spec
 	}
@@ -160,6 +173,7 @@ func matches(spec string, v kernel.Version, release string) bool {
 //
 //	6.12                   the newest cached one of a series
 //	6.12.95, a release     just that one
+//	6.12/arm64             of another architecture, 6.12/arm64-16k with other pages
 //	./arch/x86/boot/bzImage  a file; with a slash in it, or an existing one; see [WithModules]
 //	(empty)                the newest cached one of [DefaultSeries]
 //
@@ -171,7 +185,7 @@ func Resolve(ctx context.Context, spec string, o Options) (Kernel, error) {
 	if err != nil {
 		return Kernel{}, err
 	}
-	if strings.ContainsRune(spec, '/') || strings.Contains(spec, modulesOption) {
+	if strings.ContainsRune(spec, '/') && !named(spec) || strings.Contains(spec, modulesOption) {
 		return fromFile(spec)
 	}
 	all, err := o.entries()
@@ -192,7 +206,7 @@ func Resolve(ctx context.Context, spec string, o Options) (Kernel, error) {
 		o.told = c.Release
 		break
 	}
-	if !seriesSpec.MatchString(spec) {
+	if !seriesSpec.MatchString(spec) && !named(spec) {
 		if st, err := os.Stat(spec); err == nil && st.Mode().IsRegular() {
 			return fromFile(spec)
 		}
@@ -220,13 +234,13 @@ func Offered(ctx context.Context, o Options) ([]Offer, error) {
 		return nil, fmt.Errorf("list kernels: %w", err)
 	}
 	defer unlock()
-	all, err := offers(ctx, suites, o)
+	all, err := offers(ctx, suites, native().arch, o)
 	if len(all) == 0 && err != nil {
 		return nil, fmt.Errorf("list kernels: %w", err)
 	}
 	best := map[string]Offer{}
 	for _, offer := range all { // the best ones are last, and stay
-		best[offer.Version.Series()+" "+offer.Suite] = offer
+		best[offer.Version.Series()+" "+flavourOf(offer.Release).name+" "+offer.Suite] = offer
 	}
 	newest := slices.SortedFunc(maps.Values(best), func(a, b Offer) int {
 		return cmp.Or(a.Version.Compare(b.Version), strings.Compare(a.Suite, b.Suite))
@@ -247,17 +261,18 @@ var homes = map[string][]string{
 	"6.12": {"trixie", "trixie-security", "bookworm-security", "bookworm-backports"},
 }
 
-// find chooses the newest kernel that spec means.
-func (l suiteLists) find(ctx context.Context, spec string, o Options) (Offer, error) {
+// find chooses the newest kernel that spec means, of those that are not gone.
+func (l suiteLists) find(ctx context.Context, spec string, gone map[string]error, o Options) (Offer, error) {
 	first := []string{"trixie-backports"}
-	if v, err := kernel.ParseVersion(spec); err == nil && homes[v.Series()] != nil {
+	name, f := split(spec)
+	if v, err := kernel.ParseVersion(name); err == nil && homes[v.Series()] != nil {
 		first = homes[v.Series()]
 	}
 	rest := slices.DeleteFunc(slices.Clone(suites), func(s string) bool { return slices.Contains(first, s) })
 
 	var all []Offer
 	for _, group := range [][]string{first, rest} {
-		found, err := l.offers(ctx, group, o)
+		found, err := l.offers(ctx, group, f.arch, o)
 		if len(all)+len(found) == 0 && err != nil {
 			// Asking a mirror that does not answer for eight more suites would
 			// only repeat the wait.
@@ -265,7 +280,7 @@ func (l suiteLists) find(ctx context.Context, spec string, o Options) (Offer, er
 				"bzImage", err)
 		}
 		for _, offer := range slices.Backward(found) {
-			if matches(spec, offer.Version, offer.Release) {
+			if gone[offer.Release] == nil && matches(spec, offer.Version, offer.Release) {
 				return offer, nil
 			}
 		}
@@ -276,7 +291,9 @@ func (l suiteLists) find(ctx context.Context, spec string, o Options) (Offer, er
 
 // unknown says what would have been found instead of spec.
 func unknown(spec string, all []Offer) error {
-	want, _ := kernel.ParseVersion(spec)
+	name, f := split(spec)
+	want, _ := kernel.ParseVersion(name)
+	all = slices.DeleteFunc(all, func(o Offer) bool { return flavourOf(o.Release) != f })
 	distance := func(v kernel.Version) int {
 		// A kernel of the same series is nearer than any other series.
 		d := (v.Major-want.Major)*1_000_000 + (v.Minor-want.Minor)*10_000

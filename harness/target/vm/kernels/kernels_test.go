@@ -44,7 +44,7 @@ func TestAKernelFromAFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Kernel{Version: kernel.Version{Major: 6, Minor: 18}, Release: "6.18.0-rc1+", Image: image,
+	want := Kernel{Version: kernel.Version{Major: 6, Minor: 18}, Release: "6.18.0-rc1+", Arch: AMD64, Image: image,
 		Source: "file " + image}
 	if k != want {
 		t.Errorf("got %+v, want %+v", k, want)
@@ -63,7 +63,7 @@ func TestAKernelFromAFile(t *testing.T) {
 	elf := writeFile(t, filepath.Join(dir, "vmlinux"), append([]byte("\x7fELF"), make([]byte, 2048)...))
 	short := writeFile(t, filepath.Join(dir, "short"), bzImage("6.18.0")[:0x300])
 	for spec, want := range map[string]string{
-		text:                       "is not a kernel image: it has no HdrS header",
+		text:                       "is not a kernel image: it has neither a HdrS header nor the magic of arm64",
 		elf:                        "this is an ELF file such as vmlinux",
 		short:                      "does not say its version",
 		dir:                        "is not a regular file",
@@ -211,7 +211,7 @@ func TestFetch(t *testing.T) {
 	const release = "6.12.95+deb13-cloud-amd64"
 	entry := filepath.Join(o.Dir, release)
 	want := Kernel{
-		Version: kernel.Version{Major: 6, Minor: 12, Patch: 95}, Release: release,
+		Version: kernel.Version{Major: 6, Minor: 12, Patch: 95}, Release: release, Arch: AMD64,
 		Image: entry + "/vmlinuz", ModulesDir: entry + "/modules", Config: entry + "/config",
 		Source: "Debian trixie linux-image-" + release + "=6.12.95-1",
 	}

@@ -30,8 +30,8 @@ func TestFetchFromTheMirror(t *testing.T) {
 			t.Errorf("Fetch(%s) gave %s, %s", spec, k.Version, k.Release)
 		}
 		// The image's own name for itself is what uname -r will say.
-		release, err := imageRelease(k.Image)
-		if err != nil || release != k.Release {
+		release, arch, err := imageRelease(k.Image)
+		if err != nil || release != k.Release || arch != k.Arch {
 			t.Errorf("%s says it is release %q, %v; the package says %s", k.Image, release, err, k.Release)
 		}
 		again, err := Resolve(ctx, k.Release, o)

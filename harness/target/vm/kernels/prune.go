@@ -90,15 +90,16 @@ func prunable(p PruneOptions, o Options) ([]Pruned, error) {
 		}
 		return out, nil
 	}
-	newest := map[string]string{} // by series
-	for _, k := range cached {    // oldest first
-		newest[k.Version.Series()] = k.Release
+	newest := map[string]string{} // by series and flavour
+	kind := func(k Kernel) string { return k.Version.Series() + "/" + flavourOf(k.Release).name }
+	for _, k := range cached { // oldest first
+		newest[kind(k)] = k.Release
 	}
 	known := map[string]bool{}
 	for _, k := range cached {
 		name := filepath.Base(filepath.Dir(k.Image))
 		known[name] = true
-		switch n := newest[k.Version.Series()]; {
+		switch n := newest[kind(k)]; {
 		case p.All:
 			add(name, "all are to go")
 		case n != k.Release:
@@ -114,7 +115,7 @@ func prunable(p PruneOptions, o Options) ([]Pruned, error) {
 			add(e.Name(), "it cannot be read")
 		}
 	}
-	debs, err := filepath.Glob(filepath.Join(o.Dir, ".apt", "*", "debs", "*"))
+	debs, err := filepath.Glob(filepath.Join(o.Dir, ".apt*", "*", "debs", "*"))
 	if err != nil {
 		return nil, err
 	}
