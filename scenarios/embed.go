@@ -14,7 +14,7 @@ import (
 	"github.com/oomlab/oomlab/harness/scenario"
 )
 
-//go:embed claims kube memcg numa processors qos system
+//go:embed claims container kube memcg numa processors program qos system unit
 var files embed.FS
 
 // Names are the names of all scenarios, sorted.
