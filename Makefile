@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build cross page test-page payload test-trace test-userland side-by-side node-image have-node-image test-kube test-kube-container test-kube-full kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-kernels test-kernels-short claims bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
+.PHONY: help build cross page test-page payload test-trace test-userland test-userland-short side-by-side node-image have-node-image test-kube test-kube-container test-kube-full kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-kernels test-kernels-short claims runtimes bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,11 +27,17 @@ check-dist: dist ## make dist once more, elsewhere, and compare the bytes
 	cmp dist/SHA256SUMS dist/again/SHA256SUMS && rm -r dist/again
 
 deps: ## what the rest needs, installed by apt where it is missing
-	@.ci/deps
+	@.ci/deps $(firstword $(subst -, ,$(ARCH)))
+
+# The architectures of guests that oomlab has an agent and a stressor for: this machine's,
+# and that of ARCH. Each is 12 MiB of bin/oomlab.
+ARCH  ?=
+ARCHS ?= $(sort $(shell $(GO) env GOARCH) $(firstword $(subst -, ,$(ARCH))))
 
 payload: deps
-	@GOOS=linux $(BUILD) -o $(PAYLOAD)/oomlab-stressor ./stressor
-	@GOOS=linux $(BUILD) -o $(PAYLOAD)/oomlab-agent ./cmd/oomlab-agent
+	@for arch in $(ARCHS); do export GOOS=linux GOARCH=$$arch; \
+		$(BUILD) -o $(PAYLOAD)/oomlab-stressor.$$arch ./stressor && \
+		$(BUILD) -o $(PAYLOAD)/oomlab-agent.$$arch ./cmd/oomlab-agent || exit 1; done
 
 build: payload ## bin/oomlab, one file that carries agent, stressor and scenarios
 	@$(BUILD) -o bin/oomlab ./cmd/oomlab
@@ -64,18 +70,26 @@ race: payload ## the tests with the race detector (installs gcc)
 	@.ci/deps race
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(RACE)
 
-test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm), summary and JUnit
+# With ARCH=arm64, or arm64-16k, VMs have another processor, or other pages.
+SPEC = $(if $(ARCH),$(or $(KERNEL),6.12)/$(ARCH),$(KERNEL))
+
+test-scenarios: build ## every scenario (KERNEL=6.12 TARGET=vm ARCH=arm64), summary and JUnit
 	@mkdir -p $(REPORTS); rm -f $(REPORTS)/scenarios.txt
 	@status=0; $(GO) tool ginkgo run --tags e2e --procs $(PROCS) --timeout 40m --silence-skips --no-color --label-filter '(vm || local) && !userland' \
 		./harness/e2e -- -oomlab.junit=$(abspath $(REPORTS))/scenarios.xml \
-		-oomlab.target=$(TARGET) -oomlab.kernel=$(KERNEL) -oomlab.runs=$(abspath $(RUNS)) \
+		-oomlab.target=$(TARGET) -oomlab.kernel=$(SPEC) -oomlab.runs=$(abspath $(RUNS)) \
 		-oomlab.table=$(abspath $(REPORTS))/scenarios.txt || status=$$?; \
 	echo; cat $(REPORTS)/scenarios.txt; \
 	echo; echo "runs in $(RUNS)/, JUnit in $(REPORTS)/scenarios.xml"; exit $$status
 
+INUSERLAND := bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS)
+
 test-userland: build ## the scenarios that need Debian and systemd in the VM; its disk is made on the way (KERNEL=6.12)
-	bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS) \
-		$$(cd scenarios && grep -l '^needs:.*userland' */*.yaml | sed 's/[.]yaml$$//')
+	$(INUSERLAND) $$(cd scenarios && grep -l '^needs:.*userland' */*.yaml | sed 's/[.]yaml$$//')
+
+test-userland-short: build ## a few of them: of units, programs and containers
+	$(INUSERLAND) unit/main-process-killed unit/child-killed-stops-the-service program/python-children \
+		program/shell-starts-what-grows container/first-process-killed container/first-process-killed-docker
 
 # What a node of a VM cluster is built from. The largest packages of Kubernetes take a
 # compiler 4 GiB: a small machine has one at a time.
@@ -162,6 +176,13 @@ claims: build ## docs/claims.md: every scenario that answers a statement, on eve
 	bin/oomlab report -o claims $(RUNS)/claims > docs/claims.new
 	mv docs/claims.new docs/claims.md
 
+runtimes: build ## docs/runtimes.md: what systemd, podman and docker say of OOM kills (KERNEL=6.12)
+	@rm -rf $(RUNS)/runtimes
+	bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS)/runtimes \
+		container/... unit/...
+	bin/oomlab report -o runtimes $(RUNS)/runtimes > docs/runtimes.new
+	mv docs/runtimes.new docs/runtimes.md
+
 test-storms: build ## hundreds of kills and a thousand processes in one run (KERNEL=6.12)
 	bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS) harness/e2e/storms/*.yaml
 
@@ -234,4 +255,4 @@ tidy:
 	$(GO) mod tidy
 
 clean: ## what make built; `oomlab clean` removes what runs left
-	rm -rf bin dist $(REPORTS) $(PAYLOAD)/oomlab-agent $(PAYLOAD)/oomlab-stressor
+	rm -rf bin dist $(REPORTS) $(PAYLOAD)/oomlab-agent* $(PAYLOAD)/oomlab-stressor*

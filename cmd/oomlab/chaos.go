@@ -50,8 +50,8 @@ kernel's scores equal the model's to the page.
 Domains are what scenarios are about: memcg (one cgroup), nested (a tree of them),
 system (the whole machine), qos (pods), and the kinds of memory and machines:
 overcommit, files (page cache on a disk), tmpfs, zram, hugepages (a pool of them),
-nodes (NUMA) and cpus (two processors). all mixes all but cpus, which shows what
-the model lacks: a second process is killed before the first victim has left.
+nodes (NUMA) and cpus (two processors, where a second process may be killed before
+the first victim has left). all mixes them.
 
 A scenario that shows a disagreement is kept below --runs-dir as a run
 directory, whose scenario.yaml oomlab run accepts; --shrink reduces it as long as

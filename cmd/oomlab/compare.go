@@ -134,8 +134,11 @@ func (f compareFlags) checkKernels() error {
 		if err != nil {
 			return err
 		}
-		if len(ends) == 1 && spec != lab.HostKernel {
-			if err := kernels.Check(spec); err != nil {
+		for _, end := range ends {
+			if end == lab.HostKernel {
+				continue
+			}
+			if err := kernels.Check(end); err != nil {
 				return err
 			}
 		}

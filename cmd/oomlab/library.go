@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -109,7 +110,8 @@ func (a *app) validateCommand() *cobra.Command {
 		Short: "check scenario files",
 		Long: `Check scenario files, or standard input with -. Every problem of every file is
 reported at once, with its line and, where possible, a correction. Where a model of
-a VM cannot predict who is killed in which order, the reason is printed.`,
+a VM cannot predict who is killed in which order, the reason is printed, and so is
+an order that it allows and that the file's "expect: killed" refuses.`,
 		Args: wants(1, -1, "a scenario file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			var errs []error
@@ -122,6 +124,10 @@ a VM cannot predict who is killed in which order, the reason is printed.`,
 				fmt.Fprintf(a.out, "%s: ok\n", file)
 				if p, ok, err := reproduce.Foresee(s); err == nil && ok && p.Unsure != "" {
 					fmt.Fprintf(a.out, "%s: the prediction for a VM is unsure: %s%s\n", file, p.Unsure, bounds(p))
+				}
+				if kills, ok := reproduce.Unexpected(s); ok {
+					fmt.Fprintf(a.out, "%s: expect: killed refuses what may happen by that prediction: %s\n", file,
+						cmp.Or(strings.Join(kills, ", "), "nobody"))
 				}
 			}
 			return errors.Join(errs...)

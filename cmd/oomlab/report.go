@@ -32,6 +32,7 @@ html is one file that needs no network, for one run or many; ktap is the format 
 the kernel's own tests; markdown is for the summary of a CI step. claims is a
 document of the statements that people make about the OOM killer (oomlab list
 --claims), each with what the runs answer on each kernel, and the numbers seen.
+runtimes is a document of what systemd, podman and docker said of what the kernel did.
 
 With -o json each run is printed byte for byte as in its result.json. The
 exit status is that of the worst verdict.
@@ -42,13 +43,14 @@ exit status is that of the worst verdict.
   oomlab report -v 142
   oomlab report -o html runs > report.html
   oomlab report -o html runs/chaos-1 > campaign.html
-  oomlab report -o claims runs > claims.md`,
+  oomlab report -o claims runs > claims.md
+  oomlab report -o runtimes runs > runtimes.md`,
 		Args:              wants(1, -1, "a run directory"),
 		ValidArgsFunction: completeRuns,
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are looked for")
-	format := output(cmd, "text", "json", "junit", "ktap", "markdown", "html", "claims")
+	format := output(cmd, "text", "json", "junit", "ktap", "markdown", "html", "claims", "runtimes")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show everything")
 	rejudge(cmd, &records.Rejudge)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
@@ -56,8 +58,8 @@ exit status is that of the worst verdict.
 		if err != nil {
 			return err
 		}
-		if len(found) > 0 && format.value == "claims" {
-			return &mistake{"-o claims shows runs, and " + args[0] + " is a campaign", ""}
+		if len(found) > 0 && (format.value == "claims" || format.value == "runtimes") {
+			return &mistake{"-o " + format.value + " shows runs, and " + args[0] + " is a campaign", ""}
 		}
 		if len(found) > 0 {
 			return a.remark(&records, a.reportCampaigns(found, format.value))
@@ -128,7 +130,7 @@ func (a *app) report(dirs []string, records *lab.Records, format string, verbose
 		}
 		s := report.Subject{Dir: dir, Input: in, Result: result}
 		switch format {
-		case "claims":
+		case "claims", "runtimes":
 			subjects = append(subjects, s)
 		case "html":
 			s.Samples, err = lab.Samples(dir)
@@ -161,6 +163,8 @@ func (a *app) report(dirs []string, records *lab.Records, format string, verbose
 		if library, err = scenarios.All(); err == nil {
 			err = report.Claims(a.out, library, subjects)
 		}
+	case format == "runtimes":
+		err = report.Runtimes(a.out, subjects)
 	case format == "html":
 		err = report.HTML(a.out, fmt.Sprintf("oomlab: %d runs", len(subjects)), subjects)
 	}

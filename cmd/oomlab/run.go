@@ -30,7 +30,7 @@ type runFlags struct {
 	runsDir, junit     string
 	html               string
 	cgroup             int
-	userland           *choice
+	userland, arch     *choice
 	repeat, parallel   int
 	hostOOM, allowSkip bool
 	quiet, verbose     bool
@@ -41,14 +41,14 @@ type runFlags struct {
 }
 
 // repeatable are the flags that the command which repeats a run must have.
-var repeatable = []string{"target", "kernel", "modules", "cgroup", "userland", "allow-host-oom", "cluster",
+var repeatable = []string{"target", "arch", "kernel", "modules", "cgroup", "userland", "allow-host-oom", "cluster",
 	"in-container", "kubeconfig", "context", "namespace", "node", "nodes", "allow-node-oom"}
 
 const defaultRunsDir = "runs"
 
 func (a *app) runCommand() *cobra.Command {
 	f := runFlags{target: &choice{of: scenario.TargetNames(scenario.Targets...)}, cluster: &choice{of: []string{"vm"}},
-		userland: &choice{of: scenario.Userlands}}
+		userland: &choice{of: scenario.Userlands}, arch: &choice{of: kernels.Flavours()}}
 	cmd := &cobra.Command{
 		Use:   "run [flags] SCENARIO|FILE.yaml|PATTERN...",
 		Short: "run scenarios and judge what happened",
@@ -76,6 +76,8 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.Var(f.target, "target", "where it runs; chosen for each scenario when not given")
+	flags.Var(f.arch, "arch", "processor and pages of the VM: as --kernel KERNEL/arm64, KERNEL/arm64-16k\n"+
+		"(default this machine's)")
 	flags.StringVar(&f.kernel, "kernel", "",
 		"`KERNEL` of the VM: 6.12, an exact release, or a path to a bzImage\n(default the newest "+
 			kernels.DefaultSeries+")")
@@ -137,6 +139,11 @@ func (f runFlags) check() error {
 		return &mistake{fmt.Sprintf("--repeat %d: a scenario is run at least once", f.repeat), ""}
 	case f.quiet && f.verbose:
 		return &mistake{"-q and -v contradict each other", ""}
+	case on.Here && f.arch.value != "":
+		return &mistake{"--arch is for VMs; the local target is this machine as it is", "leave out --target local"}
+	case f.arch.value != "" && f.kernel != "" && kernels.Of(f.kernel, f.arch.value) == f.kernel:
+		return &mistake{fmt.Sprintf("--arch is for a KERNEL that does not say it; %s does", f.kernel),
+			"leave out --arch"}
 	case on.Here && f.kernel != "":
 		return &mistake{"--kernel is for VMs; the local target runs on this machine's kernel",
 			"leave out --target local"}
@@ -199,6 +206,7 @@ func (a *app) run(ctx context.Context, f runFlags, repeat, args []string) error 
 			a.say(text)
 		}
 	}
+	f.kernel = kernels.Of(f.kernel, f.arch.value)
 	image := f.kernel
 	if f.modules != "" {
 		image = kernels.WithModules(f.kernel, f.modules)

@@ -69,8 +69,11 @@ func (a *app) find(arg string) ([]lab.Job, error) {
 }
 
 // missingProgram is a mistake when a process is a program that this machine does not
-// have: VMs get it from here too.
+// have: VMs get it from here too, but for those with a userland, which has its own.
 func missingProgram(file string, s scenario.Scenario) error {
+	if s.Needs.Userland != "" {
+		return nil
+	}
 	for _, p := range s.Processes {
 		if len(p.Command) == 0 {
 			continue

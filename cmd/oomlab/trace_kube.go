@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/target/kube"
@@ -83,7 +82,7 @@ func (p *nodePrinter) line(node, text string) error {
 	if p.f.output.value == "json" {
 		err = trace.JSON(p.a.out, k)
 	} else {
-		err = trace.Text(p.a.out, k, trace.TextOptions{PageSize: kernel.DefaultPageSize, Verbose: p.f.verbose})
+		err = trace.Text(p.a.out, k, trace.TextOptions{Verbose: p.f.verbose})
 	}
 	if err != nil {
 		return fmt.Errorf("standard output: %w", err)

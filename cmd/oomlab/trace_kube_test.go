@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/trace"
 )
 
@@ -51,8 +52,9 @@ contexts: [{name: t, context: {cluster: t, user: t}}], users: [{name: t, user: {
 
 func killedPod(t *testing.T, namespace, pod string) string {
 	t.Helper()
-	k := trace.Kill{Time: "2026-01-01T12:00:00Z", By: trace.ByKernel, Constraint: "memcg",
-		Victim: trace.Process{PID: 7, Comm: "app\x1b[2J", Cgroup: "/kubepods/x"}}
+	rss := 32 * kernel.KiB
+	k := trace.Kill{Time: "2026-01-01T12:00:00Z", PageSize: 16 * kernel.KiB, By: trace.ByKernel, Constraint: "memcg",
+		Victim: trace.Process{PID: 7, Comm: "app\x1b[2J", Cgroup: "/kubepods/x", RSS: &rss}}
 	k.Victim.Namespace, k.Victim.Pod = namespace, pod
 	line, err := json.Marshal(k)
 	if err != nil {
@@ -65,14 +67,15 @@ func killedPod(t *testing.T, namespace, pod string) string {
 func TestTraceKube(t *testing.T) {
 	config := tracedCluster(t, "oomlab: watching by eBPF, tier 3 of 3\x1b[2J", killedPod(t, "other", "web-1"),
 		killedPod(t, "default", "web-0"), "{no JSON", killedPod(t, "default", "web-0"))
-	for _, form := range []string{"text", "json"} {
+	for form, pages := range map[string]string{"text": ", 2 pages", "json": `"page_size":16384`} {
 		var out, errs bytes.Buffer
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		status := run(ctx, []string{"trace", "--kube", "--kubeconfig", config, "--pod", "default/web-0", "--count", "2",
 			"-o", form}, strings.NewReader(""), &out, &errs)
 		if status != exitPass || strings.Count(out.String(), "\n") != 2 || !strings.Contains(out.String(), "node-a") ||
-			!strings.Contains(out.String(), "web-0") || strings.Contains(out.String(), "web-1") ||
+			!strings.Contains(out.String(), "web-0") || !strings.Contains(out.String(), pages) ||
+			strings.Contains(out.String(), "web-1") ||
 			strings.Contains(out.String()+errs.String(), "\x1b") {
 			t.Errorf("%s: status %d, printed\n%s%s", form, status, &out, &errs)
 		}

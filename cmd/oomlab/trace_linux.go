@@ -17,7 +17,6 @@ import (
 
 	"github.com/oomlab/oomlab/harness/census"
 	"github.com/oomlab/oomlab/harness/export"
-	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/probe"
 	"github.com/oomlab/oomlab/harness/target"
@@ -195,7 +194,7 @@ func (p *killPrinter) print(k trace.Kill) error {
 	if p.f.output.value == "json" {
 		err = trace.JSON(p.a.out, k)
 	} else {
-		err = trace.Text(out, k, trace.TextOptions{PageSize: kernel.Bytes(os.Getpagesize()), Verbose: p.f.verbose})
+		err = trace.Text(out, k, trace.TextOptions{Verbose: p.f.verbose})
 	}
 	if err != nil && regular {
 		err = errors.Join(err, file.Truncate(size))

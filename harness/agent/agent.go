@@ -59,7 +59,9 @@ type Agent struct {
 	reaper    *reaper
 	node      *node       // nil: no cluster's
 	busy      atomic.Bool // a plan is being carried out
-	adj       string      // the agent's own oom_score_adj before it changed it; "": it did not
+	// procEventsErr is why the kernel does not tell of processes; nil: it does.
+	procEventsErr error
+	adj           string // the agent's own oom_score_adj before it changed it; "": it did not
 }
 
 // New opens an agent: its observers are attached when it returns. An observer
@@ -92,6 +94,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	a.spawner = newSpawner()
 	a.protect()
 	a.observers = openObservers(ctx, o)
+	a.procEventsErr = tryProcEvents()
 	if o.Own {
 		reserveHeap()
 	}

@@ -168,6 +168,9 @@ func (t *tree) make() error {
 		return err
 	}
 	for _, c := range t.cgroups {
+		if c.Container != "" {
+			continue // its engine makes it
+		}
 		dir := t.dir(c.Path)
 		if err := makeCgroup(dir); err != nil {
 			return err

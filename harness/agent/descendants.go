@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,11 +68,15 @@ func (r *run) lookAt(p *process) (look, bool) {
 			l.own, l.busy = s.RSS, busy(s)
 		}
 	}
+	members := r.lineage.byPID(p.plan.Name)
 	for _, pid := range r.descendants(p) {
 		if s, err := r.agent.root.Stat(pid); err == nil && s.State != 'Z' && s.State != 'X' {
 			l.pids = append(l.pids, pid)
 			l.theirs += s.RSS
 			l.busy = l.busy || busy(s)
+			if m := members[pid]; m != nil {
+				m.most = max(m.most, s.RSS)
+			}
 		}
 	}
 	return l, alive || len(l.pids) > 0
@@ -80,12 +85,15 @@ func (r *run) lookAt(p *process) (look, bool) {
 // busy reports whether a process has something to do, though a loaded machine may not let it.
 func busy(s kernel.Stat) bool { return s.State == 'R' || s.State == 'D' }
 
-// descendants are the pids of what a program has started, and that in turn, in order:
-// those in its cgroup that are no processes of the plan's nor started by another one.
-// An orphan is a descendant of every program in the cgroup. Outside of the run's cgroups
-// there may be others, and orphans are not found.
+// descendants are the pids of what a program has started, and that in turn, in order.
+// Without process events these are those in its cgroup that are no processes of the plan's
+// nor started by another one; an orphan is a descendant of every program in the cgroup.
+// Outside of the run's cgroups there may be others, and orphans are not found.
 func (r *run) descendants(p *process) []int {
 	var out []int
+	if r.lineage != nil {
+		return slices.Sorted(maps.Keys(r.lineage.byPID(p.plan.Name)))
+	}
 	if p.plan.Cgroup == "" {
 		if p.alive() {
 			out = r.childrenOf(p.pid, out)
@@ -99,7 +107,7 @@ func (r *run) descendants(p *process) []int {
 	}
 	for _, word := range members {
 		pid, err := strconv.Atoi(word)
-		if err != nil || r.name(pid) != "" {
+		if err != nil || r.planned(pid) {
 			continue
 		}
 		switch r.startedBy(pid) {
@@ -201,7 +209,9 @@ func (r *run) sayDescendants() {
 		}
 		n := p.quiet.descendants
 		r.mu.Lock()
-		if p.plan.Cgroup != "" {
+		if r.lineage != nil {
+			n = r.lineage.most[p.plan.Name]
+		} else if p.plan.Cgroup != "" {
 			n = max(n, len(r.strangers[p.plan.Cgroup])) // that came and went between two looks
 		}
 		r.mu.Unlock()

@@ -60,7 +60,13 @@ func (a *Agent) changed(ctx context.Context, p plan.Plan, c carry) (err error) {
 		return fmt.Errorf("plan: within %d ms and deadline %d ms; want 0 < within <= deadline",
 			p.WithinMS, p.DeadlineMS)
 	}
-	t, err := plant(a.root, a.mount, p.Base, p.Cgroups)
+	mount := a.mount
+	if p.Sliced() {
+		if mount, err = unitsParent(a.root, mount); err != nil {
+			return err
+		}
+	}
+	t, err := plant(a.root, mount, p.Base, p.Cgroups)
 	if err != nil {
 		return err
 	}
@@ -113,11 +119,8 @@ func (a *Agent) changed(ctx context.Context, p plan.Plan, c carry) (err error) {
 }
 
 // observe runs the plan's processes between two readings.
-func (a *Agent) observe(ctx context.Context, p plan.Plan, t *tree, c carry) error {
-	var paths []string
-	for _, cg := range p.Cgroups {
-		paths = append(paths, cg.Path)
-	}
+func (a *Agent) observe(ctx context.Context, p plan.Plan, t *tree, c carry) (err error) {
+	paths := p.Lasting()
 	counters, err := observe.OpenCounters(observe.CountersOptions{
 		Root: string(a.root), Version: t.version, Base: t.base, Cgroups: paths,
 	})
@@ -126,6 +129,10 @@ func (a *Agent) observe(ctx context.Context, p plan.Plan, t *tree, c carry) erro
 	}
 	defer counters.Close()
 	r := a.newRun(p, t, c)
+	if err := r.follow(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.closeContainers(), r.closeUnits(), r.closeSlice()) }()
 	err = r.carryOut(ctx, r, p.Scenario, counters, observe.SamplerOptions{
 		Root: string(a.root), Version: t.version, Base: t.base, Cgroups: paths,
 		Processes: r.living, Period: c.period,

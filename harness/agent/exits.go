@@ -23,7 +23,10 @@ const sysrqOrder = -1
 func (r *run) observed(ev evidence.Event) {
 	r.resolve(&ev)
 	if ev.OOM != nil && ev.Process == "" {
-		ev.Process = r.name(r.own(ev.PID))
+		if ev.Process = r.name(r.own(ev.PID)); ev.Process == "" && r.lineage != nil {
+			r.drainLineage() // it may have been started just now
+			ev.Process = r.name(r.own(ev.PID))
+		}
 	}
 	if ev.Kind == evidence.OOMReturn && ev.OOM != nil && ev.OOM.Control != nil && ev.OOM.Control.Order == sysrqOrder {
 		r.pressed.Add(1)
@@ -34,6 +37,9 @@ func (r *run) observed(ev evidence.Event) {
 		r.happened()
 	}
 	r.emit(ev)
+	if consequence && len(r.overseen) > 0 {
+		r.post(r.allChanged)
+	}
 	if exiting = r.own(exiting); exiting != 0 {
 		r.post(func() { r.oomKilled(exiting) })
 	}
@@ -89,6 +95,9 @@ func (r *run) halt() {
 			unix.PidfdSendSignal(p.pidfd, unix.SIGSTOP, nil, 0) // it may have ended meanwhile
 		}
 	}
+	for _, m := range r.lineage.alive("") {
+		unix.Kill(m.pid, unix.SIGSTOP)
+	}
 }
 
 // catchUp takes in what had happened when the loop ended: what the observers
@@ -101,6 +110,7 @@ func (r *run) catchUp() {
 	go func() {
 		defer close(drained)
 		r.drain()
+		r.drainLineage()
 	}()
 	for waiting := true; waiting; {
 		select {
@@ -146,6 +156,11 @@ func (r *run) anyExiting() bool {
 			continue
 		}
 		if s := r.agent.usage(p.pid); r.isExiting(p.pid) || s == nil || s.State == "Z" || s.State == "X" {
+			return true
+		}
+	}
+	for _, m := range r.lineage.alive("") {
+		if s := r.agent.usage(m.pid); r.isExiting(m.pid) || s == nil || s.State == "Z" || s.State == "X" {
 			return true
 		}
 	}
@@ -226,7 +241,9 @@ func (r *run) gone(p *process, pid int, status *evidence.ExitStatus, at int64) {
 	if pid != p.pid || p.state == ended && p.unknown.IsZero() {
 		return
 	}
-	if status != nil && status.MaxRSS == nil && p.quiet.own > 0 {
+	// ru_maxrss counts those that a process has waited for, too
+	waited := r.lineage != nil && r.lineage.most[p.plan.Name] > 0
+	if status != nil && (status.MaxRSS == nil || waited) && p.quiet.own > 0 {
 		most := p.quiet.own.Bytes(kernel.Bytes(os.Getpagesize())) // of the samples
 		status.MaxRSS = &most
 	}
@@ -245,7 +262,9 @@ func (r *run) gone(p *process, pid int, status *evidence.ExitStatus, at int64) {
 			r.adopt(q)
 		}
 	}
-	if status != nil && status.Signal != 0 && p.plan.Parent == "" && (p.plan.Respawn < 0 || p.lives <= p.plan.Respawn) {
+	r.changed(r.overseen[p.plan.Name])
+	again := p.plan.Parent == "" && !p.plan.Overseen() && (p.plan.Respawn < 0 || p.lives <= p.plan.Respawn)
+	if status != nil && status.Signal != 0 && again {
 		p.state = waiting // startNext starts it at once, whatever it is after
 	}
 }
@@ -267,11 +286,19 @@ func (r *run) forget(p *process) {
 // killSurvivors ends whatever still lives and waits for it. Their ends are no evidence.
 func (r *run) killSurvivors() error {
 	close(r.closed)
+	r.haltUnits()
+	r.haltContainers()
 	var pids []int
 	for _, p := range r.procs {
 		if p.alive() {
 			pids = append(pids, p.pid)
 		}
+	}
+	if r.lineage != nil {
+		for _, m := range r.lineage.alive("") { // wherever they are now
+			pids = append(pids, m.pid)
+		}
+		r.lineage.events.Close()
 	}
 	if r.tree.freezer != "" {
 		for _, c := range r.tree.cgroups {

@@ -19,6 +19,7 @@ import (
 	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/observe"
 	"github.com/oomlab/oomlab/harness/plan"
 	"github.com/oomlab/oomlab/harness/probe"
 	"github.com/oomlab/oomlab/stressor/profile"
@@ -45,8 +46,18 @@ func (a *Agent) Hello(ctx context.Context) (wire.Hello, error) {
 		return wire.Hello{}, err
 	}
 	m.Userland = a.userland
+	if a.own && a.observers.kmsgErr == nil { // the log of a machine of its own
+		ahead, err := observe.LogAhead(a.root.Path("/dev/kmsg"))
+		if err == nil && ahead.Abs() > logAhead {
+			m.LogAheadNS = ahead.Nanoseconds()
+		}
+	}
 	if a.observers.kmsgErr != nil {
 		m.Abilities[kernel.AbilityKmsg] = kernel.Answer{Is: "no", Why: a.observers.kmsgErr.Error()}
+	}
+	m.Abilities[kernel.AbilityProcessEvents] = kernel.Answer{Is: "yes"}
+	if err := a.procEventsErr; err != nil {
+		m.Abilities[kernel.AbilityProcessEvents] = kernel.Answer{Is: "no", Why: err.Error()}
 	}
 	hello := wire.Hello{Protocol: wire.Protocol, Build: wire.Build(), Machine: m, Tier: tier, Files: a.files}
 	if a.node != nil {
@@ -60,6 +71,9 @@ func (a *Agent) Hello(ctx context.Context) (wire.Hello, error) {
 	}
 	return hello, nil
 }
+
+// logAhead is a difference of clocks that is worth telling.
+const logAhead = 100 * time.Millisecond
 
 // measureWithin bounds one round of measuring: three processes that do almost
 // nothing, on a machine that may be emulated.

@@ -66,6 +66,12 @@ const outputLimit = 64 << 10
 // start starts a process: a launcher that waits, is put where it belongs, and
 // is then told what to become.
 func (r *run) start(p *process) error {
+	if p.plan.Unit != "" {
+		return r.startUnit(p)
+	}
+	if p.plan.Container != "" {
+		return r.startContainer(p)
+	}
 	c, err := r.agent.spawner.start([]string{r.agent.stressor, "launch"}, os.Environ())
 	if err != nil {
 		return fmt.Errorf("process %s: %w", p.plan.Name, err)
@@ -84,12 +90,8 @@ func (r *run) start(p *process) error {
 	if err != nil {
 		return fail(fmt.Errorf("dup: %w", err))
 	}
-	p.state, p.pid, p.pidfd, p.child, p.eof, p.status, p.quiet = starting, c.pid, pidfd, c, false, nil, quiet{}
-	p.left = false
-	p.lives++
-	r.children = append(r.children, c)
-	r.register(p)
-	r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: p.plan.Name, PID: p.pid})
+	p.pidfd = pidfd
+	r.live(p, c)
 	life := p.lives
 	if err := r.agent.reaper.watch(c.pid, c.pidfd, func(status *evidence.ExitStatus) {
 		at := monotonic()
@@ -97,13 +99,27 @@ func (r *run) start(p *process) error {
 	}); err != nil {
 		return err
 	}
-	r.readers.Add(2)
-	go r.readReports(p, life, c)
-	go r.readOutput(p.plan.Name, c)
-	// The launcher may have been killed by now; then its end tells.
-	c.control.SetWriteDeadline(time.Now().Add(startDeadline))
-	c.control.Write(r.orders(p.plan))
+	r.order(p)
 	return nil
+}
+
+// order tells a launcher what to become. It may have been killed by now; then its end tells.
+func (r *run) order(p *process) {
+	p.child.control.SetWriteDeadline(time.Now().Add(startDeadline))
+	p.child.control.Write(r.orders(p.plan))
+}
+
+// live begins a life of a process, whose pidfd is known.
+func (r *run) live(p *process, c *child) {
+	p.state, p.pid, p.child, p.eof, p.status, p.quiet = starting, c.pid, c, false, nil, quiet{}
+	p.left = false
+	p.lives++
+	r.children = append(r.children, c)
+	r.register(p)
+	r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Spawned, Process: p.plan.Name, PID: p.pid})
+	r.readers.Add(2)
+	go r.readReports(p, p.lives, c)
+	go r.readOutput(p.plan.Name, c)
 }
 
 // place puts a launcher into its cgroup and sets its oom_score_adj, always:
@@ -179,6 +195,9 @@ func (r *run) readReports(p *process, life int, c *child) {
 			text := fmt.Sprintf("report of %s is not understood: %q: %v", p.plan.Name, lines.Text(), err)
 			r.post(func() { r.failure(text) })
 			continue
+		}
+		if p.plan.Container != "" {
+			rep.PID = c.pid // it has a pid namespace of its own, and is alone in it
 		}
 		r.post(func() { r.reported(p, life, rep) })
 	}

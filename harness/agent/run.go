@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -75,6 +76,8 @@ type run struct {
 	activity atomic.Int64      // when something last happened that may have consequences
 	ticker   *time.Ticker      //
 
+	overseen  map[string]*overseen    // by process
+	lineage   *lineage                // nil: what programs start is not followed
 	children  []*child                // of all lives; loop only
 	strangers map[string]map[int]bool // killed in a cgroup, and no processes of the plan's; mu
 	fds       map[int]int             // pid -> pidfd of what must be killed at the deadline; mu
@@ -84,7 +87,7 @@ func (a *Agent) newRun(p plan.Plan, t *tree, c carry) *run {
 	r := &run{
 		session: session{agent: a, paths: newPaths(a.hierarchy(), t), sink: c.sink, names: map[int]string{}},
 		plan:    p, tree: t, settle: settleFor, throttled: len(p.Throttled) > 0, inspect: c.inspect,
-		byName: map[string]*process{}, work: make(chan func(), len(p.During)+1),
+		byName: map[string]*process{}, overseen: map[string]*overseen{}, work: make(chan func(), len(p.During)+1),
 		posted: make(chan func(), 256), closed: make(chan struct{}),
 		exiting: map[int]time.Time{}, fds: map[int]int{}, strangers: map[string]map[int]bool{},
 	}
@@ -132,6 +135,8 @@ func (r *run) register(p *process) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fds[p.pid] = p.pidfd
+	r.head(p)
+	r.main(p)
 }
 
 // begin: the counters are all that there is to read.
@@ -139,6 +144,10 @@ func (r *run) begin() {}
 
 // wait carries the plan out and takes in what had happened when it was over.
 func (r *run) wait(ctx context.Context) string {
+	if err := errors.Join(r.openUnits(), r.openContainers()); err != nil {
+		r.fail(err)
+		return r.end
+	}
 	stop := r.startRanking()
 	r.loop(ctx)
 	stop()
@@ -154,7 +163,12 @@ func (r *run) conclude() {
 			r.reportAlive(p.plan.Name, p.pid)
 		}
 	}
+	for _, m := range r.lineage.alive("") {
+		r.reportAlive(m.name, m.pid)
+	}
 	r.sayDescendants()
+	r.sayUnits()
+	r.sayContainers()
 	if r.inspect != nil {
 		r.inspect(r)
 	}
@@ -167,6 +181,9 @@ func (r *run) living() map[string]int {
 	out := make(map[string]int, len(r.fds))
 	for pid := range r.fds {
 		out[r.names[pid]] = pid
+	}
+	for _, m := range r.lineage.alive("") {
+		out[m.name] = m.pid
 	}
 	return out
 }
@@ -294,6 +311,7 @@ func (r *run) settleNext() {
 	r.draining = true
 	go func() {
 		r.drain()
+		r.drainLineage()
 		r.post(func() { r.draining, r.drained = false, last })
 	}()
 }
@@ -310,12 +328,17 @@ func (r *run) done() bool {
 			return false
 		}
 	}
+	for _, m := range r.lineage.alive("") {
+		if r.isExiting(m.pid) {
+			return false
+		}
+	}
 	for _, a := range r.actions {
 		if a.state != actionDone {
 			return false
 		}
 	}
-	return r.busy == nil
+	return r.busy == nil && r.overseersRest()
 }
 
 // tick looks at what no event tells: programs that have become quiet, and
@@ -327,6 +350,8 @@ func (r *run) tick() {
 		return
 	}
 	r.watchQuiet(now)
+	r.lookAround(now)
+	r.askOverseers()
 	for _, p := range r.procs {
 		if !p.unknown.IsZero() && now.Sub(p.unknown) > statusDeadline {
 			r.unexplained(p)

@@ -55,44 +55,21 @@ type child struct {
 // start runs argv with the pipes that package profile describes. The child has
 // a session of its own, so a terminal's Ctrl-C reaches the agent alone.
 func (s *spawner) start(argv, env []string) (*child, error) {
-	var open []int
-	fail := func(err error) (*child, error) {
-		for _, fd := range open {
-			unix.Close(fd)
-		}
-		return nil, fmt.Errorf("start %s: %w", argv[0], err)
+	fail := func(err error) (*child, error) { return nil, fmt.Errorf("start %s: %w", argv[0], err) }
+	c, theirs, err := newChild()
+	if err != nil {
+		return fail(err)
 	}
-	// The child's ends block, as a program expects of its descriptors; the
-	// agent's are nonblocking, so that the runtime waits for them in epoll.
-	pipe := func() (r, w int, err error) {
-		var p [2]int
-		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-			return -1, -1, fmt.Errorf("pipe2: %w", err)
-		}
-		open = append(open, p[:]...)
-		return p[0], p[1], nil
-	}
+	defer theirs.close()
 	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
+		c.close()
 		return fail(fmt.Errorf("open %s: %w", os.DevNull, err))
 	}
-	open = append(open, null)
-	controlR, controlW, err := pipe()
-	if err != nil {
-		return fail(err)
-	}
-	reportsR, reportsW, err := pipe()
-	if err != nil {
-		return fail(err)
-	}
-	outputR, outputW, err := pipe()
-	if err != nil {
-		return fail(err)
-	}
-	c := &child{pidfd: -1}
+	defer unix.Close(null)
 	fds := make([]uintptr, 5)
-	fds[0], fds[1], fds[2] = uintptr(null), uintptr(outputW), uintptr(outputW)
-	fds[profile.ControlFD], fds[profile.ReportFD] = uintptr(controlR), uintptr(reportsW)
+	fds[0], fds[1], fds[2] = uintptr(null), uintptr(theirs.output), uintptr(theirs.output)
+	fds[profile.ControlFD], fds[profile.ReportFD] = uintptr(theirs.control), uintptr(theirs.reports)
 	finished := make(chan struct{})
 	s.requests <- func() {
 		defer close(finished)
@@ -104,21 +81,48 @@ func (s *spawner) start(argv, env []string) (*child, error) {
 	}
 	<-finished
 	if err != nil {
+		c.close()
 		return fail(err)
 	}
 	if c.pidfd < 0 { // clone could not make one; the pid is ours until we have waited for it
 		if c.pidfd, err = unix.PidfdOpen(c.pid, 0); err != nil {
 			syscall.Kill(c.pid, syscall.SIGKILL)
 			collect(unix.P_PID, c.pid)
+			c.close()
 			return fail(fmt.Errorf("pidfd_open: %w", err))
 		}
 	}
-	for _, fd := range []int{null, controlR, reportsW, outputW} {
+	awaitExec(c, argv)
+	return c, nil
+}
+
+// ends are the descriptors of a child's pipes that are the child's.
+type ends struct{ control, reports, output int }
+
+func (e ends) close() {
+	for _, fd := range []int{e.control, e.reports, e.output} {
 		unix.Close(fd)
 	}
-	awaitExec(c, argv)
-	c.control, c.reports, c.output = ourEnd(controlW, "control"), ourEnd(reportsR, "reports"), ourEnd(outputR, "output")
-	return c, nil
+}
+
+// newChild makes the pipes of a child that is not started. The child's ends block, as a
+// program expects of its descriptors; the agent's are nonblocking, so that the runtime
+// waits for them in epoll.
+func newChild() (*child, ends, error) {
+	var p [3][2]int
+	for i := range p {
+		if err := unix.Pipe2(p[i][:], unix.O_CLOEXEC); err != nil {
+			for _, made := range p[:i] {
+				unix.Close(made[0])
+				unix.Close(made[1])
+			}
+			return nil, ends{}, fmt.Errorf("pipe2: %w", err)
+		}
+	}
+	control, reports, output := p[0], p[1], p[2]
+	c := &child{pidfd: -1, control: ourEnd(control[1], "control"), reports: ourEnd(reports[0], "reports"),
+		output: ourEnd(output[0], "output")}
+	return c, ends{control[0], reports[1], output[1]}, nil
 }
 
 // execDeadline bounds how long a child may take to become its program.

@@ -30,10 +30,8 @@ const (
 	Zram       Domain = "zram"       // swap in memory
 	HugePages  Domain = "hugepages"  // a pool of them
 	Nodes      Domain = "nodes"      // two NUMA nodes
-	// CPUs is two processors, where a second process may be killed before the first victim has
-	// left. The model does not have that, so it is not among All.
-	CPUs Domain = "cpus"
-	All  Domain = "all" // all of the others, mixed
+	CPUs       Domain = "cpus"       // two processors, where a second process may be killed as well
+	All        Domain = "all"        // all of the others, mixed
 )
 
 // Domains are all domains, for flags and for tests.
@@ -42,7 +40,7 @@ var Domains = []Domain{Memcg, Nested, System, QoS, Overcommit, Files, Tmpfs, Zra
 // mixed are the domains of All, as often as they come.
 var mixed = []Domain{
 	Memcg, Memcg, Memcg, Memcg, Memcg, Memcg, Nested, Nested, Nested, Nested, Nested, Nested, System, System, QoS, QoS,
-	Overcommit, Files, Tmpfs, Zram, HugePages, Nodes,
+	Overcommit, Files, Tmpfs, Zram, HugePages, Nodes, CPUs,
 }
 
 // Memory is what a machine needs for every scenario that is made here, and

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/oomlab/oomlab/harness/kernel"
 )
@@ -14,7 +15,7 @@ import (
 var ErrBackwards = errors.New("the first kernel is newer than the last")
 
 // rangeSpec is two versions with two dots between them.
-var rangeSpec = regexp.MustCompile(`^(v?\d+\.\d+(?:\.\d+)?)\.\.(v?\d+\.\d+(?:\.\d+)?)$`)
+var rangeSpec = regexp.MustCompile(`^(v?\d+\.\d+(?:\.\d+)?)\.\.(v?\d+\.\d+(?:\.\d+)?)(/[a-z0-9-]+)?$`)
 
 // Expand makes single kernels of a range such as 6.12..7.3: its ends as they are
 // written, and the series between them among the known versions. Anything else
@@ -35,11 +36,19 @@ func Expand(spec string, known []kernel.Version) ([]string, error) {
 	if from.Compare(to) > 0 {
 		return nil, fmt.Errorf("%s: %w", spec, ErrBackwards)
 	}
-	out := []string{m[1]}
+	out := []string{m[1] + m[3]}
 	for _, v := range inBetween(known, from, to) {
-		out = append(out, v.Series())
+		out = append(out, v.Series()+m[3])
 	}
-	return append(out, m[2]), nil
+	return append(out, m[2]+m[3]), nil
+}
+
+// flavourOf is what stands behind the version of a column's kernel, "/arm64", or nothing.
+func flavourOf(column string) string {
+	if i := strings.IndexByte(column, '/'); i >= 0 {
+		return column[i:]
+	}
+	return ""
 }
 
 // inBetween are the known kernels that are newer than one and older than the
@@ -68,15 +77,16 @@ func (m *Matrix) Middle(known []kernel.Version, tried map[string]bool) (series s
 		}
 		from, ok := m.version(d.After)
 		to, ok2 := m.version(d.Since)
-		if !ok || !ok2 {
-			continue // the machine's own, a file, or runs under a name
+		build := flavourOf(d.Since)
+		if !ok || !ok2 || flavourOf(d.After) != build {
+			continue // the machine's own, a file, runs under a name, or another processor
 		}
 		untried := slices.DeleteFunc(inBetween(known, from, to),
-			func(v kernel.Version) bool { return tried[v.Series()] })
+			func(v kernel.Version) bool { return tried[v.Series()+build] })
 		if len(untried) == 0 {
 			continue
 		}
-		middle := untried[len(untried)/2].Series()
+		middle := untried[len(untried)/2].Series() + build
 		if series != "" && middle != series {
 			continue
 		}

@@ -3,6 +3,7 @@ package compare
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -37,6 +38,10 @@ func TestExpand(t *testing.T) {
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %q, %v; want %q", spec, got, err, want)
 		}
+	}
+	if got, err := Expand("6.1..7.3/arm64", known); err != nil || len(got) < 3 ||
+		slices.ContainsFunc(got, func(s string) bool { return !strings.HasSuffix(s, "/arm64") }) {
+		t.Errorf("a range of another flavour: %q, %v", got, err)
 	}
 	if _, err := Expand("7.3..6.12", known); !errors.Is(err, ErrBackwards) {
 		t.Errorf("7.3..6.12: %v; want %v", err, ErrBackwards)

@@ -24,6 +24,8 @@ const (
 	Agent    Source = "agent"    // what the agent did
 	Sampler  Source = "sampler"  // the timeline
 	Console  Source = "console"  // the VM's serial console
+	Systemd  Source = "systemd"  // what systemd says of units
+	Engine   Source = "engine"   // what an engine says of containers
 )
 
 // Kind says what an event is.
@@ -45,7 +47,12 @@ const (
 	// Descendants: Process, a program of the user's own, has started others, and these again:
 	// N of them at one time, at most, which held Held.Resident together. Just before End.
 	Descendants Kind = "descendants"
-	Ranked      Kind = "ranked" // who would die next, where the plan asks for it: Ranking
+	// Forked: Process was started by a program of the user's own or by what that has
+	// started, which its name says. Named: it is called otherwise now. Program says by whom,
+	// and what it is called; N numbers both.
+	Forked Kind = "forked"
+	Named  Kind = "named"
+	Ranked Kind = "ranked" // who would die next, where the plan asks for it: Ranking
 	// stressor
 	Ready Kind = "ready" // Process holds what it was told to
 	Step  Kind = "step"
@@ -58,6 +65,10 @@ const (
 	Record Kind = "record" // one record of the kernel log
 	// counters
 	Reading Kind = "reading" // values of one file, before or after
+	// systemd
+	UnitShown Kind = "unit" // Process, the main one, and Unit: what systemd says of it at the end
+	// Process, the first one, and Engine: what its engine says of a container at the end
+	ContainerShown Kind = "container"
 	// sampler
 	Sample Kind = "sample"
 	// bpf, by hook
@@ -102,8 +113,13 @@ type Event struct {
 	// with Ready of a program that cannot say itself what it holds.
 	Status *ProcessStatus `json:"status,omitempty"`
 	Proc   *ProcValues    `json:"proc,omitempty"` // ProcRead
+	// Program is what a process is called that a program of the user's own has started.
+	Program *Program `json:"program,omitempty"`
 	// Ranking is who would die next, as the agent read it from user space.
 	Ranking *Ranking `json:"ranking,omitempty"`
+
+	Unit   *UnitState      `json:"unit,omitempty"`
+	Engine *ContainerState `json:"engine,omitempty"`
 
 	// Of a cluster.
 	Cgroup    *CgroupFacts    `json:"cgroup,omitempty"`
@@ -123,6 +139,13 @@ type ProcessStatus struct {
 	RssShmem *kernel.Bytes `json:"rss_shmem,omitempty"`
 	VmSwap   *kernel.Bytes `json:"vm_swap,omitempty"`
 	VmPTE    *kernel.Bytes `json:"vm_pte,omitempty"`
+}
+
+// Program is what a process is called, and by whom it was forked.
+type Program struct {
+	Parent int      `json:"parent"`         // pid
+	Comm   string   `json:"comm,omitempty"` // empty: it was gone before it could be read
+	Args   []string `json:"args,omitempty"` // long ones are cut
 }
 
 // ProcValues is one reading of the files of /proc/PID that tell how the OOM killer ranks
@@ -181,9 +204,13 @@ type ExitStatus struct {
 	// from the kernel: then it is the largest sample of a program of the user's
 	// own, and nil for a stressor.
 	MaxRSS *kernel.Bytes `json:"max_rss,omitempty"`
-	// By names who waited: "agent", or the parent stressor.
+	// By names who waited: "agent", or the parent stressor. Of what a program of the user's
+	// own has started nobody asks its parent: the kernel's process events tell.
 	By string `json:"by,omitempty"`
 }
+
+// ByProcessEvents is ExitStatus.By of a status that the kernel's process events tell.
+const ByProcessEvents = "process events"
 
 // FailedCall is a system call of a stressor's that the kernel refused.
 type FailedCall struct {

@@ -266,6 +266,10 @@ func sameKill(t *testing.T, release string, k oomlog.KillLine, saw *evidence.OOM
 	}
 }
 
+// runCgroup is the cgroup of a run: at the root, below the agent's service in a userland, or
+// below the slice of runs with units.
+var runCgroup = regexp.MustCompile(`^(/oomlab-agent\.service|/oomlab\.slice)?/oomlab-[^/]+/`)
+
 // containerNode is the cgroup of a node that is a container.
 var containerNode = regexp.MustCompile(`^/docker/[0-9a-f]{64}`)
 
@@ -277,10 +281,7 @@ func sameCircumstances(t *testing.T, e explain.Explanation, saw *evidence.OOM) {
 	}
 	control := saw.Control
 	// a run's cgroups are below one of its own, which its events leave out
-	memcg := e.OOMMemcg
-	if i := strings.IndexByte(strings.TrimPrefix(memcg, "/"), '/'); i >= 0 && strings.HasPrefix(memcg, "/oomlab-") {
-		memcg = memcg[i+1:]
-	}
+	memcg := runCgroup.ReplaceAllString(e.OOMMemcg, "/")
 	memcg = containerNode.ReplaceAllString(memcg, "") // the paths of eBPF's events are the node's own
 	constraint := map[string]string{"none": "CONSTRAINT_NONE", "memcg": "CONSTRAINT_MEMCG"}[control.Constraint]
 	if constraint == "" || e.Constraint != constraint || memcg != control.Memcg {

@@ -151,6 +151,8 @@ type Explainer struct {
 	// pids has a bit for each pid that is in dead, and perhaps for others: most
 	// processes are not.
 	pids [64]uint64
+	// owners are those of paths that reports have named; a log has few.
+	owners map[string]*Owner
 }
 
 // bit is where a pid's bit is.
@@ -165,12 +167,29 @@ type death struct {
 	anon  kernel.Pages // what it had then; 0: not known
 }
 
-// maxDead bounds what an Explainer remembers.
-const maxDead = 512
+// What an Explainer remembers at most.
+const (
+	maxDead       = 512
+	maxOwnerPaths = 256
+)
+
+// owner is OwnerOf.
+func (x *Explainer) owner(path string) *Owner {
+	o, known := x.owners[path]
+	if known {
+		return o
+	}
+	if x.owners == nil || len(x.owners) >= maxOwnerPaths {
+		x.owners = make(map[string]*Owner)
+	}
+	o = OwnerOf(path)
+	x.owners[path] = o
+	return o
+}
 
 // Explain explains the next report of the log.
 func (x *Explainer) Explain(r oomlog.Report) Explanation {
-	e := explain(r, x.Options, x.killedBefore)
+	e := explain(r, x.Options, x)
 	if e.Race = x.raced(e); e.Race != nil {
 		e.Why += " " + plaintext.Escape(e.Race.text(&e))
 	}
@@ -195,7 +214,7 @@ func (x *Explainer) Explain(r oomlog.Report) Explanation {
 // once more.
 func (x *Explainer) Clone() Explainer {
 	c := *x
-	c.dead = slices.Clone(x.dead)
+	c.dead, c.owners = slices.Clone(x.dead), nil
 	return c
 }
 
@@ -214,10 +233,10 @@ func (x *Explainer) killedBefore(pid int, comm string) (at string, ok bool) {
 
 // Explain explains one report by itself.
 func Explain(r oomlog.Report, o Options) Explanation {
-	return explain(r, o, func(int, string) (string, bool) { return "", false })
+	return explain(r, o, &Explainer{})
 }
 
-func explain(r oomlog.Report, o Options, killedBefore func(int, string) (string, bool)) Explanation {
+func explain(r oomlog.Report, o Options, x *Explainer) Explanation {
 	from := "told"
 	if o.PageSize <= 0 {
 		if o.PageSize, from = pageSize(r); from == "" {
@@ -240,9 +259,9 @@ func explain(r oomlog.Report, o Options, killedBefore func(int, string) (string,
 		e.Kills = []oomlog.KillLine{}
 	}
 	e.Outcome, e.Chosen = outcome(r)
-	e.Owner, e.PanicOnOOM = OwnerOf(victimPath(r)), panicOnOOM(r)
+	e.Owner, e.PanicOnOOM = x.owner(victimPath(r)), panicOnOOM(r)
 	if e.LimitOwner = e.Owner; r.OOMMemcg != victimPath(r) {
-		e.LimitOwner = OwnerOf(r.OOMMemcg)
+		e.LimitOwner = x.owner(r.OOMMemcg)
 	}
 	e.LimitHit, e.LimitNote = limitHit(r, o.PageSize)
 	if e.Missing == nil {
@@ -250,7 +269,7 @@ func explain(r oomlog.Report, o Options, killedBefore func(int, string) (string,
 	}
 	total := totalOf(r, o.PageSize)
 	e.TotalPages, e.TotalRange, e.TotalFrom = total.pages, total.rng, total.from
-	e.replay = newReplay(r, o.PageSize, killedBefore)
+	e.replay = newReplay(r, o.PageSize, x.killedBefore)
 	e.settle()
 	e.judge()
 	e.twice()

@@ -52,14 +52,14 @@ func (x *Explainer) raced(e Explanation) *Race {
 		}
 	}
 	out := Race{Charged: charged}
-	missing := charged
-	for i := range x.dead {
+	missing, least := charged, leastRace.Pages(e.PageSize)
+	for i := 0; i < len(x.dead) && missing >= least; i++ {
 		d := x.dead[(x.at+len(x.dead)-1-i)%len(x.dead)] // the latest first
 		if d.memcg != e.OOMMemcg || !soon(d.at, e.At) {
 			break
 		}
-		listed := slices.ContainsFunc(e.Ranking, func(r Ranked) bool { return r.PID == d.pid })
-		if listed || d.anon == 0 || missing < max(leastRace.Pages(e.PageSize), d.anon/16) {
+		if d.anon == 0 || missing < max(least, d.anon/16) ||
+			slices.ContainsFunc(e.Ranking, func(r Ranked) bool { return r.PID == d.pid }) {
 			continue
 		}
 		missing -= d.anon

@@ -52,6 +52,7 @@ func newReplay(r oomlog.Report, pageSize kernel.Bytes, killedBefore func(int, st
 		p.made, p.atLeast = &made, r.Mem == nil || r.Mem.TotalSwapKB == nil || *r.Mem.TotalSwapKB > 0
 	}
 	r.Tasks = p.rows
+	p.tasks, p.never = make([]predict.Task, 0, len(p.rows)), make([]string, 0, len(p.rows))
 	for i, c := range r.Candidates(pageSize) {
 		row := p.rows[i]
 		t := predict.Task{

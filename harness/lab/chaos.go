@@ -204,6 +204,10 @@ func (c *chaosRun) judge(ctx context.Context, g *guest, index int, s scenario.Sc
 		run.Tally = chaos.Tally{Refused: 1}
 		return run, nil
 	}
+	if errors.Is(err, target.ErrUnsupported) { // huge pages of another size
+		run.Tally = chaos.Tally{Skipped: 1}
+		return run, nil
+	}
 	if err != nil {
 		return run, fmt.Errorf("%s: %w", s.Name, err)
 	}

@@ -219,9 +219,9 @@ func columnFor(spec string, k kernels.Kernel) string {
 		return filepath.Base(filepath.Dir(spec)) + "/" + filepath.Base(spec)
 	}
 	if strings.Count(spec, ".") < 2 {
-		return k.Version.Series()
+		return k.Version.Series() + k.Flavour()
 	}
-	return k.Version.String()
+	return k.Version.String() + k.Flavour()
 }
 
 // cells are the scenarios on the kernels, as often as asked for.

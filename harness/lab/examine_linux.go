@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -19,7 +20,6 @@ import (
 	"github.com/oomlab/oomlab/harness/payload"
 	"github.com/oomlab/oomlab/harness/probe"
 	"github.com/oomlab/oomlab/harness/scenario"
-	"github.com/oomlab/oomlab/harness/target"
 	"github.com/oomlab/oomlab/harness/target/kube"
 	"github.com/oomlab/oomlab/harness/target/vm"
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
@@ -64,7 +64,8 @@ var Hints = map[kernel.Ability]string{
 	kernel.AbilityTracepoints: "grant CAP_BPF and CAP_PERFMON, or use --target vm",
 	kernel.AbilityKprobes: "grant CAP_PERFMON; a kernel without CONFIG_KPROBES shows victims only; " +
 		"--target vm shows all",
-	kernel.AbilityFreeze: "use --target vm",
+	kernel.AbilityFreeze:        "use --target vm",
+	kernel.AbilityProcessEvents: "grant CAP_NET_ADMIN outside of a container, or use --target vm",
 }
 
 // Examine looks at this machine: what can run on it, and what it lacks. log is told
@@ -129,8 +130,6 @@ func (l *Lab) hello(ctx context.Context) (wire.Hello, error) {
 	return t.Hello(ctx)
 }
 
-const qemu = "qemu-system-x86_64"
-
 // machines looks at what VMs need.
 func (c *Checkup) machines(ctx context.Context, log func(string)) error {
 	root, err := cache.Root()
@@ -139,7 +138,8 @@ func (c *Checkup) machines(ctx context.Context, log func(string)) error {
 	}
 	version, err := qemuVersion(ctx)
 	if err != nil {
-		c.QEMU = found("no", err.Error(), "install the package qemu-system-x86")
+		_, pkg := vm.Emulator(runtime.GOARCH)
+		c.QEMU = found("no", err.Error(), "install the package "+pkg)
 	} else {
 		c.QEMU = found("yes", version, "")
 	}
@@ -148,10 +148,7 @@ func (c *Checkup) machines(ctx context.Context, log func(string)) error {
 	if c.Kernels, err = kernels.List(kernels.Options{Progress: log}); err != nil {
 		return err
 	}
-	var missing *target.Missing
 	switch {
-	case errors.As(vm.Supported(), &missing):
-		c.VM = found("no", "needs "+missing.What, missing.Hint)
 	case c.QEMU.Is != "yes":
 		c.VM = found("no", "there is no QEMU", c.QEMU.Hint)
 	case len(c.Kernels) == 0:
@@ -166,6 +163,7 @@ func (c *Checkup) machines(ctx context.Context, log func(string)) error {
 func qemuVersion(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	qemu, _ := vm.Emulator(runtime.GOARCH)
 	out, err := exec.CommandContext(ctx, qemu, "--version").Output()
 	if errors.Is(err, exec.ErrNotFound) {
 		return "", fmt.Errorf("there is no %s in PATH", qemu)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -73,6 +74,10 @@ type Lab struct {
 	nodesMu sync.Mutex
 	nodes   map[string]*sync.Mutex // a node of a cluster carries out one plan at a time
 
+	clusterOnce sync.Once
+	cluster     *kube.Cluster // that is there already; nil: none was asked for
+	clusterErr  error
+
 	localMu  sync.Mutex // this machine carries out one plan at a time
 	local    *local.Local
 	localErr error
@@ -106,10 +111,14 @@ func Open(o Options) (*Lab, error) {
 func (l *Lab) Close() error {
 	l.localMu.Lock()
 	defer l.localMu.Unlock()
-	if l.local == nil {
-		return nil
+	var errs []error
+	if l.cluster != nil {
+		errs = append(errs, l.cluster.Close())
 	}
-	return l.local.Close()
+	if l.local != nil {
+		errs = append(errs, l.local.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Kernel is the kernel that VMs boot.
@@ -181,6 +190,15 @@ func (l *Lab) unpackStressor() (path string, err error) {
 	return unpack("oomlab-stressor", l.stressor, l.o.Log)
 }
 
+// programs are the agent and the stressor for guests of an architecture. Those for this
+// machine's are loaded already.
+func (l *Lab) programs(arch string) (agent, stressor []byte, err error) {
+	if arch == runtime.GOARCH {
+		return l.agent, l.stressor, nil
+	}
+	return payload.For(arch)
+}
+
 // memoryStep rounds the memory of VMs, so that scenarios share snapshots.
 const memoryStep = 128 * kernel.MiB
 
@@ -190,9 +208,13 @@ func (l *Lab) vmOptions(ctx context.Context, s scenario.Scenario, dir string) (v
 	if err != nil {
 		return vm.Options{}, err
 	}
+	agent, stressor, err := l.programs(k.Arch)
+	if err != nil {
+		return vm.Options{}, err
+	}
 	o := vm.Options{
 		Kernel: k, Memory: (s.VMMemory() + memoryStep - 1) / memoryStep * memoryStep,
-		CPUs: s.Needs.CPUs, CgroupVersion: s.Needs.Cgroup, Agent: l.agent, Stressor: l.stressor, RunDir: dir,
+		CPUs: s.Needs.CPUs, CgroupVersion: s.Needs.Cgroup, Agent: agent, Stressor: stressor, RunDir: dir,
 		Log: l.o.Log,
 	}
 	if o.CgroupVersion == 0 {
@@ -330,13 +352,13 @@ const NodeKernel = "6.12"
 // scenario describes, or a node of an existing one once it is free.
 func (l *Lab) openKube(ctx context.Context, j Job, dir string) (target.Target, error) {
 	if where := l.o.Cluster; !where.VM() {
-		where.Node = cmp.Or(j.Node, where.Node)
-		release := l.node(where.Node)
-		t, err := kube.Connect(ctx, where, l.agent, l.stressor)
+		cluster, err := l.connect()
 		if err != nil {
-			release()
 			return nil, err
 		}
+		node := cmp.Or(j.Node, where.Node)
+		release := l.node(node)
+		t := cluster.Target(node)
 		return lent{t, func() error {
 			defer release()
 			return t.Close()
@@ -346,6 +368,10 @@ func (l *Lab) openKube(ctx context.Context, j Job, dir string) (target.Target, e
 	if err != nil {
 		return nil, err
 	}
+	if k.Arch != runtime.GOARCH {
+		return nil, &target.Missing{What: "a kernel of " + runtime.GOARCH + " for the node of a cluster, whose image " +
+			"is made for that; " + k.Release + " is of " + k.Arch, Hint: "leave out --arch for scenarios with pods"}
+	}
 	c, err := kube.OpenVM(ctx, kube.VMOptions{
 		Kernel: k, Memory: j.Scenario.Needs.Memory, Node: j.Scenario.Node, Container: l.o.Cluster.Container,
 		Agent: l.agent, Stressor: l.stressor, RunDir: dir, Log: l.o.Log,
@@ -354,6 +380,14 @@ func (l *Lab) openKube(ctx context.Context, j Job, dir string) (target.Target, e
 		return nil, err
 	}
 	return kube.NewVM(c), nil
+}
+
+// connect connects to the cluster that is there already, once.
+func (l *Lab) connect() (*kube.Cluster, error) {
+	l.clusterOnce.Do(func() {
+		l.cluster, l.clusterErr = kube.Connect(l.o.Cluster, l.agent, l.stressor)
+	})
+	return l.cluster, l.clusterErr
 }
 
 // newRun makes the next run directory: 0142-memcg-adj-outweighs-size.

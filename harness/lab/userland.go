@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +33,19 @@ const (
 // userlandModules are what a guest needs of its kernel to reach the disk.
 var userlandModules = []string{"virtio_pci", "virtio_blk", "ext4"}
 
+// engineFiles is what a guest needs for the engine of containers that a package has.
+type engineFiles struct {
+	modules []string
+	files   map[string]string
+}
+
+// engines are those that a guest is prepared for. Containers there have no network: it
+// would take more modules than all the rest.
+var engines = map[string]engineFiles{
+	"podman":    {modules: []string{"overlay"}},
+	"docker.io": {[]string{"overlay"}, map[string]string{"/etc/docker/daemon.json": `{"bridge": "none", "iptables": false}`}},
+}
+
 // withUserland makes a machine one with a userland, which is made first if it is not
 // there. Commands are the user's own: those with a path of this machine are copied.
 func (l *Lab) withUserland(ctx context.Context, o vm.Options, spec userland.Spec,
@@ -38,6 +53,10 @@ func (l *Lab) withUserland(ctx context.Context, o vm.Options, spec userland.Spec
 	if o.CgroupVersion == 1 {
 		return o, &target.Missing{What: "cgroup v2 for a userland: systemd does not run on v1",
 			Hint: "leave out --cgroup 1 or --userland"}
+	}
+	if o.Kernel.Arch != debian.Arch {
+		return o, &target.Missing{What: "a kernel of " + debian.Arch + " for a userland, which is made of packages " +
+			"for that; " + o.Kernel.Release + " is of " + o.Kernel.Arch, Hint: "leave out --arch or --userland"}
 	}
 	u, err := l.userland(ctx, spec)
 	if err != nil {
@@ -47,6 +66,14 @@ func (l *Lab) withUserland(ctx context.Context, o vm.Options, spec userland.Spec
 	o.Disk, o.DiskSum, o.BootWait = u.Disk(), u.DiskSum, userlandBootWait
 	o.Modules = append(o.Modules, userlandModules...)
 	o.Words = append(o.Words, "oomlab.userland="+spec.Name, "systemd.unit=oomlab.target")
+	for _, name := range slices.Sorted(maps.Keys(engines)) {
+		if e := engines[name]; slices.Contains(spec.Packages, name) {
+			o.Modules = append(o.Modules, e.modules...)
+			for _, path := range slices.Sorted(maps.Keys(e.files)) {
+				o.Files = append(o.Files, initramfs.Regular(userlandFiles+path, []byte(e.files[path]), false))
+			}
+		}
+	}
 	for _, name := range commands {
 		files, err := ownFile(name)
 		if err != nil {
@@ -103,7 +130,7 @@ func ownFile(name string) ([]initramfs.File, error) {
 // none.
 func (l *Lab) spec(s scenario.Scenario) userland.Spec {
 	if s.Needs.Userland != "" {
-		return userland.Spec{Name: s.Needs.Userland, Packages: s.Needs.Packages}
+		return userland.Spec{Name: s.Needs.Userland, Packages: s.Packages()}
 	}
 	return userland.Spec{Name: l.o.Userland}
 }

@@ -36,7 +36,7 @@ func (l Layout) Make(run string) (Plan, error) {
 	s, m := l.scenario, l.machine
 	p := Plan{
 		Scenario:      s.Name,
-		Base:          "oomlab-" + run,
+		Base:          BaseOf(run, len(s.Units) > 0 || len(s.Containers) > 0),
 		CgroupVersion: m.Cgroup.Version,
 		WithinMS:      s.Expect.Within.Milliseconds(),
 		ExpectPanic:   s.Expect.Panic != "",
@@ -94,6 +94,7 @@ func (l Layout) Make(run string) (Plan, error) {
 			}
 		}
 	}
+	p.Units, p.Containers = planUnits(s.Units), planContainers(s.Containers)
 	p.Throttled = n.all(s.Expect.Throttled)
 	p.Reads = n.all(slices.Sorted(maps.Keys(s.Expect.Reads)))
 	return p, nil
@@ -196,10 +197,13 @@ func sysctls(m map[string]string) []Sysctl {
 }
 
 func planCgroup(c scenario.Cgroup, m kernel.Machine) Cgroup {
-	out := Cgroup{Path: c.Path, Max: limit(c.MemoryMax), High: limit(c.MemoryHigh), SwapMax: limit(c.MemorySwapMax)}
+	out := Cgroup{Path: c.Path, Unit: c.Unit, Container: c.Container, Transient: c.Transient,
+		Max: limit(c.MemoryMax), High: limit(c.MemoryHigh), SwapMax: limit(c.MemorySwapMax)}
 	out.OOMGroup = c.MemoryOOMGroup != nil && *c.MemoryOOMGroup == 1
 	out.Mems, _ = kernel.ParseNodes(c.CpusetMems) // none, or Validate has parsed it
-	out.Writes = writes(c, m)
+	if c.Container == "" {                        // or its engine writes them
+		out.Writes = writes(c, m)
+	}
 	return out
 }
 
@@ -260,7 +264,7 @@ func writes(c scenario.Cgroup, m kernel.Machine) []Write {
 func planProcess(s scenario.Process, name string, i int, o shared) (Process, error) {
 	n, deadlineMS := o.names, o.deadlineMS
 	p := Process{
-		Name: name, Of: s.Name, Cgroup: s.Cgroup, OOMScoreAdj: s.ScoreAdj(),
+		Name: name, Of: s.Name, Unit: s.Unit, Container: s.Container, Cgroup: s.Cgroup, OOMScoreAdj: s.ScoreAdj(),
 		OOMAdj: s.OOMAdj, After: n.all(s.After), Respawn: int(s.Respawn),
 	}
 	if parent := s.Parent; parent != "" {

@@ -140,6 +140,12 @@ func TestUnmetNamesWhatIsMissing(t *testing.T) {
 			"cgroup v1; the memory controller is v2 here"},
 		{"a BPF OOM handler", func(m *kernel.Machine, _ *scenario.Scenario) { m.OOMHandler = "handle_out_of_memory" },
 			"BPF programs are attached as OOM handlers here (handle_out_of_memory)"},
+		{"huge pages of another size", func(m *kernel.Machine, s *scenario.Scenario) {
+			m.HugePage, s.System.Sysctls = 32*kernel.MiB, map[string]string{kernel.NrHugepages: "8"}
+		}, "explicit huge pages of 2Mi, which it counts; they have 32Mi here"},
+		{"huge pages of that size", func(m *kernel.Machine, s *scenario.Scenario) {
+			m.HugePage, s.System.Sysctls = 2*kernel.MiB, map[string]string{kernel.NrHugepages: "8"}
+		}, ""},
 		{"negative adj", func(m *kernel.Machine, s *scenario.Scenario) {
 			s.Processes = slices.Clone(s.Processes)
 			s.Processes[0].OOMScoreAdj = -1

@@ -36,6 +36,7 @@ func Rehearsal(p Plan, m kernel.Machine) (rehearsal Plan, needed bool) {
 			q.After = nil
 		}
 		q.Cgroup, q.Parent, q.Respawn, q.OOMAdj, q.OOMScoreAdj = c.Path, "", 0, 0, max(0, q.OOMScoreAdj)
+		q.Unit, q.Container = "", "" // as the agent starts it, nobody restarts or stops it
 		r.Cgroups = append(r.Cgroups, c)
 		r.Processes = append(r.Processes, q)
 	}

@@ -25,11 +25,13 @@ type Plan struct {
 	Base          string `json:"base"`
 	CgroupVersion int    `json:"cgroup_version"`
 
-	Sysctls   []Sysctl  `json:"sysctls,omitempty"`
-	Swap      *Swap     `json:"swap,omitempty"`
-	Cgroups   []Cgroup  `json:"cgroups"` // parents before children
-	Processes []Process `json:"processes"`
-	During    []During  `json:"during,omitempty"`
+	Sysctls    []Sysctl          `json:"sysctls,omitempty"`
+	Swap       *Swap             `json:"swap,omitempty"`
+	Cgroups    []Cgroup          `json:"cgroups"` // parents before children
+	Processes  []Process         `json:"processes"`
+	Units      []Unit            `json:"units,omitempty"`
+	Containers []EngineContainer `json:"containers,omitempty"` // of an engine
+	During     []During          `json:"during,omitempty"`
 	// Pods are what is created on a cluster. The cgroups and the processes above
 	// are then those that the kubelet and the stressors make of them: nobody
 	// else makes any.
@@ -83,8 +85,14 @@ func (s Swap) Usable(page kernel.Bytes) kernel.Bytes {
 // Cgroup is one cgroup to make and the files to write in it, in order. The
 // file names are those of the machine's cgroup version.
 type Cgroup struct {
-	Path   string  `json:"path"` // "/lab/a" below Base
-	Writes []Write `json:"writes,omitempty"`
+	Path string `json:"path"`           // "/lab/a" below Base
+	Unit string `json:"unit,omitempty"` // the unit whose cgroup it is
+	// the container whose cgroup it is: its engine makes it
+	Container string `json:"container,omitempty"`
+	// Transient: it is made anew whenever the unit or the container is started. Its counters
+	// are not read; those of the run's own cgroup count all.
+	Transient bool    `json:"transient,omitempty"`
+	Writes    []Write `json:"writes,omitempty"`
 	// The knobs as they were understood, for the prediction. Nil: no limit.
 	Max      *kernel.Bytes `json:"max,omitempty"`
 	High     *kernel.Bytes `json:"high,omitempty"`
@@ -121,10 +129,12 @@ type Process struct {
 	Of          string   `json:"of"`     // the scenario's name for it
 	Cgroup      string   `json:"cgroup"` // "" is outside the run's cgroups
 	OOMScoreAdj int      `json:"oom_score_adj"`
-	OOMAdj      int      `json:"oom_adj,omitempty"` // written to that file, which sets OOMScoreAdj
-	After       []string `json:"after,omitempty"`   // started when all of these are ready or have ended
-	Parent      string   `json:"parent,omitempty"`  // forked by this one; the agent does not start it
-	Respawn     int      `json:"respawn,omitempty"` // -1: forever
+	OOMAdj      int      `json:"oom_adj,omitempty"`   // written to that file, which sets OOMScoreAdj
+	After       []string `json:"after,omitempty"`     // started when all of these are ready or have ended
+	Parent      string   `json:"parent,omitempty"`    // forked by this one; the agent does not start it
+	Unit        string   `json:"unit,omitempty"`      // the main process of this one; systemd starts it
+	Container   string   `json:"container,omitempty"` // the first process of this one; its engine starts it
+	Respawn     int      `json:"respawn,omitempty"`   // -1: forever
 	// NeedsSuccess: it is started when all of these have exited with 0.
 	NeedsSuccess []string `json:"needs_success,omitempty"`
 	// RestartOn is which ends Respawn starts it again after; "": kills only.

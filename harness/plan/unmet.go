@@ -75,7 +75,8 @@ func (l Layout) Unmet() []Need {
 	if l.kubelet {
 		return dedupe(append(out, l.unmetCluster(l.reaches())...))
 	}
-	out = append(out, unmetNodes(s, m)...)
+	l.unmetEvents(ability, lack)
+	out = append(append(out, unmetNodes(s, m)...), unmetHugePages(s, m)...)
 	if s.System.Swap != nil {
 		ability(kernel.AbilitySwap, "swap", "use --target vm")
 	}
@@ -100,6 +101,34 @@ func (l Layout) Unmet() []Need {
 		out = append(out, unmetKnobs(c, m)...)
 	}
 	return dedupe(out)
+}
+
+// unmetHugePages: a pool is counted in huge pages of one size.
+func unmetHugePages(s scenario.Scenario, m kernel.Machine) []Need {
+	if !s.CountsHugePages() || m.HugePage == 0 || m.HugePage == scenario.HugePage {
+		return nil
+	}
+	return []Need{{What: fmt.Sprintf("explicit huge pages of %s, which it counts; they have %s here",
+		scenario.HugePage.Human(), m.HugePage.Human())}}
+}
+
+// unmetEvents says what a machine lacks to follow what others start than the agent.
+func (l Layout) unmetEvents(ability func(a kernel.Ability, because, hint string), lack func(string, string, ...any)) {
+	if l.scenario.NamesDescendants() {
+		ability(kernel.AbilityProcessEvents, "what a program starts", "use --target vm")
+	}
+	if len(l.scenario.Units) > 0 {
+		ability(kernel.AbilityProcessEvents, "what systemd starts", "use --target vm")
+		if l.machine.Userland == "" {
+			lack("a userland with systemd for units", "use --target vm")
+		}
+	}
+	if len(l.scenario.Containers) > 0 {
+		ability(kernel.AbilityProcessEvents, "what an engine of containers starts", "use --target vm")
+		if l.machine.Userland == "" {
+			lack("a userland with an engine of containers", "use --target vm")
+		}
+	}
 }
 
 // UnmetByNode lists what a cluster's node lacks by what its kubelet and the API say of it

@@ -38,72 +38,11 @@ func (w *world) margin() kernel.Pages {
 	return 40 + max(32, 2*kernel.Pages(w.m.CPUs))
 }
 
-// forks are what a stressor has resident more for n children that it has forked,
-// whether they have memory of their own or share its: some pages for the first two,
-// and two for each further one. One in twenty has a thread more, and nine pages
-// with it; that is left to the margin.
-func forks(n int) Range {
-	if n == 0 {
-		return Range{}
-	}
-	return Range{7, 11 + 2*kernel.Pages(n-1)}
-}
-
-// forkCharge is what it is charged with for n children: its pages, and what the
-// kernel keeps.
-func forkCharge(n int) Range {
-	if n == 0 {
-		return Range{}
-	}
-	return Range{6, 18 + 4*kernel.Pages(n-1)}
-}
-
-// threadsRSS is what extra threads have resident: stacks, and what the runtime
-// keeps for each; the first one costs most.
-func threadsRSS(n int) Range {
-	if n == 0 {
-		return Range{}
-	}
-	p := kernel.Pages(n)
-	return Range{3*p + 6, 4*p + 8}
-}
-
-// threadCost is what the kernel keeps for a thread, in halves of a page: its
-// stack of four pages and its task_struct.
-const threadCost = 13
-
-// perTable is how many pages one last-level page table maps on machines with
-// 4 KiB pages; other page sizes have more, which overstates the tables by less
-// than the margins.
-const perTable = 512
-
-// tables are the page tables that amount pages of memory need, beside those that
-// a stressor has anyway: one more from about 440 pages on, and where the runtime
-// has put its own mappings decides about another one.
-func tables(amount Range) Range {
-	lo, hi := max(amount.Lo, 0), max(amount.Hi, 0)
-	return Range{lo / perTable, (hi+96)/perTable + 1 + hi/piecePages}
-}
-
-// nodes are the xa_nodes that index the pages of a file in memory: 576 bytes for
-// every 64 pages and for every 64 nodes, charged object by object.
-func nodes(amount Range) Range {
-	size := func(p kernel.Pages, object kernel.Pages) kernel.Pages {
-		n := (max(p, 0)+63)/64 + (max(p, 0)+4095)/4096
-		return n * object / 4096
-	}
-	hi := size(amount.Hi, 600)
-	if amount.Hi > 0 {
-		hi += 4
-	}
-	return Range{size(amount.Lo, 576), hi}
-}
-
 // resident is what the process has resident or in swap, exactly counted, file
 // pages left out that only a program of the user's own may have.
 func (p *proc) resident() Range {
 	r := exactly(p.base.RSS()).plus(p.drift()).plus(p.anon).plus(p.shm)
-	return r.plus(threadsRSS(p.p.Profile.Threads)).plus(forks(p.forks))
+	return r.plus(p.costs.threadsRSS(p.p.Profile.Threads)).plus(p.costs.forks(p.forks))
 }
 
 // sharerCost is what a process without memory of its own is charged with.
@@ -111,18 +50,18 @@ var sharerCost = Range{2, 10}
 
 // charge is what the process costs its cgroup and the machine.
 func (p *proc) charge() Range {
-	left := p.file.plus(nodes(p.file)) // whoever wrote it
+	left := p.file.plus(p.costs.nodes(p.file)) // whoever wrote it
 	if !p.alive() {
 		return left
 	}
 	if p.sharer {
 		return sharerCost
 	}
-	c := p.idleCharge().plus(p.anon).plus(p.shm).plus(tables(p.anon.plus(p.shm)))
-	c = c.plus(nodes(p.shm)).plus(left)
-	n := kernel.Pages(p.p.Profile.Threads)
-	c = c.plus(threadsRSS(int(n))).plus(Range{n * (threadCost - 1) / 2, n * (threadCost + 2) / 2})
-	c = c.plus(forkCharge(p.forks)).plus(p.fileCharge())
+	c := p.idleCharge().plus(p.anon).plus(p.shm).plus(p.costs.tables(p.anon.plus(p.shm)))
+	c = c.plus(p.costs.nodes(p.shm)).plus(left)
+	n := p.p.Profile.Threads
+	c = c.plus(p.costs.threadsRSS(n)).plus(Range{p.costs.threads(n, leastThread), p.costs.threads(n, mostThread)})
+	c = c.plus(p.costs.forkCharge(p.forks)).plus(p.fileCharge())
 	if p.fresh {
 		c.Lo = 0
 	}
@@ -138,7 +77,7 @@ func (p *proc) fileCharge() Range {
 	if p.cache.Hi <= 0 || p.p.IsCommand() {
 		return Range{}
 	}
-	return tables(exactly(p.mapped)).plus(Range{0, nodes(p.cache).Hi + lastCache})
+	return p.costs.tables(exactly(p.mapped)).plus(Range{0, p.costs.nodes(p.cache).Hi + lastCache})
 }
 
 // idleCharge is what an idle process is charged with. The measured charge holds
@@ -147,7 +86,7 @@ func (p *proc) fileCharge() Range {
 // fits what the process is known to have, that counts.
 func (p *proc) idleCharge() Range {
 	b := p.base
-	known := b.Anon + b.PgTable + kernel.Pages(b.Threads)*threadCost/2
+	known := b.Anon + b.PgTable + p.costs.threads(b.Threads, perThread)
 	if over := b.Charged - known; over >= -24 && over <= 80 && !p.p.IsCommand() {
 		return exactly(known).widen(1, 1).plus(chargeDrift)
 	}
@@ -203,9 +142,9 @@ func (w *world) cacheMapped(p *proc, dir string) kernel.Pages {
 }
 
 func (w *world) pageTables(p *proc) Range {
-	t := exactly(p.base.PgTable).plus(tables(p.anon.plus(p.shm)))
+	t := exactly(p.base.PgTable).plus(p.costs.tables(p.anon.plus(p.shm)))
 	if p.mapped > 0 {
-		t = t.plus(tables(exactly(p.mapped)))
+		t = t.plus(p.costs.tables(exactly(p.mapped)))
 	}
 	if p.freed {
 		t.Hi++
@@ -243,7 +182,7 @@ func (w *world) read(p *proc, dir string) Range {
 		r = r.shift(-3) // what a forked one has more, its threads keep as well
 	}
 	if n := p.p.Profile.Threads; n > 0 {
-		own := threadsRSS(n)
+		own := p.costs.threadsRSS(n)
 		r = Range{r.Lo - own.Lo, r.Hi - own.Hi + 2*kernel.Pages(n)}
 	}
 	if p.phase != holding { // who is ready has given up what its main thread kept, see countAll in the stressor

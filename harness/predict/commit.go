@@ -80,7 +80,7 @@ func (p *proc) commits() Range {
 	c := exactly(p.base.Committed).widen(runtimePiece/4, runtimePiece)
 	c = c.plus(p.anon).plus(p.shm).plus(p.file).shift(p.mapping)
 	if p.partial {
-		c.Hi += piecePages // one that is being filled
+		c.Hi += p.costs.piece() // one that is being filled
 	}
 	if p.base.Committed == 0 || p.p.IsCommand() { // nobody has looked
 		c = Range{p.anon.Lo, c.Hi + 64*runtimePiece}
@@ -88,8 +88,8 @@ func (p *proc) commits() Range {
 	return c
 }
 
-// piecePages is the most that a stressor maps at once.
-const piecePages = kernel.Pages(profile.LargestPiece / int64(kernel.DefaultPageSize))
+// costs are those in the machine's pages.
+func (w *world) costs() pageCosts { return pageCosts{w.m.PageSize} }
 
 // promised is what all processes together were promised: Committed_AS.
 func (w *world) promised() Range {
@@ -197,9 +197,12 @@ func (w *world) promise(segs []segment) []*world {
 	var all Range
 	least := kernel.Pages(1 << 50)
 	for _, s := range segs {
+		if s.kind == profile.TableMemory {
+			continue // they are promised to nobody
+		}
 		all = all.plus(s.want)
 		if s.p.partial {
-			all.Hi += piecePages
+			all.Hi += w.costs().piece()
 		}
 		least = min(least, w.commitRoom(s.p).Lo)
 	}
@@ -214,7 +217,11 @@ func (w *world) promise(segs []segment) []*world {
 	var out []*world
 	granted := false
 	for _, s := range segs {
-		if s.kind != profile.AnonMemory || s.p.p.IsCommand() {
+		switch {
+		case s.kind == profile.TableMemory:
+			granted = true
+			continue
+		case s.kind != profile.AnonMemory || s.p.p.IsCommand():
 			w.doubts = s.p.p.Name + " may be refused memory in a way that the model does not have"
 			granted = true
 			continue
@@ -258,7 +265,7 @@ func (w *world) refusedAt(s segment) (taken Range, surely bool) {
 	ram, swap := w.machinePages()
 	for _, want := range w.pieces(s, 4*(ram+swap)) {
 		for left := want; left > 0 && !surely; {
-			piece := min(left, piecePages)
+			piece := min(left, w.costs().piece())
 			need := before + piece + w.kept(s.p, before) - w.kept(s.p, 0)
 			if need >= room.Lo && lo < 0 {
 				lo = before
@@ -273,7 +280,7 @@ func (w *world) refusedAt(s segment) (taken Range, surely bool) {
 		lo = before
 	}
 	if s.p.partial { // where its pieces begin is not known any more
-		lo = max(0, lo-piecePages)
+		lo = max(0, lo-w.costs().piece())
 	}
 	return Range{lo, before}, surely
 }

@@ -188,3 +188,26 @@ func TestRefusedWhoIsLater(t *testing.T) {
 		t.Errorf("killed %v, may fail %v, unsure %q", got.Killed, got.MayFail, got.Unsure)
 	}
 }
+
+// TestListsOfTheProcessors: what they keep is free and not in MemFree. The numbers are those
+// of 6.18.15 with 512Mi, whose hog had 78644 points: more than MemFree has.
+func TestListsOfTheProcessors(t *testing.T) {
+	m := guest()
+	m.MemTotal, m.MemFree, m.MemAvailable, m.WatermarkMin = 480677888, 383655936, 346492928, 5848
+	m.Badness = kernel.ReadsExact
+	idle, hog := hog("idle", "", 0, 64), hog("hog", "", 0, 1024, "idle")
+	points := func(lists kernel.Pages) predict.Range {
+		m.FreePCP = lists
+		got := predict.Outcome(plan.Plan{Processes: []plan.Process{idle, hog}}, m, nil)
+		if !slices.Equal(got.Killed, []string{"hog"}) || got.Unsure != "" {
+			t.Errorf("with %d pages on lists: killed %v, unsure %q", lists, got.Killed, got.Unsure)
+		}
+		return got.Ranges["hog"]
+	}
+	without, with := points(0), points(8094)
+	const tables = 8094/512 + 2
+	if with.Lo > without.Lo || with.Lo < without.Lo-tables || with.Hi < without.Hi+8094 ||
+		with.Hi > without.Hi+8094+tables {
+		t.Errorf("%v points with 8094 pages on lists, %v without", with, without)
+	}
+}

@@ -50,6 +50,16 @@ func (w *world) launch(p *proc) {
 	if w.strict() && w.commitRoom(p).Lo < 0 && !p.sharer {
 		w.doubts = p.p.Name + " may not start: it maps more than the commit limit leaves"
 	}
+	if p.takesTables() && w.swapFor(p.p.Cgroup) > 0 {
+		w.doubts = p.p.Name + " takes page tables, which cannot be swapped: when memory is short is not known"
+	}
+}
+
+// takesTables reports whether one of the steps is for page tables.
+func (p *proc) takesTables() bool {
+	return slices.ContainsFunc(p.p.Profile.Steps, func(s profile.Step) bool {
+		return s.Op.Row().Memory == profile.TableMemory
+	})
 }
 
 // programText is how much of a program and its libraries may be resident beside
@@ -365,7 +375,7 @@ func (w *world) mayFill(dir string, segs []segment, room Range) bool {
 		}
 		most += want
 	}
-	return most+most/perTable > room.Lo
+	return most+most/w.costs().perTable() > room.Lo
 }
 
 // grown is by how much the segments fill a domain, when each would take what f
@@ -387,7 +397,7 @@ func (w *world) grown(dir string, segs []segment, f func(segment) kernel.Pages) 
 			continue
 		}
 		g := f(s)
-		sum += g + g/perTable
+		sum += g + g/w.costs().perTable()
 	}
 	for child, segs := range below {
 		sum += min(w.grown(child, segs, f), max(w.room(child).Hi, 0))
@@ -510,7 +520,7 @@ func (w *world) advance(segs []segment, o overflow, late float64) []string {
 		if w.inside(s.p, o.dir) {
 			// all of them together have just filled the room
 			others := sum.minus(Range{g.Hi, g.Lo})
-			g.Lo = max(g.Lo, min(g.Hi, o.room.Lo-others.Hi-tables(others).Hi))
+			g.Lo = max(g.Lo, min(g.Hi, o.room.Lo-others.Hi-w.costs().tables(others).Hi))
 			g.Hi = max(g.Lo, min(g.Hi, o.room.Hi-others.Lo))
 			g.Lo -= min(g.Lo, s.beside(g).Hi)
 			if s.want.Hi > 0 && s.wakeEarly <= late {
@@ -580,9 +590,9 @@ func (w *world) fit(s segment, p *proc, dir string) {
 // nobody maps, in the nodes that index it.
 func (s segment) beside(amount Range) Range {
 	if s.kind == profile.TmpfsFile {
-		return nodes(amount)
+		return s.p.costs.nodes(amount)
 	}
-	return tables(amount)
+	return s.p.costs.tables(amount)
 }
 
 // wanted is what the segment's process wants, refused or not.

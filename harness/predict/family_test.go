@@ -96,9 +96,7 @@ func TestFamilies(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := exact()
-			if m.CPUs = 2; tt.preempt != "" {
-				m.CPUs, m.Preempt = 1, tt.preempt
-			}
+			m.CPUs, m.Preempt = 1, tt.preempt
 			got := predict.Outcome(plan.Plan{Cgroups: []plan.Cgroup{tt.cgroup}, Processes: tt.processes,
 				During: squeeze}, m, nil)
 			if !reflect.DeepEqual(got.Orders, tt.want) {

@@ -33,6 +33,9 @@ func (w *world) leaveOpen(step Step, candidates []candidate, p *proc) []*world {
 	}
 	w.unforeseen = fmt.Sprintf("%s starts %s: which of them is killed, and what becomes of the rest, is not predicted",
 		p.p.Name, others)
+	if t := w.measured[p.p.Name].Tree; t != nil && t.Unsure != "" {
+		w.unforeseen += "; in the rehearsal " + t.Unsure
+	}
 	step.Victims = []string{candidates[0].name}
 	for _, c := range candidates {
 		w.eligible = append(w.eligible, c.name)

@@ -72,6 +72,7 @@ func (w *world) oom(dir string, triggers []string, sysrq bool) []*world {
 	for _, c := range candidates {
 		step.Ranges[c.name] = c.score.widen(w.margin(), w.margin())
 	}
+	w.together(&step)
 	if sysrq && len(candidates) == 0 {
 		return []*world{w} // out_of_memory() says so in the log, and leaves it at that
 	}
@@ -302,12 +303,16 @@ func (w *world) forkedLast(all []int) []int {
 // alone is a kill of one process. A victim that was taking memory itself leaves
 // no sooner than another one that does: that one may be at the limit again
 // before anything is given back, and have a second process killed. On several
-// processors that holds of every victim, and of the second one as well.
+// processors that holds of every victim, and of the second one as well; and also of
+// who lowers a limit, and goes on killing until the usage fits.
 func (w *world) alone(step Step, c candidate, victim int) []*world {
 	racing := slices.ContainsFunc(w.procs, func(p proc) bool {
 		return p.p.Name != c.name && p.phase == running && p.partial && w.inside(&p, step.dir)
 	})
 	beside := w.m.CPUs > 1 && !w.global(step.dir)
+	if beside && w.squeezed != nil && *w.squeezed == step.dir {
+		racing = true
+	}
 	if !racing || !beside && (c.p.phase != running || w.overlapped) {
 		return []*world{w.killAll(step, victim)}
 	}
@@ -399,7 +404,7 @@ func (w *world) leave(p *proc) {
 	if w.squeezed == nil {
 		return
 	}
-	w.stacks += kernel.Pages(p.base.Threads+p.p.Profile.Threads) * threadCost / 2
+	w.stacks += p.costs.threads(p.base.Threads+p.p.Profile.Threads, perThread)
 	if !slices.Contains(w.left, p.p.Cgroup) {
 		w.left = append(slices.Clip(w.left), p.p.Cgroup)
 	}

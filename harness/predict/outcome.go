@@ -14,7 +14,7 @@ import (
 // Model is the number of this model, plans included. It is raised whenever a plan or
 // a prediction comes out otherwise than before: runs of the same model are held to
 // what it says today, to the byte.
-const Model = 6
+const Model = 7
 
 // Measured is what a program of the user's own held when it was rehearsed.
 type Measured struct {
@@ -25,6 +25,8 @@ type Measured struct {
 	// these again. Theirs is what they held together, in pages; Grows is true of them, too.
 	Descendants int          `json:"descendants,omitempty"`
 	Theirs      kernel.Pages `json:"theirs,omitempty"`
+	// Tree is which of them was killed, if one was.
+	Tree *Tree `json:"tree,omitempty"`
 }
 
 const (
@@ -49,12 +51,15 @@ func Outcome(p plan.Plan, m kernel.Machine, measured map[string]Measured) Predic
 func OutcomeBy(ctx context.Context, r Rules, p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
 	out := courses(ctx, r, p, m, measured)
 	out.Reads = reads(ctx, r, p, m)
+	out.units(p)
+	out.containers(p)
 	return out
 }
 
 // courses predicts what happens, on every course that events may take.
 func courses(ctx context.Context, r Rules, p plan.Plan, m kernel.Machine, measured map[string]Measured) Prediction {
 	b := &budget{ctx: ctx, left: courseWork}
+	p, measured = planted(p, measured)
 	w := begin(b, r, &p, m, measured)
 	x := explorer{left: maxCourses, budget: b}
 	x.follow(w.clone())
@@ -78,7 +83,8 @@ func begin(b *budget, r Rules, p *plan.Plan, m kernel.Machine, measured map[stri
 		m.PageSize = kernel.DefaultPageSize
 	}
 	r.PageSize = m.PageSize
-	w := &world{rules: r, m: &m, plan: p, budget: b, cgroups: slices.Clone(p.Cgroups), sysctls: maps.Clone(m.Sysctls),
+	w := &world{rules: r, m: &m, plan: p, measured: measured, budget: b,
+		cgroups: slices.Clone(p.Cgroups), sysctls: maps.Clone(m.Sysctls),
 		during: make([]bool, len(p.During)), swapOn: m.SwapFree}
 	if w.sysctls == nil {
 		w.sysctls = map[string]string{}
@@ -96,7 +102,7 @@ func begin(b *budget, r Rules, p *plan.Plan, m kernel.Machine, measured map[stri
 		if q.IsCommand() {
 			base = imitate(q, said(*q, measured))
 		}
-		one := proc{p: q, base: base, adj: q.OOMScoreAdj, sharer: sharer(*p, *q)}
+		one := proc{p: q, base: base, costs: w.costs(), adj: q.OOMScoreAdj, sharer: sharer(*p, *q)}
 		if q.IsCommand() {
 			one.descendants, one.theirs = measured[q.Name].Descendants, measured[q.Name].Theirs
 		}
@@ -113,9 +119,10 @@ func said(q plan.Process, measured map[string]Measured) map[string]Measured {
 	if _, ok := measured[q.Name]; ok || q.Holds == 0 {
 		return measured
 	}
-	pages := q.Holds.Pages(kernel.DefaultPageSize)
+	c := pageCosts{kernel.DefaultPageSize} // as it is measured where that is done
+	pages := q.Holds.Pages(c.page)
 	return map[string]Measured{q.Name: {
-		Footprint: kernel.Footprint{Anon: pages, PgTable: pages/perTable + 8, Threads: 1},
+		Footprint: kernel.Footprint{Anon: pages, PgTable: pages/c.perTable() + 8, Threads: 1},
 	}}
 }
 

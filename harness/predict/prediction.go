@@ -60,6 +60,11 @@ type Prediction struct {
 	// Reads are what /proc says of the processes that the plan asks for.
 	Reads map[string]Read `json:"reads,omitempty"`
 
+	// Units are what systemd will say of units, by property, where that is known.
+	Units map[string]map[string]string `json:"units,omitempty"`
+	// Containers are what engines will show of containers.
+	Containers map[string]Shown `json:"containers,omitempty"`
+
 	Throttled []string        `json:"throttled,omitempty"`
 	Ends      map[string]Ends `json:"ends"`
 	Panic     string          `json:"panic,omitempty"`
@@ -159,6 +164,22 @@ func (p Prediction) Labelled(names []string) []string {
 		for i, name := range names {
 			if slices.Contains(e.Names, name) {
 				out[i] = e.Label
+			}
+		}
+	}
+	return out
+}
+
+// Unlabelled names the processes of an order: the members of a set of equal ones in
+// turn, where Orders has the set's label.
+func (p Prediction) Unlabelled(order []string) []string {
+	out := slices.Clone(order)
+	for _, e := range p.Alike {
+		next := 0
+		for i, name := range order {
+			if name == e.Label {
+				out[i] = e.Names[next%len(e.Names)]
+				next++
 			}
 		}
 	}

@@ -18,6 +18,13 @@ func TestSeveralProcessors(t *testing.T) {
 		hog("holder", "/lab", 0, 48), hog("hog", "/lab", 0, 96, "holder")}}
 	machine := plan.Plan{Processes: []plan.Process{
 		hog("big", "", 600, 64), hog("small", "", 300, 16), hog("hog", "", 0, 400, "big", "small")}}
+	squeezed := plan.Plan{
+		Cgroups: []plan.Cgroup{{Path: "/lab", Max: mi(128), SwapMax: mi(0)}},
+		Processes: []plan.Process{
+			hog("big", "/lab", 600, 64), hog("small", "/lab", 300, 16), hog("kept", "/lab", -1000, 16)},
+		During: []plan.During{{After: []string{"big", "small", "kept"},
+			Writes: []plan.CgroupWrite{{Path: "/lab", Max: mi(48)}}}},
+	}
 	for _, tt := range []struct {
 		name string
 		cpus int
@@ -27,6 +34,8 @@ func TestSeveralProcessors(t *testing.T) {
 		{"one processor", 1, grower, [][]string{{"big"}}},
 		{"several", 4, grower, [][]string{{"big"}, {"big", "small"}, {"big", "small", "hog"}}},
 		{"the victim alone takes memory", 4, alone, [][]string{{"hog"}}},
+		{"a limit is lowered, on one processor", 1, squeezed, [][]string{{"big"}}},
+		{"on several", 2, squeezed, [][]string{{"big"}, {"big", "small"}}},
 		// a victim that is dying ends select_bad_process() for the machine
 		{"the machine", 4, machine, predict.Outcome(machine, withCPUs(1), nil).Orders},
 	} {

@@ -26,6 +26,7 @@ const (
 type proc struct {
 	p       *plan.Process
 	base    kernel.Footprint // before its steps
+	costs   pageCosts
 	phase   phase
 	pc      int   // index of the step it is at
 	rest    Range // what is left of that step, in pages, if partial
@@ -72,6 +73,7 @@ type world struct {
 	rules      Rules
 	m          *kernel.Machine
 	plan       *plan.Plan
+	measured   map[string]Measured
 	look       *lookup
 	budget     *budget
 	setOf      []int // of equal processes, see alike; nil: each is followed by itself
@@ -207,6 +209,9 @@ func (w *world) capacity(dir string) Range {
 		if pooled != 0 {
 			least -= onLists
 		}
+		// The allocator drains the lists of the processors before it gives up
+		// (__alloc_pages_direct_reclaim), and they fill again.
+		most += w.m.FreePCP
 		room := Range{least, most}.shift((w.swapOn - w.zram()).Pages(page))
 		return room.plus(w.zramSaves(room))
 	}

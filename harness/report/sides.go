@@ -200,8 +200,11 @@ func (p *page) names(all []string) string {
 }
 
 // copyOf is the process that a name means one of several copies of, such as worker for
-// worker/2; "" if it means none.
+// worker/2; "" if it means none. What a program has started has its number by order.
 func (p *page) copyOf(name string) string {
+	if slices.ContainsFunc(p.r.Descendants, func(d verdict.Descendant) bool { return d.Process == name }) {
+		return ""
+	}
 	base, number := numbered(name)
 	for other := range p.r.Exits {
 		if b, n := numbered(other); number > 0 && b == base && n > 0 && n != number {

@@ -217,6 +217,11 @@ func sources(all []evidence.Source) string {
 // those that did not. The kubelet's log has a word on OOMs of the node only.
 func witnesses(seen []evidence.Source, cluster bool) (there, missing []evidence.Source) {
 	all := []evidence.Source{evidence.BPF, evidence.Kmsg, evidence.Counters, evidence.Wait}
+	for _, s := range []evidence.Source{evidence.Systemd, evidence.Engine} { // of a unit's process, of a container's
+		if slices.Contains(seen, s) {
+			all = append(all, s)
+		}
+	}
 	if cluster {
 		all = append(all, evidence.Runtime, evidence.API)
 		if slices.Contains(seen, evidence.Kubelet) {

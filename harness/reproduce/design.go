@@ -31,6 +31,8 @@ type actor struct {
 	want kernel.Pages // its points without the adjustment
 	held kernel.Pages // what it is told to take
 	adj  int
+	// tables is the part of what it holds that is page tables, beside those for its pages.
+	tables float64
 }
 
 // points is the actor's score without its adjustment.
@@ -284,10 +286,36 @@ func (d *design) enlarge() error {
 	}
 	d.victim.want = kernel.Pages(size(d.victim.of) * d.processes)
 	d.victim.held = holding(d.victim.want)
+	d.pageTables()
 	if d.room < 2*d.slack {
 		return impossible("the domain is too small for so many processes; take a larger scale")
 	}
 	return nil
+}
+
+// pageTables says what is made of page tables. Where there is swap they stay anonymous
+// memory, for which alone it is known when it is full.
+func (d *design) pageTables() {
+	part := func(a *actor) kernel.Pages {
+		tables := d.in.pageTables(a.of)
+		if tables > 0 && d.swap == 0 {
+			a.tables = float64(tables) / float64(held(a.of))
+		}
+		return tables
+	}
+	for i := range d.others {
+		part(&d.others[i])
+	}
+	tables := part(&d.victim)
+	if tables == 0 {
+		return
+	}
+	made := "They are page tables here, too."
+	if d.swap > 0 {
+		made = "They are anonymous memory here, which can be swapped."
+	}
+	d.note("Of what %s held, %s were page tables, more than its pages need. %s", d.in.victim.Comm,
+		tables.Bytes(d.in.o.PageSize).Human(), made)
 }
 
 // worth is what an adjustment adds in the scaled domain.

@@ -169,10 +169,6 @@ func read(r oomlog.Report, o Options) (*input, error) {
 			"page cache would be given back under pressure.",
 			in.victim.Comm, file.Bytes(o.PageSize).Human())
 	}
-	if tables := in.pageTables(); tables > 0 {
-		in.note("Of what %s held, %s were page tables, more than its pages need. They are anonymous memory here.",
-			in.victim.Comm, tables.Bytes(o.PageSize).Human())
-	}
 	if err := in.checkAdj(); err != nil {
 		return nil, err
 	}
@@ -229,12 +225,12 @@ func (in *input) filePages() kernel.Pages {
 	return file
 }
 
-// pageTables is how much of the victim's page tables is more than a process of its
-// size has: one page for 512 that are mapped. 0: less than an eighth of what it held.
-func (in *input) pageTables() kernel.Pages {
+// pageTables is how much of a process's page tables is more than one of its size has: one
+// page for 512 that are mapped. 0: less than a sixteenth of what it held.
+func (in *input) pageTables(k explain.Ranked) kernel.Pages {
 	perTable := kernel.Pages(in.o.PageSize / 8)
-	extra := in.victim.PgTables - (in.victim.RSS+in.victim.Swap)/perTable
-	if extra < 64 || extra < held(in.victim)/8 {
+	extra := k.PgTables - (k.RSS+k.Swap)/perTable
+	if extra < 64 || extra < held(k)/16 {
 		return 0
 	}
 	return extra

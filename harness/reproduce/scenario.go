@@ -55,21 +55,43 @@ func (d *design) result() (Result, error) {
 // Foresee predicts a scenario on a machine like a VM. ok is false where that says
 // nothing: it needs another kernel, a kubelet, or programs that a run measures first.
 func Foresee(s scenario.Scenario) (p predict.Prediction, ok bool, err error) {
+	p, _, ok, err = foresee(s)
+	return p, ok, err
+}
+
+// Unexpected are the kills that the prediction leaves open and the scenario's claim
+// refuses: some of its runs fail by them. ok is false where there are none, or nothing
+// can be said.
+func Unexpected(s scenario.Scenario) (kills []string, ok bool) {
+	p, made, ok, err := foresee(s)
+	if err != nil || !ok || s.Expect.Killed == nil || p.Open || len(p.Parts) > 0 || len(p.Orders) < 2 {
+		return nil, false
+	}
+	means := func(name, process string) bool { return slices.Contains(made.Names(name), process) }
+	for _, order := range p.Orders {
+		if !s.Expect.Killed.Accepts(p.Unlabelled(order), means) {
+			return order, true
+		}
+	}
+	return nil, false
+}
+
+func foresee(s scenario.Scenario) (p predict.Prediction, made plan.Plan, ok bool, err error) {
 	m := guest(max(minGuest, (s.Needs.Memory+guestStep-1)/guestStep*guestStep))
 	if len(s.System.Nodes) > 0 {
 		m = guestOf(s.System.Nodes)
 	}
+	m.CPUs = max(1, s.Needs.CPUs)
 	layout, err := plan.LayOut(s, plan.Place{Target: scenario.VM, Machine: m}, nil)
 	if err != nil {
-		return p, false, err
+		return p, made, false, err
 	}
-	made, err := layout.Make("model")
-	if err != nil {
-		return p, false, err
+	if made, err = layout.Make("model"); err != nil {
+		return p, made, false, err
 	}
 	ok = s.Needs.Kernel == "" && s.Needs.Cgroup != 1 && len(s.Pods) == 0 &&
 		!slices.ContainsFunc(made.Processes, plan.Process.IsCommand)
-	return predict.Outcome(made, m, nil), ok, nil
+	return predict.Outcome(made, m, nil), made, ok, nil
 }
 
 func (d *design) header() string {
@@ -123,26 +145,26 @@ func (d *design) scenario() scenario.Scenario {
 		if d.in.cgroup {
 			cgroup = lab
 		}
-		add(scenario.Process{Name: "rest", Cgroup: cgroup, OOMScoreAdj: predict.AdjMin, Do: steps(d.rest, 0)})
+		add(scenario.Process{Name: "rest", Cgroup: cgroup, OOMScoreAdj: predict.AdjMin, Do: steps(d.rest, 0, 0)})
 	}
 	for i, a := range d.others {
 		if d.mode == triggerFills && i == d.trigger {
 			continue
 		}
-		add(scenario.Process{Name: a.name, Cgroup: home(a.of.PID), OOMScoreAdj: a.adj, Do: steps(a.held, a.shmem())})
+		add(scenario.Process{Name: a.name, Cgroup: home(a.of.PID), OOMScoreAdj: a.adj, Do: a.steps(a.held)})
 	}
 	v := scenario.Process{Name: d.victim.name, Cgroup: home(d.victim.of.PID),
 		OOMScoreAdj: d.victim.adj, After: slices.Clone(before),
-		Do: steps(d.victim.held, d.victim.shmem())}
+		Do: d.victim.steps(d.victim.held)}
 	switch d.mode {
 	case victimFills:
-		v.Do = steps(d.victim.held+d.room/4+2*d.slack, d.victim.shmem())
+		v.Do = d.victim.steps(d.victim.held + d.room/4 + 2*d.slack)
 		s.Processes = append(s.Processes, v)
 	case triggerFills:
 		add(v)
 		t := d.others[d.trigger]
 		s.Processes = append(s.Processes, scenario.Process{Name: t.name, Cgroup: home(t.of.PID), OOMScoreAdj: t.adj,
-			After: slices.Clone(before), Do: steps(t.held+3*d.slack, t.shmem())})
+			After: slices.Clone(before), Do: t.steps(t.held + 3*d.slack)})
 	case fillerFills:
 		v.Do = slices.Insert(v.Do, len(v.Do)-1, scenario.Step{Op: profile.Fork, Name: "filler"})
 		s.Processes = append(s.Processes, v,
@@ -157,10 +179,19 @@ func (d *design) scenario() scenario.Scenario {
 	return s
 }
 
-// steps are what a process with so many pages does; shmem is the part of them
-// that is shared memory.
-func steps(held, shmem kernel.Pages) []scenario.Step {
+// steps are what an actor does that comes to hold so many pages.
+func (a actor) steps(held kernel.Pages) []scenario.Step {
+	return steps(held, a.shmem(), kernel.Pages(float64(a.held)*a.tables))
+}
+
+// steps are what a process with so many pages does; shmem and tables are the parts of
+// them that are shared memory and page tables.
+func steps(held, shmem, tables kernel.Pages) []scenario.Step {
 	var out []scenario.Step
+	tables = min(tables, held)
+	if held -= tables; tables > 0 {
+		out = append(out, scenario.Step{Op: profile.Tables, Size: tables.Bytes(guestPage)})
+	}
 	shmem = min(shmem, held)
 	if shmem > 0 {
 		out = append(out, scenario.Step{Op: profile.Shmem, Size: shmem.Bytes(guestPage)})

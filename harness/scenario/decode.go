@@ -15,11 +15,13 @@ import (
 // keyedBy names the field that takes the key, for the slices that are written
 // as maps so that their order counts.
 var keyedBy = map[reflect.Type]string{
-	reflect.TypeFor[Cgroups]():    "Path",
-	reflect.TypeFor[Processes]():  "Name",
-	reflect.TypeFor[Pods]():       "Name",
-	reflect.TypeFor[Containers](): "Name",
-	reflect.TypeFor[Forks]():      "Name",
+	reflect.TypeFor[Cgroups]():          "Path",
+	reflect.TypeFor[Processes]():        "Name",
+	reflect.TypeFor[Units]():            "Name",
+	reflect.TypeFor[EngineContainers](): "Name",
+	reflect.TypeFor[Pods]():             "Name",
+	reflect.TypeFor[Containers]():       "Name",
+	reflect.TypeFor[Forks]():            "Name",
 }
 
 func with(path []string, key string) []string { return append(slices.Clip(path), key) }
@@ -155,11 +157,11 @@ const qosHint = "write pods: {NAME: {restartPolicy: Never, containers: ...}} and
 
 // fields reads a map into a struct along its yaml tags.
 func (d *decoder) fields(n *yaml.Node, v reflect.Value, path []string) {
-	index := map[string]int{}
+	index := map[string][]int{}
 	var known []string
-	for i := range v.NumField() {
-		if tag := v.Type().Field(i).Tag.Get("yaml"); tag != "" && tag != "-" {
-			index[tag] = i
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		if tag := f.Tag.Get("yaml"); tag != "" && tag != "-" {
+			index[tag] = f.Index
 			known = append(known, tag)
 		}
 	}
@@ -179,6 +181,6 @@ func (d *decoder) fields(n *yaml.Node, v reflect.Value, path []string) {
 			}
 			return
 		}
-		d.value(value, v.Field(i), below)
+		d.value(value, v.FieldByIndex(i), below)
 	})
 }

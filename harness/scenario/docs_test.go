@@ -127,7 +127,8 @@ func TestDocsAreComplete(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Scenario](), reflect.TypeFor[Needs](), reflect.TypeFor[System](), reflect.TypeFor[Swap](),
 		reflect.TypeFor[Cgroup](),
-		reflect.TypeFor[Process](), reflect.TypeFor[During](),
+		reflect.TypeFor[Process](), reflect.TypeFor[Unit](), reflect.TypeFor[UnitSettings](),
+		reflect.TypeFor[EngineContainer](), reflect.TypeFor[During](),
 		reflect.TypeFor[Resources](), reflect.TypeFor[Expect](), reflect.TypeFor[Killed](),
 		reflect.TypeFor[Pod](), reflect.TypeFor[Container](), reflect.TypeFor[Fork](), reflect.TypeFor[Node](),
 		reflect.TypeFor[ContainerClaim](), reflect.TypeFor[LastState](), reflect.TypeFor[PodClaim](),
@@ -137,6 +138,9 @@ func TestDocsAreComplete(t *testing.T) {
 				words = append(words, tag)
 			}
 		}
+	}
+	for _, p := range slices.Concat(UnitProperties, InspectProperties) {
+		words = append(words, p.Name)
 	}
 	for _, word := range words {
 		// as code, or as a key or an entry of an example

@@ -24,7 +24,7 @@ func Format(s Scenario) ([]byte, error) {
 	var out bytes.Buffer
 	enc := yaml.NewEncoder(&out)
 	enc.SetIndent(2)
-	if err := enc.Encode(fieldsNode(reflect.ValueOf(s))); err != nil {
+	if err := enc.Encode(fieldsNode(reflect.ValueOf(s.asWritten()))); err != nil {
 		return nil, fmt.Errorf("scenario %s: %w", s.Name, err)
 	}
 	if err := enc.Close(); err != nil {
@@ -68,7 +68,7 @@ var onOneLine = []reflect.Type{
 	reflect.TypeFor[[]Step](), reflect.TypeFor[[]string](), reflect.TypeFor[[]kernel.Ability](),
 	reflect.TypeFor[[]Target](),
 	reflect.TypeFor[ContainerClaim](), reflect.TypeFor[LastState](), reflect.TypeFor[PodClaim](),
-	reflect.TypeFor[map[string]bool](), reflect.TypeFor[map[string]Threshold](),
+	reflect.TypeFor[UnitSettings](), reflect.TypeFor[map[string]bool](), reflect.TypeFor[map[string]Threshold](),
 }
 
 func node(v reflect.Value) *yaml.Node {
@@ -158,9 +158,9 @@ func compositeNode(v reflect.Value) *yaml.Node {
 // fieldsNode writes the fields that say something.
 func fieldsNode(v reflect.Value) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
-	for i := range v.NumField() {
-		tag := v.Type().Field(i).Tag.Get("yaml")
-		f := v.Field(i)
+	for _, field := range reflect.VisibleFields(v.Type()) {
+		tag := field.Tag.Get("yaml")
+		f := v.FieldByIndex(field.Index)
 		// an empty list is not the same as none: killed: [] is a claim
 		if tag == "" || tag == "-" || f.IsZero() {
 			continue

@@ -52,6 +52,8 @@ func Parse(name string, data []byte) (Scenario, error) {
 	if len(d.out) > maxProblems {
 		return Scenario{}, problems(d.out)
 	}
+	addUnits(&s)
+	addContainers(&s)
 	fillIn(&s, d)
 	v := validator{decoder: d, s: &s}
 	v.scenario()

@@ -77,7 +77,7 @@ summary:`},
 			want: []string{
 				`3:1: unknown field "colour"`,
 				"hint: known here: apiVersion, kind, summary, because, refs, claim, targets, needs, system, " +
-					"cgroups, processes, pods, node, during, expect",
+					"cgroups, processes, units, containers, pods, node, during, expect",
 			},
 		},
 		{
@@ -287,6 +287,22 @@ a: 1
 			edit: []string{"memory.max: 256Mi", "memory.max: 100Ti"},
 			want: []string{
 				`6:22: memory.max: "100Ti" is more memory than a machine can have`,
+			},
+		},
+		{
+			name: "more is protected than there can be",
+			edit: []string{"memory.max: 256Mi", "memory.max: 256Mi, memory.min: 300Mi, memory.low: max"},
+			want: []string{
+				"6:41: memory.min: 300Mi is above memory.max: there is never so much to protect",
+				"hint: write at most 256Mi",
+			},
+		},
+		{
+			name: "memory.high is never reached",
+			edit: []string{"memory.max: 256Mi", "memory.max: 256Mi, memory.high: 1Gi"},
+			want: []string{
+				"6:42: memory.high: 1Gi is above memory.max: it is never reached",
+				"hint: write at most 256Mi",
 			},
 		},
 		{

@@ -15,7 +15,9 @@ import (
 
 	"github.com/invopop/jsonschema"
 
+	"github.com/oomlab/oomlab/harness/engine"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/systemd"
 	"github.com/oomlab/oomlab/stressor/profile"
 )
 
@@ -28,12 +30,18 @@ var typesSource string
 //go:embed types_kube.go
 var kubeSource string
 
+//go:embed types_units.go
+var unitsSource string
+
+//go:embed types_containers.go
+var containersSource string
+
 // Schema is the JSON Schema (draft 2020-12) of a scenario file, for editors.
 // Every file that [Parse] accepts is valid by it. The reverse does not hold:
 // what a name refers to, and whether a claim can fail, is not said in a schema.
 func Schema() ([]byte, error) {
 	docs := map[string]string{}
-	for _, source := range []string{typesSource, kubeSource} {
+	for _, source := range []string{typesSource, kubeSource, unitsSource, containersSource} {
 		more, err := comments(source)
 		if err != nil {
 			return nil, err
@@ -52,7 +60,7 @@ func Schema() ([]byte, error) {
 	}
 	defs := written()
 	r.Mapper = func(t reflect.Type) *jsonschema.Schema { return mapped(t) }
-	for _, v := range []any{Cgroup{}, Process{}, Pod{}, Container{}, Fork{}} {
+	for _, v := range []any{Cgroup{}, Process{}, Unit{}, EngineContainer{}, Pod{}, Container{}, Fork{}} {
 		s := r.Reflect(v)
 		for name, def := range s.Definitions {
 			defs[name] = def
@@ -262,9 +270,6 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 			s.AdditionalProperties.PropertyNames = oneOf(list)
 		})
 	}
-	for _, knob := range []string{"memory.min", "memory.low", "memory.high", "memory.max", "memory.swap.max"} {
-		edit(defs["Cgroup"], knob, func(s *jsonschema.Schema) { s.Ref = "#/$defs/limit" })
-	}
 	edit(defs["Cgroup"], "cpuset.mems", func(s *jsonschema.Schema) {
 		s.Ref = ""
 		s.AnyOf = []*jsonschema.Schema{{Type: "string", Pattern: `^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$`},
@@ -279,6 +284,7 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 		s.Items.Minimum, s.MinItems = "0", &one
 	})
 	edit(defs["Cgroup"], "memory.oom.group", func(s *jsonschema.Schema) { s.Enum = []any{0, 1} })
+	refineLimits(defs, edit, words)
 	for _, s := range []struct {
 		in       *jsonschema.Schema
 		field    string
@@ -293,6 +299,30 @@ func refine(root *jsonschema.Schema, defs jsonschema.Definitions) error {
 		return fmt.Errorf("schema: there is no field %s any more", strings.Join(missing, ", "))
 	}
 	return nil
+}
+
+// refineLimits is refine for cgroups, and for units and their drop-ins.
+func refineLimits(defs jsonschema.Definitions, edit func(*jsonschema.Schema, string, func(*jsonschema.Schema)),
+	words func(...string) func(*jsonschema.Schema)) {
+	limit := func(s *jsonschema.Schema) { s.Ref = "#/$defs/limit" }
+	for _, knob := range []string{"memory.min", "memory.low", "memory.high", "memory.max", "memory.swap.max"} {
+		edit(defs["Cgroup"], knob, limit)
+	}
+	for _, def := range []string{"Unit", "UnitSettings"} {
+		edit(defs[def], "OOMPolicy", words(systemd.OOMPolicies...))
+		edit(defs[def], "Restart", words(systemd.Restarts...))
+		for _, knob := range []string{"MemoryMax", "MemoryHigh", "MemorySwapMax"} {
+			edit(defs[def], knob, limit)
+		}
+		edit(defs[def], "OOMScoreAdjust", func(s *jsonschema.Schema) { s.Minimum, s.Maximum = "-1000", "1000" })
+		edit(defs[def], "StartLimitBurst", func(s *jsonschema.Schema) { s.Minimum, s.Maximum = "1", "100" })
+	}
+	edit(defs["EngineContainer"], "engine", words(engine.Engines...))
+	edit(defs["EngineContainer"], "runtime", words(engine.Crun, engine.Runc))
+	edit(defs["EngineContainer"], "memory-swap", limit)
+	edit(defs["EngineContainer"], "oom-score-adj", func(s *jsonschema.Schema) {
+		s.Minimum, s.Maximum = "-1000", "1000"
+	})
 }
 
 // oneOf is one of some words.

@@ -7,6 +7,7 @@
 package scenario
 
 import (
+	"slices"
 	"time"
 
 	"github.com/oomlab/oomlab/harness/kernel"
@@ -39,9 +40,12 @@ type Scenario struct {
 	// Paths below the run's own cgroup, parents first.
 	Cgroups   Cgroups   `yaml:"cgroups" json:"cgroups,omitempty"`
 	Processes Processes `yaml:"processes" json:"processes,omitempty"` // By name, in the order they are started.
-	Pods      Pods      `yaml:"pods" json:"pods,omitempty"`           // Pods, in place of cgroups and processes.
-	Node      Node      `yaml:"node" json:"node,omitzero"`            // What the kubelet of the pods' node is set to.
-	During    []During  `yaml:"during" json:"during,omitempty"`       // What is done while the processes run.
+	Units     Units     `yaml:"units" json:"units,omitempty"`         // Services of systemd, by name.
+	// Containers of an engine in the userland, by name.
+	Containers EngineContainers `yaml:"containers" json:"containers,omitempty"`
+	Pods       Pods             `yaml:"pods" json:"pods,omitempty"`     // Pods, in place of cgroups and processes.
+	Node       Node             `yaml:"node" json:"node,omitzero"`      // What the kubelet of the pods' node is set to.
+	During     []During         `yaml:"during" json:"during,omitempty"` // What is done while the processes run.
 
 	Expect Expect `yaml:"expect" json:"expect"` // What should happen.
 }
@@ -117,6 +121,12 @@ type Cgroups []Cgroup
 // names; nil means that the knob is not written.
 type Cgroup struct {
 	Path string `yaml:"-" json:"-"` // "/lab/a", absolute from the run's own cgroup
+	Unit string `yaml:"-" json:"-"` // the unit whose cgroup it is, which systemd makes
+	// the container whose cgroup it is, which its engine makes
+	Container string `yaml:"-" json:"-"`
+	// Transient: it is made anew whenever its unit or its container is started again, and with
+	// it its counters.
+	Transient bool `yaml:"-" json:"-"`
 
 	// Reclaim leaves that much alone, whatever happens.
 	MemoryMin *kernel.Bytes `yaml:"memory.min" json:"memory.min,omitempty"`
@@ -144,6 +154,9 @@ type Processes []Process
 // user's own.
 type Process struct {
 	Name string `yaml:"-" json:"-"`
+	Unit string `yaml:"-" json:"-"` // the unit whose main process it is, which systemd starts
+	// the container whose first process it is, which an engine starts
+	Container string `yaml:"-" json:"-"`
 
 	// where it runs; none: outside the run's cgroups
 	Cgroup      string `yaml:"cgroup" json:"cgroup,omitempty"`
@@ -204,7 +217,7 @@ type Step struct {
 	Duration time.Duration `json:"duration,omitempty"`
 	Code     int           `json:"code,omitempty"`
 	Name     string        `json:"name,omitempty"`    // fork, wait
-	Content  string        `json:"content,omitempty"` // of the pages; empty: random
+	Content  string        `json:"content,omitempty"` // of the pages; empty: any
 }
 
 // During is something done to the machine while the processes run. Exactly one
@@ -259,6 +272,10 @@ type Expect struct {
 	MemoryEventsLocal map[string]map[string]Num `yaml:"memory.events.local" json:"memory.events.local,omitempty"`
 	// by process: what /proc/PID says when it is ready: {oom_score: 670}
 	Reads map[string]map[string]Num `yaml:"reads" json:"reads,omitempty"`
+	// by unit: what systemctl shows at the end: {Result: oom-kill}
+	Units map[string]map[string]string `yaml:"units" json:"units,omitempty"`
+	// by container: what its engine's inspect shows at the end: {OOMKilled: true}
+	Inspect map[string]map[string]string `yaml:"inspect" json:"inspect,omitempty"`
 	// by how much lines of /proc/vmstat rise
 	Vmstat map[string]Num `yaml:"vmstat" json:"vmstat,omitempty"`
 
@@ -300,6 +317,17 @@ type Killed struct {
 	InOrder []string `json:"in_order,omitempty"`
 	From    []string `yaml:"from" json:"from,omitempty"`
 	Count   Num      `yaml:"count" json:"count,omitzero"`
+}
+
+// Accepts reports whether kills, in their order, are as claimed. means says whether a
+// name that the scenario uses is one of the process.
+func (k Killed) Accepts(kills []string, means func(name, process string) bool) bool {
+	if len(k.From) == 0 {
+		return slices.EqualFunc(k.InOrder, kills, means)
+	}
+	return k.Count.Holds(int64(len(kills))) && !slices.ContainsFunc(kills, func(process string) bool {
+		return !slices.ContainsFunc(k.From, func(name string) bool { return means(name, process) })
+	})
 }
 
 // Exit is how a process ends: a signal's name or an exit code.

@@ -82,6 +82,8 @@ func (v *validator) scenario() {
 	v.needs()
 	v.system()
 	v.layCgroups()
+	v.units()
+	v.engineContainers()
 	v.name()
 	if v.tooMany() {
 		return
@@ -191,7 +193,7 @@ var abilities = []string{
 	string(kernel.AbilitySysrq),
 	string(kernel.AbilityHostOOM), string(kernel.AbilityBTF), string(kernel.AbilityTracepoints),
 	string(kernel.AbilityKprobes),
-	string(kernel.AbilityFreeze),
+	string(kernel.AbilityFreeze), string(kernel.AbilityProcessEvents),
 }
 
 var (
@@ -244,6 +246,11 @@ func (v *validator) layCgroups() {
 	for i := range v.s.Cgroups {
 		c := &v.s.Cgroups[i]
 		path := at("cgroups", c.Path)
+		if c.Unit != "" {
+			path = at("units", c.Unit)
+		} else if c.Container != "" {
+			path = at("containers", c.Container)
+		}
 		if what := badCgroup(c.Path); what != "" {
 			v.problem(path, "write a path below the run's own cgroup, such as /lab/a", "%q %s", c.Path, what)
 		} else if parent, ok := c.Parent(); ok && v.cgroups[parent] == nil {
@@ -291,6 +298,23 @@ func (v *validator) knobs(c Cgroup, path []string) {
 	}
 	if c.MemoryMax != nil && *c.MemoryMax == 0 {
 		v.problem(with(path, "memory.max"), "", "nothing can run in 0 bytes")
+	}
+	if !c.limited() {
+		return
+	}
+	for _, knob := range []struct {
+		key  string
+		set  *kernel.Bytes
+		what string
+	}{
+		{"memory.min", c.MemoryMin, "there is never so much to protect"},
+		{"memory.low", c.MemoryLow, "there is never so much to protect"},
+		{"memory.high", c.MemoryHigh, "it is never reached"},
+	} {
+		if knob.set != nil && *knob.set != Max && *knob.set > *c.MemoryMax {
+			v.problem(with(path, knob.key), fmt.Sprintf("write at most %s", *c.MemoryMax),
+				"%s is above memory.max: %s", *knob.set, knob.what)
+		}
 	}
 }
 

@@ -50,6 +50,8 @@ func (v *validator) expect() {
 	v.fails(e)
 	v.reads(e)
 	v.totalPages(e)
+	v.unitClaims(e)
+	v.inspectClaims(e)
 	for _, c := range []struct {
 		key   string
 		claim map[string]map[string]Num
@@ -145,12 +147,12 @@ func (v *validator) killedClaim(k Killed) {
 	}
 	count := with(path, "count")
 	switch c := k.Count; {
-	case c.Min <= 0 && c.Max == NumMax && len(all) == total:
+	case c.Min <= 0 && c.Max == NumMax && len(all) == total && v.allDescendants(k.From):
 		v.problem(count, `write ">= 1", or leave a process out of from`, "%q of everybody holds whatever happens: "+
 			"it cannot fail", c)
 	case c.Max <= 0:
 		v.problem(count, "write killed: [] for nobody", "%q holds only when nobody is killed", c)
-	case !respawn && c.Min > int64(len(all)):
+	case !respawn && c.Min > int64(len(all)) && !v.namesDescendants(k.From):
 		v.problem(count, "", "%q can never hold: from has %d, and none of them is started again", c, len(all))
 	}
 }
@@ -335,6 +337,13 @@ func (v *validator) events(key string, claim map[string]map[string]Num) {
 		v.cgroup(cgroup, path)
 		if len(claim[cgroup]) == 0 {
 			v.problem(path, "write {oom_kill: 1}", "claims nothing")
+		}
+		if c := v.cgroups[cgroup]; c != nil && c.Transient {
+			hint, of := "claim killed, or leave Restart out", "unit"
+			if c.Container != "" {
+				hint, of = "claim killed", "container"
+			}
+			v.problem(path, hint, "the counters of %q begin anew with each start of its %s", cgroup, of)
 		}
 		for _, event := range slices.Sorted(maps.Keys(claim[cgroup])) {
 			below := with(path, event)

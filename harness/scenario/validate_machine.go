@@ -43,14 +43,20 @@ func (s Scenario) available(memory kernel.Bytes) kernel.Bytes {
 		free += swap.Size
 	}
 	pool, _ := s.pool()
-	return free - kernel.Bytes(pool)*hugePage
+	return free - kernel.Bytes(pool)*HugePage
 }
 
 // managed is about what a VM with that memory has for processes and huge pages.
 func managed(memory kernel.Bytes) kernel.Bytes { return memory - memory/50 - 76*kernel.MiB }
 
-// hugePage is the size of an explicit huge page on a VM.
-const hugePage = 2 * kernel.MiB
+// HugePage is the size of the explicit huge pages that a scenario counts.
+const HugePage = 2 * kernel.MiB
+
+// CountsHugePages reports whether the scenario has a pool of explicit huge pages.
+func (s Scenario) CountsHugePages() bool {
+	reserved, more := s.pool()
+	return reserved > 0 || more > 0
+}
 
 // pool is how many explicit huge pages the scenario reserves, and how many more it
 // lets the kernel take on demand.
@@ -248,7 +254,7 @@ func needs(memory kernel.Bytes) string {
 // take some against the pool.
 func (v *validator) hugePool(memory kernel.Bytes) {
 	reserved, more := v.s.pool()
-	size := kernel.Bytes(reserved) * hugePage
+	size := kernel.Bytes(reserved) * HugePage
 	if most := managed(memory); size > most {
 		v.problem(at("system", "sysctls", kernel.NrHugepages), needs(memory+size-most),
 			"%d huge pages are %s, and about %s of the machine's %s can be had", reserved, size.Human(), most.Human(),
@@ -256,7 +262,7 @@ func (v *validator) hugePool(memory kernel.Bytes) {
 	}
 	for _, p := range v.s.Processes {
 		peak, _ := Peak(p.Do, func(r profile.Row) bool { return r.Memory == profile.HugePool })
-		want := int64((peak + hugePage - 1) / hugePage)
+		want := int64((peak + HugePage - 1) / HugePage)
 		if want == 0 || want <= reserved+more {
 			continue
 		}

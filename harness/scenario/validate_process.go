@@ -62,6 +62,9 @@ func (v *validator) refer(names Names, path []string) {
 		if !v.said(where...) {
 			where = path
 		}
+		if v.descendants(name, where) {
+			continue
+		}
 		if of, copy, ok := strings.Cut(name, "/"); ok && v.stands[of] != nil && len(v.s.Pods) == 0 {
 			hint := fmt.Sprintf("its copies are %s/1 to %s/%d", of, of, len(v.stands[of]))
 			if len(v.stands[of]) == 1 {
@@ -100,7 +103,7 @@ func (v *validator) of(instance string) *Process {
 }
 
 func (v *validator) process(p *Process) {
-	path := at("processes", p.Name)
+	path := at(p.section(), p.Name)
 	longest := p.Name
 	if p.Copies > 1 {
 		longest += "/" + strconv.Itoa(p.Copies)
@@ -306,7 +309,7 @@ func (v *validator) roots(names []string) []string {
 func (v *validator) family() {
 	for i := range v.s.Processes {
 		p := &v.s.Processes[i]
-		path := at("processes", p.Name)
+		path := at(p.section(), p.Name)
 		for j, s := range p.Do {
 			if s.Op != profile.Fork && s.Op != profile.Wait || s.Name == "" {
 				continue
@@ -386,7 +389,7 @@ func (v *validator) livelock() {
 			continue
 		}
 		if p := v.unkillable(c); p != nil {
-			v.problem(at("processes", p.Name, "oom_score_adj"), fmt.Sprintf("let one process in %s have more than "+
+			v.problem(at(p.section(), p.Name, "oom_score_adj"), fmt.Sprintf("let one process in %s have more than "+
 				"-1000", c.Path),
 				"%s goes over its %s with nobody in it to kill: all are at -1000, and the kernel would try forever",
 				c.Path, c.MemoryMax)

@@ -58,10 +58,11 @@ var excuses = []excuse{
 	},
 	{
 		records: "agent alive", fields: "status.rss_shmem", ops: "zero",
-		when: func(_ Mutation, in verdict.Input) bool {
-			return in.Machine.SwapTotal > 0 || in.Plan.Swap != nil || in.Plan.On != nil
+		when: func(m Mutation, in verdict.Input) bool {
+			return in.Machine.SwapTotal > 0 || in.Plan.Swap != nil || in.Plan.On != nil || ofProgram(m, in)
 		},
-		reason: "what a program shares can be swapped out, or is in files on a node",
+		reason: "what a program shares can be swapped out, or is in files on a node, and what one of the user's own " +
+			"shares nobody else tells",
 	},
 	{
 		records: "agent alive", fields: "status.rss_anon", ops: "zero",
@@ -88,6 +89,13 @@ var excuses = []excuse{
 	{
 		records: "stressor step", fields: "-, pid", ops: "duplicate, swap", when: again,
 		reason: "the log of a container that was started again has the steps of all its lives",
+	},
+	{
+		records: "counters reading", fields: "counter.values.oom, counter.values.max", ops: "off by one, zero, swap",
+		when: func(_ Mutation, in verdict.Input) bool {
+			return len(in.Plan.Lasting()) < len(in.Plan.Cgroups)
+		},
+		reason: "of a cgroup that is made again with its unit nobody reads what it adds to those above",
 	},
 	{
 		records: "agent ranked", fields: "-", ops: "drop",
@@ -217,6 +225,14 @@ var excuses = []excuse{
 		reason: "which pid a stranger has in the namespace of a node nobody else tells",
 	},
 	{
+		records: "wait exited", fields: "exit, exit.code", ops: "off by one, swap, zero",
+		when: func(m Mutation, in verdict.Input) bool {
+			_, ok := in.Plan.DescendantOf(m.Event.Process)
+			return ok && m.Event.Exit != nil && m.Event.Exit.Signal == 0
+		},
+		reason: "with what code a process ends that a program has started nobody else tells",
+	},
+	{
 		records: "runtime task_exit, runtime task_oom", fields: "-, text, exit.code",
 		reason: "eBPF and the API server tell of the end, and of kills in the same container: the runtime may miss some",
 	},
@@ -321,6 +337,34 @@ var excuses = []excuse{
 		reason: "of a process that was not ready and lived nobody else tells the pid",
 	},
 	{
+		records: "bpf oom_kill_process, bpf mark_victim", fields: "oom.task.pid", ops: "off by one",
+		when:   ofProgram,
+		reason: "any thread of a program of the user's own may be the one that is found with the memory",
+	},
+	{
+		records: "agent forked, agent named", fields: "program.args, program.args.[]",
+		reason: "what command line a process has nobody else tells",
+	},
+	{
+		records: "agent forked, agent named", fields: "program.comm",
+		when: func(m Mutation, in verdict.Input) bool {
+			return m.Is == "" || !namedOnce(m, in)
+		},
+		reason: "what a process is called that the OOM killer did not look at nobody else tells, nor a name that was " +
+			"not read or is told again",
+	},
+	{
+		records: "agent forked, agent named", fields: "program, program.parent", ops: "swap, everywhere, off by one",
+		when: func(m Mutation, in verdict.Input) bool {
+			return !namedOnce(m, in) || slices.ContainsFunc(m.Input.Events, func(e evidence.Event) bool {
+				return e.PID == m.Event.PID && e.N == m.Event.N && e.Program != nil &&
+					e.Program.Comm == m.Event.Program.Comm
+			})
+		},
+		reason: "who has started a process, and how it was called, nobody else tells where both had others of the " +
+			"program's and the OOM killer saw no such name",
+	},
+	{
 		records: "bpf oom_badness", fields: "oom.task.cgroup_id", ops: "off by one",
 		reason: "of a cgroup that is named once nobody else tells the number",
 	},
@@ -342,6 +386,21 @@ var excuses = []excuse{
 		reason:  "any thread of a victim may be its last, and no other witness knows them",
 	},
 	{
+		records: "bpf mark_victim",
+		fields: "oom.task.mm.batched.file, oom.task.mm.batched.anon, oom.task.mm.batched.shmem, " +
+			"oom.task.mm.pgtables_bytes",
+		when: func(_ Mutation, in verdict.Input) bool { return in.Machine.CPUs > 1 },
+		reason: "SIGKILL is sent before the victim is marked: on another processor it may be giving back its memory " +
+			"by then",
+	},
+	{
+		records: "bpf oom_badness", fields: "oom.task.mm.oom_skip",
+		when: func(m Mutation, in verdict.Input) bool {
+			return in.Machine.CPUs > 1 && m.Event.OOM.Points == nil
+		},
+		reason: "the oom_reaper may set MMF_OOM_SKIP on another processor after the probe has looked",
+	},
+	{
 		records: "bpf scans_given_up",
 		fields: "-, oom.seq, oom.current, oom.current.pid, oom.current.tgid, oom.current.ns_tgid, " +
 			"oom.current.comm, oom.control.gfp, oom.control.order, oom.control.chosen_points",
@@ -349,10 +408,19 @@ var excuses = []excuse{
 			"and what is told last leaves no gap",
 	},
 	{
+		records: "bpf scans_given_up", fields: "oom.control", ops: "swap",
+		reason: "what a scan had scored before it met the earlier victim nobody else tells",
+	},
+	{
 		records: bpfRecords,
 		fields:  "oom.task.mm.exact.file, oom.task.mm.exact.anon, oom.task.mm.exact.swap, oom.task.mm.exact.shmem",
 		when:    func(_ Mutation, in verdict.Input) bool { return in.Machine.Badness == kernel.ReadsCPUBatched },
 		reason:  "oom_badness() does not read what the CPUs keep back of a counter here, and nobody else prints it",
+	},
+	{
+		records: bpfRecords, fields: "oom.task.mm.exact", ops: "swap",
+		when:   func(_ Mutation, in verdict.Input) bool { return in.Machine.Badness == kernel.ReadsCPUBatched },
+		reason: "what the CPUs keep back in one life of a process they may keep back in another, and nobody else prints it",
 	},
 	{
 		records: bpfRecords,
@@ -542,8 +610,7 @@ func outermost(m Mutation, in verdict.Input) bool {
 // planned reports whether a pid is that of a process of the scenario.
 func planned(in verdict.Input, pid int) bool {
 	return slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
-		return e.Kind == evidence.Spawned &&
-			e.PID == pid
+		return (e.Kind == evidence.Spawned || e.Kind == evidence.Forked) && e.PID == pid
 	})
 }
 
@@ -589,6 +656,7 @@ var background = regexp.MustCompile(strings.Join([]string{
 	`^ ?(\? )?[\w.]+\+0x`, `^ ?</?(TASK|IRQ)>`, `^(Call Trace|Code|R[A-Z0-9]{2}|ORIG_RAX|Hardware name|Workqueue): ?`,
 	`^[a-z]+[a-z0-9_]* \d+(\n|$)`, `^Memory cgroup min protection `, `^(Mem-Info|Tasks state.*):$`,
 	`^CPU: ([^⟨]* Comm: \S+ [^⟨]*)?⟨`, `^sysrq: `, `^sched: `, `^ ?sec_pagetables:`, `^hrtimer: `, `^ACPI `,
+	`^evm: `,
 	`^Node \d+ `, `^lowmem_reserve`, `^\S+: page allocation failure: `,
 	`^ ?(active_anon|active_file|unevictable|slab_\w+|mapped|free|kernel_misc\w*):`,
 	`^\S+ \(\d+\): /proc/\d+/oom_adj is deprecated`,
@@ -625,4 +693,27 @@ func excused(m Mutation, in verdict.Input) string {
 		}
 	}
 	return ""
+}
+
+// namedOnce reports whether the OOM killer saw a process under the name that a record has,
+// and no other record has it.
+func namedOnce(m Mutation, in verdict.Input) bool {
+	if m.Event.Program == nil {
+		return true
+	}
+	name := m.Event.Program.Comm
+	seen := slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
+		return e.Source == evidence.BPF && e.OOM != nil && e.OOM.Task != nil && e.OOM.Task.TGID == m.Event.PID &&
+			e.OOM.Task.Comm == name
+	})
+	return seen && !slices.ContainsFunc(in.Events, func(e evidence.Event) bool {
+		return e.PID == m.Event.PID && e.Program != nil && e.N != m.Event.N && e.Program.Comm == name
+	})
+}
+
+// ofProgram reports whether a record is of a program of the user's own, or of what that has
+// started.
+func ofProgram(m Mutation, in verdict.Input) bool {
+	q, started := in.Plan.DescendantOf(m.Event.Process)
+	return ofCommand(m, in) || started && q.IsCommand()
 }

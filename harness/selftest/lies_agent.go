@@ -34,13 +34,13 @@ func (l *liar) agent() {
 	started := kind(evidence.Descendants)
 	l.tell("a program started others with another pid", first(started, func(e *evidence.Event) { e.PID++ }))
 	l.tell("a program started nobody", first(started, func(e *evidence.Event) { e.N = 0 }))
-	l.tell("a stressor started others", first(started, func(e *evidence.Event) {
-		for _, p := range l.in.Plan.Processes {
-			if !p.IsCommand() {
-				e.Process = p.Name
-			}
+	for _, p := range l.in.Plan.Processes {
+		if !p.IsCommand() {
+			l.tell("a stressor started others", first(started, func(e *evidence.Event) { e.Process = p.Name }))
+			break
 		}
-	}))
+	}
+	l.descendants()
 	l.tell("nobody was ranked", none(kind(evidence.Ranked)))
 	l.tell("another one is first in the ranking", last(func(e evidence.Event) bool {
 		return e.Ranking != nil && slices.ContainsFunc(e.Ranking.Domains, severalRows)
@@ -78,6 +78,18 @@ func (l *liar) agent() {
 	}))
 	l.tell("another memory.oom.group", first(planned(func(f *evidence.CgroupFacts) bool { return f.OOMGroup != nil }),
 		func(e *evidence.Event) { *e.Cgroup.OOMGroup = !*e.Cgroup.OOMGroup }))
+}
+
+// descendants lies of what programs have started.
+func (l *liar) descendants() {
+	forked := func(e evidence.Event) bool { return e.Kind == evidence.Forked && e.Program != nil }
+	l.tell("a descendant was not told", without(forked))
+	l.tell("a descendant was told twice", twice(forked))
+	l.tell("a descendant of another process", first(forked, func(e *evidence.Event) { e.Program.Parent++ }))
+	l.tell("a descendant by another number", first(forked, func(e *evidence.Event) { e.Process += "0" }))
+	l.tell("a descendant's end was told by its parent", first(func(e evidence.Event) bool {
+		return e.Exit != nil && e.Exit.By == evidence.ByProcessEvents
+	}, func(e *evidence.Event) { e.Exit.By = string(evidence.Agent) }))
 }
 
 func severalRows(d evidence.RankedDomain) bool { return len(d.Rows) > 1 }

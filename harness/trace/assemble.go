@@ -148,7 +148,8 @@ func (a *Assembler) mark(e evidence.Event) {
 		wait = logWaitNS
 	}
 	p := &pending{until: e.AtNS + wait}
-	p.kill = Kill{AtNS: e.AtNS, By: ByKernel, Source: FromBPF, Victim: a.process(*t), decision: e.OOM.Decision}
+	p.kill = Kill{AtNS: e.AtNS, PageSize: a.o.PageSize, By: ByKernel, Source: FromBPF, Victim: a.process(*t),
+		decision: e.OOM.Decision}
 	trigger := Process{PID: e.OOM.Current.TGID, Comm: e.OOM.Current.Comm}
 	if e.OOM.Current.PID != e.OOM.Current.TGID {
 		trigger.Thread = e.OOM.Current.PID
@@ -252,7 +253,7 @@ func asked(k Kill) string {
 
 // signal is a kill by a process.
 func (a *Assembler) signal(e evidence.Event) Kill {
-	k := Kill{AtNS: e.AtNS, By: ByProcess, Source: FromBPF, Asked: AskedSignal,
+	k := Kill{AtNS: e.AtNS, PageSize: a.o.PageSize, By: ByProcess, Source: FromBPF, Asked: AskedSignal,
 		Signal: kernel.SignalName(e.Killed.Signal)}
 	a.describe(&k, *e.Killed)
 	k.Daemon = isDaemon(k.Trigger)

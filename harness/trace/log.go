@@ -175,8 +175,8 @@ func (a *Assembler) limitOf(k *Kill, r oomlog.Report) {
 // fromLog is a kill that nobody but the log tells of.
 func (a *Assembler) fromLog(l logged) Kill {
 	r := l.report
-	k := Kill{AtNS: l.atNS, By: ByKernel, Source: FromLog, Victim: processOf(l.line, r), GFPFlags: r.Trigger.GFP,
-		Order: r.Trigger.Order, Group: len(r.Kills) > 1}
+	k := Kill{AtNS: l.atNS, PageSize: a.o.PageSize, By: ByKernel, Source: FromLog, Victim: processOf(l.line, r),
+		GFPFlags: r.Trigger.GFP, Order: r.Trigger.Order, Group: len(r.Kills) > 1}
 	if r.Trigger.Comm != "" || r.Trigger.PID != nil {
 		k.Trigger = &Process{Comm: r.Trigger.Comm, Adj: r.Trigger.Adj}
 		if r.Trigger.PID != nil {

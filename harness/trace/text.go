@@ -41,8 +41,7 @@ func Schema() ([]byte, error) {
 
 // TextOptions say how a kill is written.
 type TextOptions struct {
-	PageSize kernel.Bytes
-	Verbose  bool
+	Verbose bool
 }
 
 // someRows of a scoreboard are shown.
@@ -51,15 +50,15 @@ const someRows = 10
 // Text writes a kill in one line, in the words of bcc's oomkill as far as they go, and
 // what else there is below it if that is wanted; in one write.
 func Text(w io.Writer, k Kill, o TextOptions) error {
-	lines := []string{k.line(o)}
+	lines := []string{k.line()}
 	if o.Verbose {
-		lines = append(lines, k.details(o)...)
+		lines = append(lines, k.details()...)
 	}
 	return plaintext.Write(w, lines, nil)
 }
 
 // line is the kill in one line.
-func (k Kill) line(o TextOptions) string {
+func (k Kill) line() string {
 	at := k.Time
 	if t, err := time.Parse(time.RFC3339Nano, k.Time); err == nil {
 		at = t.Format("15:04:05.000")
@@ -80,12 +79,12 @@ func (k Kill) line(o TextOptions) string {
 	} else {
 		fmt.Fprintf(&b, "%s Triggered by %s, OOM kill of %s", at, named(k.Trigger), named(&k.Victim))
 		if k.Victim.RSS != nil {
-			fmt.Fprintf(&b, ", %d pages", k.Victim.RSS.Pages(o.PageSize))
+			fmt.Fprintf(&b, ", %d pages", k.Victim.RSS.Pages(k.PageSize))
 		}
 		if len(k.Load) == 3 {
 			fmt.Fprintf(&b, ", loadavg: %.2f %.2f %.2f", k.Load[0], k.Load[1], k.Load[2])
 		}
-		b.WriteString(" | " + k.limit(o))
+		b.WriteString(" | " + k.limit())
 	}
 	if k.Points != nil {
 		fmt.Fprintf(&b, "; score %d", *k.Points)
@@ -115,7 +114,7 @@ func named(p *Process) string {
 }
 
 // limit is what ran out, and who asked.
-func (k Kill) limit(o TextOptions) string {
+func (k Kill) limit() string {
 	text := "limit not told"
 	if l := k.Limit; l != nil {
 		switch l.Kind {
@@ -130,7 +129,7 @@ func (k Kill) limit(o TextOptions) string {
 			}
 		}
 		if l.Pages > 0 {
-			text += " (" + l.Pages.Bytes(o.PageSize).Human() + ")"
+			text += " (" + l.Pages.Bytes(k.PageSize).Human() + ")"
 		}
 	}
 	switch k.Asked {
@@ -199,7 +198,7 @@ func where(p *Process) string {
 }
 
 // details are the lines below the kill.
-func (k Kill) details(o TextOptions) []string {
+func (k Kill) details() []string {
 	var out []string
 	add := func(label, format string, args ...any) {
 		out = append(out, fmt.Sprintf("    %-11s %s", label, fmt.Sprintf(format, args...)))
@@ -237,11 +236,11 @@ func (k Kill) details(o TextOptions) []string {
 	if len(k.Stack) > 0 {
 		add("stack", "%s", strings.Join(k.Stack, " < "))
 	}
-	return append(out, k.candidates(o)...)
+	return append(out, k.candidates()...)
 }
 
 // candidates are the scoreboard.
-func (k Kill) candidates(o TextOptions) []string {
+func (k Kill) candidates() []string {
 	if len(k.Scoreboard) == 0 {
 		return nil
 	}
@@ -256,7 +255,7 @@ func (k Kill) candidates(o TextOptions) []string {
 			points = strconv.FormatInt(*c.Points, 10)
 		}
 		g.Add(itoa(c.PID), c.Comm, points, strconv.FormatInt(int64(c.RSS), 10), strconv.FormatInt(int64(c.Swap), 10),
-			strconv.FormatInt(int64(c.PgTables/max(o.PageSize, 1)), 10), itoa(c.Adj), c.Note)
+			strconv.FormatInt(int64(c.PgTables.Pages(k.PageSize)), 10), itoa(c.Adj), c.Note)
 	}
 	out := g.Lines("    ")
 	if more := len(k.Scoreboard) - someRows; more > 0 {

@@ -99,7 +99,7 @@ func shown(t *testing.T, k Kill) string {
 	k.Time = "2026-11-28T12:00:00.000000001Z"
 	var b bytes.Buffer
 	for _, verbose := range []bool{false, true} {
-		if err := Text(&b, k, TextOptions{PageSize: 4096, Verbose: verbose}); err != nil {
+		if err := Text(&b, k, TextOptions{Verbose: verbose}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -322,7 +322,7 @@ func FuzzLog(f *testing.F) {
 				t.Errorf("%q: %v", b.String(), err)
 			}
 			b.Reset()
-			err := Text(&b, k, TextOptions{PageSize: 4096})
+			err := Text(&b, k, TextOptions{})
 			if err != nil || bytes.Count(b.Bytes(), []byte("\n")) != 1 {
 				t.Errorf("%q: %v", b.String(), err)
 			}

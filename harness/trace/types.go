@@ -19,6 +19,8 @@ type Kill struct {
 	Node string `json:"node,omitempty"`
 	// AtNS is CLOCK_MONOTONIC at the kill.
 	AtNS int64 `json:"at_ns"`
+	// PageSize of the machine, in bytes.
+	PageSize kernel.Bytes `json:"page_size"`
 	// By is who killed: kernel, or process.
 	By string `json:"by"`
 	// Source is the witness: ebpf, or kernel log.

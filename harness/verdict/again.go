@@ -48,7 +48,7 @@ func MakeAgain(in Input) *Again {
 		return &Again{Problem: fmt.Sprintf("run.json: the machine lacks what the run needs: %s", needs[0])}
 	}
 	out := &Again{}
-	if out.Plan, err = layout.Make(strings.TrimPrefix(in.Plan.Base, baseOf(""))); err != nil {
+	if out.Plan, err = layout.Make(plan.RunOf(in.Plan.Base)); err != nil {
 		return &Again{Problem: err.Error()}
 	}
 	out.Plan.Ranks = out.Plan.Ranks || in.Plan.Ranks // whoever runs a scenario may ask for it
@@ -59,9 +59,6 @@ func MakeAgain(in Input) *Again {
 	}
 	return out
 }
-
-// baseOf is how the cgroup of a run is called that has one to itself.
-func baseOf(run string) string { return "oomlab-" + run }
 
 // ownBase is what the name of a run's cgroup ends in where there may be others.
 var ownBase = regexp.MustCompile("^-[0-9a-f]{8}$")
@@ -95,7 +92,10 @@ func (a *account) remade(found *findings) {
 		return
 	}
 	run := a.in.Meta.Run
-	if more, ok := strings.CutPrefix(a.in.Plan.Base, baseOf(run)); !ok || run == "" ||
+	sliced := a.in.Plan.Sliced()
+	of := plan.RunOf(a.in.Plan.Base)
+	more, ok := strings.CutPrefix(of, plan.RunOf(plan.BaseOf(run, sliced)))
+	if more = strings.ReplaceAll(more, "_", "-"); !ok || run == "" || a.in.Plan.Base != plan.BaseOf(of, sliced) ||
 		more != "" && !ownBase.MatchString(more) {
 		found.add(PlanDiffers, "plan.json: base is %q in run %q", a.in.Plan.Base, run)
 	}
@@ -236,7 +236,9 @@ func (a *account) consistent(found *findings) {
 	}
 	for _, name := range slices.Concat(append(p.Orders, p.Killed)...) {
 		_, planned := a.in.Plan.Process(name)
-		if !planned && !slices.ContainsFunc(p.Alike, func(e predict.Equal) bool { return e.Label == name }) {
+		_, started := a.in.Plan.DescendantOf(name)
+		if !planned && !started &&
+			!slices.ContainsFunc(p.Alike, func(e predict.Equal) bool { return e.Label == name }) {
 			bad("%s is killed, which the plan does not have", name)
 		}
 	}

@@ -21,21 +21,29 @@ type cgroups struct {
 }
 
 func (c *cgroups) hear(e evidence.Event) {
-	if e.Kind == evidence.ContainerCgroup && e.Cgroup != nil {
-		c.planned[e.Cgroup.Path] = e.Cgroup.Plan
+	if e.Kind != evidence.ContainerCgroup || e.Cgroup == nil {
+		return
+	}
+	c.planned[e.Cgroup.Path] = e.Cgroup.Plan
+	// crun has the processes of a container in one below that which its engine makes
+	if above, ok := strings.CutSuffix(e.Cgroup.Path, "/container"); ok && !c.runtime {
+		c.planned[above] = e.Cgroup.Plan
 	}
 }
 
 // recorded is a path as agents record it: below the run's base or, on a node, from
 // the root of the hierarchy.
 func (c *cgroups) recorded(path string) string {
-	if path == "" || !c.runtime || path == kubelet.NodeRoot {
+	if path == "" || !c.runtime && len(c.planned) == 0 || path == kubelet.NodeRoot {
 		return path
 	}
 	for p := path; p != ""; p = p[:strings.LastIndexByte(p, '/')] {
 		if name, ok := c.planned[p]; ok {
 			return strings.TrimSuffix(name, "/") + path[len(p):]
 		}
+	}
+	if !c.runtime {
+		return path // it has the plan's name
 	}
 	return "/" + path
 }
@@ -49,7 +57,7 @@ func (c *cgroups) printed(path string) string {
 		if rest == "" {
 			return base
 		}
-		return rest
+		return c.recorded(rest)
 	}
 	return "/" + path
 }

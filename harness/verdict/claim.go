@@ -229,7 +229,7 @@ func words(all ...string) string {
 
 // means reports whether a scenario's name stands for the plan's process.
 func (a *account) means(name, process string) bool {
-	return slices.Contains(a.in.Plan.Names(name), process)
+	return slices.Contains(a.names(name), process)
 }
 
 // everyLast judges the last life of each process that a name stands for: what is

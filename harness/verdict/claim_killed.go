@@ -26,16 +26,11 @@ func init() {
 
 func (a *account) killedClaim(want scenario.Killed) Claim {
 	got := a.victims()
-	expected, ok := list(want.InOrder), len(got) == len(want.InOrder)
-	for i := 0; ok && i < len(got); i++ {
-		ok = a.means(want.InOrder[i], got[i])
-	}
+	expected := list(want.InOrder)
 	if len(want.From) > 0 {
-		expected, ok = fmt.Sprintf("%s of %s", want.Count, list(want.From)), want.Count.Holds(int64(len(got)))
-		for _, name := range got {
-			ok = ok && slices.ContainsFunc(want.From, func(w string) bool { return a.means(w, name) })
-		}
+		expected = fmt.Sprintf("%s of %s", want.Count, list(want.From))
 	}
+	ok := want.Accepts(got, a.means)
 	return claim("killed", expected, list(got), ok && a.twoWitnesses(), a.killSources()...)
 }
 

@@ -43,7 +43,7 @@ func (a *account) predictedKills(p predict.Prediction) []Claim {
 	}
 	return append(out, constraint,
 		claim("prediction.trigger", strings.Join(p.Trigger, " or "), k.Trigger.String(),
-			slices.Contains(p.Trigger, triggeredBy(k)), evidence.BPF, evidence.Kmsg),
+			a.mayTrigger(p, k), evidence.BPF, evidence.Kmsg),
 		a.unlessEvicted(a.predictedScores(p)))
 }
 
@@ -67,11 +67,26 @@ func (a *account) predictedVictims(p predict.Prediction) Claim {
 	return claim("prediction.killed", kills(p), list(got), p.Admits(a.attributed(p)), a.killSources()...)
 }
 
+// mayTrigger reports whether the prediction has whoever triggered a kill, or the program
+// that has started it.
+func (a *account) mayTrigger(p predict.Prediction, k Kill) bool {
+	if slices.Contains(p.Trigger, triggeredBy(k)) {
+		return true
+	}
+	q, ok := a.in.Plan.DescendantOf(k.Trigger.Process)
+	return ok && slices.Contains(p.Trigger, predict.Elsewhere) && slices.Contains(p.Trigger, q.Name)
+}
+
 // attributed are the victims as a prediction calls them: what a program of the user's own
-// has started by the name of the program.
+// has started by the name of the program, unless the prediction has its own.
 func (a *account) attributed(p predict.Prediction) []string {
 	got := a.victims()
 	for i, k := range a.kills {
+		if q, ok := a.in.Plan.DescendantOf(k.Victim.Process); ok && !slices.Contains(p.Possible, got[i]) &&
+			slices.Contains(p.Possible, q.Name) {
+			got[i] = q.Name
+			continue
+		}
 		for _, name := range a.startedBy(k.Victim) {
 			if slices.Contains(p.Possible, name) {
 				got[i] = name

@@ -42,6 +42,7 @@ func Judge(in Input) Result {
 			r.Exits[l.process] = exitOf(*l.exit)
 		}
 	}
+	r.Descendants = a.descended()
 	r.Fails, r.Reads = a.failures(), a.reads()
 	r.Timings = a.timings(in.Meta.Timings)
 	r.Verdict, r.Reason = conclude(r)

@@ -34,6 +34,10 @@ type life struct {
 	task *evidence.ExitStatus
 	// withFirst: it ended because its container's first process did.
 	withFirst bool
+	// of is the program of the user's own that has started the process; empty: the plan has
+	// it itself. called are the names that it had, the last one last.
+	of     string
+	called []evidence.Program
 }
 
 // lives reads who lived and how each one ended, in the order of birth.
@@ -59,8 +63,14 @@ func lives(p plan.Plan, events []evidence.Event, pids pids) []*life {
 		switch e.Kind {
 		case evidence.Spawned:
 			born(e, e.PID)
+		case evidence.Forked:
+			all = append(all, forked(p, e, pids))
+		case evidence.Named:
+			if l := latest(e.PID, e.Process); l != nil && e.Program != nil {
+				l.called = append(l.called, *e.Program)
+			}
 		case evidence.ContainerCgroup:
-			if e.Cgroup != nil && e.Cgroup.PID > 0 {
+			if e.Cgroup != nil && e.Cgroup.PID > 0 && p.On != nil { // elsewhere the agent has told of it
 				born(e, e.Cgroup.PID)
 			}
 		case evidence.Ready:
@@ -134,7 +144,7 @@ func (a *account) livesOf(process string) []*life {
 // last are the last lives of the processes that a scenario's name stands for.
 func (a *account) last(name string) []*life {
 	var out []*life
-	for _, process := range a.in.Plan.Names(name) {
+	for _, process := range a.names(name) {
 		if l := a.lifeOf(process); l != nil {
 			out = append(out, l)
 		}

@@ -44,6 +44,7 @@ func (w *kmsgWitness) numbered(a *account, found *findings) {
 			found.add(LogIncomplete, "%q has no number", l.Text)
 		}
 		if a.agent().ended {
+			e.AtNS -= w.ahead
 			a.within(e, drift(e.AtNS), found)
 		}
 	}
@@ -179,8 +180,8 @@ func (w *kmsgWitness) printed(a *account, found *findings) {
 	}
 }
 
-// at is when a report begins.
-func (w *kmsgWitness) at(r *oomlog.Report) int64 { return nanoseconds(r.At) }
+// at is when a report begins, by CLOCK_MONOTONIC.
+func (w *kmsgWitness) at(r *oomlog.Report) int64 { return w.clock(r.At) }
 
 // limited reports whether the rate limit explains that a report was not printed.
 // Before the run began there may have been some, where the kernel had killed before.
@@ -258,7 +259,10 @@ func (w *kmsgWitness) decisions(a *account, found *findings) {
 // nobody holds the report of a decision that found nobody to kill against the decision
 // that eBPF saw, where it sees scores: there was one in that context, of that domain.
 func (w *kmsgWitness) nobody(a *account, r *oomlog.Report, found *findings) {
-	if !r.NoKillable || r.Trigger.PID == nil || a.in.Tier.Tier < 3 {
+	if !r.NoKillable || a.in.Tier.Tier < 3 {
+		return
+	}
+	if w.unnamed(r, found); r.Trigger.PID == nil {
 		return
 	}
 	var differs []findings
@@ -271,6 +275,11 @@ func (w *kmsgWitness) nobody(a *account, r *oomlog.Report, found *findings) {
 			settled.control = &control
 			w.timed(r, d, &f)
 			w.domain(a, r, &settled, &f)
+			if m := r.Memcg; control.MemcgID != 0 && (m == nil || !slices.ContainsFunc(m.Stats,
+				func(s oomlog.MemcgStats) bool { return a.cgroups.printed(s.Path) == control.Memcg })) {
+				f.add(ConstraintDiffers, "decision %d is about %s; the log has no statistics of that", d.number,
+					control.Memcg)
+			}
 			if len(f.all) == 0 {
 				return
 			}
@@ -443,7 +452,8 @@ func (w *kmsgWitness) summary(a *account, r *oomlog.Report, d *decision, found *
 		found.add(LogIncomplete, "the summary of decision %d does not say in which cgroup %s is", d.number,
 			r.ContextComm)
 	}
-	if base := a.in.Plan.Base; strings.HasPrefix(r.Cpuset, baseOf("")) && a.in.Plan.On == nil && r.Cpuset != base {
+	if base := a.in.Plan.Base; strings.HasPrefix(r.Cpuset, plan.BaseOf("", false)) && a.in.Plan.On == nil &&
+		r.Cpuset != base {
 		found.add(LogDiffers, "the summary of decision %d has the cpuset %s; the run's cgroup is %s", d.number,
 			r.Cpuset,
 			base)
@@ -533,6 +543,7 @@ var processorLine = regexp.MustCompile(`^CPU: (\S+) (?:UID: (\S+) )?PID: (\d+) C
 
 // processor is the line "CPU:" of a report: on which one, and for which user.
 func (w *kmsgWitness) processor(a *account, r *oomlog.Report, found *findings) {
+	w.unnamed(r, found)
 	for _, e := range append(w.heard, w.console...) {
 		if e.Log == nil || r.Trigger.PID == nil || e.AtNS < w.at(r)-momentNS || e.AtNS > w.at(r)+lateNS {
 			continue
@@ -548,12 +559,25 @@ func (w *kmsgWitness) processor(a *account, r *oomlog.Report, found *findings) {
 			found.add(LogDiffers, "the report of %s is of uid %s; that of pid %d is %d by eBPF", r.At, m[2], t.PID,
 				t.UID)
 		}
+		if m[2] != "" && m[2] != "0" && slices.ContainsFunc(a.bpf().decisions, func(d *decision) bool {
+			return d.current.PID == *r.Trigger.PID && d.current.TGID == 1
+		}) {
+			found.add(LogDiffers, "the report of %s is of uid %s; that of PID 1 is 0", r.At, m[2])
+		}
 		l := a.life(*r.Trigger.PID)
 		if l != nil && !l.plan.IsCommand() && a.in.Plan.On == nil && m[2] != "" &&
 			m[2] != strconv.Itoa(l.plan.Launch.UID) {
 			found.add(LogDiffers, "the report of %s is of uid %s; that of %s is %d by the plan", r.At, m[2], l,
 				l.plan.Launch.UID)
 		}
+	}
+}
+
+// unnamed finds a report without the line "CPU:", which dump_header() has printed in any
+// case (dump_stack_print_info()).
+func (w *kmsgWitness) unnamed(r *oomlog.Report, found *findings) {
+	if r.Trigger.PID == nil && r.Trigger.Comm != "" && !w.lost {
+		found.add(LogIncomplete, "the report of %s does not say who invoked the OOM killer on which processor", r.At)
 	}
 }
 
@@ -723,7 +747,17 @@ func (w *kmsgWitness) killLine(
 // has not done its steps may have grown, and one that was killed may have shrunk or
 // gone.
 func (w *kmsgWitness) table(a *account, r *oomlog.Report, d *decision, found *findings) {
-	if len(r.Tasks) == 0 || !r.Complete {
+	if !r.Complete {
+		return
+	}
+	if len(r.Tasks) == 0 {
+		for _, o := range d.rows {
+			if o.Task != nil && o.Task.MM != nil && !o.Task.MM.Gone && a.life(o.Task.TGID) != nil &&
+				a.in.sysctl("vm.oom_dump_tasks") != "0" {
+				found.add(TableDiffers, "eBPF saw pid %d (%s) scored; the log's table has no rows", o.Task.PID,
+					o.Task.Comm)
+			}
+		}
 		return
 	}
 	if len(d.rows) == 0 {
@@ -796,7 +830,7 @@ func (w *kmsgWitness) unscored(a *account, r *oomlog.Report, d *decision, found 
 			}
 			continue
 		}
-		if d.chosen.TGID == l.kernelPID {
+		if d.chosen != nil && d.chosen.TGID == l.kernelPID {
 			w.row(a, r.Tasks[i], d.chosen, d, predict.Range{}, found)
 		} else {
 			a.sums(r.Tasks[i], found)

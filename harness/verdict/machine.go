@@ -40,6 +40,9 @@ func (a *account) machine(found *findings) {
 			bad("%d bytes are free of %d", of[0], of[1])
 		}
 	}
+	if lists := m.FreePCP.Bytes(m.PageSize); lists < 0 || m.MemFree+lists > m.MemTotal {
+		bad("%d bytes are free, and %d on lists of the processors, of %d", m.MemFree, lists, m.MemTotal)
+	}
 	a.numa(bad)
 	if !slices.Contains([]string{"", "always", "madvise", "never"}, m.THP) ||
 		!slices.Contains([]string{"x86_64", "aarch64"}, m.Arch) ||

@@ -46,6 +46,8 @@ var tellers = map[evidence.Kind][]evidence.Source{
 	evidence.ProcRead:        {evidence.Agent},
 	evidence.Ranked:          {evidence.Agent},
 	evidence.Descendants:     {evidence.Agent},
+	evidence.Forked:          {evidence.Agent},
+	evidence.Named:           {evidence.Agent},
 	evidence.ContainerCgroup: {evidence.Agent},
 
 	evidence.Ready: {evidence.Stressor, evidence.Agent}, evidence.Step: {evidence.Stressor, evidence.Agent},
@@ -56,6 +58,8 @@ var tellers = map[evidence.Kind][]evidence.Source{
 	evidence.OutOfMemory: {evidence.BPF}, evidence.OOMReturn: {evidence.BPF}, evidence.Badness: {evidence.BPF},
 	evidence.KillDecision: {evidence.BPF}, evidence.Kill: {evidence.BPF}, evidence.MarkVictim: {evidence.BPF},
 	evidence.GivenUp: {evidence.BPF}, evidence.TaskExit: {evidence.BPF},
+
+	evidence.UnitShown: {evidence.Systemd}, evidence.ContainerShown: {evidence.Engine},
 
 	evidence.TaskOOM: {evidence.Runtime}, evidence.TaskEnded: {evidence.Runtime},
 	evidence.KubeletLine:     {evidence.Kubelet},

@@ -207,6 +207,12 @@ func (w *waitWitness) checkWaiter(a *account, l *life, found *findings) {
 	if w.in.Plan.On != nil {
 		return
 	}
+	if byEvents := l.of != "" || l.plan.Overseen(); byEvents || by == evidence.ByProcessEvents {
+		if !byEvents || by != evidence.ByProcessEvents {
+			found.add(EndUnexplained, "the end of %s is told by %q", l, by)
+		}
+		return
+	}
 	parent := a.lifeOf(l.plan.Parent)
 	orphan := parent == nil || parent.exit != nil
 	if by != string(evidence.Agent) && (by == "" || by != l.plan.Parent) ||

@@ -116,6 +116,44 @@ func (a *account) machineTotal(atNS int64) kernel.Pages {
 	return kernel.Pages((a.in.Machine.MemTotal + a.swapAt(atNS)) / a.pageSize())
 }
 
+// limitTotals are what oom_badness() may have measured with where the limit of one of the
+// plan's cgroups was hit: that limit, or one that was written to it later, each with
+// whatever swap there was. Nil: the cgroup is none of the plan's, or has no limit.
+func (a *account) limitTotals(path string) []kernel.Pages {
+	c, ok := a.in.Plan.Cgroup(path)
+	if !ok {
+		return nil
+	}
+	limits, swaps := []*kernel.Bytes{c.Max}, []kernel.Bytes{a.swap()}
+	for _, d := range a.in.Plan.During {
+		if d.Swapoff {
+			swaps = append(swaps, 0)
+		}
+		for _, w := range d.Writes {
+			if w.Path == path && w.Max != nil {
+				limits = append(limits, w.Max)
+			}
+		}
+	}
+	var out []kernel.Pages
+	for _, limit := range limits {
+		for _, swap := range swaps {
+			if limit != nil {
+				out = append(out, predict.TotalPages(limit, c.SwapMax, swap, a.swappiness(), a.pageSize()))
+			}
+		}
+	}
+	return out
+}
+
+// swappiness is 0 where the machine's is, and otherwise any other.
+func (a *account) swappiness() int {
+	if a.in.sysctl("vm.swappiness") == "0" {
+		return 0
+	}
+	return 60
+}
+
 // sysctl is the value of one before anything happens.
 func (in Input) sysctl(key string) string {
 	for _, s := range in.Plan.Sysctls {
@@ -130,12 +168,12 @@ func (in Input) sysctl(key string) string {
 // that was hit and the swap that comes on top, some NUMA nodes with all swap, or the whole
 // machine.
 func (a *account) logTotal(r oomlog.Report) kernel.Pages {
-	swap := a.swapAt(nanoseconds(r.At))
+	swap := a.swapAt(a.kmsg().at(&r))
 	if nodes := nodesOf(r); nodes != nil && len(a.in.Machine.NUMA) > 0 {
 		return predict.NodesTotal(a.in.Machine, nodes, swap)
 	}
 	if r.Memcg == nil || r.Memcg.Memory == nil {
-		return a.machineTotal(nanoseconds(r.At))
+		return a.machineTotal(a.kmsg().at(&r))
 	}
 	limit := kernel.Bytes(r.Memcg.Memory.LimitKB) * kernel.KiB
 	var swapMax *kernel.Bytes
@@ -147,11 +185,7 @@ func (a *account) logTotal(r oomlog.Report) kernel.Pages {
 		b := kernel.Bytes(r.Memcg.MemorySwap.LimitKB)*kernel.KiB - limit
 		swapMax = &b
 	}
-	swappiness := 60
-	if a.in.sysctl("vm.swappiness") == "0" {
-		swappiness = 0
-	}
-	return predict.TotalPages(&limit, swapMax, swap, swappiness, a.pageSize())
+	return predict.TotalPages(&limit, swapMax, swap, a.swappiness(), a.pageSize())
 }
 
 // nodesOf are the NUMA nodes that a report is about; nil: it is not about some nodes.

@@ -63,6 +63,8 @@ type Result struct {
 	// it every candidate in the kernel's order.
 	Scoreboard [][]Row                  `json:"scoreboard"`
 	Exits      map[string]scenario.Exit `json:"exits"`
+	// Descendants are the processes that programs of the user's own have started.
+	Descendants []Descendant `json:"descendants,omitempty"`
 	// Fails are the processes that the kernel refused memory.
 	Fails map[string]Failure `json:"fails,omitempty"`
 	// Reads are what /proc said of processes when they were ready.

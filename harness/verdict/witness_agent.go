@@ -46,6 +46,7 @@ const (
 	HoldDiffers      Kind = "hold-differs" // a process holds something else than it was told to
 	NotRead          Kind = "not-read"     // nothing was read of a process that the plan asks to read
 	ReadDiffers      Kind = "read-differs" // what was read of /proc contradicts itself or what the process held
+	ForkDiffers      Kind = "fork-differs" // what is told of what programs have started contradicts itself or others
 	CallDiffers      Kind = "call-differs" // what is told of a step that was refused memory contradicts the rest
 )
 
@@ -69,7 +70,7 @@ func (w *agentWitness) hear(e evidence.Event) {
 		w.begins++
 	case evidence.Step:
 		w.steps = true // or the run is of a model that keeps them
-	case evidence.Spawned:
+	case evidence.Spawned, evidence.Forked:
 		w.spawned[e.PID] = e.AtNS
 	case evidence.Did:
 		w.did = append(w.did, e.Text)
@@ -177,19 +178,42 @@ func (w *agentWitness) agree(a *account, found *findings) {
 				found.add(NotStarted, "%s was never started", p.Name)
 			}
 		}
-		if n := len(w.in.Plan.During); n != len(w.did) {
-			found.add(NotStarted, "the plan has %d actions; %d were carried out", n, len(w.did))
-		}
-		for _, text := range w.did {
-			if !slices.ContainsFunc(w.in.Plan.During, func(d plan.During) bool { return d.String() == text }) {
-				found.add(NotStarted, "%q was carried out, which is no action of the plan's", text)
-			}
-		}
+		w.actions(found)
 	}
 	w.told(a, found)
 	w.facts(a, found)
 	w.ranks(a, found)
 	w.descendants(a, found)
+	w.lineage(a, found)
+}
+
+// actions: every action of the plan is carried out, and those that come due together in the
+// plan's order.
+func (w *agentWitness) actions(found *findings) {
+	if n := len(w.in.Plan.During); n != len(w.did) {
+		found.add(NotStarted, "the plan has %d actions; %d were carried out", n, len(w.did))
+	}
+	for _, text := range w.did {
+		if !slices.ContainsFunc(w.in.Plan.During, func(d plan.During) bool { return d.String() == text }) {
+			found.add(NotStarted, "%q was carried out, which is no action of the plan's", text)
+		}
+	}
+	for i, d := range w.in.Plan.During {
+		at := slices.Index(w.did, d.String())
+		if at < 0 {
+			found.add(NotStarted, "%q is an action of the plan's, and was not carried out", d.String())
+			continue
+		}
+		if i == 0 {
+			continue
+		}
+		before := w.in.Plan.During[i-1]
+		if slices.Equal(before.After, d.After) && before.DelayMS == d.DelayMS &&
+			slices.Index(w.did, before.String()) > at {
+			found.add(TimeDiffers, "%q was carried out before %q, which comes first in the plan", d.String(),
+				before.String())
+		}
+	}
 }
 
 // title is what the agent begins a run with; empty: nobody knows.
@@ -224,7 +248,7 @@ func (w *agentWitness) lives(a *account, found *findings) {
 	for _, e := range w.in.Events {
 		switch e.Kind {
 		case evidence.Spawned, evidence.Ready, evidence.Step, evidence.Alive, evidence.Exited, evidence.Failed,
-			evidence.ProcRead:
+			evidence.ProcRead, evidence.Forked, evidence.Named:
 		default:
 			continue
 		}
@@ -278,7 +302,7 @@ func (w *agentWitness) once(a *account, l *life, e evidence.Event, heard map[evi
 		(w.in.Plan.On == nil || once) &&
 		heard[evidence.Step] != stepsOf(l.plan):
 		found.add(TimeDiffers, "%s was ready after %d of its %d steps", l, heard[evidence.Step], stepsOf(l.plan))
-	case e.Kind != evidence.Step && e.Kind != evidence.Exited && n > 0:
+	case e.Kind != evidence.Step && e.Kind != evidence.Exited && e.Kind != evidence.Named && n > 0:
 		found.add(UnknownLife, "%s of %s was told %d times", e.Kind, l, n+1)
 	}
 }
@@ -414,8 +438,12 @@ func (w *agentWitness) order(a *account, found *findings) {
 		if w.ended && e.AtNS > w.end || e.AtNS < w.begin && early {
 			found.add(TimeDiffers, "%s of %s lies outside of the run", e.Kind, cmp.Or(e.Process, string(e.Source)))
 		}
-		told := e.Source == evidence.Stressor || e.Source == evidence.Wait // by several, each at its time
-		if before, ok := last[e.Source]; ok && e.AtNS < before.AtNS && !told {
+		// by several, each at its time; a fork at the kernel's, by an agent that has told of others meanwhile
+		told := e.Source == evidence.Stressor || e.Source == evidence.Wait || e.Kind == evidence.Forked
+		if before, ok := last[e.Source]; ok && e.AtNS < before.AtNS {
+			if told {
+				continue
+			}
 			found.add(TimeDiffers, "%s of %s was recorded after %s, which was later", e.Kind, e.Source, before.Kind)
 		}
 		// it looks who is alive when all files have been read; on a node, pod by pod
@@ -434,7 +462,7 @@ func (w *agentWitness) ready(a *account, found *findings) {
 	unseen := a.runtime().absent() == ""
 	for _, l := range a.lives {
 		open := slices.Contains(w.in.Plan.Throttled, l.process) || l.plan.Respawn < 0 || l.plan.Endless()
-		if l.exit == nil && !l.ready && !open && !(unseen && l.plan.IsCommand()) {
+		if l.exit == nil && !l.ready && !open && l.of == "" && !(unseen && l.plan.IsCommand()) {
 			found.add(NeverReady, "%s had not finished its steps after %d ms", l, w.in.Plan.WithinMS)
 		}
 	}

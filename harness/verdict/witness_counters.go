@@ -186,10 +186,7 @@ func (w *countersWitness) planned(a *account) []counterFile {
 			}
 		}
 	} else {
-		paths = append(paths, base)
-		for _, c := range w.in.Plan.Cgroups {
-			paths = append(paths, c.Path)
-		}
+		paths = append([]string{base}, w.in.Plan.Lasting()...)
 	}
 	for _, path := range paths {
 		switch {

@@ -16,6 +16,7 @@ import (
 // its agent could read that, the console.
 type kmsgWitness struct {
 	bystander
+	ahead   int64            // by how many ns the log's clock is ahead of CLOCK_MONOTONIC
 	heard   []evidence.Event // all records of /dev/kmsg
 	console []evidence.Event // and of the console, with how the machine went down
 	lost    bool             // some of them were lost, which is found anyway
@@ -54,8 +55,9 @@ const (
 )
 
 func init() {
-	addWitness(20, func(Input) witness {
-		return &kmsgWitness{records: map[evidence.Source][]*evidence.LogRecord{}, exiting: map[int]int{}}
+	addWitness(20, func(in Input) witness {
+		return &kmsgWitness{ahead: in.Machine.LogAheadNS, exiting: map[int]int{},
+			records: map[evidence.Source][]*evidence.LogRecord{}}
 	})
 }
 
@@ -102,7 +104,7 @@ func (w *kmsgWitness) read(a *account) {
 			if k.Announced || k.AlreadyExiting {
 				continue
 			}
-			kill := logKill{pid: k.PID, comm: k.Comm, atNS: nanoseconds(k.At), memcg: r.Global != nil && !*r.Global}
+			kill := logKill{pid: k.PID, comm: k.Comm, atNS: w.clock(k.At), memcg: r.Global != nil && !*r.Global}
 			if r.Constraint != "" || r.Trigger.Comm != "" {
 				kill.report = r
 			}
@@ -111,13 +113,13 @@ func (w *kmsgWitness) read(a *account) {
 	}
 }
 
-// nanoseconds reads the log's own time, "6115.303887".
-func nanoseconds(at string) int64 {
+// clock reads the log's own time, "6115.303887", and makes it one of CLOCK_MONOTONIC.
+func (w *kmsgWitness) clock(at string) int64 {
 	seconds, err := strconv.ParseFloat(strings.TrimSpace(at), 64)
 	if err != nil {
 		return 0
 	}
-	return int64(seconds * 1e9)
+	return int64(seconds*1e9) - w.ahead
 }
 
 // names reports whether a line names one of the pids.
@@ -264,7 +266,8 @@ func (w *kmsgWitness) groups(a *account, found *findings) {
 		}
 		path := a.cgroups.printed(r.GroupPath)
 		for _, l := range a.lives {
-			member := kernel.InCgroup(l.plan.Cgroup, path) && l.plan.OOMScoreAdj != predict.AdjMin && bornBefore(l, r)
+			member := kernel.InCgroup(l.plan.Cgroup, path) && l.plan.OOMScoreAdj != predict.AdjMin &&
+				w.bornBefore(l, r)
 			if member && l.exit == nil && l.alive {
 				found.add(GroupPartlyKilled, "memory.oom.group of %s was honoured, and %s lives", path, l)
 			}
@@ -274,9 +277,9 @@ func (w *kmsgWitness) groups(a *account, found *findings) {
 
 // bornBefore reports whether a process existed when a group was killed: one
 // that was started again afterwards is no survivor.
-func bornBefore(l *life, r oomlog.Report) bool {
+func (w *kmsgWitness) bornBefore(l *life, r oomlog.Report) bool {
 	for _, k := range r.Kills {
-		if at := nanoseconds(k.At); at > 0 {
+		if at := w.clock(k.At); at > 0 {
 			return l.born < at
 		}
 	}

@@ -43,7 +43,7 @@ func (w *samplerWitness) complete(a *account, found *findings) {
 	if w.in.SamplesProblem != "" {
 		found.add(SamplesDiffer, "%s", w.in.SamplesProblem)
 	}
-	const soon = 5_000_000_000
+	const soon = 2_000_000_000
 	if agent := a.agent(); w.in.Meta.Timeline && len(w.rows) == 0 && a.over() && agent.end-agent.begin > soon {
 		found.add(SamplesDiffer, "samples were asked for, and there are none")
 	}
@@ -181,9 +181,9 @@ func (w *samplerWitness) machine(a *account, e evidence.Event, found *findings) 
 func (w *samplerWitness) cgroups(a *account, e evidence.Event, next int64, found *findings) {
 	const over = 4 << 20
 	bad := differs(e, found)
-	for _, c := range w.in.Plan.Cgroups {
-		if _, ok := e.Sample.Cgroups[c.Path]; !ok {
-			bad("it has nothing of %s", c.Path)
+	for _, path := range w.in.Plan.Lasting() {
+		if _, ok := e.Sample.Cgroups[path]; !ok {
+			bad("it has nothing of %s", path)
 		}
 	}
 	changed := a.limitMoves()
@@ -270,7 +270,12 @@ func (w *samplerWitness) processes(a *account, e evidence.Event, next int64, fou
 	}
 	for _, l := range a.lives {
 		_, ok := e.Sample.Processes[l.process]
-		if !ok && l.plan.Parent == "" && l.born < e.AtNS && w.until(a, l) > next && l.plan.Respawn == 0 {
+		known := l.plan.Parent == "" || l.of != ""
+		born := l.born
+		if l.of != "" { // by the kernel's clock; the agent learns of it a moment later
+			born += lateNS
+		}
+		if !ok && known && born < e.AtNS && w.until(a, l) > next && l.plan.Respawn == 0 {
 			bad("%s is there, and it has nothing of it", l)
 		}
 	}

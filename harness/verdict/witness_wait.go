@@ -32,8 +32,11 @@ func (*waitWitness) tells(_ *account, k *Kill, _ *life) bool { return k.ExitMS !
 
 // explains: the plan itself has a reason, a during: signal, a parent that died
 // (PR_SET_PDEATHSIG), or memory shared with a victim, which the kernel kills
-// without a word.
+// without a word. What a program of the user's own has started it may kill itself.
 func (w *waitWitness) explains(a *account, l *life) bool {
+	if l.of != "" {
+		return true
+	}
 	for _, d := range w.in.Plan.During {
 		if d.Signal[l.process] == sigkill {
 			return true

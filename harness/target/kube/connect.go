@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,7 +19,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
 
-	"github.com/oomlab/oomlab/harness/agent/wire"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/target/kube/image"
 )
@@ -83,26 +81,6 @@ func (w Where) Config() (*rest.Config, error) {
 // maxKubeconfig is far more than a kubeconfig of hundreds of clusters takes.
 const maxKubeconfig = 8 << 20
 
-// Connect is a target on a cluster that is there already.
-func Connect(ctx context.Context, w Where, agent, stressor []byte) (*Target, error) {
-	config, err := w.Config()
-	if err != nil {
-		return nil, err
-	}
-	if w.Namespace == "" {
-		w.Namespace = image.Namespace
-	}
-	images := image.NameImages(agent, stressor)
-	return &Target{
-		files: func() map[string]string { return nil },
-		end:   func() error { return nil },
-		open: func(ctx context.Context) (*site, wire.Hello, error) {
-			return w.open(ctx, config, images)
-		},
-		look: func(ctx context.Context) (*kubelet.Node, error) { return w.look(ctx, config) },
-	}, nil
-}
-
 // look asks the API what the node is and what its kubelet is set to. What the API does
 // not tell now is asked for again once the agent is there.
 func (w Where) look(ctx context.Context, config *rest.Config) (*kubelet.Node, error) {
@@ -123,72 +101,6 @@ func (w Where) look(ctx context.Context, config *rest.Config) (*kubelet.Node, er
 
 // unscheduled is the label of a node whose cluster has no scheduler.
 const unscheduled = "oomlab.dev/unscheduled"
-
-// agentWait is for the agent's pod to run, its image being there already.
-const agentWait = 3 * time.Minute
-
-// open sets up a cluster for one run: a namespace where there is none, and an
-// agent on the node. What it made is gone when it fails.
-func (w Where) open(ctx context.Context, config *rest.Config,
-	images image.Images) (_ *site, hello wire.Hello, err error) {
-	s := &site{config: config, at: placing{namespace: w.Namespace, images: images, suffix: token()}}
-	s.at.run = label("agent", s.at.suffix)
-	api, set, err := s.client()
-	if err != nil {
-		return nil, hello, err
-	}
-	node, err := w.pick(ctx, api)
-	if err != nil {
-		return nil, hello, err
-	}
-	s.node, s.at.node = node.Name, node.Name
-	_, s.at.hostNetwork = node.Labels[unscheduled]
-	s.at.schedule = !s.at.hostNetwork
-	madeNamespace := false
-	s.close = func(ctx context.Context) error {
-		if s.line != nil {
-			s.line.(*execLine).close()
-		}
-		return s.clear(ctx, madeNamespace)
-	}
-	defer func() {
-		if err != nil {
-			cleared, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWait)
-			defer cancel()
-			err = errors.Join(err, s.close(cleared))
-		}
-	}()
-	if madeNamespace, err = s.namespace(ctx, api); err != nil {
-		return nil, hello, err
-	}
-	pod := s.agentPod()
-	if err := create(ctx, api, pod, "the agent's pod"); err != nil {
-		return nil, hello, fmt.Errorf("the agent's pod: %w", err)
-	}
-	err = await(ctx, agentWait, "the agent's pod on node "+node.Name, func(ctx context.Context) error {
-		var now corev1.Pod
-		if err := api.Get(ctx, pod.Name, pod.Namespace, &now); err != nil {
-			return err
-		}
-		return runs(now)
-	})
-	if err != nil {
-		return nil, hello, err
-	}
-	l, err := openExec(ctx, config, set, pod.Namespace, pod.Name,
-		[]string{image.AgentPath, "node", hostRoot, image.StressorPath})
-	if err != nil {
-		return nil, hello, err
-	}
-	s.line = l
-	if hello, err = l.hello(ctx, agentWait); err != nil {
-		return nil, hello, err
-	}
-	if hello.Node != nil {
-		hello.Node.MayOOM = slices.Contains(w.AllowNodeOOM, node.Name)
-	}
-	return s, hello, nil
-}
 
 // CheckSelector says what is wrong with a selector of nodes.
 func CheckSelector(selector string) error {
@@ -268,112 +180,6 @@ func ready(n corev1.Node) bool {
 	})
 }
 
-// namespaceWait is how long a namespace may take to be gone that is being terminated.
-const namespaceWait = 2 * time.Minute
-
-// namespace makes the namespace if it is not there.
-func (s *site) namespace(ctx context.Context, api *resources.Resources) (made bool, err error) {
-	var ns corev1.Namespace
-	// a namespace controller takes seconds to empty one that an earlier run has deleted
-	err = await(ctx, namespaceWait, "namespace "+s.at.namespace+" to be gone", func(ctx context.Context) error {
-		ns = corev1.Namespace{}
-		err := api.Get(ctx, s.at.namespace, "", &ns)
-		switch {
-		case err != nil:
-			return lasting(err)
-		case ns.DeletionTimestamp != nil:
-			return errors.New("it is being terminated")
-		}
-		return nil
-	})
-	if err == nil {
-		return false, nil
-	}
-	if !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
-		return false, fmt.Errorf("namespace %s: %w", s.at.namespace, err)
-	}
-	if apierrors.IsForbidden(err) {
-		return false, nil // a user who may not look may still use it
-	}
-	object := namespaceObject(s.at.namespace)
-	object.Labels[RunLabel] = s.at.run
-	if err := create(ctx, api, object, "the namespace"); err != nil {
-		return false, fmt.Errorf("namespace %s: %w", s.at.namespace, err)
-	}
-	return true, nil
-}
-
-// hostRoot is where the agent's pod has the node's file system.
-const hostRoot = "/host"
-
-// agentPod is the agent on a node. Its own program only waits: the agent is
-// started by exec, whose streams are the line to it.
-func (s *site) agentPod() *corev1.Pod {
-	yes, no, grace := true, false, int64(1)
-	directory := corev1.HostPathDirectory
-	pod := &corev1.Pod{
-		ObjectMeta: s.at.objectMeta("oomlab-agent-" + s.at.suffix),
-		Spec: corev1.PodSpec{
-			HostPID: true, HostNetwork: s.at.hostNetwork, RestartPolicy: corev1.RestartPolicyNever,
-			AutomountServiceAccountToken: &no, TerminationGracePeriodSeconds: &grace,
-			Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
-			Volumes: []corev1.Volume{{Name: "host", VolumeSource: corev1.VolumeSource{
-				HostPath: &corev1.HostPathVolumeSource{Path: "/", Type: &directory},
-			}}},
-			Containers: []corev1.Container{{
-				Name: agentContainer, Image: s.at.images.Agent, ImagePullPolicy: corev1.PullIfNotPresent,
-				Command: []string{image.StressorPath, "deadline=24h", "hold"},
-				// What it does is what a privileged program is for: it reads the
-				// kernel's log and loads eBPF programs.
-				SecurityContext: &corev1.SecurityContext{Privileged: &yes},
-				VolumeMounts:    []corev1.VolumeMount{{Name: "host", MountPath: hostRoot}},
-			}},
-		},
-	}
-	s.at.pin(&pod.Spec)
-	return pod
-}
-
-const agentContainer = "agent"
-
-// runs says why a pod does not run; nil: it does.
-func runs(p corev1.Pod) error {
-	for _, c := range p.Status.ContainerStatuses {
-		switch w := c.State.Waiting; {
-		case c.State.Running != nil:
-			return nil
-		case w != nil && strings.Contains(w.Reason, "Image"):
-			// No registry has it: there is nothing to wait for.
-			return forGood{fmt.Errorf("the agent's pod: %s: %s; load oomlab's images into the cluster, "+
-				"as oomlab cluster images --help says", w.Reason, c.Image)}
-		case w != nil:
-			return errors.New(w.Reason)
-		case c.State.Terminated != nil:
-			return forGood{fmt.Errorf("the agent's pod ended: %s", c.State.Terminated.Reason)}
-		}
-	}
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return fmt.Errorf("%s: %s", c.Reason, c.Message)
-		}
-	}
-	if p.Status.Phase == corev1.PodFailed {
-		return forGood{fmt.Errorf("the agent's pod: %s: %s", p.Status.Reason, p.Status.Message)}
-	}
-	return errors.New("phase " + string(p.Status.Phase))
-}
-
-// clear deletes everything that bears the run's label, and looks again.
-func (s *site) clear(ctx context.Context, namespace bool) error {
-	_, set, err := s.client()
-	if err != nil {
-		return err
-	}
-	_, err = remove(ctx, set, s.at.namespace,
-		OwnLabel+"="+Own+","+RunLabel+" in ("+strings.Join(s.at.runs(), ",")+")", namespace)
-	return err
-}
-
 // Clean deletes everything of oomlab's in the namespace, of whatever run, and the
 // namespace if a run has made it. It says what there was: pod NAME, namespace NAME.
 func (w Where) Clean(ctx context.Context) (names []string, err error) {
@@ -393,13 +199,30 @@ func (w Where) Clean(ctx context.Context) (names []string, err error) {
 		return nil, fmt.Errorf("%s: %w", w, err)
 	}
 	made := err == nil && ns.Labels[OwnLabel] == Own && ns.Labels[RunLabel] != ""
-	return remove(ctx, set, w.Namespace, OwnLabel+"="+Own+","+RunLabel, made)
+	names, err = removePods(ctx, set, w.Namespace, OwnLabel+"="+Own+","+RunLabel)
+	if err == nil && made {
+		names = append(names, "namespace "+w.Namespace)
+		err = removeNamespace(ctx, set, w.Namespace)
+	}
+	return names, err
 }
 
-// remove deletes the pods, and if asked the namespace, that bear the labels, and
-// returns when a second listing shows none. It says what there was.
-func remove(ctx context.Context, set kubernetes.Interface,
-	namespace, selector string, ownNamespace bool) (names []string, err error) {
+// clear deletes everything that bears the label of the site's run, and looks again.
+func (s *site) clear(ctx context.Context) error {
+	if s.at.run == "" {
+		return nil // nothing was created for it
+	}
+	_, set, err := s.client()
+	if err != nil {
+		return err
+	}
+	_, err = removePods(ctx, set, s.at.namespace, OwnLabel+"="+Own+","+RunLabel+"="+s.at.run)
+	return err
+}
+
+// removePods deletes the pods that bear the labels, and returns when a second listing
+// shows none. It says what there was.
+func removePods(ctx context.Context, set kubernetes.Interface, namespace, selector string) (names []string, err error) {
 	list := metav1.ListOptions{LabelSelector: selector}
 	grace := int64(0)
 	err = await(ctx, leaveWait, "the pods with "+selector+" to be gone", func(ctx context.Context) error {
@@ -424,14 +247,13 @@ func remove(ctx context.Context, set kubernetes.Interface,
 		}
 		return nil
 	})
-	if err == nil && ownNamespace {
-		err = set.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{})
-		if err == nil {
-			names = append(names, "namespace "+namespace)
-		}
-		if apierrors.IsNotFound(err) {
-			err = nil
-		}
-	}
 	return names, err
+}
+
+func removeNamespace(ctx context.Context, set kubernetes.Interface, name string) error {
+	err := set.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
 }

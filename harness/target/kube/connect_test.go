@@ -277,11 +277,11 @@ func TestConnectSaysWhatIsWrong(t *testing.T) {
 			if test.spoil != nil {
 				test.spoil(a)
 			}
-			w.Node = test.node
-			target, err := Connect(t.Context(), w, []byte("agent"), []byte("stressor"))
+			c, err := Connect(w, []byte("agent"), []byte("stressor"))
 			if err != nil {
 				t.Fatal(err)
 			}
+			target := c.Target(test.node)
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			defer cancel()
 			_, err = target.Hello(ctx)
@@ -301,11 +301,11 @@ func TestANodeDescribesItself(t *testing.T) {
 	a, w := newPaperAPI(t)
 	a.node.Status.Allocatable = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1900m")}
 	w.AllowNodeOOM = []string{"worker-1"}
-	connect := func() (*Target, error) { return Connect(t.Context(), w, []byte("agent"), []byte("stressor")) }
-	target, err := connect()
+	c, err := Connect(w, []byte("agent"), []byte("stressor"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	target := c.Target("")
 	hello, err := target.Describe(t.Context())
 	if n := hello.Node; err != nil || n == nil || n.Name != "worker-1" || n.CgroupDriver != "systemd" || !n.MayOOM ||
 		n.AllocatableCPU != 1900 || n.EvictionHard["memory.available"] != "100Mi" {
@@ -323,11 +323,7 @@ func TestANodeDescribesItself(t *testing.T) {
 	if hello, err := target.Describe(t.Context()); hello.Node != nil || err != nil {
 		t.Errorf("described as %+v, %v by an API that does not tell", hello.Node, err)
 	}
-	w.Node = "worker-2"
-	if target, err = connect(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := target.Describe(t.Context()); err == nil || !strings.Contains(err.Error(), "there is no node worker-2") {
+	if _, err := c.Target("worker-2").Describe(t.Context()); err == nil || !strings.Contains(err.Error(), "there is no node worker-2") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -402,18 +398,18 @@ func TestNoCluster(t *testing.T) {
 		{Where{Kubeconfig: "/no/such/file"}, "kubeconfig /no/such/file: stat /no/such/file: no such file or directory"},
 		{Where{Context: "prod"}, `context prod: context "prod" does not exist`},
 	} {
-		if _, err := Connect(t.Context(), test.where, nil, nil); err == nil || err.Error() != test.want {
+		if _, err := Connect(test.where, nil, nil); err == nil || err.Error() != test.want {
 			t.Errorf("error %v, want %s", err, test.want)
 		}
 	}
 	// A kubeconfig whose cluster does not answer.
-	target, err := Connect(t.Context(), Where{Kubeconfig: kubeconfig(t, "http://127.0.0.1:1")}, nil, nil)
+	c, err := Connect(Where{Kubeconfig: kubeconfig(t, "http://127.0.0.1:1")}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if _, err := target.Hello(ctx); err == nil || !strings.Contains(err.Error(), "connection refused") {
+	if _, err := c.Target("").Hello(ctx); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("error %v, want a refused connection", err)
 	}
 }
@@ -460,7 +456,7 @@ func onPaper(t *testing.T, a *paperAPI, w Where) (*Target, *paperLine) {
 	}
 	l := newPaperLine()
 	s := &site{config: config, node: "worker-1", line: l, at: placing{namespace: "oomlab", node: "worker-1"}}
-	s.close = func(ctx context.Context) error { return s.clear(ctx, false) }
+	s.close = s.clear
 	return &Target{site: s, end: func() error { return nil }, files: func() map[string]string { return nil }}, l
 }
 

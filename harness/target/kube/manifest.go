@@ -19,7 +19,6 @@ import (
 // placing says what a run's pods have beside what the plan says.
 type placing struct {
 	namespace, run string // run is the value of RunLabel
-	before         string // that of what was there before the run: the agent
 	suffix         string // makes names of two runs differ
 	node           string // where pods go that name no node; empty: anywhere
 	images         image.Images
@@ -27,15 +26,6 @@ type placing struct {
 	hostNetwork bool
 	// schedule: the cluster's own scheduler puts pods on the node.
 	schedule bool
-}
-
-// runs are the values of RunLabel that the run has used.
-func (l placing) runs() []string {
-	out := []string{l.run}
-	if l.before != "" {
-		out = append(out, l.before)
-	}
-	return out
 }
 
 // pin puts a pod on the run's node unless it names another.

@@ -198,7 +198,7 @@ func (t *Target) Do(ctx context.Context, req wire.Request, sink func(evidence.Ev
 	if s.at.suffix == "" {
 		s.at.suffix = token()
 	}
-	s.at.before, s.at.run = s.at.run, label(req.Plan.Base, s.at.suffix)
+	s.at.run = label(req.Plan.Base, s.at.suffix)
 	r, err := newRun(s, req, t.hello, sink)
 	if err != nil {
 		return err

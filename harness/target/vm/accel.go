@@ -35,6 +35,8 @@ func (v *VM) accelerator() (t trial, tried bool) {
 	switch {
 	case v.o.Accel != "":
 		return trial{Accel: v.o.Accel, Why: "asked for"}, true
+	case !boardOf(v.o.Kernel).accelerates():
+		return trial{Accel: TCG, Why: boardOf(v.o.Kernel).why()}, true
 	case !exists(kvmDevice):
 		return trial{Accel: TCG, Why: "there is no " + kvmDevice}, true
 	}

@@ -16,8 +16,9 @@ const (
 // config is a machine as QEMU is told about it.
 type config struct {
 	QEMU    string // program
+	Board   board
 	Accel   string
-	Kernel  string // bzImage
+	Kernel  string // image
 	Initrd  string
 	Cmdline string
 	Memory  kernel.Bytes
@@ -62,15 +63,14 @@ func inherited(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 // argv is QEMU's command line. It is a pure function, and what it says that is
 // not the name of a file is part of a snapshot's identity.
 func argv(c config) []string {
-	machine := "q35,accel=" + c.Accel + ","
+	name, options, _ := strings.Cut(c.Board.machine, ",")
+	machine := name + ",accel=" + c.Accel + ","
 	if len(c.Nodes) == 0 {
 		machine += "memory-backend=ram,"
 	}
 	out := []string{
 		c.QEMU,
-		// vmport, SMM, SATA and USB are devices that take time to be probed
-		// and that nothing here uses.
-		"-machine", machine + "usb=off,vmport=off,smm=off,sata=off,graphics=off",
+		"-machine", machine + options,
 		"-cpu", cpu(c),
 		"-smp", fmt.Sprint(c.CPUs),
 		"-m", fmt.Sprintf("size=%dM", c.Memory/kernel.MiB),
@@ -86,13 +86,9 @@ func argv(c config) []string {
 		"-chardev", fmt.Sprintf("socket,id=monitor,fd=%d", fdMonitor),
 		"-mon", "chardev=monitor,mode=control",
 		"-chardev", "file,id=console,path="+escape(c.Console),
-		"-serial", "chardev:console", // ttyS0
-		"-chardev", fmt.Sprintf("socket,id=channel,fd=%d", fdChannel),
-		"-serial", "chardev:channel", // ttyS1
-		"-kernel", c.Kernel,
-		"-initrd", c.Initrd,
-		"-append", c.Cmdline,
-	)
+		"-chardev", fmt.Sprintf("socket,id=channel,fd=%d", fdChannel))
+	out = append(out, c.Board.serial...)
+	out = append(out, "-kernel", c.Kernel, "-initrd", c.Initrd, "-append", c.Cmdline)
 	out = append(out, clock(c)...)
 	if c.Disk != "" {
 		snapshot := "off"
@@ -192,15 +188,10 @@ func cpu(c config) string {
 	if c.Accel == KVM {
 		return "host"
 	}
-	// cx16: with the emulated cmpxchg16b of QEMU 7.2 loaded guests crash in the
-	// slab allocator. la57: a fifth level of page tables makes every TLB miss
-	// slower, and hardly any machine that oomlab is asked about has it.
-	model := "max,-cx16,-la57"
 	if c.Counted {
-		// The emulation of "rep stosb" takes twice as long as a loop.
-		model += ",-erms,-fsrm"
+		return c.Board.model + c.Board.counted
 	}
-	return model
+	return c.Board.model
 }
 
 // escape doubles commas, which QEMU's option syntax takes for separators.
@@ -216,10 +207,11 @@ func swapDevice(o Options) string {
 
 // cmdline is the kernel's command line. Every word has its reason.
 func cmdline(o Options) string {
+	b := boardOf(o.Kernel)
 	words := []string{
 		// What the kernel says, and the level of each line of it, goes to the
 		// first serial port: after a panic that is all there is.
-		"console=ttyS0,115200", "console_msg_format=syslog", "loglevel=7",
+		"console=" + b.console + ",115200", "console_msg_format=syslog", "loglevel=7",
 		"log_buf_len=1M", "printk.devkmsg=on", "printk.time=1",
 		// A kernel that is broken must not go on; QEMU ends at the reboot.
 		"panic=-1", "oops=panic",
@@ -229,18 +221,16 @@ func cmdline(o Options) string {
 		// memory.swap.max, the second for /proc/pressure.
 		"swapaccount=1", "psi=1",
 		// An emulated or overcommitted processor stands still at times. That is
-		// not the guest's fault, and complaints about it are not evidence; nor is
-		// it a reason to doubt the clock.
-		"nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1", "tsc=reliable", "no_timer_check",
+		// not the guest's fault, and complaints about it are not evidence.
+		"nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1",
 		// Half a second of an emulated boot. nokaslr, above, saves a quarter.
 		"cryptomgr.notests",
 		// Nothing here is about security, and each of them costs system calls.
 		"mitigations=off", "audit=0", "apparmor=0", "random.trust_cpu=on",
-		// A kernel that dies before it has a console says why all the same.
-		"earlyprintk=ttyS0,115200",
 		// To the agent.
-		"oomlab.channel=ttyS1",
+		"oomlab.channel=" + b.channel,
 	}
+	words = append(words, b.words...)
 	if o.CgroupVersion == 1 {
 		words = append(words, "oomlab.cgroup=1")
 	}

@@ -10,14 +10,16 @@ import (
 
 	"github.com/oomlab/oomlab/harness/golden"
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/target/vm/kernels"
 )
 
 func TestArgv(t *testing.T) {
 	base := config{
-		QEMU: "qemu-system-x86_64", Accel: TCG, Memory: 512 * kernel.MiB, CPUs: 1,
+		QEMU: "qemu-system-x86_64", Board: boards[0], Accel: TCG, Memory: 512 * kernel.MiB, CPUs: 1,
 		Kernel: "/cache/kernel", Initrd: "/cache/initrd",
 		RAM: []string{"/cache/ram", "/cache/ram1"}, Console: "/run/console.txt",
 	}
+	arm64 := kernels.Kernel{Arch: kernels.ARM64}
 	for _, test := range []struct {
 		name   string
 		change func(*config)
@@ -55,6 +57,11 @@ func TestArgv(t *testing.T) {
 			},
 			o: Options{Words: []string{"oomlab.node=1"}},
 		},
+		{
+			name:   "arm64",
+			change: func(c *config) { c.QEMU, c.Board = "qemu-system-aarch64", boardOf(arm64) },
+			o:      Options{Kernel: arm64},
+		},
 		{name: "counted", change: func(c *config) { c.Counted, c.CPUs = true, 2 }},
 		{name: "linked", change: func(c *config) {
 			c.GuestPort, c.HostPort, c.Link = 6443, 41000,
@@ -76,7 +83,7 @@ func TestArgv(t *testing.T) {
 // TestRestoringBootsTheSameMachine: QEMU refuses a state, or worse, accepts it,
 // when the machine that loads it is not the one that saved it.
 func TestRestoringBootsTheSameMachine(t *testing.T) {
-	c := config{QEMU: "qemu", Accel: TCG, Memory: 256 * kernel.MiB, CPUs: 2, Kernel: "k", Initrd: "i",
+	c := config{QEMU: "qemu", Board: boards[0], Accel: TCG, Memory: 256 * kernel.MiB, CPUs: 2, Kernel: "k", Initrd: "i",
 		RAM:     []string{"r", "r1"},
 		Console: "c", Swap: "s", Disk: "d"}
 	for _, nodes := range [][]kernel.Bytes{nil, {192 * kernel.MiB, 64 * kernel.MiB}} {

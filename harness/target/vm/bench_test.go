@@ -3,6 +3,7 @@ package vm
 import (
 	"cmp"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,9 @@ func eachKernel(b *testing.B, run func(b *testing.B, o Options)) {
 		b.Skip("needs a kernel in the cache: oomlab kernels fetch 6.12")
 	}
 	for _, k := range cached {
+		if k.Arch != runtime.GOARCH {
+			continue
+		}
 		b.Run(k.Version.Series(), func(b *testing.B) {
 			o := options(b, k.Version.Series())
 			o.Log = nil

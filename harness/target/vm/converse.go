@@ -197,6 +197,8 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 	defer stop()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	begun := time.Now()
+	var looked, ran time.Duration // since then, and of QEMU's processor time, at the last look
 	for {
 		select {
 		case line, ok := <-said:
@@ -221,14 +223,35 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 				return nil, stopped(console)
 			}
 		case <-timer.C:
+			elapsed, had := time.Since(begun), host.ProcessorTime(p.cmd.Process.Pid)
+			if more := bootsOn(wait, elapsed, had, elapsed-looked, had-ran); more > 0 {
+				looked, ran = elapsed, had
+				timer.Reset(more)
+				continue
+			}
 			text := readConsole(console)
 			return nil, &target.Down{How: "hang",
-				Message: fmt.Sprintf("no hello from the agent within %v of the start", wait) + mute(text),
+				Message: fmt.Sprintf("no hello from the agent within %v of the start, in which QEMU ran for %v",
+					elapsed.Round(time.Second), had.Round(time.Second)) + mute(text),
 				Console: lastLines(text, consoleTail)}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// lookEvery is how often it is looked at whether a guest boots on that has had its time.
+const lookEvery = 5 * time.Second
+
+// bootsOn is how much longer a guest may boot of which nothing was heard for wait; 0: it hangs.
+// On a machine that has much else to do the processor time counts that QEMU has had, ran in
+// all, up to busy times as much on the clock; but of the last time, since, a tenth at least,
+// or the guest has nothing to do.
+func bootsOn(wait, elapsed, ran, since, ranSince time.Duration) time.Duration {
+	if ran >= wait || elapsed >= busy*wait || ranSince < since/10 {
+		return 0
+	}
+	return min(lookEvery, busy*wait-elapsed)
 }
 
 // unmeasured says why a Hello is not one to keep: the guest came up, but was so

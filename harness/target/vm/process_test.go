@@ -73,3 +73,26 @@ func TestAQEMUThatNeverAnswers(t *testing.T) {
 		t.Errorf("error %v, want %q and what it wrote", err, want)
 	}
 }
+
+// TestBootsOn: a guest that is not let run is waited for, one that hangs is not.
+func TestBootsOn(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	for _, tt := range []struct {
+		name                          string
+		elapsed, ran, since, ranSince time.Duration
+		want                          time.Duration
+	}{
+		{"it has had its time", 180 * s, 180 * s, 180 * s, 180 * s, 0},
+		{"it has had half of it", 180 * s, 90 * s, 180 * s, 90 * s, lookEvery},
+		{"and got the rest", 300 * s, 181 * s, 5 * s, 4 * s, 0},
+		{"it sleeps", 180 * s, 9 * s, 180 * s, 9 * s, 0},
+		{"it went to sleep", 300 * s, 90 * s, 5 * s, s / 10, 0},
+		{"the clock has the last word", 718 * s, 100 * s, 5 * s, s, 2 * s},
+		{"and says no", 720 * s, 100 * s, 5 * s, s, 0},
+	} {
+		if got := bootsOn(180*s, tt.elapsed, tt.ran, tt.since, tt.ranSince); got != tt.want {
+			t.Errorf("%s: %v more, want %v", tt.name, got, tt.want)
+		}
+	}
+}

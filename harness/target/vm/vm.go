@@ -19,7 +19,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -78,7 +77,7 @@ type Options struct {
 	// long as a bare one needs.
 	BootWait time.Duration
 
-	// QEMU is the program; empty: qemu-system-x86_64 in PATH.
+	// QEMU is the program; empty: that of the kernel's architecture, in PATH.
 	QEMU string
 	// Accel is KVM or TCG; empty: KVM if a trial boot shows that it works.
 	Accel string
@@ -101,7 +100,8 @@ const (
 	defaultCacheLimit = 12 * kernel.GiB
 )
 
-// bootWait is how long a guest may take from the start of QEMU to its Hello.
+// bootWait is how long a guest may take from the start of QEMU to its Hello, or longer on a
+// machine that does not let it run, see bootsOn.
 var bootWait = map[string]time.Duration{
 	KVM: 20 * time.Second,
 	TCG: 3 * time.Minute, // 6 to 10 s on an idle machine
@@ -152,7 +152,7 @@ func Open(ctx context.Context, o Options) (*VM, error) {
 		o.CacheLimit = defaultCacheLimit
 	}
 	if o.QEMU == "" {
-		o.QEMU = "qemu-system-x86_64"
+		o.QEMU = boardOf(o.Kernel).qemu
 	}
 	if o.Log == nil {
 		o.Log = func(string) {}
@@ -169,7 +169,7 @@ func Open(ctx context.Context, o Options) (*VM, error) {
 	}
 	v := &VM{o: o, runDir: o.RunDir, consoles: map[string]string{}, slack: slack, beginWait: defaultBeginWait}
 	var err error
-	if v.version, err = qemuVersion(ctx, o.QEMU); err != nil {
+	if v.version, err = qemuVersion(ctx, o.QEMU, boardOf(o.Kernel).pkg); err != nil {
 		return nil, err
 	}
 	if err := kernels.CheckImage(o.Kernel.Image); err != nil {
@@ -194,22 +194,7 @@ func Open(ctx context.Context, o Options) (*VM, error) {
 	return v, nil
 }
 
-// Supported says whether this oomlab can run guests: its agent runs in them, and
-// guests are x86-64 machines.
-func Supported() error {
-	if runtime.GOARCH == "amd64" {
-		return nil
-	}
-	return &target.Missing{
-		What: "an oomlab for x86-64, not " + runtime.GOARCH + ", to run virtual machines",
-		Hint: "use --target local; explain, report, compare and reproduce read recorded runs and logs anywhere",
-	}
-}
-
 func check(o Options) error {
-	if err := Supported(); err != nil {
-		return err
-	}
 	switch {
 	case o.Memory%kernel.MiB != 0 || o.Memory < leastMemory:
 		return fmt.Errorf("vm: memory of %s: a guest needs a whole number of MiB, and at least %s", o.Memory,
@@ -242,12 +227,12 @@ func sum(sizes []kernel.Bytes) (all kernel.Bytes) {
 
 // qemuVersion is what identifies the emulator: a snapshot fits only the QEMU
 // that made it.
-func qemuVersion(ctx context.Context, qemu string) (string, error) {
+func qemuVersion(ctx context.Context, qemu, pkg string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, qemu, "--version").Output()
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		return "", &target.Missing{What: "QEMU (" + qemu + ")", Hint: "install the package qemu-system-x86, or use " +
+		return "", &target.Missing{What: "QEMU (" + qemu + ")", Hint: "install the package " + pkg + ", or use " +
 			"--target local"}
 	}
 	if err != nil {
@@ -265,7 +250,8 @@ func guestModules(o Options) []string {
 		names = append(names, "virtio_pci", "virtio_blk")
 	}
 	if o.FilesDisk > 0 {
-		names = append(names, filesModules...)
+		// what ext4 asks for by name, not as a dependency; newer kernels have it built in
+		names = append(append(names, "crc32c_generic"), filesModules...)
 	}
 	return append(names, o.Modules...)
 }
@@ -300,9 +286,12 @@ func buildInitrd(o Options) ([]byte, error) {
 		name := fmt.Sprintf("%s/%02d-%s.ko", modulesDir, i, m.Name)
 		files = append(files, initramfs.Regular(name, m.Data, false))
 	}
-	programs, err := initramfs.Programs(o.Programs)
+	programs, err := initramfs.Programs(o.Programs, o.Kernel.Arch)
 	if err != nil {
-		return nil, err
+		return nil, &target.Missing{
+			What: fmt.Sprintf("its programs in the VM, which gets them from this machine (%v)", err),
+			Hint: "install what is missing here, or write needs: {userland: debian, packages: [...]}",
+		}
 	}
 	var b bytes.Buffer
 	// No compression: QEMU puts the archive into the guest's memory as it is,
@@ -322,7 +311,7 @@ func buildInitrd(o Options) ([]byte, error) {
 // config is the machine; files are named by whoever starts it.
 func (v *VM) config(accel string) config {
 	c := config{
-		QEMU: v.o.QEMU, Accel: accel, Memory: v.o.Memory, Nodes: v.o.Nodes, CPUs: v.o.CPUs,
+		QEMU: v.o.QEMU, Board: boardOf(v.o.Kernel), Accel: accel, Memory: v.o.Memory, Nodes: v.o.Nodes, CPUs: v.o.CPUs,
 		Kernel: v.o.Kernel.Image, Cmdline: cmdline(v.o),
 		Console:   filepath.Join(v.runDir, "console.txt"),
 		GuestPort: v.o.Port, Disk: v.o.Disk, Link: v.o.Link, Counted: v.o.Counted,

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -80,7 +81,7 @@ func options(t testing.TB, series string) Options {
 		t.Fatal(err)
 	}
 	for i := len(cached) - 1; i >= 0; i-- {
-		if k := cached[i]; series == "" || k.Version.Series() == series {
+		if k := cached[i]; k.Arch == runtime.GOARCH && (series == "" || k.Version.Series() == series) {
 			return Options{Kernel: k, Agent: agent, Stressor: []byte("no stressor"), Accel: TCG, CacheDir: sharedCache,
 				RunDir: t.TempDir(), Log: func(s string) { t.Log(s) }}
 		}
@@ -704,6 +705,20 @@ func TestAGuestMustFitIntoTheCache(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// TestProgramsThatCannotBePacked are something that this machine lacks, not an error.
+func TestProgramsThatCannotBePacked(t *testing.T) {
+	o := options(t, "")
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	o.Programs = []string{script}
+	_, err := Open(t.Context(), o)
+	if !errors.Is(err, target.ErrUnsupported) || !strings.Contains(err.Error(), "interpreter of "+script) {
+		t.Errorf("error %v; want what is missing", err)
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 	"github.com/oomlab/oomlab/harness/target/vm/cache"
 )
 
-// Arch is Debian's name for the guest's architecture.
+// Arch is Debian's name for the architecture of userlands.
 const Arch = "amd64"
 
 // commandWait is how long one apt command may take; a kernel is 50 to 90 MB.
@@ -40,6 +40,8 @@ type Stanza map[string]string
 type Options struct {
 	// Dir holds the private state, one directory for each suite.
 	Dir string
+	// Arch is the architecture of the packages; empty: [Arch].
+	Arch string
 	// AptDir is where the machine's apt is configured; empty: /etc/apt.
 	AptDir string
 	// Mirror replaces the machine's own Debian mirror; empty:
@@ -56,6 +58,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.AptDir == "" {
 		o.AptDir = "/etc/apt"
+	}
+	if o.Arch == "" {
+		o.Arch = Arch
 	}
 	if o.Mirror == "" {
 		o.Mirror = os.Getenv("OOMLAB_DEBIAN_MIRROR")
@@ -140,8 +145,8 @@ func (o Options) Open(ctx context.Context, suite string, from Mirrors) (*Apt, er
 	}
 	conf := bytes.NewBuffer(acquire)
 	for _, setting := range [][2]string{
-		{"APT::Architecture", Arch},
-		{"APT::Architectures", Arch},
+		{"APT::Architecture", o.Arch},
+		{"APT::Architectures", o.Arch},
 		// The machine's apt drops to the user _apt, who cannot write here.
 		{"APT::Sandbox::User", "root"},
 		{"APT::Update::Error-Mode", "any"},
@@ -172,7 +177,7 @@ func (o Options) Open(ctx context.Context, suite string, from Mirrors) (*Apt, er
 	if err := cache.Write(a.config, conf.Bytes()); err != nil {
 		return nil, err
 	}
-	return a, cache.Write(filepath.Join(dir, "debian.sources"), []byte(deb822(from.serving(suite), suite, Arch)))
+	return a, cache.Write(filepath.Join(dir, "debian.sources"), []byte(deb822(from.serving(suite), suite, o.Arch)))
 }
 
 // Acquire is how the machine's apt acquires things, as lines of a configuration.

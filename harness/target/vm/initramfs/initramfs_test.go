@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,7 +130,7 @@ func TestProgramsMatchTheDynamicLinker(t *testing.T) {
 	if err != nil {
 		t.Skipf("needs ldd and a dynamically linked /bin/ls: %v", err)
 	}
-	files, err := Programs([]string{"/bin/ls"})
+	files, err := Programs([]string{"/bin/ls"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +181,7 @@ func TestPrograms(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files, err := Programs([]string{script, tree})
+	files, err := Programs([]string{script, tree}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,14 +233,21 @@ func TestProgramsRefuses(t *testing.T) {
 	if err := os.WriteFile(lost, []byte("#!/no/such/interpreter\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	foreign := filepath.Join(dir, "foreign")
+	header := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 57)...)           // 64-bit, of no segments
+	header[16], header[18], header[19], header[20], header[52] = 2, 0xf3, 0, 1, 64 // EM_RISCV
+	if err := os.WriteFile(foreign, header, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for name, want := range map[string]string{
+		foreign:                "a program for EM_RISCV, which does not run on " + runtime.GOARCH,
 		"no-such-program-here": "give its path",
 		"/no/such/program":     "no such file",
 		empty:                  "#! names no interpreter",
 		lost:                   "interpreter of " + lost,
 		"/dev/null":            "neither a file nor a directory",
 	} {
-		if _, err := Programs([]string{name}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Programs([]string{name}, ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", name, err, want)
 		}
 	}

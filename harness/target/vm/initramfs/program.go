@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -25,8 +26,11 @@ const maxProgram = 1 << 30
 // in it. Symbolic links stay links.
 //
 // What a program opens by itself once it runs cannot be known; name it too.
-func Programs(names []string) ([]File, error) {
-	p := packer{seen: map[string]bool{}}
+func Programs(names []string, arch string) ([]File, error) {
+	p := packer{seen: map[string]bool{}, arch: arch}
+	if arch == "" {
+		p.arch = runtime.GOARCH
+	}
 	for _, name := range names {
 		file := name
 		if !strings.ContainsRune(name, '/') {
@@ -58,6 +62,7 @@ func Programs(names []string) ([]File, error) {
 type packer struct {
 	files   []File
 	seen    map[string]bool
+	arch    string // of the guest; empty: this machine's
 	size    int64
 	dynamic bool
 	dirs    []string // where the dynamic linker looks; read once
@@ -113,6 +118,12 @@ func (p *packer) add(name string) error {
 		}
 	}
 	return nil
+}
+
+// runs are the machines whose programs run in a guest.
+var runs = map[string][]elf.Machine{
+	"amd64": {elf.EM_X86_64, elf.EM_386},
+	"arm64": {elf.EM_AARCH64},
 }
 
 // walk packs every symbolic link on the way to name, and says where it ends.
@@ -178,6 +189,9 @@ func (p *packer) addNeeded(name string, data []byte) error {
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
 		return err
+	}
+	if machines := runs[p.arch]; len(machines) > 0 && !slices.Contains(machines, f.Machine) {
+		return fmt.Errorf("a program for %s, which does not run on %s", f.Machine, p.arch)
 	}
 	for _, prog := range f.Progs {
 		if prog.Type == elf.PT_INTERP {

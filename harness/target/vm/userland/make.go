@@ -185,6 +185,9 @@ func (o Options) fill(ctx context.Context, dir string, s Spec, sources string, a
 		`--aptopt=APT::Sandbox::User "root"`,
 		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
+		// Packages link alternatives of manual pages, whose directories are left out with them:
+		// without these update-alternatives(1) fails, and the installation with it.
+		`--setup-hook=for n in 1 2 3 4 5 6 7 8; do mkdir -p "$1/usr/share/man/man$n"; done`,
 		"--customize-hook=sh '" + strings.ReplaceAll(script, "'", `'\''`) + `' "$1"`,
 		known[s.Name].suites[0], "-", filepath.Join(work, "debian.sources")}
 	if err := o.run(ctx, dir, work, argv); err != nil {
