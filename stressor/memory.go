@@ -92,9 +92,10 @@ func (m *memory) grow(kind profile.Op, n int64) (*region, error) {
 // tableSpan is what one page table of the lowest level maps: 2 MiB with pages of 4 KiB.
 var tableSpan = pageSize / 8 * pageSize
 
-// growTables maps so much that reading a byte of each span takes n bytes of page tables. The
-// pages that are read are the one page of zeros, which is nobody's, and what cannot be
-// written is promised to nobody.
+// growTables maps so much that reading a byte of each span takes n bytes of page tables. What
+// is read is a page of zeros: on most machines the one that is nobody's; on some, whose kernel
+// does not share it (mm_forbids_zeropage()), one of the process's own, which it gives back
+// with [discard]. What cannot be written is promised to nobody.
 func (m *memory) growTables(n int64) (*region, error) {
 	r := &region{kind: profile.Tables, fd: -1}
 	var err error
@@ -107,6 +108,14 @@ func (m *memory) growTables(n int64) (*region, error) {
 	}
 	m.regions = append(m.regions, r)
 	return r, nil
+}
+
+// discard gives pages back. The page table stays.
+func discard(mem []byte) error {
+	if err := unix.Madvise(mem, unix.MADV_DONTNEED); err != nil {
+		return fail("madvise(MADV_DONTNEED)", err)
+	}
+	return nil
 }
 
 // size is what the region holds when all of it is taken.
@@ -417,8 +426,8 @@ func countAll() error {
 		mem = mem[pageSize:]
 	}
 	mem[0] = 1
-	if err := unix.Madvise(mem[pageSize:2*pageSize], unix.MADV_DONTNEED); err != nil {
-		return fail("madvise MADV_DONTNEED", err)
+	if err := discard(mem[pageSize : 2*pageSize]); err != nil {
+		return err
 	}
 	return nil
 }

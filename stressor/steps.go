@@ -112,8 +112,9 @@ func (w *worker) take(s profile.Step) error {
 		}
 		err = pace.over(r, r.size(), func() error {
 			if r.kind == profile.Tables {
-				lastRead = r.mem[r.held/pageSize*tableSpan]
-				return nil
+				at := r.held / pageSize * tableSpan
+				lastRead = r.mem[at]
+				return discard(r.mem[at : at+pageSize])
 			}
 			w.fill.fill(r.mem[r.held:r.held+pageSize], s.Content)
 			return nil

@@ -79,7 +79,7 @@ func TestHoldsWhatItWasToldToThePage(t *testing.T) {
 				t.Errorf("held %d, resident %d, want both %d", r.Held, r.Resident, tt.held)
 			}
 			if r.Overhead < 1*mib || r.Overhead > maxOverhead {
-				t.Errorf("overhead %d is not between 1Mi and 2.5Mi", r.Overhead)
+				t.Errorf("overhead %d is not between 1Mi and 3Mi", r.Overhead)
 			}
 			if tt.field == "" {
 				return
@@ -93,8 +93,9 @@ func TestHoldsWhatItWasToldToThePage(t *testing.T) {
 	}
 }
 
-// maxOverhead is what a stressor may cost beside what it was told to hold.
-const maxOverhead = 2560 << 10
+// maxOverhead is what a stressor may cost beside what it was told to hold. Most is Go's
+// runtime: 2.5Mi where the kernel shares no page of zeros, so that what is only read costs pages.
+const maxOverhead = 3 * mib
 
 func TestCostsLittle(t *testing.T) {
 	s := startSteps(t, profile.Step{Op: profile.Touch}, profile.Step{Op: profile.Hold})
@@ -149,7 +150,7 @@ func TestHugePagesAreHugeAndGoIsNot(t *testing.T) {
 		profile.Step{Op: profile.Touch, Bytes: 4 * mib})
 	r := s.ready(2)
 	if r.Overhead > maxOverhead {
-		t.Errorf("overhead %d is above 2.5Mi: is Go's heap huge?", r.Overhead)
+		t.Errorf("overhead %d is above 3Mi: is Go's heap huge?", r.Overhead)
 	}
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(s.pid) + "/smaps_rollup")
 	if err != nil {
