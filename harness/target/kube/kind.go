@@ -59,6 +59,9 @@ const (
 //go:embed kind.sh
 var kindScript []byte
 
+// kindNews are what kind.sh says, and each step that kind has done.
+var kindNews = regexp.MustCompile(`^(kind [0-9.]+ s: |✓ )`)
+
 // kindUnit creates the cluster while the VM boots. The agent says Hello after it.
 const kindUnit = `[Unit]
 Description=a cluster of kind's
@@ -220,7 +223,7 @@ func OpenKind(ctx context.Context, o KindOptions) (*VMCluster, error) {
 		Kernel: o.Kernel, Memory: kindMemory, CPUs: 2, Counted: true, Agent: o.Agent, Stressor: o.Stressor,
 		Disk: disk.Disk(), DiskSum: disk.DiskSum, Port: image.APIPort, Modules: kindModules,
 		Words:    []string{"oomlab.userland=debian", "systemd.unit=oomlab.target", "net.ifnames=0"},
-		BootWait: kindBootWait,
+		BootWait: kindBootWait, News: kindNews,
 		Files: []initramfs.File{
 			file(kindDir+"config.yaml", o.Config), file(kindDir+"images.tar", archive.Bytes()),
 			file(kindDir+"create", kindScript), file(kindDir+"name", []byte(config.Name)),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 
@@ -91,7 +92,7 @@ func OpenVM(ctx context.Context, o VMOptions) (*VMCluster, error) {
 		Kernel: o.Kernel, Memory: c.memory, CPUs: 1, Agent: o.Agent, Stressor: o.Stressor,
 		Disk: img.Disk(), DiskSum: img.DiskSum,
 		Modules: guestModules, Words: []string{"oomlab.node=1"}, BootWait: bootWait,
-		RunDir: o.RunDir, Log: o.Log,
+		News: nodeNews, RunDir: o.RunDir, Log: o.Log,
 	}
 	node := machine
 	node.Port = image.APIPort
@@ -111,6 +112,9 @@ func OpenVM(ctx context.Context, o VMOptions) (*VMCluster, error) {
 	}
 	return c, nil
 }
+
+// nodeNews are the steps of a node's boot that are done, see package guest.
+var nodeNews = regexp.MustCompile(`^oomlab-agent: +[0-9.]+ s `)
 
 // The ends of the cable between two nodes.
 const (

@@ -197,6 +197,13 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 	defer stop()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	var tick <-chan time.Time
+	progress := &news{console: console, lines: v.o.News}
+	if v.o.News != nil {
+		ticker := time.NewTicker(newsEvery)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
 	begun := time.Now()
 	var looked, ran time.Duration // since then, and of QEMU's processor time, at the last look
 	for {
@@ -221,6 +228,10 @@ func (v *VM) awaitHello(ctx context.Context, p *process, console string, wait ti
 		case e := <-p.monitor.Events():
 			if e.Name == stopEvent {
 				return nil, stopped(console)
+			}
+		case <-tick:
+			for _, line := range progress.next() {
+				v.o.Log(line)
 			}
 		case <-timer.C:
 			elapsed, had := time.Since(begun), host.ProcessorTime(p.cmd.Process.Pid)

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -76,6 +77,8 @@ type Options struct {
 	// BootWait is how long the guest may take until its agent says Hello; 0: as
 	// long as a bare one needs.
 	BootWait time.Duration
+	// News are the lines of the console that Log is told while the guest boots; it may be nil.
+	News *regexp.Regexp
 
 	// QEMU is the program; empty: that of the kernel's architecture, in PATH.
 	QEMU string
