@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build cross page test-page payload test-trace test-userland test-userland-short side-by-side node-image have-node-image test-kube test-kube-container test-kube-full kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-kernels test-kernels-short claims runtimes bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
+.PHONY: help build cross page test-page payload test-trace test-userland test-userland-short side-by-side node-image have-node-image test-kube test-kube-container test-kube-full test-trace-kube kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-kernels test-kernels-short claims runtimes bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -62,9 +62,10 @@ cross: ## oomlab for macOS and Windows builds, and says what needs Linux
 test: payload lint ## the tests, without those that boot the whole library
 	$(GO) test ./...
 
-# Left out: selftest, which has no goroutines and takes a quarter of an hour this way
-# (make race RACE=./... has it too). Building with -race takes a C compiler.
-RACE ?= $(shell $(GO) list ./... | grep -v '/harness/selftest$$')
+# Packages with goroutines or locks: the rest, half of the code, has nothing that could race
+# (make race RACE=./... has it too, in twice the time). Left out as well: selftest, whose one
+# test with goroutines takes a quarter of an hour this way. Building with -race takes a C compiler.
+RACE ?= $(shell grep -rlE --include='*.go' '^[[:space:]]*go [[:alpha:]]|"sync"|"sync/atomic"|t\.Parallel' bpf cmd harness stressor | xargs -n1 dirname | sort -u | grep -v '^harness/selftest$$' | sed 's,^,./,')
 
 race: payload ## the tests with the race detector (installs gcc)
 	@.ci/deps race
@@ -127,6 +128,11 @@ test-kube-container: have-node-image ## the same scenarios on nodes that are con
 test-kube-full: have-node-image ## every scenario for clusters, on a real kubelet in a VM; random pods; what may be wrong with a cluster
 	$(GO) test -tags e2e -count 1 -timeout 45m -v -run TestAdjOfRandomPods ./harness/target/kube
 	$(call KUBESUITE,(kube|qos)/,-oomlab.target=kube)
+
+# KIND=kind-config/default.yaml: on a cluster of kind's in a VM, where a DaemonSet has its controller
+test-trace-kube: have-node-image ## docs/tracing/daemonset.yaml on a VM cluster, and oomlab trace --kube beside it
+	$(GO) test -tags e2e -count 1 -timeout 90m -v ./harness/e2e -ginkgo.label-filter traced -ginkgo.v -ginkgo.no-color \
+		-args -oomlab.kernel=$(KERNEL) -oomlab.kind=$(if $(KIND),$(abspath $(KIND)))
 
 kind-disk: build ## the disk of the VM that clusters of kind's run in; Kubernetes and a node image are built on the way
 	@.ci/deps kind

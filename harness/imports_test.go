@@ -111,7 +111,7 @@ var arrows = map[string][]string{
 		"harness/target/vm/kernels", "harness/target/vm/userland", "harness/payload", "harness/agent/wire",
 		"harness/plan", "harness/verdict", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/e2e": {"harness/scenario", "harness/lab", "harness/target/kube",
-		"harness/target/kube/image", "harness/plan", "harness/report", "harness/verdict", "scenarios"},
+		"harness/target/kube/image", "harness/plan", "harness/report", "harness/trace", "harness/verdict", "scenarios"},
 	"harness/target/kube": {"harness/target", "harness/host", "harness/target/kube/image", "harness/target/vm",
 		"harness/target/vm/cache", "harness/target/vm/initramfs", "harness/target/vm/kernels", "harness/kubelet",
 		"harness/agent/wire", "harness/plan", "harness/scenario", "harness/evidence", "harness/kernel",

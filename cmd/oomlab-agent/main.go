@@ -22,6 +22,7 @@ import (
 
 const usage = `usage: oomlab-agent serve [STRESSOR]
        oomlab-agent node ROOT STRESSOR
+       oomlab-agent import ROOT
        oomlab-agent version
 
 serve carries out plans that it reads as lines of JSON from standard input, and
@@ -30,6 +31,9 @@ one called oomlab-stressor beside this program.
 
 node watches the node of a cluster in the same way, from a privileged pod that
 has the node's file system at ROOT.
+
+import has containerd of the node take the images of an archive that it reads from
+standard input, in such a pod as well.
 
 exit status: 0 the line ended, 64 usage, 70 the line or the machine failed
 `
@@ -59,6 +63,8 @@ func command(args []string) int {
 		err = guest.ServeUserland(args[1])
 	case len(args) == 3 && args[0] == "node":
 		err = agent.ServePod(context.Background(), args[1], args[2], os.Stdin, os.Stdout)
+	case len(args) == 2 && args[0] == "import":
+		err = agent.Import(args[1])
 	case len(args) >= 1 && len(args) <= 2 && args[0] == "serve":
 		stressor := ""
 		if len(args) == 2 {

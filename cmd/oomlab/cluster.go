@@ -32,7 +32,7 @@ type clusterFlags struct {
 func (a *app) clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "a real kubelet and API server in a VM: up, down, status, kubeconfig",
+		Short: "a real kubelet and API server in a VM: up, down, status, kubeconfig, load",
 		Long: `A real kubelet and a real API server in a VM, for kubectl and for scenarios with
 pods. It boots once; afterwards it is restored from a snapshot within seconds. It
 listens on this machine's loopback only. It has one node or two, no scheduler and
@@ -47,7 +47,7 @@ one.`,
   oomlab cluster up --nodes 2 --memory 2304Mi`,
 	}
 	cmd.AddCommand(a.clusterUp(), a.clusterDown(), a.clusterStatus(), a.clusterKubeconfig(), a.clusterImages(),
-		a.clusterImage(), a.clusterKindDisk(), a.clusterKeep())
+		a.clusterLoad(), a.clusterImage(), a.clusterKindDisk(), a.clusterKeep())
 	return cmd
 }
 
@@ -275,6 +275,62 @@ program alone, which watches each node of a cluster.`,
 		})
 	}
 	return cmd
+}
+
+func (a *app) clusterLoad() *cobra.Command {
+	return &cobra.Command{
+		Use:   "load FILE",
+		Short: "load container images into the cluster in the background",
+		Long: `Load the images of an archive into every node of the cluster in the background, as
+docker save, podman save and oomlab cluster images --trace write it. No registry
+is asked: pods that use the images need imagePullPolicy: IfNotPresent. They are
+gone with the cluster.`,
+		Example: `  oomlab cluster images --trace oomlab.tar
+  oomlab cluster load oomlab.tar
+  kubectl apply -f docs/tracing/daemonset.yaml`,
+		Args: wants(1, 1, "the archive"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names, err := image.ReadArchive(args[0])
+			if err != nil {
+				return &mistake{fmt.Sprintf("%s: %v", args[0], err), "docker save -o FILE IMAGE writes one"}
+			}
+			s, err := kube.Up()
+			if errors.Is(err, kube.ErrDown) {
+				return &mistake{"no VM cluster is up", "oomlab cluster up starts one"}
+			} else if err != nil {
+				return err
+			}
+			for _, node := range s.Nodes {
+				if err := loadInto(cmd.Context(), node, args[0]); err != nil {
+					return err
+				}
+				fmt.Fprintf(a.out, "%s: %s\n", node, strings.Join(names, " "))
+			}
+			return nil
+		},
+	}
+}
+
+// loadInto has a node of the cluster in the background import an archive.
+func loadInto(ctx context.Context, node, file string) error {
+	config, err := kube.StateFile("kubeconfig")
+	if err != nil {
+		return err
+	}
+	agent, stressor, err := payload.Load()
+	if err != nil {
+		return err
+	}
+	c, err := kube.Connect(kube.Where{Kubeconfig: config}, agent, stressor)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return errors.Join(c.Load(ctx, node, f), c.Close())
 }
 
 // writeImages writes an archive, or leaves no file, and says which images are in it.

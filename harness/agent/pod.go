@@ -121,19 +121,44 @@ func leavePod(r probe.Root) (back func() error, err error) {
 // ContainerdNode are the options of a node whose runtime is containerd, of its own or
 // in K3s (k3d's nodes).
 func ContainerdNode() *NodeOptions {
-	state := "/run/containerd"
-	if _, err := os.Stat("/run/k3s/containerd"); err == nil {
-		state = "/run/k3s/containerd"
-	}
+	state := containerdState()
 	o := &NodeOptions{
 		Bundles: state + "/io.containerd.runtime.v2.task/k8s.io",
 		PodLogs: "/var/log/pods", KubeletLog: "/var/log/kubelet.log",
 	}
-	for _, ctr := range []string{"/usr/bin/ctr", "/usr/local/bin/ctr", "/bin/ctr"} {
-		if _, err := os.Stat(ctr); err == nil {
-			o.Events = []string{ctr, "--address", state + "/containerd.sock", "--namespace", "k8s.io", "events"}
-			break
-		}
+	if ctr := containerdClient(); ctr != nil {
+		o.Events = append(ctr, "events")
 	}
 	return o
+}
+
+func containerdState() string {
+	if _, err := os.Stat("/run/k3s/containerd"); err == nil {
+		return "/run/k3s/containerd"
+	}
+	return "/run/containerd"
+}
+
+// containerdClient begins a command to the containerd of a node; nil: the node has no ctr.
+func containerdClient() []string {
+	for _, ctr := range []string{"/usr/bin/ctr", "/usr/local/bin/ctr", "/bin/ctr"} {
+		if _, err := os.Stat(ctr); err == nil {
+			return []string{ctr, "--address", containerdState() + "/containerd.sock", "--namespace", "k8s.io"}
+		}
+	}
+	return nil
+}
+
+// Import becomes the node's ctr, which has containerd take the images of an archive that is
+// read from standard input. It is for a privileged pod that has the node's file system at root.
+func Import(root string) error {
+	if err := errors.Join(unix.Chroot(root), unix.Chdir("/")); err != nil {
+		return fmt.Errorf("enter %s: %w; the pod has to be privileged", root, err)
+	}
+	argv := containerdClient()
+	if argv == nil {
+		return errors.New("the node has no ctr to import images with; is its runtime containerd?")
+	}
+	argv = append(argv, "images", "import", "-")
+	return os.NewSyscallError("execve", unix.Exec(argv[0], argv, []string{"HOME=/root"}))
 }

@@ -98,9 +98,7 @@ func (c *Cluster) open(ctx context.Context, w Where) (_ *site, hello wire.Hello,
 		return nil, hello, err
 	}
 	s.node = node.Name
-	s.at = placing{namespace: w.Namespace, images: c.images, node: node.Name, suffix: token()}
-	_, s.at.hostNetwork = node.Labels[unscheduled]
-	s.at.schedule = !s.at.hostNetwork
+	s.at = c.placing(node)
 	var line agentLine
 	if at, there := c.agent(s.node); there {
 		// such a pod may have ended with its node's memory, or been deleted by anybody
@@ -127,6 +125,14 @@ func (c *Cluster) open(ctx context.Context, w Where) (_ *site, hello wire.Hello,
 	return s, hello, nil
 }
 
+// placing is for one run on a node.
+func (c *Cluster) placing(node corev1.Node) placing {
+	at := placing{namespace: c.where.Namespace, images: c.images, node: node.Name, suffix: token()}
+	_, at.hostNetwork = node.Labels[unscheduled]
+	at.schedule = !at.hostNetwork
+	return at
+}
+
 func (c *Cluster) agent(node string) (at placing, there bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,13 +149,21 @@ func (c *Cluster) engage(ctx context.Context, api *resources.Resources, set *kub
 			err = errors.Join(err, c.dismiss(ctx, at.node))
 		}
 	}()
-	if err := c.settle(ctx, api, at); err != nil {
+	if err := c.place(ctx, api, at); err != nil {
 		return nil, hello, err
 	}
-	if err := create(ctx, api, at.agentPod(), "the agent's pod"); err != nil {
-		return nil, hello, fmt.Errorf("the agent's pod: %w", err)
-	}
 	return c.start(ctx, api, set, at, agentWait)
+}
+
+// place makes a pod of the agent.
+func (c *Cluster) place(ctx context.Context, api *resources.Resources, at placing) error {
+	if err := c.settle(ctx, api, at); err != nil {
+		return err
+	}
+	if err := create(ctx, api, at.agentPod(), "the agent's pod"); err != nil {
+		return fmt.Errorf("the agent's pod: %w", err)
+	}
+	return nil
 }
 
 // settle makes the namespace where there is none, and notes that it is used for a node.
@@ -167,17 +181,21 @@ func (c *Cluster) settle(ctx context.Context, api *resources.Resources, at placi
 // start starts an agent in its pod once that runs, which may take a while.
 func (c *Cluster) start(ctx context.Context, api *resources.Resources, set *kubernetes.Clientset,
 	at placing, within time.Duration) (_ agentLine, hello wire.Hello, err error) {
-	err = await(ctx, within, "the agent's pod on node "+at.node, func(ctx context.Context) error {
+	if err := at.awaitAgent(ctx, api, within); err != nil {
+		return nil, hello, err
+	}
+	return c.exec(ctx, set, at)
+}
+
+// awaitAgent waits for the agent's pod to run.
+func (l placing) awaitAgent(ctx context.Context, api *resources.Resources, within time.Duration) error {
+	return await(ctx, within, "the agent's pod on node "+l.node, func(ctx context.Context) error {
 		var now corev1.Pod
-		if err := api.Get(ctx, at.agentName(), at.namespace, &now); err != nil {
+		if err := api.Get(ctx, l.agentName(), l.namespace, &now); err != nil {
 			return lasting(err)
 		}
 		return runs(now)
 	})
-	if err != nil {
-		return nil, hello, err
-	}
-	return c.exec(ctx, set, at)
 }
 
 // execAgent starts the agent's program in the agent's pod.

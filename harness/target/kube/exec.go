@@ -40,13 +40,7 @@ const maxLine = 8 << 20
 // until the connection breaks.
 func openExec(ctx context.Context, config *rest.Config, set *kubernetes.Clientset,
 	namespace, pod string, argv []string) (*execLine, error) {
-	config = rest.CopyConfig(config)
-	config.Timeout = 0 // it lasts as long as the run
-	req := set.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{
-			Container: agentContainer, Command: argv, Stdin: true, Stdout: true, Stderr: true,
-		}, scheme.ParameterCodec)
-	socket, err := remotecommand.NewWebSocketExecutor(config, "GET", req.URL().String())
+	socket, err := execIn(config, set, namespace, pod, argv)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +74,18 @@ func openExec(ctx context.Context, config *rest.Config, set *kubernetes.Clientse
 		}
 	}()
 	return l, nil
+}
+
+// execIn is what starts a program in the agent's container of a pod.
+func execIn(config *rest.Config, set *kubernetes.Clientset, namespace, pod string,
+	argv []string) (remotecommand.Executor, error) {
+	config = rest.CopyConfig(config)
+	config.Timeout = 0 // it lasts as long as the program
+	req := set.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{
+			Container: agentContainer, Command: argv, Stdin: true, Stdout: true, Stderr: true,
+		}, scheme.ParameterCodec)
+	return remotecommand.NewWebSocketExecutor(config, "GET", req.URL().String())
 }
 
 // next is the next line that the agent says.
