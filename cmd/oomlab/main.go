@@ -70,6 +70,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if interrupted {
 		return exitInterrupted
 	}
+	if code == exitUsage {
+		return ofUsage(args)
+	}
 	return int(code)
 }
 

@@ -10,4 +10,6 @@ func (a *app) cleanHere(context.Context, bool, bool) error { return notHere("oom
 
 func (a *app) rank(context.Context, rankFlags) error { return notHere("oomlab rank") }
 
+func (a *app) judge(context.Context, judgeFlags) error { return notHere("oomlab judge") }
+
 func (a *app) trace(context.Context, traceFlags) error { return notHere("oomlab trace") }

@@ -44,7 +44,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.runCommand(), a.compareCommand(), a.listCommand(), a.validateCommand(), a.schemaCommand(),
 		a.reportCommand(), a.explainCommand(), a.reproduceCommand(), a.rankCommand(), a.traceCommand(),
-		a.chaosCommand(),
+		a.judgeCommand(), a.chaosCommand(),
 		a.selftestCommand(),
 		a.kernelsCommand(), a.userlandCommand(), a.clusterCommand(), a.doctorCommand(), a.cleanCommand(),
 		a.versionCommand(), a.manCommand(),
@@ -141,7 +141,7 @@ func (a *app) begin(cmd *cobra.Command, _ []string) error {
 		case f.Name == "parallel" && small:
 			err = &mistake{fmt.Sprintf("--parallel %d: at least one VM runs at a time", n),
 				"leave it out for as many as there is room for"}
-		case (f.Name == "count" || f.Name == "kills") && small:
+		case (f.Name == "count" || f.Name == "kills" && f.Value.Type() == "int") && small:
 			err = &mistake{"--count and --kills must be at least 1",
 				"leave out the one that should not end the campaign"}
 		case f.Name == "duration" && (value == "0s" || strings.HasPrefix(value, "-")):

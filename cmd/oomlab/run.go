@@ -35,6 +35,7 @@ type runFlags struct {
 	hostOOM, allowSkip bool
 	quiet, verbose     bool
 	failFast           bool
+	exit               exitFlags
 	cluster            *choice
 	where              kube.Where
 	nodes              string
@@ -70,7 +71,7 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 		Args:              wants(1, -1, "a scenario to run (... is all of them)"),
 		ValidArgsFunction: completeScenarios,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.run(cmd.Context(), f, repeats(cmd.Flags()), args)
+			return f.exit.of(cmd.Context(), a, a.run(cmd.Context(), f, repeats(cmd.Flags()), args))
 		},
 	}
 	flags := cmd.Flags()
@@ -79,7 +80,7 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags.Var(f.arch, "arch", "processor and pages of the VM: as --kernel KERNEL/arm64, KERNEL/arm64-16k\n"+
 		"(default this machine's)")
 	flags.StringVar(&f.kernel, "kernel", "",
-		"`KERNEL` of the VM: 6.12, an exact release, or a path to a bzImage\n(default the newest "+
+		"`KERNEL` of the VM: 6.12, an exact release, or a path to a bzImage or a kernel tree\n(default the newest "+
 			kernels.DefaultSeries+")")
 	flags.StringVar(&f.modules, "modules", "", "`DIR` of the modules of a bzImage (default modules beside it)")
 	flags.IntVar(&f.cgroup, "cgroup", 0, "cgroup `VERSION` of the VM, 1 or 2, where a scenario does not say")
@@ -102,6 +103,7 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 		"let the `NODE` of that cluster run out of memory")
 	flags.BoolVar(&f.allowSkip, "allow-skip", false, "count a scenario that cannot run here as passed")
 	flags.BoolVar(&f.failFast, "fail-fast", false, "stop at the first run that does not pass")
+	f.exit.add(flags)
 	f.output = output(cmd, "text", "json", "junit", "ktap", "markdown", "html")
 	flags.StringVar(&f.html, "html", "", "write an HTML report to `FILE` as well")
 	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to `FILE` as well")
@@ -177,6 +179,9 @@ func (f runFlags) check() error {
 		if _, err := f.where.Config(); err != nil {
 			return &mistake{err.Error(), "kubectl config get-contexts shows the contexts"}
 		}
+	}
+	if err := f.exit.check(); err != nil {
+		return err
 	}
 	return kernels.Check(f.kernel)
 }

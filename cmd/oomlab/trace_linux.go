@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -209,8 +208,7 @@ const execTime = 30 * time.Second
 func (p *killPrinter) run(k trace.Kill) error {
 	ctx, cancel := context.WithTimeout(p.ctx, execTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", `echo "$0" > /proc/self/oom_score_adj 2>/dev/null; exec /bin/sh -c "$1"`,
-		strconv.Itoa(p.adj), p.f.exec)
+	cmd := watch.Shell(ctx, p.adj, p.f.exec)
 	cmd.Env = append(os.Environ(), "OOM_VICTIM_PID="+strconv.Itoa(k.Victim.PID), "OOM_VICTIM_COMM="+k.Victim.Comm,
 		"OOM_VICTIM_CGROUP="+k.Victim.Cgroup, "OOM_BY="+k.By)
 	var in strings.Builder

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -216,6 +217,9 @@ func (c *Comparison) open(ctx context.Context, spec string) error {
 // was asked for, or the file it is in.
 func columnFor(spec string, k kernels.Kernel) string {
 	if kernels.IsImage(spec) {
+		if info, err := os.Stat(spec); err == nil && info.IsDir() {
+			return k.Release // of a kernel tree
+		}
 		return filepath.Base(filepath.Dir(spec)) + "/" + filepath.Base(spec)
 	}
 	if strings.Count(spec, ".") < 2 {

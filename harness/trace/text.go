@@ -84,7 +84,7 @@ func (k Kill) line() string {
 		if len(k.Load) == 3 {
 			fmt.Fprintf(&b, ", loadavg: %.2f %.2f %.2f", k.Load[0], k.Load[1], k.Load[2])
 		}
-		b.WriteString(" | " + k.limit())
+		b.WriteString(" | " + k.Limited())
 	}
 	if k.Points != nil {
 		fmt.Fprintf(&b, "; score %d", *k.Points)
@@ -113,8 +113,8 @@ func named(p *Process) string {
 	return fmt.Sprintf("PID %d (%q)", p.PID, p.Comm)
 }
 
-// limit is what ran out, and who asked.
-func (k Kill) limit() string {
+// Limited says what ran out, and who asked if it was no allocation.
+func (k Kill) Limited() string {
 	text := "limit not told"
 	if l := k.Limit; l != nil {
 		switch l.Kind {

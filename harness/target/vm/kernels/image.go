@@ -27,10 +27,13 @@ const (
 	armHeaderEnd = 0x40
 )
 
-// IsImage reports whether spec means a file, as [Resolve] takes it.
+// IsImage reports whether spec means a file, or a kernel tree that has one, as [Resolve] takes it.
 func IsImage(spec string) bool {
 	info, err := os.Stat(spec)
-	return strings.ContainsRune(spec, '/') && !named(spec) || err == nil && info.Mode().IsRegular()
+	if strings.ContainsRune(spec, '/') {
+		return !named(spec)
+	}
+	return err == nil && (info.Mode().IsRegular() || !kernelVersion.MatchString(spec) && isTree(spec))
 }
 
 // Check says why spec cannot mean a kernel, before anything is fetched for it.
@@ -49,15 +52,19 @@ func Check(spec string) error {
 	name, _ := split(spec)
 	if _, err := kernel.ParseVersion(name); err != nil {
 		return unknownError{fmt.Errorf(
-			"%q is not a kernel; write a version such as 6.12 or 6.12.107, or a path to a bzImage", spec)}
+			"%q is not a kernel; write a version such as 6.12 or 6.12.107, or the path of a bzImage or of a kernel "+
+				"tree", spec)}
 	}
 	return nil
 }
 
-// CheckImage says why file is not a kernel that QEMU can boot, or nil. A file
-// that is there and can be read, but is no kernel, is an ErrUnknown.
-func CheckImage(file string) error {
-	_, err := imageHeader(file)
+// CheckImage says why path is neither a kernel that QEMU can boot nor a kernel tree with
+// one, or nil. A file that is there and can be read, but is no kernel, is an ErrUnknown.
+func CheckImage(path string) error {
+	file, _, err := imageOf(path)
+	if err == nil {
+		_, err = imageHeader(file)
+	}
 	return err
 }
 

@@ -117,8 +117,8 @@ func WithModules(path, dir string) string { return path + modulesOption + dir }
 const modulesOption = ",modules="
 
 // fromFile is the kernel in a bzImage. Its modules are in the directory that the
-// spec names, or else in a directory modules beside it, or they are the
-// machine's own if that runs the same release. A kernel without modules boots;
+// spec names, or those of the kernel tree that it names, or else in a directory modules
+// beside it, or they are the machine's own if that runs the same release. A kernel without modules boots;
 // what needs one (zram, a swap disk) is then lacking.
 func fromFile(spec string) (Kernel, error) {
 	file, modules, named := strings.Cut(spec, modulesOption)
@@ -128,7 +128,11 @@ func fromFile(spec string) (Kernel, error) {
 				"lib/modules/RELEASE as make modules_install writes it", modules)}
 		}
 	}
-	if err := CheckImage(file); err != nil {
+	file, tree, err := imageOf(file)
+	if err == nil {
+		err = CheckImage(file)
+	}
+	if err != nil {
 		return Kernel{}, err
 	}
 	abs, err := filepath.Abs(file)
@@ -146,6 +150,10 @@ func fromFile(spec string) (Kernel, error) {
 	k := Kernel{Version: version, Release: release, Arch: arch, Image: abs, Source: "file " + abs}
 	if named {
 		k.ModulesDir, err = filepath.Abs(modules)
+		return k, err
+	}
+	if tree != "" && exists(filepath.Join(tree, orderFile)) {
+		k.ModulesDir, err = filepath.Abs(tree)
 		return k, err
 	}
 	for _, dir := range []string{filepath.Join(filepath.Dir(abs), "modules"), "/lib/modules/" + release} {

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -175,6 +174,7 @@ func matches(spec string, v kernel.Version, release string) bool {
 //	6.12.95, a release     just that one
 //	6.12/arm64             of another architecture, 6.12/arm64-16k with other pages
 //	./arch/x86/boot/bzImage  a file; with a slash in it, or an existing one; see [WithModules]
+//	. or linux/            a kernel tree, or the directory of O=: what was built there last
 //	(empty)                the newest cached one of [DefaultSeries]
 //
 // A kernel that is missing from the cache, or damaged, is fetched. For an empty spec
@@ -207,7 +207,7 @@ func Resolve(ctx context.Context, spec string, o Options) (Kernel, error) {
 		break
 	}
 	if !seriesSpec.MatchString(spec) && !named(spec) {
-		if st, err := os.Stat(spec); err == nil && st.Mode().IsRegular() {
+		if IsImage(spec) {
 			return fromFile(spec)
 		}
 	}

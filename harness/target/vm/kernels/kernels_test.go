@@ -66,7 +66,8 @@ func TestAKernelFromAFile(t *testing.T) {
 		text:                       "is not a kernel image: it has neither a HdrS header nor the magic of arm64",
 		elf:                        "this is an ELF file such as vmlinux",
 		short:                      "does not say its version",
-		dir:                        "is not a regular file",
+		dir:                        "there is no kernel in that directory",
+		os.DevNull:                 "is not a regular file",
 		filepath.Join(dir, "gone"): "there is no such file",
 
 		WithModules(image, dir): "there is no directory kernel in it",

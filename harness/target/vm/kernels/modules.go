@@ -87,6 +87,9 @@ func moduleName(file string) string {
 }
 
 func moduleFiles(dir string) (map[string]string, error) {
+	if exists(filepath.Join(dir, "arch")) { // a tree, not what make modules_install writes
+		return orderedModules(dir)
+	}
 	files := map[string]string{}
 	err := filepath.WalkDir(filepath.Join(dir, "kernel"), func(file string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() && strings.Contains(d.Name(), ".ko") {

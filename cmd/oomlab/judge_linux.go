@@ -1,0 +1,37 @@
+//go:build !notlinux
+
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/oomlab/oomlab/harness/judge"
+	"github.com/oomlab/oomlab/harness/plaintext"
+	"github.com/oomlab/oomlab/harness/watch"
+)
+
+// judge watches this machine during an experiment.
+func (a *app) judge(ctx context.Context, f judgeFlags) error {
+	a.reading.Store(false)
+	e, err := watch.During(ctx, watch.DuringOptions{Command: f.during, Own: f.during != "" && len(f.victims) == 0,
+		For: f.limit, Settle: f.settle, Out: a.err, Say: func(text string) { a.say(program + plaintext.Escape(text)) }})
+	switch {
+	case ctx.Err() != nil:
+		return errors.Join(context.Cause(ctx), err)
+	case errors.Is(err, watch.ErrNested):
+		return &mistake{err.Error(), "name the victims with --victim"}
+	case err != nil:
+		return a.blind(err)
+	}
+	j := judge.Judge(e, f.expect)
+	if f.output.value == "json" {
+		err = judge.JSON(a.out, j)
+	} else {
+		err = judge.Text(raw(a.out), j)
+	}
+	if err != nil {
+		return err
+	}
+	return done(statusOfVerdict(j.Verdict))
+}
