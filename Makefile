@@ -65,7 +65,7 @@ test: payload lint ## the tests, without those that boot the whole library
 # Packages with goroutines or locks: the rest, half of the code, has nothing that could race
 # (make race RACE=./... has it too, in twice the time). Left out as well: selftest, whose one
 # test with goroutines takes a quarter of an hour this way. Building with -race takes a C compiler.
-RACE ?= $(shell grep -rlE --include='*.go' '^[[:space:]]*go [[:alpha:]]|"sync"|"sync/atomic"|t\.Parallel' bpf cmd harness stressor | xargs -n1 dirname | sort -u | grep -v '^harness/selftest$$' | sed 's,^,./,')
+RACE ?= $(shell for dir in $$($(GO) list -f '{{.Dir}}' ./...); do grep -qE '^[[:space:]]*go [[:alpha:]]|"sync"|"sync/atomic"|t\.Parallel' $$dir/*.go && echo $$dir; done | grep -v '/harness/selftest$$')
 
 race: payload ## the tests with the race detector (installs gcc)
 	@.ci/deps race
