@@ -27,11 +27,15 @@ func (a *app) listCommand() *cobra.Command {
 		Short: "list the scenarios that oomlab carries",
 		Long: `List the scenarios that oomlab carries. With --claims only those that answer a
 statement people make about the OOM killer, with the statement and what a run that
-passes shows: true or false. oomlab report -o claims shows the answers of runs.`,
+passes shows: true or false. oomlab report -o claims shows the answers of runs.
+
+-o yaml prints the scenarios themselves, to read them or to begin one's own with.`,
+		Example: `  oomlab list memcg/...
+  oomlab list -o yaml memcg/adj-outweighs-size > mine.yaml`,
 		Args:              wants(0, -1, ""),
 		ValidArgsFunction: completeScenarios,
 	}
-	format := output(cmd, "text", "json")
+	format := output(cmd, "text", "json", "yaml")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			args = []string{"..."}
@@ -46,6 +50,9 @@ passes shows: true or false. oomlab report -o claims shows the answers of runs.`
 		if format.value == "json" {
 			return listJSON(a.out, all)
 		}
+		if format.value == "yaml" {
+			return listYAML(a.out, all)
+		}
 		if claims {
 			return listClaims(a.out, all)
 		}
@@ -58,6 +65,23 @@ passes shows: true or false. oomlab report -o claims shows the answers of runs.`
 	}
 	cmd.Flags().BoolVar(&claims, "claims", false, "only those that answer a statement, with the statement")
 	return cmd
+}
+
+// listYAML prints scenarios as they are in the library, each a document.
+func listYAML(w io.Writer, all []scenario.Scenario) error {
+	for i, s := range all {
+		source, err := scenarios.Source(s.Name)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			source = append([]byte("---\n"), source...)
+		}
+		if _, err := w.Write(source); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func listClaims(w io.Writer, all []scenario.Scenario) error {
