@@ -42,19 +42,22 @@ var _ = Describe("pipelines", Label("pipelines"), func() {
 		data, err := os.ReadFile(filepath.Join(work, "artifacts/oomlab.xml"))
 		Expect(err).NotTo(HaveOccurred())
 		var junit struct {
-			Tests    int `xml:"tests,attr"`
-			Failures int `xml:"failures,attr"`
+			Suites []struct {
+				Tests    int `xml:"tests,attr"`
+				Failures int `xml:"failures,attr"`
+			} `xml:"testsuite"`
 		}
 		Expect(xml.Unmarshal(data, &junit)).To(Succeed())
-		Expect(junit.Tests).To(Equal(cases))
-		Expect(junit.Failures).To(Equal(failures))
+		Expect(junit.Suites).To(HaveLen(1))
+		Expect(junit.Suites[0].Tests).To(Equal(cases))
+		Expect(junit.Suites[0].Failures).To(Equal(failures))
 	}
 	// inverted is a file with a scenario that expects what does not happen.
 	inverted := func() string {
 		GinkgoHelper()
 		data, err := os.ReadFile(filepath.Join(source, "scenarios", one+".yaml"))
 		Expect(err).NotTo(HaveOccurred())
-		text := strings.Replace(string(data), "killed: [hog]", "killed: []", 1)
+		text := strings.Replace(string(data), "oom_kill: 1", "oom_kill: 2", 1)
 		Expect(text).NotTo(Equal(string(data)))
 		Expect(os.WriteFile(filepath.Join(work, "inverted.yaml"), []byte(text), 0o600)).To(Succeed())
 		return "inverted.yaml"
