@@ -95,6 +95,16 @@ func (f *clusterFlags) open(ctx context.Context, a *app) (*kube.VMCluster, kerne
 	return lab.OpenCluster(ctx, o)
 }
 
+// keep is the command that keeps the cluster.
+func (f *clusterFlags) keep() []string {
+	out := []string{"cluster", "keep", "--kernel", f.kernel, "--memory", f.memory, "--nodes", strconv.Itoa(f.nodes),
+		"--in-container=" + strconv.FormatBool(f.container), "--for", f.lifetime.String()}
+	if f.kind != "" {
+		out = append(out, "--kind", f.kind)
+	}
+	return out
+}
+
 func (a *app) clusterUp() *cobra.Command {
 	var f clusterFlags
 	cmd := &cobra.Command{
@@ -126,11 +136,7 @@ cluster down, with oomlab clean, or after --for.`,
 		if err != nil {
 			return err
 		}
-		s, err := kube.Start(cmd.Context(), []string{
-			self, "cluster", "keep", "--kernel", f.kernel, "--memory", f.memory, "--kind", f.kind,
-			"--nodes", strconv.Itoa(f.nodes), "--in-container=" + strconv.FormatBool(f.container),
-			"--for", f.lifetime.String(),
-		})
+		s, err := kube.Start(cmd.Context(), append([]string{self}, f.keep()...))
 		if err != nil {
 			return err
 		}
