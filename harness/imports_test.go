@@ -75,7 +75,7 @@ var arrows = map[string][]string{
 		"harness/plan", "harness/kernel", "harness/oomlog"},
 	"harness/rank":   {"harness/plaintext", "harness/explain", "harness/predict", "harness/kernel"},
 	"harness/trace":  {"harness/plaintext", "harness/explain", "harness/evidence", "harness/kernel", "harness/oomlog"},
-	"harness/judge":  {"harness/plaintext", "harness/trace", "harness/verdict"},
+	"harness/judge":  {"harness/kernel", "harness/plaintext", "harness/trace", "harness/verdict"},
 	"harness/export": {"harness/trace", "harness/rank", "harness/census"},
 	"harness/watch": {"harness/judge", "harness/trace", "harness/rank", "harness/census", "harness/observe",
 		"harness/probe", "harness/evidence", "harness/kernel"},

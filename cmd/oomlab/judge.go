@@ -43,7 +43,9 @@ Where they do not tell of the same processes, or events were lost, the verdict i
 broken. SIGKILL and SIGTERM that others send to the command's processes, and those of
 userspace OOM daemons, are shown with their sender: they are not kills of the kernel.
 
-What the command prints goes to standard error.
+The command's standard output and error are this one's standard error. It is ended
+with all that it has started when the time is over, or by Ctrl-C, and the judgement
+until then is printed; what it leaves running by itself stays.
 
 ` + judgeStatuses,
 		Example: `  oomlab judge --during 'stress-ng --vm 1 --vm-bytes 110% --timeout 20s'
@@ -55,7 +57,7 @@ What the command prints goes to standard error.
 	fl := cmd.Flags()
 	fl.StringVar(&f.during, "during", "", "run a shell `COMMAND` and watch until it has ended")
 	fl.DurationVar(&f.limit, "for", time.Hour, "watch for this `TIME` at most; the command is ended then")
-	fl.DurationVar(&f.settle, "settle", time.Second, "go on for this `TIME` after the command has ended")
+	fl.DurationVar(&f.settle, "settle", time.Second, "go on for this `TIME` after the command has ended, within --for")
 	fl.StringArrayVar(&f.victims, "victim", nil, "expect a victim: a process, /CGROUP or NAMESPACE/POD; repeatable")
 	fl.StringVar(&f.kills, "kills", "", "expect so many kills: `N`, or N..M (default at least 1)")
 	f.exit.addSkip(fl)

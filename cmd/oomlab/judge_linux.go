@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 
 	"github.com/oomlab/oomlab/harness/judge"
 	"github.com/oomlab/oomlab/harness/plaintext"
@@ -14,10 +15,11 @@ import (
 // judge watches this machine during an experiment.
 func (a *app) judge(ctx context.Context, f judgeFlags) error {
 	a.reading.Store(false)
+	out, _ := raw(a.err).(*os.File) // nil: nowhere
 	e, err := watch.During(ctx, watch.DuringOptions{Command: f.during, Own: f.during != "" && len(f.victims) == 0,
-		For: f.limit, Settle: f.settle, Out: a.err, Say: func(text string) { a.say(program + plaintext.Escape(text)) }})
+		For: f.limit, Settle: f.settle, Out: out, Say: func(text string) { a.say(program + plaintext.Escape(text)) }})
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && len(e.Witnesses) == 0: // it had not begun
 		return errors.Join(context.Cause(ctx), err)
 	case errors.Is(err, watch.ErrNested):
 		return &mistake{err.Error(), "name the victims with --victim"}
@@ -32,6 +34,9 @@ func (a *app) judge(ctx context.Context, f judgeFlags) error {
 	}
 	if err != nil {
 		return err
+	}
+	if e.Interrupted {
+		return context.Cause(ctx)
 	}
 	return done(statusOfVerdict(j.Verdict))
 }

@@ -46,6 +46,7 @@ func TestJudge(t *testing.T) {
 	dir := smallCgroup(t)
 	alone.OnMachine(t) // whoever else is killed meanwhile is no part of it
 	hog := fmt.Sprintf(`echo 0 > '%s/cgroup.procs' && tail /dev/zero`, dir)
+	deep := fmt.Sprintf("echo 0 > %s/cgroup.procs; tail /dev/zero", strings.ReplaceAll(dir, " ", `\\ `))
 	// its parent is gone when it is killed
 	orphan := fmt.Sprintf(`(sh -c "sleep 0.3; echo 0 > '%s/cgroup.procs' && exec tail /dev/zero" &); sleep 2`, dir)
 	for _, c := range []struct {
@@ -55,6 +56,8 @@ func TestJudge(t *testing.T) {
 	}{
 		{"its own", []string{"--during", hog}, verdict.Pass},
 		{"an orphan of it", []string{"--during", orphan}, verdict.Pass},
+		{"a grandchild whose parents are gone with it", []string{"--during", "sh -c 'sh -c \"" + deep + "; :\"; :'; :"},
+			verdict.Pass},
 		{"by name", []string{"--during", hog, "--victim", "tail"}, verdict.Pass},
 		{"by cgroup", []string{"--during", hog, "--victim", cgroupPath(dir), "--kills", "1"}, verdict.Pass},
 		{"another name", []string{"--during", hog, "--victim", "head"}, verdict.Fail},
@@ -82,7 +85,7 @@ func TestJudge(t *testing.T) {
 				t.Errorf("nobody names a victim: %+v", j.Witnesses)
 			}
 			for _, k := range j.Kills {
-				if !k.Own || k.Victim.Comm != "tail" {
+				if k.Own == nil || !*k.Own || k.Victim.Comm != "tail" {
 					t.Errorf("%+v is not the command's own", k.Victim)
 				}
 			}
@@ -100,7 +103,7 @@ func TestJudge(t *testing.T) {
 			t.Fatal("it was to be killed")
 		}
 		i := slices.IndexFunc(j.Kills, func(k judge.Kill) bool { return k.Victim.PID == bystander.Process.Pid })
-		if status != exitFail || i < 0 || j.Kills[i].Own || j.Kills[i].Expected ||
+		if status != exitFail || i < 0 || j.Kills[i].Own == nil || *j.Kills[i].Own || j.Kills[i].Expected ||
 			!strings.Contains(j.Reasons[0], "was killed, which was not expected") {
 			t.Errorf("exit status %d, %q: %+v", status, j.Reasons, j.Kills)
 		}

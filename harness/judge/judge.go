@@ -10,12 +10,14 @@
 package judge
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/trace"
 	"github.com/oomlab/oomlab/harness/verdict"
@@ -27,13 +29,17 @@ type Experiment struct {
 	Command string `json:"command,omitempty"`
 	// Ended says how the command ended, such as "exit status 0"; empty: it did not.
 	Ended string `json:"ended,omitempty"`
-	// Seconds that it was watched.
+	// Interrupted: it was watched for less than was asked for.
+	Interrupted bool `json:"interrupted,omitempty"`
+	// Seconds that the command took, or that it was watched where there was none.
 	Seconds float64 `json:"seconds"`
 	// Kills of the kernel, in their order.
 	Kills []Kill `json:"kills"`
 	// Signals are those that userspace OOM daemons sent, and SIGKILL and SIGTERM that
 	// processes of the command were sent by others.
-	Signals []trace.Kill `json:"signals,omitempty"`
+	Signals []trace.Kill `json:"signals"`
+	// SignalsCut is how many signals on this machine were not looked at, for there were too many.
+	SignalsCut int `json:"signals_cut,omitempty"`
 	// Witnesses that tell of kills, each by itself.
 	Witnesses []Witness `json:"witnesses"`
 }
@@ -41,8 +47,9 @@ type Experiment struct {
 // Kill is one of the kernel's.
 type Kill struct {
 	trace.Kill
-	// Own: the victim was started by the command, or by what it started.
-	Own bool `json:"own"`
+	// Own: the victim was started by the command, or by what it started; null: it cannot be
+	// told, or there was no command.
+	Own *bool `json:"own"`
 	// Expected: the expectation covers it.
 	Expected bool `json:"expected"`
 }
@@ -54,6 +61,10 @@ type Witness struct {
 	PIDs []int `json:"pids"`
 	// Kills that it counted.
 	Kills int `json:"kills"`
+	// Twice is how many of them it counts twice, as the kernel does with the first of a group.
+	Twice int `json:"twice,omitempty"`
+	// Uncertain is how many it may have more or less, for the time when it was read.
+	Uncertain int `json:"uncertain,omitempty"`
 	// Lost is how many of its events did not arrive.
 	Lost uint64 `json:"lost,omitempty"`
 	// Error says why it told nothing, or not all; empty: it did.
@@ -82,10 +93,17 @@ type Judgement struct {
 // those of path.Match.
 func Check(pattern string) error {
 	if pattern == "" {
-		return fmt.Errorf("it is empty")
+		return errors.New("it is empty")
 	}
 	if _, err := path.Match(pattern, ""); err != nil {
-		return fmt.Errorf("%w", err)
+		return err
+	}
+	switch parts := strings.Split(pattern, "/"); {
+	case parts[0] == "":
+	case len(parts) > 2 || len(parts) == 2 && parts[1] == "":
+		return errors.New("it is neither the path of a cgroup, which begins with /, nor a NAMESPACE/NAME")
+	case len(parts) == 1 && !strings.ContainsAny(pattern, `*?[\\`) && len(pattern) > kernel.CommLen:
+		return fmt.Errorf("the kernel keeps %d bytes of the name of a process", kernel.CommLen)
 	}
 	return nil
 }
@@ -114,11 +132,21 @@ func Judge(e Experiment, x Expectation) Judgement {
 	j := Judgement{Experiment: e}
 	j.Kills = slices.Clone(e.Kills)
 	for i, k := range j.Kills {
-		j.Kills[i].Expected = k.Own && len(x.Victims) == 0 && e.Command != "" ||
+		j.Kills[i].Expected = len(x.Victims) == 0 && e.Command != "" && k.Own != nil && *k.Own ||
 			len(x.Victims) == 0 && e.Command == "" ||
 			slices.ContainsFunc(x.Victims, func(p string) bool { return matches(p, k.Victim) })
 	}
-	if broken := contradictions(e); len(broken) > 0 {
+	broken := contradictions(e)
+	for _, k := range e.Kills {
+		if k.Own == nil && len(x.Victims) == 0 && e.Command != "" {
+			broken = append(broken, "it cannot be told whether the command started "+name(k.Victim)+
+				"; name the victims, or run this with CAP_NET_ADMIN in the initial namespaces")
+		}
+	}
+	if e.Interrupted {
+		broken = append([]string{"interrupted; this is what was seen until then"}, broken...)
+	}
+	if len(broken) > 0 {
 		j.Verdict, j.Reasons = verdict.Broken, broken
 		return j
 	}
@@ -154,9 +182,9 @@ func contradictions(e Experiment) []string {
 			naming = append(naming, w.Name)
 			pids[w.Name] = slices.Sorted(slices.Values(w.PIDs))
 		}
-		if w.Kills != len(e.Kills) {
+		if more := w.Kills - w.Twice - len(e.Kills); more < -w.Uncertain || more > w.Uncertain {
 			out = append(out, fmt.Sprintf("%s tells of %s, and there were %d", w.Name,
-				plaintext.Count(w.Kills, "kill"), len(e.Kills)))
+				plaintext.Count(w.Kills-w.Twice, "kill"), len(e.Kills)))
 		}
 	}
 	if len(naming) == 0 {

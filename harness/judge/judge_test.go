@@ -13,7 +13,7 @@ import (
 
 func kill(pid int, comm, cgroup string, own bool) Kill {
 	p := trace.Process{PID: pid, Comm: comm, Cgroup: cgroup}
-	return Kill{Kill: trace.Kill{By: trace.ByKernel, Victim: p}, Own: own}
+	return Kill{Kill: trace.Kill{By: trace.ByKernel, Victim: p}, Own: &own}
 }
 
 // seen is an experiment that all witnesses tell of alike.
@@ -30,6 +30,8 @@ func seen(command string, kills ...Kill) Experiment {
 
 func TestJudge(t *testing.T) {
 	hog, other := kill(7, "hog", "/app/x", true), kill(8, "redis", "/db", false)
+	unknown := kill(10, "maybe", "/app", false)
+	unknown.Own = nil
 	pod := kill(9, "java", "/kubepods/a", false)
 	pod.Victim.Namespace, pod.Victim.Pod = "default", "web-0"
 	change := func(e Experiment, f func(*Experiment)) Experiment {
@@ -74,6 +76,23 @@ func TestJudge(t *testing.T) {
 			verdict.Broken, "vmstat tells of 2 kills, and there were 1"},
 		{"events that were lost", change(seen("x", hog), func(e *Experiment) { e.Witnesses[0].Lost = 3 }), any,
 			verdict.Broken, "eBPF lost 3 events"},
+		{"a group, whose first victim counts twice", change(seen("x", hog, hog), func(e *Experiment) {
+			e.Witnesses[2].Kills, e.Witnesses[2].Twice = 3, 1
+		}), any, verdict.Pass, "2 kills"},
+		{"a group that the counter has once", change(seen("x", hog, hog), func(e *Experiment) {
+			e.Witnesses[2].Twice = 1
+		}), any, verdict.Broken, "vmstat tells of 1 kill, and there were 2"},
+		{"a kill while the counter was read", change(seen("x", hog), func(e *Experiment) {
+			e.Witnesses[2].Kills, e.Witnesses[2].Uncertain = 2, 1
+		}), any, verdict.Pass, "1 kill"},
+		{"more than that", change(seen("x", hog), func(e *Experiment) {
+			e.Witnesses[2].Kills, e.Witnesses[2].Uncertain = 3, 1
+		}), any, verdict.Broken, "vmstat tells of 3 kills, and there were 1"},
+		{"who started it is not known", seen("x", unknown), any, verdict.Broken,
+			"it cannot be told whether the command started maybe[10] in /app"},
+		{"who started it does not matter", seen("x", unknown), of("maybe"), verdict.Pass, "1 kill"},
+		{"interrupted", change(seen("x", hog), func(e *Experiment) { e.Interrupted = true }), any, verdict.Broken,
+			"interrupted"},
 		{"no log", change(seen("x", hog), func(e *Experiment) {
 			e.Witnesses[1] = Witness{Name: "kernel log", Error: "permission denied"}
 		}), any, verdict.Pass, "1 kill"},
@@ -112,7 +131,9 @@ func TestTextEscapes(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	for pattern, ok := range map[string]bool{"": false, "[": false, "a*": true, "/x": true, "ns/pod-?": true} {
+	for pattern, ok := range map[string]bool{"": false, "[": false, "a*": true, "/x": true, "ns/pod-?": true,
+		"verylongprocessname": false, "verylongprocess*": true, "exactly15bytes1": true, "a/b/c": false, "ns/": false,
+		"/a/b/c": true} {
 		if err := Check(pattern); (err == nil) != ok {
 			t.Errorf("%q: %v", pattern, err)
 		}

@@ -32,14 +32,14 @@ func Text(w io.Writer, j Judgement) error {
 	for _, r := range j.Reasons[1:] {
 		add("", r)
 	}
-	if j.Command != "" {
+	switch {
+	case j.Command != "" && j.Ended != "":
 		add("command", j.Command)
-		ended := j.Ended
-		if ended == "" {
-			ended = "it still ran"
-		}
-		add("", fmt.Sprintf("%s after %.1f s", ended, j.Seconds))
-	} else {
+		add("", fmt.Sprintf("%s after %.1f s", j.Ended, j.Seconds))
+	case j.Command != "":
+		add("command", j.Command)
+		add("", fmt.Sprintf("it still ran after %.1f s", j.Seconds))
+	default:
 		add("watched", fmt.Sprintf("%.1f s", j.Seconds))
 	}
 	for i, wit := range j.Witnesses {
@@ -48,6 +48,9 @@ func Text(w io.Writer, j Judgement) error {
 			label = "witnesses"
 		}
 		text := wit.Name + ": " + plaintext.Count(wit.Kills, "kill")
+		if wit.Twice > 0 {
+			text += fmt.Sprintf(", %d of them a second time, with its group", wit.Twice)
+		}
 		if wit.Error != "" {
 			text = wit.Name + ": none, " + wit.Error
 		}
@@ -74,6 +77,9 @@ func Text(w io.Writer, j Judgement) error {
 		text := fmt.Sprintf("%s by %s to %s", k.Signal, by, name(k.Victim))
 		lines = append(lines, plaintext.Hang("", text, 5, width)...)
 	}
+	if j.SignalsCut > 0 {
+		lines = append(lines, fmt.Sprintf("     %d more signals on this machine were not looked at", j.SignalsCut))
+	}
 	return plaintext.Write(w, lines, nil)
 }
 
@@ -91,9 +97,9 @@ func (k Kill) text(command bool) string {
 		fmt.Fprintf(&b, ", score %d", *k.Points)
 	}
 	switch {
-	case k.Own:
+	case k.Own != nil && *k.Own:
 		b.WriteString("; the command started it")
-	case command:
+	case k.Own != nil && command:
 		b.WriteString("; the command did not start it")
 	}
 	if !k.Expected {

@@ -43,6 +43,7 @@ type Assembler struct {
 	decision uint64
 	chosen   int // pid
 	board    []Candidate
+	again    int                // see Again
 	seen     map[victimKey]bool // processes that were told, against a second mark
 	flags    map[uint32]string  // gfp masks in words, as the kernel log has them
 }
@@ -131,6 +132,11 @@ func (a *Assembler) complete(p *pending) bool {
 	}
 	return a.o.WaitNS == 0 || p.exited && (p.logged || !a.o.Log)
 }
+
+// Again is how often the kernel log told of the kill of a process that it had told of: the one
+// that was chosen of a group is killed, logged and counted by itself and once more with its
+// group (oom_kill_process() and oom_kill_memcg_member() in mm/oom_kill.c).
+func (a *Assembler) Again() int { return a.again }
 
 // mark begins a kill.
 func (a *Assembler) mark(e evidence.Event) {

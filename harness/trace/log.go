@@ -85,6 +85,9 @@ func (a *Assembler) killed(e evidence.Event) []Kill {
 		return nil
 	}
 	told := logged{report: report, line: report.Kills[len(report.Kills)-1], atNS: e.AtNS}
+	if told.line.Duplicate {
+		a.again++
+	}
 	if told.line.AlreadyExiting || told.line.Announced || told.line.Duplicate {
 		return nil
 	}

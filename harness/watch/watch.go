@@ -372,6 +372,13 @@ func (w *Watch) Lost() uint64 {
 	return w.lost
 }
 
+// Again is how often the log told of a victim a second time, see [trace.Assembler.Again].
+func (w *Watch) Again() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.put.Again()
+}
+
 // Close detaches everything.
 func (w *Watch) Close() error {
 	var errs []error
