@@ -331,7 +331,7 @@ func loadInto(ctx context.Context, node, file string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(file)
+	f, err := image.OpenArchive(file)
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -49,10 +47,16 @@ func (e exitFlags) check() error {
 // ofUsage is the exit status where the command line is wrong, which nothing may have read yet:
 // no commit is bad for that.
 func ofUsage(args []string) int {
-	if slices.ContainsFunc(args, func(arg string) bool {
-		return arg == "--bisect-exit" || strings.HasPrefix(arg, "--bisect-exit=")
-	}) {
-		return bisectStop
+	if len(args) == 0 || args[0] != "run" {
+		return exitUsage
+	}
+	for _, arg := range args {
+		switch arg {
+		case "--":
+			return exitUsage
+		case "--bisect-exit", "--bisect-exit=true":
+			return bisectStop
+		}
 	}
 	return exitUsage
 }

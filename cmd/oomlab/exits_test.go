@@ -67,8 +67,12 @@ func TestBisectionStops(t *testing.T) {
 		if code := run(t.Context(), args, nil, &out, &said); code != bisectStop || said.Len() == 0 {
 			t.Errorf("%q: exit status %d and %q, want %d", args, code, said.String(), bisectStop)
 		}
-		if code := run(t.Context(), args[:1], nil, &out, &said); code != exitUsage {
-			t.Errorf("without the flag: exit status %d", code)
+	}
+	for _, args := range [][]string{{"run"}, {"run", "--bisect-exit=false"}, {"run", "--", "--bisect-exit"},
+		{"list", "--bisect-exit"}} {
+		var out, said bytes.Buffer
+		if code := run(t.Context(), args, nil, &out, &said); code != exitUsage {
+			t.Errorf("%q: exit status %d, want %d", args, code, exitUsage)
 		}
 	}
 }

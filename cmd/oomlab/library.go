@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -29,7 +30,8 @@ func (a *app) listCommand() *cobra.Command {
 statement people make about the OOM killer, with the statement and what a run that
 passes shows: true or false. oomlab report -o claims shows the answers of runs.
 
--o yaml prints the scenarios themselves, to read them or to begin one's own with.`,
+-o yaml prints the scenarios themselves, to read them; one alone is a file to begin
+one's own with.`,
 		Example: `  oomlab list memcg/...
   oomlab list -o yaml memcg/adj-outweighs-size > mine.yaml`,
 		Args:              wants(0, -1, ""),
@@ -73,6 +75,11 @@ func listYAML(w io.Writer, all []scenario.Scenario) error {
 		source, err := scenarios.Source(s.Name)
 		if err != nil {
 			return err
+		}
+		// the schema is not beside what is made of it
+		line, rest, _ := bytes.Cut(source, []byte("\n"))
+		if bytes.HasPrefix(line, []byte("# yaml-language-server:")) {
+			source = rest
 		}
 		if i > 0 {
 			source = append([]byte("---\n"), source...)

@@ -354,6 +354,9 @@ func (p *printer) end() error {
 	if p.failed != nil {
 		return p.failed
 	}
+	if p.flags.exit.bisect && slices.Contains(words, verdict.Fail) {
+		return done(exitFail) // of a commit that one run shows to be bad the others say nothing
+	}
 	return done(statusOfVerdict(verdict.Worst(words...)))
 }
 

@@ -217,8 +217,10 @@ func (c *Comparison) open(ctx context.Context, spec string) error {
 // was asked for, or the file it is in.
 func columnFor(spec string, k kernels.Kernel) string {
 	if kernels.IsImage(spec) {
-		if info, err := os.Stat(spec); err == nil && info.IsDir() {
-			return k.Release // of a kernel tree
+		if info, err := os.Stat(spec); err == nil && info.IsDir() { // a kernel tree
+			if dir, err := filepath.Abs(spec); err == nil {
+				return filepath.Base(dir)
+			}
 		}
 		return filepath.Base(filepath.Dir(spec)) + "/" + filepath.Base(spec)
 	}

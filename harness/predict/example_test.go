@@ -7,8 +7,8 @@ import (
 	"github.com/oomlab/oomlab/harness/predict"
 )
 
-// The process that fills a cgroup of 256Mi lives; a smaller one dies for it, because 600
-// thousandths of 65536 pages are taken off the score of the first.
+// The process that fills a cgroup of 256Mi lives; a smaller one dies for it, because 600 *
+// (65536 / 1000) pages are taken off the score of the first.
 func ExampleChoose() {
 	total := (256 * kernel.MiB).Pages(4 * kernel.KiB)
 	tasks := []predict.Task{

@@ -74,6 +74,7 @@ func (e forGood) Unwrap() error { return e.error }
 // await tries until it works, or never will. When it is too late, the error says
 // what was awaited and what the last attempt said that was not cut short.
 func await(ctx context.Context, within time.Duration, what string, try func(context.Context) error) error {
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
@@ -93,6 +94,9 @@ func await(ctx context.Context, within time.Duration, what string, try func(cont
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			if whole.Err() != nil {
+				return fmt.Errorf("waiting for %s: %w; at last: %w", what, context.Cause(whole), last)
+			}
 			return fmt.Errorf("waiting for %s: not within %s: %w", what, within, last)
 		}
 	}

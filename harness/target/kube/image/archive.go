@@ -2,11 +2,14 @@ package image
 
 import (
 	"archive/tar"
+	"bufio"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -19,12 +22,11 @@ var ErrNoArchive = errors.New("it is no archive of container images: a tar file 
 const (
 	maxManifest = 4 << 20
 	maxEntries  = 1 << 16
+	maxUnpacked = 64 << 30 // gzip makes a thousandth of zeros
 )
 
-// ReadArchive gives the names of the images in an archive, as docker save (manifest.json)
-// and the OCI (index.json) have them. Whether the images themselves are right is for the
-// runtime to say.
-func ReadArchive(file string) ([]string, error) {
+// OpenArchive opens an archive of images, one that gzip has packed, too.
+func OpenArchive(file string) (io.ReadCloser, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
@@ -33,6 +35,31 @@ func ReadArchive(file string) ([]string, error) {
 		return nil, errors.New("it is not a regular file")
 	}
 	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	begin := bufio.NewReader(f)
+	if magic, err := begin.Peek(2); err != nil || magic[0] != 0x1f || magic[1] != 0x8b {
+		return opened{begin, f}, nil
+	}
+	unpacked, err := gzip.NewReader(begin)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return opened{io.LimitReader(unpacked, maxUnpacked), f}, nil
+}
+
+// opened is what a file contains.
+type opened struct {
+	io.Reader
+	io.Closer
+}
+
+// ReadArchive gives the names of the images in an archive, as docker save (manifest.json)
+// and the OCI (index.json) have them. Whether the images themselves are right is for the
+// runtime to say.
+func ReadArchive(file string) ([]string, error) {
+	f, err := OpenArchive(file)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +78,8 @@ func readArchive(archive io.Reader) (names []string, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrNoArchive, err)
 		}
-		if h.Name != "manifest.json" && h.Name != "index.json" {
+		name := path.Clean(h.Name)
+		if name != "manifest.json" && name != "index.json" {
 			continue
 		}
 		found = true
@@ -60,7 +88,7 @@ func readArchive(archive io.Reader) (names []string, err error) {
 			names, err = namesIn(names, data)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s of the archive: %w", h.Name, err)
+			return nil, fmt.Errorf("%s of the archive: %w", name, err)
 		}
 	}
 	if !found {

@@ -3,6 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"os"
 	"path/filepath"
@@ -34,6 +35,10 @@ func TestReadArchive(t *testing.T) {
 			"index.json":    `{"manifests": [{"annotations": {"io.containerd.image.name": "a:1"}}]}`,
 			"manifest.json": `[{"Config": "c", "RepoTags": ["a:1"], "Layers": []}]`,
 		}), []string{"a:1"}, ""},
+		{"with a directory before them", archiveOf(t, map[string]string{
+			"./manifest.json": `[{"RepoTags": ["a:1"]}]`}), []string{"a:1"}, ""},
+		{"packed", packed(t, own), []string{images.Agent, images.Pause, images.Stressor}, ""},
+		{"a part of what was packed", packed(t, own)[:100], nil, "unexpected EOF"},
 		{"another tar file", archiveOf(t, map[string]string{"a": "b"}), nil, "no archive of container images"},
 		{"no tar file", []byte(strings.Repeat("text\n", 200)), nil, "no archive of container images"},
 		{"nothing", nil, nil, "no archive of container images"},
@@ -58,6 +63,19 @@ func TestReadArchive(t *testing.T) {
 	if _, err := ReadArchive("/nowhere"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
+}
+
+func packed(t *testing.T, data []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // FuzzReadArchive: whatever a file has in it, reading it ends without a panic, and what is

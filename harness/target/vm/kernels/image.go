@@ -30,7 +30,7 @@ const (
 // IsImage reports whether spec means a file, or a kernel tree that has one, as [Resolve] takes it.
 func IsImage(spec string) bool {
 	info, err := os.Stat(spec)
-	if strings.ContainsRune(spec, '/') {
+	if strings.ContainsRune(spec, '/') || spec == "." || spec == ".." {
 		return !named(spec)
 	}
 	return err == nil && (info.Mode().IsRegular() || !kernelVersion.MatchString(spec) && isTree(spec))

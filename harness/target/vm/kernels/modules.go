@@ -59,9 +59,14 @@ func (k Kernel) Modules(names ...string) (modules []Module, missing []string, er
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
-		depends, err := dependencies(data)
+		magic, depends, err := modinfo(data)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
+		}
+		// In a tree it may be of an earlier build, and the kernel would refuse it.
+		if release, _, ok := strings.Cut(magic, " "); ok && release != k.Release {
+			missing = append(missing, name)
+			return nil
 		}
 		for _, d := range depends {
 			if err := add(d); err != nil {
@@ -134,24 +139,28 @@ func readModule(file string) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// dependencies reads the names in depends= of a module.
-func dependencies(module []byte) ([]string, error) {
+// modinfo reads from a module vermagic=, which begins with the release of the kernel that it
+// was built for, and the names in depends=.
+func modinfo(module []byte) (magic string, depends []string, err error) {
 	f, err := elf.NewFile(bytes.NewReader(module))
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	section := f.Section(".modinfo")
 	if section == nil {
-		return nil, errors.New("no .modinfo section: not a kernel module")
+		return "", nil, errors.New("no .modinfo section: not a kernel module")
 	}
 	info, err := section.Data()
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	for field := range bytes.SplitSeq(info, []byte{0}) {
-		if value, ok := bytes.CutPrefix(field, []byte("depends=")); ok && len(value) > 0 {
-			return strings.Split(string(value), ","), nil
+		switch key, value, _ := strings.Cut(string(field), "="); {
+		case key == "vermagic":
+			magic = value
+		case key == "depends" && value != "":
+			depends = strings.Split(value, ",")
 		}
 	}
-	return nil, nil
+	return magic, depends, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,21 +38,22 @@ func TestKernelTree(t *testing.T) {
 		}
 	}
 
-	writeFile(t, "mm/zsmalloc.ko", module(t, "license=GPL\x00depends=\x00"))
+	writeFile(t, "mm/zsmalloc.ko", module(t, "vermagic=6.19.0-rc1-00042-gabcdef SMP \x00depends=\x00"))
 	writeFile(t, "drivers/block/zram/zram.ko", module(t, "depends=zsmalloc\x00name=zram\x00"))
+	writeFile(t, "drivers/old.ko", module(t, "vermagic=6.18.0 SMP \x00depends=\x00"))
 	writeFile(t, "modules.builtin", []byte("kernel/lib/lzo/lzo.ko\n"))
 	for _, order := range []string{
-		"mm/zsmalloc.o\ndrivers/block/zram/zram.o\nfs/gone.o\n", // since 6.3
-		"kernel/none.ko\nmm/zsmalloc.ko\ndrivers/block/zram/zram.ko\n",
+		"mm/zsmalloc.o\ndrivers/block/zram/zram.o\nfs/gone.o\ndrivers/old.o\n", // since 6.3
+		"kernel/none.ko\nmm/zsmalloc.ko\ndrivers/block/zram/zram.ko\ndrivers/old.ko\n",
 	} {
 		writeFile(t, "modules.order", []byte(order))
 		k, err := Resolve(t.Context(), ".", Options{Dir: t.TempDir()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		modules, missing, err := k.Modules("zram", "lzo", "gone")
+		modules, missing, err := k.Modules("zram", "lzo", "gone", "old")
 		if err != nil || len(modules) != 2 || modules[0].Name != "zsmalloc" || modules[1].Name != "zram" ||
-			len(missing) != 1 || missing[0] != "gone" {
+			!slices.Equal(missing, []string{"gone", "old"}) {
 			t.Errorf("%q: %d modules, missing %q, %v", order, len(modules), missing, err)
 		}
 	}
