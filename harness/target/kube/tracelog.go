@@ -46,10 +46,8 @@ type Tracers struct {
 type tracer struct {
 	node, name string
 	live       bool
-	// newest is the time of the last line that was seen; zero: none yet.
+	// newest is the time of the last line that was seen, or that is not wanted; zero: none yet.
 	newest time.Time
-	// only new lines are wanted: it was there before.
-	fresh bool
 }
 
 // listEvery is how often it is looked for pods that are new, and for those whose log
@@ -125,6 +123,7 @@ func (t *Tracers) look(ctx context.Context, following *sync.WaitGroup, first boo
 		return fmt.Errorf("%s: %w", t.Where, err)
 	}
 	var nodes []string
+	var begin []func()
 	t.mu.Lock()
 	for _, p := range list.Items {
 		known := t.pods[p.UID]
@@ -133,15 +132,26 @@ func (t *Tracers) look(ctx context.Context, following *sync.WaitGroup, first boo
 			continue
 		}
 		if known == nil {
-			known = &tracer{node: p.Spec.NodeName, name: p.Name, fresh: first}
+			known = &tracer{node: p.Spec.NodeName, name: p.Name}
 			t.pods[p.UID] = known
 			nodes = append(nodes, known.node)
 		}
+		fresh := first && !known.live
 		known.live = true
 		container := p.Spec.Containers[0].Name
-		following.Go(func() { t.follow(ctx, known, container) })
+		begin = append(begin, func() {
+			if fresh {
+				t.skip(asked, known, container)
+			}
+			following.Go(func() { t.follow(ctx, known, container) })
+		})
 	}
 	t.mu.Unlock()
+	var beginning sync.WaitGroup
+	for _, f := range begin {
+		beginning.Go(f)
+	}
+	beginning.Wait()
 	if len(nodes) > 0 {
 		slices.Sort(nodes)
 		t.say("watching " + strings.Join(nodes, ", "))
@@ -160,21 +170,32 @@ func (t *Tracers) follow(ctx context.Context, p *tracer, container string) {
 	}
 }
 
+// skip notes the last line that a tracer has printed, after which all are wanted. It is asked
+// for by itself: where a log that is followed begins, nobody can tell before it has a line.
+func (t *Tracers) skip(ctx context.Context, p *tracer, container string) {
+	one := int64(1)
+	text, err := t.set.CoreV1().Pods(t.Where.Namespace).GetLogs(p.name, &corev1.PodLogOptions{
+		Container: container, Timestamps: true, TailLines: &one}).DoRaw(ctx)
+	if err != nil {
+		return // then it is told of from its beginning
+	}
+	stamp, _, _ := strings.Cut(string(text), " ")
+	if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
+		p.newest = at
+	}
+}
+
 func (t *Tracers) read(ctx context.Context, p *tracer, container string) error {
 	o := &corev1.PodLogOptions{Container: container, Follow: true, Timestamps: true}
-	switch {
-	case !p.newest.IsZero():
+	if !p.newest.IsZero() {
 		since := metav1.NewTime(p.newest.Truncate(time.Second))
 		o.SinceTime = &since
-	case p.fresh:
-		o.TailLines = new(int64)
 	}
 	log, err := t.set.CoreV1().Pods(t.Where.Namespace).GetLogs(p.name, o).Stream(ctx)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	p.fresh = false // what it missed from here on it wants
 	lines := bufio.NewReaderSize(log, 64<<10)
 	for {
 		line, err := boundedLine(lines)

@@ -32,6 +32,7 @@ type logAPI struct {
 	pods  []corev1.Pod
 	logs  map[string][][]string // by pod: the lines of each request in turn; the last one stays open
 	asked map[string][]string   // by pod: the queries
+	tail  map[string]string     // by pod: the last line, where the log is not followed
 }
 
 func (s *logAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -49,6 +50,11 @@ func (s *logAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Items: s.pods})
 	case len(parts) == 7 && parts[6] == "log":
 		name := parts[5]
+		if r.URL.Query().Get("follow") == "" {
+			defer s.mu.Unlock()
+			fmt.Fprint(w, s.tail[name])
+			return
+		}
 		n := len(s.asked[name])
 		s.asked[name] = append(s.asked[name], r.URL.RawQuery)
 		lines, last := []string(nil), true
@@ -96,8 +102,8 @@ func TestTracersFollowEachNode(t *testing.T) {
 		"a": {{"2026-01-01T00:00:01.5Z one", "2026-01-01T00:00:01.6Z two"},
 			{"2026-01-01T00:00:01.5Z one", "2026-01-01T00:00:01.6Z two", "2026-01-01T00:00:01.7Z three",
 				"2026-01-01T00:00:09Z " + strings.Repeat("x", maxLogLine), "2026-01-01T00:00:10Z five"}},
-		"b": {{"2026-01-01T00:00:02Z four"}},
-	}}
+		"b": {{"2026-01-01T00:00:00.9Z before", "2026-01-01T00:00:02Z four"}},
+	}, tail: map[string]string{"a": "2026-01-01T00:00:00.5Z header\n", "b": "2026-01-01T00:00:00.9Z before\n"}}
 	pending := tracePod("c", "node-c")
 	pending.Status.Phase = corev1.PodPending
 	api.pods = []corev1.Pod{tracePod("a", "node-a"), tracePod("b", "node-b"), pending}
@@ -126,7 +132,7 @@ func TestTracersFollowEachNode(t *testing.T) {
 	if len(said) == 0 || said[0] != "watching node-a, node-b" {
 		t.Errorf("it said %q", said)
 	}
-	if q := api.asked["a"]; len(q) != 2 || !strings.Contains(q[0], "tailLines=0") ||
+	if q := api.asked["a"]; len(q) != 2 || !strings.Contains(q[0], "sinceTime=2026-01-01T00%3A00%3A00Z") ||
 		!strings.Contains(q[1], "sinceTime=2026-01-01T00%3A00%3A01Z") {
 		t.Errorf("the log was asked for with %q", q)
 	}
