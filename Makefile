@@ -155,7 +155,7 @@ KINDRUN := .ci/kind
 KINDDISK := have-kind-disk
 endif
 CONFIGS ?= default
-KINDSHORT := kube/guaranteed-over-its-own-limit kube/init-container-over-its-limit kube/stress-worker-takes-its-container-along kube/killed-within-its-first-second
+KINDSHORT := kube/guaranteed-over-its-own-limit kube/init-container-over-its-limit kube/stress-worker-takes-its-container-along kube/leak-until-the-limit
 
 test-kind: $(KINDDISK) ## a few scenarios with pods on a cluster of kind's in a VM (CONFIGS="default small-node"; HOST=1: on this machine)
 	@mkdir -p $(REPORTS)
