@@ -15,6 +15,7 @@ import (
 
 	"github.com/oomlab/oomlab/harness/alone"
 	"github.com/oomlab/oomlab/harness/judge"
+	"github.com/oomlab/oomlab/harness/observe"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
 
@@ -44,6 +45,11 @@ func judged(t *testing.T, args ...string) (j judge.Judgement, status int) {
 // is claimed of it passes, and fails when it is inverted.
 func TestJudge(t *testing.T) {
 	dir := smallCgroup(t)
+	events, err := observe.OpenProcEvents(func(observe.ProcEvent) {}, func(uint64, string) {})
+	if err != nil {
+		t.Skipf("who was started by whom cannot be told for certain: %v", err)
+	}
+	events.Close()
 	alone.OnMachine(t) // whoever else is killed meanwhile is no part of it
 	hog := fmt.Sprintf(`echo 0 > '%s/cgroup.procs' && tail /dev/zero`, dir)
 	deep := fmt.Sprintf("echo 0 > %s/cgroup.procs; tail /dev/zero", strings.ReplaceAll(dir, " ", `\\ `))
