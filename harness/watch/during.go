@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,21 +93,19 @@ func told(e *judge.Experiment, both []*follower, begin, end oomKills, bpfErr, lo
 	bpf, log := both[0], both[1]
 	var outside []int // pids of kills that were before or after
 	edge := 0         // kills while the counter was read: it may have them or not
-	main := cmp.Or(bpf.w, log.w)
-	for _, by := range both {
-		if by.w != main {
+	main := bpf
+	if bpf.w == nil {
+		main = log
+	}
+	for _, k := range main.kills {
+		if main == bpf && (k.AtNS < begin.fromNS || k.AtNS > end.toNS) {
+			outside = append(outside, k.Victim.PID)
 			continue
 		}
-		for _, k := range by.kills {
-			if by == bpf && (k.AtNS < begin.fromNS || k.AtNS > end.toNS) {
-				outside = append(outside, k.Victim.PID)
-				continue
-			}
-			if by == bpf && (k.AtNS <= begin.toNS || k.AtNS >= end.fromNS) {
-				edge++
-			}
-			e.Kills = append(e.Kills, judge.Kill{Kill: k, Own: bpf.family.owns(k)})
+		if main == bpf && (k.AtNS <= begin.toNS || k.AtNS >= end.fromNS) {
+			edge++
 		}
+		e.Kills = append(e.Kills, judge.Kill{Kill: k, Own: bpf.family.owns(k)})
 	}
 	for _, k := range bpf.signals {
 		own := bpf.family.owns(k)
@@ -120,10 +119,10 @@ func told(e *judge.Experiment, both []*follower, begin, end oomKills, bpfErr, lo
 			return
 		}
 		w := judge.Witness{Name: name, PIDs: []int{}, Lost: by.w.Lost()}
-		left := append([]int(nil), outside...)
+		left := slices.Clone(outside)
 		for _, k := range by.kills {
-			if i := index(left, k.Victim.PID); i >= 0 {
-				left = append(left[:i], left[i+1:]...)
+			if i := slices.Index(left, k.Victim.PID); i >= 0 {
+				left = slices.Delete(left, i, i+1)
 				continue
 			}
 			w.PIDs = append(w.PIDs, k.Victim.PID)
@@ -154,15 +153,6 @@ func told(e *judge.Experiment, both []*follower, begin, end oomKills, bpfErr, lo
 		}
 	}
 	e.Witnesses = append(e.Witnesses, w)
-}
-
-func index(all []int, n int) int {
-	for i, x := range all {
-		if x == n {
-			return i
-		}
-	}
-	return -1
 }
 
 // follower collects what one witness tells.

@@ -1,10 +1,8 @@
 package watch
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -15,7 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oomlab/oomlab/harness/kernel"
 	"github.com/oomlab/oomlab/harness/observe"
+	"github.com/oomlab/oomlab/harness/probe"
 	"github.com/oomlab/oomlab/harness/trace"
 )
 
@@ -225,12 +225,12 @@ func (f *family) look(command int) {
 		return
 	}
 	self := os.Getpid()
-	processes := map[int]stat{}
+	processes := map[int]kernel.Stat{}
 	for _, d := range dirs {
 		if pid, err := strconv.Atoi(d.Name()); err == nil {
-			if s, ok := readStat(pid); ok {
+			if s, err := probe.Root("/").Stat(pid); err == nil {
 				processes[pid] = s
-				if s.parent == self && s.state == 'Z' && pid != command {
+				if s.PPID == self && s.State == 'Z' && pid != command {
 					_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 				}
 			}
@@ -243,43 +243,19 @@ func (f *family) look(command int) {
 	defer f.mu.Unlock()
 	now := monotonic()
 	for pid := range f.members {
-		if l := f.lives(pid); l != nil && l.start != processes[pid].start {
+		if l := f.lives(pid); l != nil && l.start != processes[pid].StartTime {
 			l.diedNS = now
 		}
 	}
 	for again := true; again; {
 		again = false
 		for pid, s := range processes {
-			if f.lives(pid) == nil && s.state != 'Z' && (s.parent == self || f.lives(s.parent) != nil) {
-				f.members[pid] = append(f.members[pid], life{start: s.start})
+			if f.lives(pid) == nil && s.State != 'Z' && (s.PPID == self || f.lives(s.PPID) != nil) {
+				f.members[pid] = append(f.members[pid], life{start: s.StartTime})
 				again = true
 			}
 		}
 	}
-}
-
-// stat is a part of /proc/PID/stat.
-type stat struct {
-	state  byte
-	parent int
-	start  uint64 // in ticks since the boot
-}
-
-func readStat(pid int) (s stat, ok bool) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return s, false
-	}
-	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
-	if len(fields) < 20 {
-		return s, false
-	}
-	s.state = fields[0][0]
-	s.parent, err = strconv.Atoi(string(fields[1]))
-	if err == nil {
-		s.start, err = strconv.ParseUint(string(fields[19]), 10, 64)
-	}
-	return s, err == nil
 }
 
 // Shell is a command of the shell's that does not inherit the protection of this process,
