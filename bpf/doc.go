@@ -11,4 +11,4 @@
 // again gives the same bytes.
 package bpf
 
-//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target amd64,arm64 -type event -type kind -type has -type task_info -type status -type person -type path oom oom.bpf.c -- -O2 -g -Wall -Werror
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target amd64,arm64 -type event -type kind -type has -type task_info -type status -type person -type span oom oom.bpf.c -- -O2 -g -Wall -Werror

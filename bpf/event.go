@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"fmt"
+	"strings"
 	"unsafe"
 )
 
@@ -19,8 +20,8 @@ type Status = oomStatus
 // Person is struct person of oom.bpf.c: a process with what one wants to know of it.
 type Person = oomPerson
 
-// Path is struct path of oom.bpf.c: the names of a cgroup and of those above it.
-type Path = oomPath
+// Span is struct span of oom.bpf.c: where a text is in the Text of a Status.
+type Span = oomSpan
 
 // Record is one sample of the ring buffer.
 type Record struct {
@@ -73,27 +74,29 @@ const (
 	ShmemPages
 )
 
-// Sizes of struct event and struct status.
+// Sizes of struct event and struct status. A status is sent without the rest of its text.
 const (
 	eventSize  = int(unsafe.Sizeof(Event{}))
 	statusSize = int(unsafe.Sizeof(Status{}))
+	statusHead = int(unsafe.Offsetof(Status{}.Text))
 )
 
 // Decode reads one sample of the ring buffer. It fails when the sample was not
 // written by the programs that this package was built with.
 func Decode(sample []byte) (Record, error) {
 	var r Record
-	switch len(sample) {
+	switch size := len(sample); {
 	// The types have the C structures' layout (TestLayout), and reflection over a
 	// status takes longer than all else that is done with it.
-	case statusSize:
+	case size == eventSize:
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&r.Event)), eventSize), sample)
+	case size >= statusHead && size <= statusSize:
 		r.Status = &Status{}
 		copy(unsafe.Slice((*byte)(unsafe.Pointer(r.Status)), statusSize), sample)
-	case eventSize:
-		copy(unsafe.Slice((*byte)(unsafe.Pointer(&r.Event)), eventSize), sample)
 	default:
 		return r, fmt.Errorf("sample of %d bytes is neither a struct event, which has %d, nor a struct status, which "+
-			"has %d; oom.bpf.c was compiled without making its Go types again", len(sample), eventSize, statusSize)
+			"has %d to %d; oom.bpf.c was compiled without making its Go types again", size, eventSize, statusHead,
+			statusSize)
 	}
 	return r, nil
 }
@@ -110,24 +113,43 @@ func Text(chars []int8) string {
 	return string(b)
 }
 
-// String is the path from the root. whole is false where it has more levels than
-// struct path, or a name that is longer.
-func (p *Path) String() (path string, whole bool) {
-	whole = true
-	levels := len(p.Name)
-	for levels > 0 && p.Name[levels-1][0] == 0 {
-		levels--
+// text is what the span says, as far as it is there.
+func (s *Status) text(at Span) string {
+	end := min(int(at.At)+int(at.Len), len(s.Text))
+	var b []byte
+	for i := int(at.At); i < end; i++ {
+		b = append(b, byte(s.Text[i]))
 	}
-	if levels == len(p.Name) {
-		whole = false // the root's own name is empty, and would be there
+	return string(b)
+}
+
+// Args are the words of a command line. whole is false if it goes on.
+func (s *Status) Args(at Span) (words []string, whole bool) {
+	text := s.text(at)
+	if text == "" {
+		return nil, true
 	}
-	for i := levels - 1; i >= 0; i-- {
-		name := Text(p.Name[i][:])
-		whole = whole && len(name) < len(p.Name[i])-1
-		path += "/" + name
+	text, whole = strings.CutSuffix(text, "\x00")
+	return strings.Split(text, "\x00"), whole
+}
+
+// pathName is PATH_NAME of oom.bpf.c: how much of a cgroup's name is read, with its end.
+const pathName = 96
+
+// Path is the path of a cgroup from the root. whole is false where it has more levels
+// than are read, or a name that is longer.
+func (s *Status) Path(at Span) (path string, whole bool) {
+	text, ended := strings.CutSuffix(s.text(at), "\x00")
+	if text == "" {
+		return "/", true
 	}
-	if path == "" {
-		path = "/"
+	names := strings.Split(text, "\x00")
+	whole = ended && names[len(names)-1] == "" // the root's own
+	for _, name := range names {
+		whole = whole && len(name) < pathName-1
+		if name != "" {
+			path = "/" + name + path
+		}
 	}
 	return path, whole
 }

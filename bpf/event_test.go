@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,7 +23,7 @@ func TestLayout(t *testing.T) {
 		"task_info":   reflect.TypeFor[Task](),
 		"status":      reflect.TypeFor[Status](),
 		"person":      reflect.TypeFor[Person](),
-		"path":        reflect.TypeFor[Path](),
+		"span":        reflect.TypeFor[Span](),
 		"tally":       reflect.TypeFor[oomTally](),
 		"badness":     reflect.TypeFor[oomBadness](),
 		"calibration": reflect.TypeFor[oomCalibration](),
@@ -74,54 +75,59 @@ func TestDecode(t *testing.T) {
 		t.Errorf("message %q", text)
 	}
 	_, err = Decode(sample.Bytes()[:8])
-	if want := "sample of 8 bytes is neither a struct event, which has 312, nor a struct status, which has 3992; " +
+	if want := "sample of 8 bytes is neither a struct event, which has 312, nor a struct status, which has 624 to 3760; " +
 		"oom.bpf.c was compiled without making its Go types again"; err == nil || err.Error() != want {
 		t.Errorf("error %v; want %q", err, want)
 	}
 }
 
-// TestDecodeStatus: a status is told from an event by its size, and its path is read
-// from the root.
+// TestDecodeStatus: a status is told from an event by its size, and ends with its text.
 func TestDecodeStatus(t *testing.T) {
 	var want Status
 	want.Kind, want.Sig, want.Stack[0] = uint32(VictimStatus), 9, 1<<63
-	set := func(level int, name string) {
-		for i := range want.Victim.Cgroup.Name[level] {
-			want.Victim.Cgroup.Name[level][i] = 0
+	set := func(text string) Span {
+		at := Span{At: uint16(want.Used), Len: uint16(len(text))}
+		for i := range text {
+			want.Text[int(want.Used)+i] = int8(text[i])
 		}
-		for i := range name {
-			want.Victim.Cgroup.Name[level][i] = int8(name[i])
-		}
+		want.Used += uint32(len(text))
+		return at
 	}
-	set(0, "c d")
-	set(1, "ab")
+	want.Trigger.Args = set("sh\x00-c\x00")
+	want.Victim.Cgroup = set("c d\x00ab\x00\x00")
 	var sample bytes.Buffer
 	if err := binary.Write(&sample, binary.NativeEndian, want); err != nil {
 		t.Fatal(err)
 	}
+	sample.Truncate(statusHead + int(want.Used))
 	got, err := Decode(sample.Bytes())
 	if err != nil || got.Status == nil || *got.Status != want {
 		t.Fatalf("%+v, %v; want %+v", got.Status, err, want)
 	}
 	for _, tt := range []struct {
-		names []string
-		want  string
+		text  string
+		path  string
 		whole bool
 	}{
-		{nil, "/", true},
-		{[]string{"c d", "ab"}, "/ab/c d", true},
-		{[]string{strings.Repeat("x", 95)}, "/" + strings.Repeat("x", 95), false},
-		{strings.Split("9 8 7 6 5 4 3 2 1 0", " "), "/0/1/2/3/4/5/6/7/8/9", false},
+		{"", "/", true}, // not known
+		{"\x00", "/", true},
+		{"c d\x00ab\x00\x00", "/ab/c d", true},
+		{strings.Repeat("x", 95) + "\x00\x00", "/" + strings.Repeat("x", 95), false},
+		{strings.Repeat("x", 94) + "\x00\x00", "/" + strings.Repeat("x", 94), true},
+		{strings.Join(strings.Split("9876543210", ""), "\x00") + "\x00", "/0/1/2/3/4/5/6/7/8/9", false},
+		{"c d\x00a", "/a/c d", false}, // not what the programs write
 	} {
-		for level := range want.Victim.Cgroup.Name {
-			name := ""
-			if level < len(tt.names) {
-				name = tt.names[level]
-			}
-			set(level, name)
+		if path, whole := want.Path(set(tt.text)); path != tt.path || whole != tt.whole {
+			t.Errorf("%q: %q, %v; want %q, %v", tt.text, path, whole, tt.path, tt.whole)
 		}
-		if path, whole := want.Victim.Cgroup.String(); path != tt.want || whole != tt.whole {
-			t.Errorf("%q, %v; want %q, %v", path, whole, tt.want, tt.whole)
-		}
+	}
+	if path, _ := want.Path(Span{At: 1 << 15, Len: 1 << 15}); path != "/" {
+		t.Errorf("path %q from outside of the text", path)
+	}
+	if words, whole := want.Args(want.Trigger.Args); !slices.Equal(words, []string{"sh", "-c"}) || !whole {
+		t.Errorf("command line %q, %v", words, whole)
+	}
+	if words, whole := want.Args(set("sh\x00-")); !slices.Equal(words, []string{"sh", "-"}) || whole {
+		t.Errorf("command line that goes on: %q, %v", words, whole)
 	}
 }

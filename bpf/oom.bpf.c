@@ -156,27 +156,31 @@ struct event {
 #define ARGS_LEN 256
 #define STACK_LEN 24
 
-// The path of a cgroup, read from the kernel: user space would find it gone. The
-// first name is that of the cgroup itself, the last one with text that below the root.
-struct path {
-	char name[PATH_LEVELS][PATH_NAME];
+// Where a text is in the text of a struct status.
+struct span {
+	__u16 at;
+	__u16 len;
 };
 
-// What there is to know of a process beside struct task_info.
+// What there is to know of a process beside struct task_info. The path of a cgroup is
+// read from the kernel, for user space would find it gone: its names from the inside to
+// the root, whose own is empty, each with a zero behind it.
 struct person {
 	struct task_info task;
 	__u64 hiwater_rss;  // pages; the kernel keeps it up when memory is given back
 	__u32 threads;
 	__u32 parent_tgid;
 	__u32 has;          // enum has
-	__u32 args_len;     // of args; 0: they could not be read
+	struct span args;   // the command line, its words ended by zeros; empty: it could not be read
+	struct span cgroup; // a path
 	char parent_comm[TASK_COMM_LEN];
-	char args[ARGS_LEN]; // the command line, its words ended by zeros
-	struct path cgroup;
+	__u32 pad;
 };
 
+#define TEXT_LEN (3 * PATH_LEVELS * PATH_NAME + ARGS_LEN)
+
 // Who was killed and who asked, as they were at that moment. One for each
-// KIND_MARK_VICTIM, right behind it; or for a signal.
+// KIND_MARK_VICTIM, right behind it; or for a signal. What is sent ends with the text.
 struct status {
 	__u64 at_ns;
 	__u64 decision;
@@ -185,11 +189,13 @@ struct status {
 	__s32 code;         // si_code of a signal
 	__u32 result;       // enum trace_signal_result
 	__u32 same;         // the trigger is the victim, and not described again
+	__u32 used;         // bytes of text
+	struct span domain; // path of the cgroup whose limit was hit; empty: the machine, or not known
 	__u32 pad;
 	__u64 stack[STACK_LEN]; // of the kernel, the innermost call first
 	struct person victim;
 	struct person trigger;
-	struct path domain; // whose limit was hit; empty: the machine, or not known
+	char text[TEXT_LEN];
 };
 
 // Keeps the type in the object's BTF, from which the Go type is made.
@@ -255,6 +261,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct calibration);
 } calibrations SEC(".maps");
+
+// Where a status is put together: how long it gets is not known before. Nothing that
+// interrupts a program on its CPU makes another one: signals of the kernel's are not told.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct status);
+} drafts SEC(".maps");
 
 // The candidates of the decision that is under way, as they came.
 struct {
@@ -570,44 +585,68 @@ static __always_inline struct kernfs_node *parent_of(struct kernfs_node *kn)
 	return BPF_CORE_READ(kn, parent);
 }
 
-// Fills the names from the cgroup up to the root, whose own is empty.
-static __noinline int describe_path(struct path *out, struct cgroup_subsys_state *css)
+// Adds the path of a cgroup to the text.
+static __noinline int describe_path(struct status *s, struct span *out, struct cgroup_subsys_state *css)
 {
 	struct kernfs_node *kn = NULL, *up;
+	__u64 used;
+	long len;
 	int i;
 
-	if (!out)
+	if (!s || !out)
 		return 0;
+	used = s->used;
+	out->at = used;
+	out->len = 0;
 	if (css)
 		kn = BPF_CORE_READ(css, cgroup, kn);
 	for (i = 0; i < PATH_LEVELS; i++) {
-		out->name[i][0] = 0;
-		if (!kn)
-			continue;
+		if (!kn || used > TEXT_LEN - PATH_NAME)
+			break;
 		up = parent_of(kn);
-		if (up) // else it is the root
-			bpf_probe_read_kernel_str(out->name[i], PATH_NAME, BPF_CORE_READ(kn, name));
+		len = bpf_probe_read_kernel_str(s->text + used, PATH_NAME, up ? BPF_CORE_READ(kn, name) : "");
+		if (len < 1 || len > PATH_NAME)
+			break;
+		used += len;
 		kn = up;
 	}
+	out->len = used - out->at;
+	s->used = used;
 	return 0;
 }
 
-// Fills out with p. Only current's own memory can be read from here, so args are
-// empty for everybody else.
-static __noinline int describe_person(struct person *out, struct task_struct *p)
+// Adds the command line of current to the text, whose own memory is all that can be read
+// from here.
+static __noinline int describe_args(struct status *s, struct span *out, struct mm_struct *mm)
+{
+	__u64 used, start, len;
+
+	if (!s || !out)
+		return 0;
+	used = s->used;
+	start = BPF_CORE_READ(mm, arg_start);
+	len = BPF_CORE_READ(mm, arg_end) - start;
+	if (len > ARGS_LEN)
+		len = ARGS_LEN;
+	if (used > TEXT_LEN - ARGS_LEN || bpf_probe_read_user(s->text + used, len, (void *)start))
+		return 0;
+	out->at = used;
+	out->len = len;
+	s->used = used + len;
+	return 0;
+}
+
+// Fills out with p.
+static __noinline int describe_person(struct status *s, struct person *out, struct task_struct *p)
 {
 	struct task_struct *self = (void *)bpf_get_current_task();
 	struct signal_struct *sig;
 	struct task_struct *parent;
 	struct mm_struct *mm;
-	__u64 start, len;
 
-	if (!out)
+	if (!s || !out)
 		return 0;
-	out->has = 0;
-	out->args_len = 0;
-	out->task.cgroup_id = 0;
-	out->cgroup.name[0][0] = 0;
+	__builtin_memset(out, 0, sizeof(*out));
 	if (!p)
 		return 0;
 	out->has = describe_task(&out->task, p);
@@ -617,17 +656,11 @@ static __noinline int describe_person(struct person *out, struct task_struct *p)
 	out->parent_tgid = BPF_CORE_READ(parent, tgid);
 	bpf_probe_read_kernel(out->parent_comm, sizeof(out->parent_comm),
 			      __builtin_preserve_access_index(&parent->comm));
-	describe_path(&out->cgroup, memory_css(p));
+	describe_path(s, &out->cgroup, memory_css(p));
 	mm = BPF_CORE_READ(p, mm);
 	out->hiwater_rss = mm ? BPF_CORE_READ(mm, hiwater_rss) : 0;
-	if (!mm || mm != BPF_CORE_READ(self, mm))
-		return 0;
-	start = BPF_CORE_READ(mm, arg_start);
-	len = BPF_CORE_READ(mm, arg_end) - start;
-	if (len > ARGS_LEN)
-		len = ARGS_LEN;
-	if (!bpf_probe_read_user(out->args, len, (void *)start))
-		out->args_len = len;
+	if (mm && mm == BPF_CORE_READ(self, mm))
+		describe_args(s, &out->args, mm);
 	return 0;
 }
 
@@ -640,13 +673,13 @@ static __always_inline int send_status(void *ctx, struct task_struct *victim, __
 	struct task_struct *self;
 	struct status *s;
 	struct decision *d;
+	__u32 zero = 0;
+	__u64 size;
 
-	__sync_fetch_and_add(&counts.tried, 1);
-	s = bpf_ringbuf_reserve(&events, sizeof(*s), 0);
-	if (!s) {
-		__sync_fetch_and_add(&counts.lost, 1);
+	s = bpf_map_lookup_elem(&drafts, &zero);
+	if (!s)
 		return 0;
-	}
+	__sync_fetch_and_add(&counts.tried, 1);
 	d = my_decision();
 	s->at_ns = bpf_ktime_get_ns();
 	s->kind = kind;
@@ -654,20 +687,24 @@ static __always_inline int send_status(void *ctx, struct task_struct *victim, __
 	s->code = code;
 	s->result = result;
 	s->decision = d ? d->number : 0;
-	s->pad = 0;
+	s->used = 0;
 	__builtin_memset(s->stack, 0, sizeof(s->stack));
 	if (tell_stack)
 		bpf_get_stack(ctx, s->stack, sizeof(s->stack), 0);
-	describe_person(&s->victim, victim);
+	describe_person(s, &s->victim, victim);
 	self = (void *)bpf_get_current_task();
 	s->same = self == victim;
-	describe_person(&s->trigger, s->same ? NULL : self);
+	describe_person(s, &s->trigger, s->same ? NULL : self);
 	if (d)
 		oc = (void *)d->oc;
 	if (oc)
 		memcg = BPF_CORE_READ(oc, memcg);
-	describe_path(&s->domain, memcg ? __builtin_preserve_access_index(&memcg->css) : NULL);
-	bpf_ringbuf_submit(s, 0);
+	describe_path(s, &s->domain, memcg ? __builtin_preserve_access_index(&memcg->css) : NULL);
+	size = offsetof(struct status, text) + (__u64)s->used;
+	if (size > sizeof(*s))
+		size = sizeof(*s);
+	if (bpf_ringbuf_output(&events, s, size, 0))
+		__sync_fetch_and_add(&counts.lost, 1);
 	return 0;
 }
 

@@ -91,11 +91,6 @@ const (
 	oomKindKIND_GIVEN_UP             oomKind = 11
 )
 
-type oomPath struct {
-	_    structs.HostLayout
-	Name [10][96]int8
-}
-
 type oomPerson struct {
 	_          structs.HostLayout
 	Task       oomTaskInfo
@@ -103,10 +98,16 @@ type oomPerson struct {
 	Threads    uint32
 	ParentTgid uint32
 	Has        uint32
-	ArgsLen    uint32
+	Args       oomSpan
+	Cgroup     oomSpan
 	ParentComm [16]int8
-	Args       [256]int8
-	Cgroup     oomPath
+	Pad        uint32
+}
+
+type oomSpan struct {
+	_   structs.HostLayout
+	At  uint16
+	Len uint16
 }
 
 type oomStatus struct {
@@ -118,11 +119,13 @@ type oomStatus struct {
 	Code     int32
 	Result   uint32
 	Same     uint32
+	Used     uint32
+	Domain   oomSpan
 	Pad      uint32
 	Stack    [24]uint64
 	Victim   oomPerson
 	Trigger  oomPerson
-	Domain   oomPath
+	Text     [3136]int8
 }
 
 type oomTally struct {
@@ -156,6 +159,7 @@ type oomTaskInfo struct {
 const (
 	oomMapCalibrations           = "calibrations"
 	oomMapDecisions              = "decisions"
+	oomMapDrafts                 = "drafts"
 	oomMapEvents                 = "events"
 	oomMapExited                 = "exited"
 	oomMapHeld                   = "held"
@@ -263,6 +267,7 @@ type oomProgramSpecs struct {
 type oomMapSpecs struct {
 	Calibrations *ebpf.MapSpec `ebpf:"calibrations"`
 	Decisions    *ebpf.MapSpec `ebpf:"decisions"`
+	Drafts       *ebpf.MapSpec `ebpf:"drafts"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
 	Exited       *ebpf.MapSpec `ebpf:"exited"`
 	Held         *ebpf.MapSpec `ebpf:"held"`
@@ -306,6 +311,7 @@ func (o *oomObjects) Close() error {
 type oomMaps struct {
 	Calibrations *ebpf.Map `ebpf:"calibrations"`
 	Decisions    *ebpf.Map `ebpf:"decisions"`
+	Drafts       *ebpf.Map `ebpf:"drafts"`
 	Events       *ebpf.Map `ebpf:"events"`
 	Exited       *ebpf.Map `ebpf:"exited"`
 	Held         *ebpf.Map `ebpf:"held"`
@@ -316,6 +322,7 @@ func (m *oomMaps) Close() error {
 	return _OomClose(
 		m.Calibrations,
 		m.Decisions,
+		m.Drafts,
 		m.Events,
 		m.Exited,
 		m.Held,

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/oomlab/oomlab/bpf"
 	"github.com/oomlab/oomlab/harness/evidence"
@@ -92,7 +91,7 @@ func oomEvent(e bpf.Event, constraint func(int32) string, tgid func(int) int) ev
 // statusEvent translates who was killed, or sent a signal, and who asked for it.
 func statusEvent(s *bpf.Status) evidence.Event {
 	k := &evidence.Killed{Decision: s.Decision, Signal: int(s.Sig), Code: int(s.Code), Result: int(s.Result),
-		Victim: person(&s.Victim), Trigger: person(&s.Trigger)}
+		Victim: person(s, &s.Victim), Trigger: person(s, &s.Trigger)}
 	if s.Same != 0 {
 		k.Trigger = k.Victim
 	}
@@ -100,7 +99,7 @@ func statusEvent(s *bpf.Status) evidence.Event {
 	if bpf.Kind(s.Kind) == bpf.Signal {
 		kind = evidence.Signalled
 	}
-	if path, whole := s.Domain.String(); path != "/" {
+	if path, whole := s.Path(s.Domain); path != "/" {
 		k.Domain, k.DomainCut = path, !whole
 	}
 	for _, address := range s.Stack {
@@ -111,23 +110,17 @@ func statusEvent(s *bpf.Status) evidence.Event {
 	return evidence.Event{AtNS: int64(s.AtNs), Source: evidence.BPF, Kind: kind, PID: k.Victim.TGID, Killed: k}
 }
 
-func person(p *bpf.Person) evidence.Person {
+func person(s *bpf.Status, p *bpf.Person) evidence.Person {
 	out := evidence.Person{HWM: kernel.Pages(p.HiwaterRss), Threads: int(p.Threads),
 		Parent: evidence.TaskID{PID: int(p.ParentTgid), TGID: int(p.ParentTgid), Comm: bpf.Text(p.ParentComm[:])}}
 	if p.Has == 0 {
 		return out
 	}
 	out.Task = *task(p.Task, bpf.Has(p.Has))
-	path, whole := p.Cgroup.String()
+	path, whole := s.Path(p.Cgroup)
 	out.Cgroup, out.PathCut = path, !whole
-	if n := min(int(p.ArgsLen), len(p.Args)); n > 0 {
-		text := make([]byte, n)
-		for i := range text {
-			text[i] = byte(p.Args[i])
-		}
-		words, ended := strings.CutSuffix(string(text), "\x00")
-		out.Args, out.ArgsCut = strings.Split(words, "\x00"), !ended
-	}
+	words, whole := s.Args(p.Args)
+	out.Args, out.ArgsCut = words, !whole
 	return out
 }
 

@@ -6,9 +6,11 @@ const DefaultBurst = 2000
 // MaxBurst is the largest burst that a ring buffer can hold.
 const MaxBurst = 1 << 30 / perKill
 
-// perKill is what one kill takes of the ring buffer: a status of 4 KiB, and the events
-// of the decision, the kill, the mark and the end, with their headers.
-const perKill = 6 << 10
+// perKill is what one kill takes of the ring buffer: the events of the decision, the kill,
+// the mark and the end with their headers, which are 1280 bytes; and a status, which is 632
+// and the text that goes with it: three paths of cgroups, of 300 bytes each, and a command
+// line of 256. Longer paths are not lost by themselves: the reader is at work meanwhile.
+const perKill = 3 << 10
 
 // Buffer is the size of a ring buffer that holds a burst: a power of two.
 func Buffer(burst int) uint32 {
