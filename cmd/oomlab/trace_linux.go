@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strconv"
@@ -52,6 +53,9 @@ func (a *app) trace(ctx context.Context, f traceFlags) error {
 	}
 	if err != nil {
 		return a.blind(err)
+	}
+	if err := w.Rehearse(func(k trace.Kill) error { return p.write(io.Discard, k) }); err != nil {
+		return errors.Join(err, w.Close())
 	}
 	unexport := p.export()
 	for _, line := range w.Header() {
@@ -189,16 +193,18 @@ func (p *killPrinter) print(k trace.Kill) error {
 			size = info.Size()
 		}
 	}
-	var err error
-	if p.f.output.value == "json" {
-		err = trace.JSON(p.a.out, k)
-	} else {
-		err = trace.Text(out, k, trace.TextOptions{Verbose: p.f.verbose})
-	}
+	err := p.write(p.a.out, k)
 	if err != nil && regular {
 		err = errors.Join(err, file.Truncate(size))
 	}
 	return err
+}
+
+func (p *killPrinter) write(out io.Writer, k trace.Kill) error {
+	if p.f.output.value == "json" {
+		return trace.JSON(out, k)
+	}
+	return trace.Text(raw(out), k, trace.TextOptions{Verbose: p.f.verbose})
 }
 
 // execTime is how long a command of --exec may take.

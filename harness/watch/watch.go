@@ -46,12 +46,13 @@ const (
 	goneWait = DetailWait + goneSoon
 )
 
-// buffer leaves room for scores, of which each candidate of each decision has one.
+// buffer leaves room for scores: each candidate of a decision that chose somebody has one.
+// Those of a group kill are few, for it is one decision; ten to each kill fit.
 func (o Options) buffer() uint32 {
 	if o.MaxTier == 1 || o.MaxTier == 2 {
 		return trace.Buffer(o.Burst)
 	}
-	return trace.Buffer(min(4*o.Burst, trace.MaxBurst))
+	return trace.Buffer(min(2*o.Burst, trace.MaxBurst))
 }
 
 // Watch follows kills. Its witnesses are attached until Close.
@@ -68,6 +69,8 @@ type Watch struct {
 	zones   zoneReadings
 	gone    departures
 	nested  bool // in a PID namespace of its own, whose pids are not those of the kernel
+
+	assembly trace.Options
 
 	mu      sync.Mutex
 	put     *trace.Assembler
@@ -132,7 +135,11 @@ func Open(ctx context.Context, o Options) (*Watch, error) {
 	if o.Detail {
 		opt.WaitNS = DetailWait.Nanoseconds()
 	}
+	w.assembly = opt
 	w.put = trace.New(opt)
+	if o.Protect {
+		w.settle()
+	}
 	return w, nil
 }
 
@@ -198,13 +205,10 @@ func firstLine(err error) string {
 	return text
 }
 
-// protect lowers oom_score_adj and locks memory.
+// protect lowers oom_score_adj.
 func (w *Watch) protect() {
 	if err := os.WriteFile(w.root.Path("/proc/self/oom_score_adj"), []byte("-1000"), 0); err != nil {
 		w.notes = append(w.notes, "this process can be killed itself: oom_score_adj -1000 needs CAP_SYS_RESOURCE")
-	}
-	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
-		w.notes = append(w.notes, "this process can be delayed by reclaim: locking its memory needs CAP_IPC_LOCK")
 	}
 }
 
