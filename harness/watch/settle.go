@@ -73,7 +73,8 @@ func forgetProgram(root probe.Root) error {
 	}
 	defer file.Close()
 	var first, end uintptr // of the mapping whose lines are read; none: end is 0
-	for lines := bufio.NewScanner(file); lines.Scan(); {
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
 		key, value, _ := strings.Cut(lines.Text(), ":")
 		if bounds, rest, ok := strings.Cut(key, " "); ok { // the line that begins a mapping
 			first, end = 0, 0
@@ -92,5 +93,5 @@ func forgetProgram(root probe.Root) error {
 			return fmt.Errorf("madvise(2): %w", errno)
 		}
 	}
-	return nil
+	return lines.Err()
 }
