@@ -45,9 +45,8 @@ const (
 // ContainerEnd is a container's status at the end.
 type ContainerEnd struct {
 	kubelet.Status
-	// BackOff: it will be started again, and waits for that: until the kubelet
-	// looks again, which is when the time has passed, the API says that it has
-	// terminated, and then for a moment that it is waiting.
+	// BackOff: it will be started again, and waits for that: the API says that it has
+	// terminated, or that it is waiting.
 	BackOff bool `json:"back_off,omitempty"`
 	Sure    bool `json:"sure"` // on every course
 }

@@ -151,21 +151,12 @@ func (a *account) predictedContainers(p *predict.Kube) Claim {
 		if !want.Sure || said == nil {
 			continue
 		}
-		if n++; !shows(want, said.last) {
+		if n++; !said.show(want.Same) {
 			wrong = append(wrong, fmt.Sprintf("%s is %s, not %s", name, said.last, want.Status))
 		}
 	}
 	const expected = "state, reason, exit code and restarts as predicted"
 	return a.unlessEvicted(every("prediction.containers", expected, n, wrong, evidence.API))
-}
-
-// shows reports whether the API says what was predicted of a container.
-func shows(want predict.ContainerEnd, got kubelet.Status) bool {
-	if want.BackOff && got.State == kubelet.Waiting && got.Reason == kubelet.CrashLoopBackOff && got.Last != nil {
-		// the moment before it is started again
-		return want.RestartCount == got.RestartCount && want.SameEnd(*got.Last)
-	}
-	return want.Same(got)
 }
 
 func (a *account) predictedPods(p *predict.Kube) Claim {

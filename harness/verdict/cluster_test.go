@@ -258,3 +258,39 @@ func TestANodeOfOursThatIsAContainer(t *testing.T) {
 		}
 	}
 }
+
+// TestWaitingForItsNextLifeIsAnEnd: where the kubelet comes to the back-off before it has
+// sent the end, the API says that the container waits, and how it ended last.
+func TestWaitingForItsNextLifeIsAnEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		code int
+		want verdict.Verdict
+	}{
+		{"as claimed", 137, verdict.Pass}, {"another end", 1, verdict.Fail},
+	} {
+		s, err := scenarios.Load("kube/stress-worker-takes-its-container-along")
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := clustertest.Run(s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range in.Events {
+			s := in.Events[i].Container
+			if s == nil || s.State != kubelet.Terminated || s.RestartCount != 1 {
+				continue
+			}
+			end := *s
+			end.ExitCode, end.Last = &tt.code, nil
+			in.Events[i].Container = &kubelet.Status{
+				State: kubelet.Waiting, Reason: kubelet.CrashLoopBackOff, RestartCount: 1, Last: &end}
+		}
+		for _, c := range verdict.Judge(in).Claims {
+			if strings.Contains(c.Name, "containers") && c.Verdict != tt.want {
+				t.Errorf("%s: %s is %s: %s", tt.name, c.Name, c.Verdict, c.Observed)
+			}
+		}
+	}
+}

@@ -119,6 +119,26 @@ func (w *apiWitness) status(name string, s kubelet.Status) {
 	}
 }
 
+// show reports whether what the API says last of a container is as it should be. Between an
+// end and the next life it says first that the container has terminated and then that it
+// waits for its back-off; the kubelet sends the later state only, where it comes to it before
+// it has sent the first. Both say the same end, and either will do.
+func (t *statuses) show(as func(kubelet.Status) bool) bool {
+	if as(t.last) {
+		return true
+	}
+	s := t.last
+	if s.State != kubelet.Waiting || s.Reason != kubelet.CrashLoopBackOff || s.Last == nil {
+		return false
+	}
+	end := *s.Last
+	end.State, end.RestartCount, end.Last = kubelet.Terminated, s.RestartCount, nil
+	if before, ok := t.ends[s.RestartCount-1]; ok {
+		end.Last = &before
+	}
+	return as(end)
+}
+
 // pod is the last status of a pod; empty: the API never said anything of it.
 func (w *apiWitness) pod(name string) evidence.PodState {
 	if p := w.pods[name]; p != nil {
