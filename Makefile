@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build cross page test-page payload test-trace test-userland test-userland-short side-by-side node-image have-node-image test-kube test-kube-container test-kube-full test-trace-kube kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-pipelines test-kernels test-kernels-short claims runtimes tour bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
+.PHONY: help build cross page test-page payload test-trace test-userland test-userland-short side-by-side test-trace-unit node-image have-node-image test-kube test-kube-container test-kube-full test-trace-kube kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-pipelines test-kernels test-kernels-short claims runtimes tour bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -224,6 +224,9 @@ test-trace: ## kills in a storm on every kernel of KERNELS, and 1000 times attac
 		OOMLAB_TEST_STORM=$(STORM) OOMLAB_TEST_IMAGES=$$image CGO_ENABLED=0 $(GO) test -count 1 -v -timeout 30m \
 			-run TestKernels ./harness/watch | grep -E "storm:|^ *--- |FAIL|^ok" || exit $$?; done
 	OOMLAB_TEST_ATTACH=1000 $(GO) test -count 1 -v -timeout 30m -run TestAttachDetach ./bpf
+
+test-trace-unit: build ## docs/tracing/oomlab-trace.service under systemd, in a VM (KERNEL=6.12; needs root)
+	.ci/trace-unit $(KERNEL)
 
 side-by-side: build ## trace beside the oomkill of bcc, libbpf-tools and bpftrace, in one VM: a table (needs root)
 	.ci/side-by-side $(KERNEL)

@@ -50,17 +50,21 @@ type witnessed struct {
 	pids     map[int]int
 	late     []time.Duration // from the kill to its delivery
 	troubles []string
+	told     chan int // pids, where it is not nil
 }
 
 func (w *witnessed) Kill(k trace.Kill) error {
 	w.pids[k.Victim.PID]++
 	w.late = append(w.late, time.Duration(monotonic()-k.AtNS))
+	if w.told != nil {
+		w.told <- k.Victim.PID
+	}
 	return nil
 }
 
 func (w *witnessed) Trouble(text string) { w.troubles = append(w.troubles, text) }
 
-// follow runs a watch until the function that it returns is called.
+// follow opens a watch and runs it until the function that it returns is called.
 func follow(t *testing.T, o Options) (*Watch, *witnessed, func()) {
 	t.Helper()
 	w, err := Open(t.Context(), o)
@@ -68,6 +72,12 @@ func follow(t *testing.T, o Options) (*Watch, *witnessed, func()) {
 		t.Skipf("kills cannot be seen here: %v", err)
 	}
 	seen := &witnessed{pids: map[int]int{}}
+	return w, seen, start(t, w, seen)
+}
+
+// start runs a watch until the function that it returns is called.
+func start(t *testing.T, w *Watch, seen *witnessed) func() {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -75,7 +85,7 @@ func follow(t *testing.T, o Options) (*Watch, *witnessed, func()) {
 			t.Error(err)
 		}
 	})
-	return w, seen, func() {
+	return func() {
 		cancel()
 		running.Wait()
 		if err := w.Close(); err != nil {
