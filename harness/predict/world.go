@@ -204,7 +204,7 @@ func (w *world) capacity(dir string) Range {
 			// what is above the low watermarks, and of all that what is above the
 			// high ones and the DMA zone (si_mem_available()). When nobody can be
 			// helped, all of the cache is gone, and the min watermarks are left.
-			most = max(most, free+free/64+2*w.m.WatermarkMin+dmaZone)
+			most = max(most, free+free/64+2*w.m.WatermarkMin+dmaZone.Pages(page))
 		}
 		if pooled != 0 {
 			least -= onLists
@@ -230,9 +230,9 @@ func (w *world) capacity(dir string) Range {
 // pages were taken off: since 5.13 they keep pages of that order as well (pcp_allowed_order()).
 const onLists = 1024
 
-// dmaZone is the zone below 16Mi on x86, in pages, which is kept for those who
-// can use no other memory.
-const dmaZone = 4096
+// dmaZone is the zone below 16Mi on x86, which is kept for those who can use no other
+// memory. On arm64 it is room for what else is not known.
+const dmaZone = 16 * kernel.MiB
 
 // limit is how much a limited cgroup may hold, swap included, in pages.
 func (w *world) limit(dir string) kernel.Pages {
