@@ -158,7 +158,7 @@ func parseKind(config []byte) (kindConfig, error) {
 	}
 	unit := map[byte]kernel.Bytes{'k': kernel.KiB, 'm': kernel.MiB, 'g': kernel.GiB}
 	if !dockerSize.MatchString(size) {
-		return c, fmt.Errorf("label %s: %.40q is not a size as 2560m", kindMemoryLabel, size)
+		return c, fmt.Errorf("label %s: %.40q is not a size as 2304m", kindMemoryLabel, size)
 	}
 	n, err := strconv.ParseInt(size[:len(size)-1], 10, 64)
 	memory := kernel.Bytes(n) * unit[size[len(size)-1]]

@@ -25,7 +25,7 @@ func TestParseKind(t *testing.T) {
 		if err != nil || !strings.HasPrefix(c.Name, "oomlab") {
 			t.Errorf("%s is called %q, %v", file, c.Name, err)
 		}
-		if memory, ok := c.memory(); ok != strings.HasSuffix(file, "small-node.yaml") || ok && memory != "2560m" {
+		if memory, ok := c.memory(); ok != strings.HasSuffix(file, "small-node.yaml") || ok && memory != "2304m" {
 			t.Errorf("%s: node memory %q, %v", file, memory, ok)
 		}
 	}
@@ -41,8 +41,8 @@ func TestParseKind(t *testing.T) {
 		kindHead + "nodes:\n- name: x\n":        "no name for the cluster",
 		kindHead + "name: a\nnodes: [{}, {}]\n": "it has 2 nodes",
 		kindHead + "name: a\nnodes: [{role: worker}]\n": `of role "worker", not control-plane`,
-		node("lots"):                            `"lots" is not a size as 2560m`,
-		node("2560"):                            `"2560" is not a size as 2560m`,
+		node("lots"):                            `"lots" is not a size as 2304m`,
+		node("2304"):                            `"2560" is not a size as 2304m`,
 		node("512m"):                            "512m is not between 1536Mi",
 		node("9999999g"):                        "9999999g is not between",
 		node("5g"):                              "and the VM's 4Gi",
@@ -83,7 +83,7 @@ func TestANodeImageOfAnotherKubernetes(t *testing.T) {
 // FuzzParseKind: whatever the file has, it is an error or a name that a shell script and
 // a host may be given.
 func FuzzParseKind(f *testing.F) {
-	f.Add(kindHead + "name: a\nnodes:\n- labels: {oomlab.dev/node-memory: 2560m}\n")
+	f.Add(kindHead + "name: a\nnodes:\n- labels: {oomlab.dev/node-memory: 2304m}\n")
 	f.Add(kindHead + "name: &a [*a]\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := parseKind([]byte(text))
