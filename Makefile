@@ -222,7 +222,7 @@ test-trace: ## kills in a storm on every kernel of KERNELS, and 1000 times attac
 		image=$$($(GO) run ./cmd/oomlab kernels path $$k) || exit $$?; \
 		echo "== $$k"; \
 		OOMLAB_TEST_STORM=$(STORM) OOMLAB_TEST_IMAGES=$$image CGO_ENABLED=0 $(GO) test -count 1 -v -timeout 30m \
-			-run TestKernels ./harness/watch | grep -E "storm:|^ *--- |FAIL|^ok" || exit $$?; done
+			-run TestKernels ./harness/watch | grep -E "cost:|storm:|^ *--- |FAIL|^ok" || exit $$?; done
 	OOMLAB_TEST_ATTACH=1000 $(GO) test -count 1 -v -timeout 30m -run TestAttachDetach ./bpf
 
 test-trace-unit: build ## docs/tracing/oomlab-trace.service under systemd, in a VM (KERNEL=6.12; needs root)
