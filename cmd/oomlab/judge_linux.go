@@ -14,6 +14,9 @@ import (
 
 // judge watches this machine during an experiment.
 func (a *app) judge(ctx context.Context, f judgeFlags) error {
+	if f.since != "" {
+		return a.judgeSince(f)
+	}
 	a.reading.Store(false)
 	out, _ := raw(a.err).(*os.File) // nil: nowhere
 	e, err := watch.During(ctx, watch.DuringOptions{Command: f.during, Own: f.during != "" && len(f.victims) == 0,
@@ -26,7 +29,26 @@ func (a *app) judge(ctx context.Context, f judgeFlags) error {
 	case err != nil:
 		return a.blind(err)
 	}
+	err = a.judged(f, e)
+	if e.Interrupted && errors.As(err, new(status)) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// judgeSince judges what this machine still tells of the time since then.
+func (a *app) judgeSince(f judgeFlags) error {
+	e, err := watch.Since(f.then)
+	if err != nil {
+		return a.blind(err)
+	}
+	return a.judged(f, e)
+}
+
+// judged shows the judgement, and turns it into an exit status.
+func (a *app) judged(f judgeFlags, e judge.Experiment) error {
 	j := judge.Judge(e, f.expect)
+	var err error
 	if f.output.value == "json" {
 		err = judge.JSON(a.out, j)
 	} else {
@@ -34,9 +56,6 @@ func (a *app) judge(ctx context.Context, f judgeFlags) error {
 	}
 	if err != nil {
 		return err
-	}
-	if e.Interrupted {
-		return context.Cause(ctx)
 	}
 	return done(statusOfVerdict(j.Verdict))
 }

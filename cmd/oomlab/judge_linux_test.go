@@ -7,11 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oomlab/oomlab/harness/alone"
 	"github.com/oomlab/oomlab/harness/judge"
@@ -142,6 +145,51 @@ func TestJudge(t *testing.T) {
 	})
 }
 
+// TestJudgeSince: a kill is judged that nobody watched, and one of before is not.
+func TestJudgeSince(t *testing.T) {
+	dir := smallCgroup(t)
+	if kmsg, err := os.OpenFile("/dev/kmsg", os.O_RDWR, 0); err != nil {
+		t.Skipf("needs the kernel log: %v", err)
+	} else {
+		kmsg.Close()
+	}
+	alone.OnMachine(t)
+	since := func(then time.Time, args ...string) (judge.Judgement, int) {
+		var out, said bytes.Buffer
+		args = append([]string{"judge", "-o", "json", "--since", then.Format(time.RFC3339Nano)}, args...)
+		status := run(t.Context(), args, nil, &out, &said)
+		var j judge.Judgement
+		if err := json.Unmarshal(out.Bytes(), &j); err != nil {
+			t.Fatalf("%v: %s%s", err, out.String(), said.String())
+		}
+		return j, status
+	}
+	before := time.Now()
+	hog := exec.Command("sh", "-c", `echo 0 > "$0/cgroup.procs" && exec tail /dev/zero`, dir)
+	if err := hog.Run(); err == nil {
+		t.Fatal("it was to be killed")
+	}
+	after := time.Now().Add(100 * time.Millisecond)
+	for _, c := range []struct {
+		then time.Time
+		args []string
+		want verdict.Verdict
+	}{
+		{before, []string{"--victim", cgroupPath(dir), "--kills", "1"}, verdict.Pass},
+		{before, []string{"--victim", "head"}, verdict.Fail},
+		{before, []string{"--kills", "0"}, verdict.Fail},
+		{after, []string{"--kills", "0"}, verdict.Pass},
+		{before.AddDate(-30, 0, 0), []string{"--victim", "tail"}, verdict.Broken},
+	} {
+		for time.Now().Before(after) {
+			runtime.Gosched()
+		}
+		if j, status := since(c.then, c.args...); j.Verdict != c.want || status != statusOfVerdict(c.want) {
+			t.Errorf("since %s, %q: %s, exit status %d; want %s: %q", c.then, c.args, j.Verdict, status, c.want, j.Reasons)
+		}
+	}
+}
+
 // TestJudgeMistakes: what is wrong with the command line is said before anything is run.
 func TestJudgeMistakes(t *testing.T) {
 	for _, c := range []struct {
@@ -157,6 +205,10 @@ func TestJudgeMistakes(t *testing.T) {
 		{[]string{"--during", "true", "--victim", "["}, `--victim "["`},
 		{[]string{"--during", "true", "--for", "0s"}, "no time to watch"},
 		{[]string{"--during", "true", "--skip-exit", "1"}, "--skip-exit 1"},
+		{[]string{"--since", "-10min"}, "nothing says what is expected"},
+		{[]string{"--since", "-10min", "--kills", "0", "--during", "true"}, "--since and --during contradict each other"},
+		{[]string{"--since", "-10min", "--kills", "0", "--for", "1m"}, "--since and --for contradict each other"},
+		{[]string{"--since", "", "--kills", "0"}, `--since "" is no time`},
 		{[]string{"stress-ng"}, ""},
 	} {
 		var out, said bytes.Buffer

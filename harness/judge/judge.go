@@ -6,6 +6,8 @@
 // and the counter oom_kill of /proc/vmstat must tell of the same kills, pid by pid, and none
 // of them may have lost one. Then the victims are held against what was expected.
 //
+// After the fact, the log and the counter since the machine was started are left.
+//
 // It is pure.
 package judge
 
@@ -27,16 +29,20 @@ import (
 type Experiment struct {
 	// Command is the command line of --during; empty: there was none.
 	Command string `json:"command,omitempty"`
+	// Since is when it began, in RFC 3339, where nobody watched and this is what was left.
+	Since string `json:"since,omitempty"`
+	// Unknown says what of that time nobody can tell any more.
+	Unknown []string `json:"unknown,omitempty"`
 	// Ended says how the command ended, such as "exit status 0"; empty: it did not.
 	Ended string `json:"ended,omitempty"`
 	// Interrupted: it was watched for less than was asked for.
 	Interrupted bool `json:"interrupted,omitempty"`
-	// Seconds that the command took, or that it was watched where there was none.
+	// Seconds that the command took, or that it was watched where there was none, or since it began.
 	Seconds float64 `json:"seconds"`
 	// Kills of the kernel, in their order.
 	Kills []Kill `json:"kills"`
 	// Signals are those that userspace OOM daemons sent, and SIGKILL and SIGTERM that
-	// processes of the command were sent by others.
+	// processes of the command were sent by others; null: nobody watched.
 	Signals []trace.Kill `json:"signals"`
 	// SignalsCut is how many signals on this machine were not looked at, for there were too many.
 	SignalsCut int `json:"signals_cut,omitempty"`
@@ -122,6 +128,30 @@ func matches(pattern string, p trace.Process) bool {
 	return match(pattern, p.Comm)
 }
 
+// unnamed are patterns of which it cannot be told whether they cover a kill that nothing else does.
+func (j Judgement) unnamed(patterns []string) []string {
+	var out []string
+	for _, p := range patterns {
+		what := "the cgroup"
+		if !strings.HasPrefix(p, "/") {
+			what = "the pod"
+		}
+		var whose []Kill
+		for _, k := range j.Kills {
+			v := k.Victim
+			lost := v.Cgroup == "" || v.CgroupCut || what == "the pod" && v.Kubernetes != nil && v.Pod == ""
+			if !k.Expected && lost && strings.Contains(p, "/") {
+				whose = append(whose, k)
+			}
+		}
+		if n := len(whose); n > 0 {
+			out = append(out, fmt.Sprintf("no witness has %s of %s, the first of them %s, so that it cannot be told whether %s "+
+				"covers them", what, plaintext.Count(n, "victim"), name(whose[0].Victim), p))
+		}
+	}
+	return out
+}
+
 func match(pattern, name string) bool {
 	ok, err := path.Match(pattern, name)
 	return ok && err == nil
@@ -143,6 +173,7 @@ func Judge(e Experiment, x Expectation) Judgement {
 				"; name the victims, or run this with CAP_NET_ADMIN in the initial namespaces")
 		}
 	}
+	broken = append(broken, j.unnamed(x.Victims)...)
 	if e.Interrupted {
 		broken = append([]string{"interrupted; this is what was seen until then"}, broken...)
 	}
@@ -163,12 +194,29 @@ func Judge(e Experiment, x Expectation) Judgement {
 	default:
 		j.Reasons = []string{fmt.Sprintf("%s, all of them expected", plaintext.Count(n, "kill"))}
 	}
+	if only := e.only(); only != "" {
+		j.Reasons[0] += "; " + only + " alone tells of that"
+	}
 	return j
+}
+
+// only is the one witness that there is; empty: there are more.
+func (e Experiment) only() string {
+	name := ""
+	for _, w := range e.Witnesses {
+		if w.Error == "" && name != "" {
+			return ""
+		}
+		if w.Error == "" {
+			name = w.Name
+		}
+	}
+	return name
 }
 
 // contradictions are those between the witnesses, and what any of them lacks.
 func contradictions(e Experiment) []string {
-	var out []string
+	out := slices.Clone(e.Unknown)
 	pids := map[string][]int{}
 	var naming []string
 	for _, w := range e.Witnesses {

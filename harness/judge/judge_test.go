@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oomlab/oomlab/harness/explain"
 	"github.com/oomlab/oomlab/harness/trace"
 	"github.com/oomlab/oomlab/harness/verdict"
 )
@@ -34,6 +35,8 @@ func TestJudge(t *testing.T) {
 	unknown.Own = nil
 	pod := kill(9, "java", "/kubepods/a", false)
 	pod.Victim.Namespace, pod.Victim.Pod = "default", "web-0"
+	nowhere, gone := kill(11, "lost", "", false), kill(12, "java", "/kubepods/b", false)
+	gone.Victim.Kubernetes = &explain.Kubernetes{PodUID: "b"}
 	change := func(e Experiment, f func(*Experiment)) Experiment {
 		e.Witnesses = slices.Clone(e.Witnesses)
 		f(&e)
@@ -96,6 +99,15 @@ func TestJudge(t *testing.T) {
 		{"no log", change(seen("x", hog), func(e *Experiment) {
 			e.Witnesses[1] = Witness{Name: "kernel log", Error: "permission denied"}
 		}), any, verdict.Pass, "1 kill"},
+		{"the log alone", change(seen("x", hog), func(e *Experiment) { e.Witnesses = e.Witnesses[1:2] }), any, verdict.Pass,
+			"1 kill, all of them of what the command started; kernel log alone tells of that"},
+		{"a time that nobody knows of", change(seen("", hog), func(e *Experiment) { e.Unknown = []string{"overwritten"} }),
+			of("hog"), verdict.Broken, "overwritten"},
+		{"a victim without a cgroup", seen("", hog, nowhere), of("/app"), verdict.Broken,
+			"no witness has the cgroup of 1 victim, the first of them lost[11], so that it cannot be told whether /app"},
+		{"a victim without a cgroup, by its name", seen("", hog, nowhere), of("/app", "lost"), verdict.Pass, "2 kills"},
+		{"a pod whose name is gone", seen("", gone), of("default/web-*"), verdict.Broken,
+			"no witness has the pod of 1 victim, the first of them java[12] in /kubepods/b"},
 		{"only a counter", change(seen("x", hog), func(e *Experiment) { e.Witnesses = e.Witnesses[2:] }), any,
 			verdict.Broken, "no witness names the processes that were killed"},
 	} {
@@ -127,6 +139,24 @@ func TestTextEscapes(t *testing.T) {
 	}
 	if strings.ContainsAny(text.String(), "\x1b\a") {
 		t.Errorf("%q", text.String())
+	}
+}
+
+// TestTextSince: after the fact each kill has its time, and nothing is said of signals.
+func TestTextSince(t *testing.T) {
+	k := kill(7, "hog", "/app", false)
+	k.Time = "2026-12-01T10:00:05.25Z"
+	e := seen("", k)
+	e.Since, e.Seconds = "2026-12-01T10:00:00Z", 9
+	var text bytes.Buffer
+	if err := Text(&text, Judge(e, Expectation{Least: 1, Most: -1})); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"since     2026-12-01T10:00:00Z, 9.0 s\n", "\n  1  2026-12-01 10:00:05 hog[7] in /app",
+		"\nsignals by other processes: nobody watched for them\n"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is not in\n%s", want, text.String())
+		}
 	}
 }
 

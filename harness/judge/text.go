@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/oomlab/oomlab/harness/plaintext"
 	"github.com/oomlab/oomlab/harness/trace"
@@ -39,6 +40,8 @@ func Text(w io.Writer, j Judgement) error {
 	case j.Command != "":
 		add("command", j.Command)
 		add("", fmt.Sprintf("it still ran after %.1f s", j.Seconds))
+	case j.Since != "":
+		add("since", fmt.Sprintf("%s, %.1f s", j.Since, j.Seconds))
 	default:
 		add("watched", fmt.Sprintf("%.1f s", j.Seconds))
 	}
@@ -61,7 +64,10 @@ func Text(w io.Writer, j Judgement) error {
 	}
 	for i, k := range j.Kills {
 		const indent = 5
-		lines = append(lines, plaintext.Hang("  "+strconv.Itoa(i+1), k.text(j.Command != ""), indent, width)...)
+		lines = append(lines, plaintext.Hang("  "+strconv.Itoa(i+1), j.at(k)+k.text(j.Command != ""), indent, width)...)
+	}
+	if j.Since != "" {
+		lines = append(lines, "", "signals by other processes: nobody watched for them")
 	}
 	if len(j.Signals) > 0 {
 		lines = append(lines, "", "signals by other processes")
@@ -81,6 +87,15 @@ func Text(w io.Writer, j Judgement) error {
 		lines = append(lines, fmt.Sprintf("     %d more signals on this machine were not looked at", j.SignalsCut))
 	}
 	return plaintext.Write(w, lines, nil)
+}
+
+// at is when a kill was, where that is not within the last moments.
+func (j Judgement) at(k Kill) string {
+	t, err := time.Parse(time.RFC3339Nano, k.Time)
+	if j.Since == "" || err != nil {
+		return ""
+	}
+	return t.Format(time.DateTime) + " "
 }
 
 // text says who was killed, at whose limit, and who asked for memory.

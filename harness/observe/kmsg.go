@@ -211,6 +211,35 @@ func (k *Kmsg) await() error {
 	}
 }
 
+// ReadKmsg returns what the kernel log still holds, from its first record on. What was
+// overwritten before that is not among the losses: the first record's number tells of it.
+func ReadKmsg(path string) ([]evidence.Event, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("kernel log %s: %w; it needs root or CAP_SYSLOG, and a container its host's device", path, err)
+	}
+	defer unix.Close(fd)
+	// not SEEK_DATA, which is behind what `dmesg --clear` hides
+	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
+		return nil, fmt.Errorf("kernel log %s: seek to its beginning: %w", path, err)
+	}
+	var out []evidence.Event
+	var log kmsgLog
+	buf := make([]byte, kmsgBuffer)
+	for {
+		n, err := unix.Read(fd, buf)
+		switch {
+		case err == unix.EAGAIN:
+			return out, nil
+		case err == unix.EINTR, err == unix.EPIPE && !log.started:
+			continue
+		case err != nil && err != unix.EPIPE:
+			return nil, fmt.Errorf("kernel log %s: %w", path, err)
+		}
+		out = append(out, log.next(buf[:max(n, 0)], err)...)
+	}
+}
+
 // kmsgLog turns the results of read(2) on /dev/kmsg into evidence and notices
 // what is missing between them.
 type kmsgLog struct {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomlab/oomlab/harness/kernel"
+	"github.com/oomlab/oomlab/harness/probe"
 	"github.com/oomlab/oomlab/harness/trace"
 )
 
@@ -77,7 +78,7 @@ func (w *Watch) about(p *trace.Process) {
 		}
 	}
 	if p.Kubernetes != nil && p.Kubernetes.PodUID != "" {
-		p.Namespace, p.Pod = w.podOf(p.Kubernetes.PodUID)
+		p.Namespace, p.Pod = podOf(w.root, p.Kubernetes.PodUID)
 	}
 }
 
@@ -106,8 +107,8 @@ func (w *Watch) cgroupOf(id uint64) (string, bool) {
 const podLogs = "/var/log/pods"
 
 // podOf is the namespace and the name of a pod, from the kubelet's directories.
-func (w *Watch) podOf(uid string) (namespace, name string) {
-	entries, err := os.ReadDir(w.root.Path(podLogs))
+func podOf(root probe.Root, uid string) (namespace, name string) {
+	entries, err := os.ReadDir(root.Path(podLogs))
 	if err != nil {
 		return "", ""
 	}

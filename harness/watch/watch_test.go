@@ -117,10 +117,10 @@ func TestPodOf(t *testing.T) {
 	root := t.TempDir()
 	place(t, root, "var/log/pods/default_web-0_6a6e5c0e-3b0b-4b56-9c0b-2e4a1c1d2f30/app/0.log", "")
 	w := Watch{root: probe.Root(root)}
-	if ns, name := w.podOf("6a6e5c0e-3b0b-4b56-9c0b-2e4a1c1d2f30"); ns != "default" || name != "web-0" {
+	if ns, name := podOf(w.root, "6a6e5c0e-3b0b-4b56-9c0b-2e4a1c1d2f30"); ns != "default" || name != "web-0" {
 		t.Errorf("%q/%q", ns, name)
 	}
-	if ns, name := w.podOf("2e4a1c1d2f30"); ns != "" || name != "" {
+	if ns, name := podOf(w.root, "2e4a1c1d2f30"); ns != "" || name != "" {
 		t.Errorf("a part of a UID: %q/%q", ns, name)
 	}
 }
