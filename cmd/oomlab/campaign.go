@@ -62,24 +62,24 @@ func campaigns(runsDir string, args []string, records *lab.Records) ([]report.Ca
 }
 
 // reportCampaigns shows campaigns and turns what they found into an exit status.
-func (a *app) reportCampaigns(all []report.Campaign, format string) error {
+func (a *app) reportCampaigns(all []report.Campaign, format string, kcidb report.KCIDBOptions) error {
 	var words []verdict.Verdict
 	for i, c := range all {
 		words = append(words, c.Verdict())
-		if i > 0 && slices.Contains([]string{"html", "junit", "ktap"}, format) {
+		if i > 0 && slices.Contains([]string{"html", "junit", "ktap", "kcidb"}, format) {
 			return &mistake{format + " shows one campaign", "name one at a time"}
 		}
 		if i > 0 && format != "json" {
 			fmt.Fprintln(a.out)
 		}
-		if err := a.campaign(c, format); err != nil {
+		if err := a.campaign(c, format, kcidb); err != nil {
 			return err
 		}
 	}
 	return done(statusOfVerdict(verdict.Worst(words...)))
 }
 
-func (a *app) campaign(c report.Campaign, format string) error {
+func (a *app) campaign(c report.Campaign, format string, kcidb report.KCIDBOptions) error {
 	switch format {
 	case "json":
 		return report.CampaignJSON(a.out, c)
@@ -91,6 +91,8 @@ func (a *app) campaign(c report.Campaign, format string) error {
 		return report.CampaignJUnit(a.out, c)
 	case "ktap":
 		return report.CampaignKTAP(a.out, c)
+	case "kcidb":
+		return report.CampaignKCIDB(a.out, c, kcidb)
 	}
 	return report.CampaignText(a.out, c, report.Options{Colour: a.terminal(), Width: a.outWidth()})
 }

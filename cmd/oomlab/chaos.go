@@ -212,7 +212,7 @@ func (a *app) chaosSummary(f chaosFlags, dir string, s lab.ChaosSummary) error {
 	c := report.Campaign{Dir: dir, Summaries: []chaos.Summary{s}}
 	switch f.output.value {
 	case "text", "json":
-		return a.campaign(c, f.output.value)
+		return a.campaign(c, f.output.value, report.KCIDBOptions{})
 	}
 	return nil
 }
@@ -232,5 +232,5 @@ func (a *app) chaosPage(f chaosFlags, dir string) error {
 	if err != nil {
 		return err
 	}
-	return a.campaign(c, f.output.value)
+	return a.campaign(c, f.output.value, report.KCIDBOptions{})
 }

@@ -77,7 +77,7 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 		evilRun(t, dir, filepath.Join(repository, "harness/verdict/testdata", recording))
 	}
 	var all [][]string
-	for _, format := range []string{"text", "json", "junit", "ktap", "markdown", "html"} {
+	for _, format := range []string{"text", "json", "junit", "ktap", "kcidb", "markdown", "html"} {
 		all = append(all, []string{"report", "--rejudge", "-o", format, runs}, []string{"report", "-o", format, runs})
 	}
 	for _, format := range []string{"text", "json", "markdown", "html"} {

@@ -18,6 +18,7 @@ func (a *app) reportCommand() *cobra.Command {
 	var runsDir string
 	var verbose bool
 	var records lab.Records
+	var kcidb kcidbFlags
 	cmd := &cobra.Command{
 		Use:   "report RUN...",
 		Short: "judge recorded runs again and show them",
@@ -29,9 +30,10 @@ A directory made by oomlab chaos is a campaign; its report shows the results for
 each kernel and every disagreement.
 
 html is one file that needs no network, for one run or many; ktap is the format of
-the kernel's own tests; markdown is for the summary of a CI step. claims is a
-document of the statements that people make about the OOM killer (oomlab list
---claims), each with what the runs answer on each kernel, and the numbers seen.
+the kernel's own tests; kcidb is a report for KCIDB, of KernelCI; markdown is for
+the summary of a CI step. claims is a document of the statements that people make
+about the OOM killer (oomlab list --claims), each with what the runs answer on each
+kernel, and the numbers seen.
 runtimes is a document of what systemd, podman and docker said of what the kernel did.
 
 With -o json each run is printed byte for byte as in its result.json. The
@@ -50,10 +52,14 @@ exit status is that of the worst verdict.
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().StringVar(&runsDir, "runs-dir", defaultRunsDir, "`DIR` where run directories are looked for")
-	format := output(cmd, "text", "json", "junit", "ktap", "markdown", "html", "claims", "runtimes")
+	format := output(cmd, "text", "json", "junit", "ktap", "kcidb", "markdown", "html", "claims", "runtimes")
+	kcidb.add(cmd.Flags())
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show everything")
 	rejudge(cmd, &records.Rejudge)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		if err := kcidb.check(format.value); err != nil {
+			return err
+		}
 		found, err := campaigns(runsDir, args, &records)
 		if err != nil {
 			return err
@@ -62,13 +68,13 @@ exit status is that of the worst verdict.
 			return &mistake{"-o " + format.value + " shows runs, and " + args[0] + " is a campaign", ""}
 		}
 		if len(found) > 0 {
-			return a.remark(&records, a.reportCampaigns(found, format.value))
+			return a.remark(&records, a.reportCampaigns(found, format.value, kcidb.o))
 		}
 		dirs, err := lab.FindRuns(runsDir, args)
 		if err != nil {
 			return err
 		}
-		return a.remark(&records, a.report(dirs, &records, format.value, verbose))
+		return a.remark(&records, a.report(dirs, &records, format.value, kcidb.o, verbose))
 	}
 	return cmd
 }
@@ -113,7 +119,8 @@ func (a *app) remark(r *lab.Records, err error) error {
 // report judges runs again and shows them, one by one or all at the end, and
 // turns the worst verdict into an exit status. What is not as it was recorded is not
 // shown.
-func (a *app) report(dirs []string, records *lab.Records, format string, verbose bool) error {
+func (a *app) report(dirs []string, records *lab.Records, format string, kcidb report.KCIDBOptions,
+	verbose bool) error {
 	var all []verdict.Result
 	var words []verdict.Verdict
 	var subjects []report.Subject
@@ -156,6 +163,8 @@ func (a *app) report(dirs []string, records *lab.Records, format string, verbose
 		err = report.JUnit(a.out, all)
 	case format == "ktap":
 		err = report.KTAP(a.out, all)
+	case format == "kcidb":
+		err = report.KCIDB(a.out, all, kcidb)
 	case format == "markdown":
 		err = report.Markdown(a.out, all)
 	case format == "claims":

@@ -36,6 +36,7 @@ type runFlags struct {
 	quiet, verbose     bool
 	failFast           bool
 	exit               exitFlags
+	kcidb              kcidbFlags
 	cluster            *choice
 	where              kube.Where
 	nodes              string
@@ -104,7 +105,8 @@ Several scenarios: the worst, in the order broken, fail, skip, pass.`,
 	flags.BoolVar(&f.allowSkip, "allow-skip", false, "count a scenario that cannot run here as passed")
 	flags.BoolVar(&f.failFast, "fail-fast", false, "stop at the first run that does not pass")
 	f.exit.add(flags)
-	f.output = output(cmd, "text", "json", "junit", "ktap", "markdown", "html")
+	f.output = output(cmd, "text", "json", "junit", "ktap", "kcidb", "markdown", "html")
+	f.kcidb.add(flags)
 	flags.StringVar(&f.html, "html", "", "write an HTML report to `FILE` as well")
 	flags.StringVar(&f.junit, "junit", "", "write a JUnit report to `FILE` as well")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress, and little about runs that passed")
@@ -180,7 +182,7 @@ func (f runFlags) check() error {
 			return &mistake{err.Error(), "kubectl config get-contexts shows the contexts"}
 		}
 	}
-	if err := f.exit.check(); err != nil {
+	if err := errors.Join(f.exit.check(), f.kcidb.check(f.output.value)); err != nil {
 		return err
 	}
 	return kernels.Check(f.kernel)
@@ -341,6 +343,8 @@ func (p *printer) end() error {
 		err = report.JUnit(p.out, finished)
 	case "ktap":
 		err = report.KTAP(p.out, finished)
+	case "kcidb":
+		err = report.KCIDB(p.out, finished, p.flags.kcidb.o)
 	case "markdown":
 		err = report.Markdown(p.out, finished)
 	case "html":

@@ -145,8 +145,8 @@ func (j Judgement) unnamed(patterns []string) []string {
 			}
 		}
 		if n := len(whose); n > 0 {
-			out = append(out, fmt.Sprintf("no witness has %s of %s, the first of them %s, so that it cannot be told whether %s "+
-				"covers them", what, plaintext.Count(n, "victim"), name(whose[0].Victim), p))
+			out = append(out, fmt.Sprintf("no witness has %s of %s, the first of them %s, so that it cannot be told "+
+				"whether %s covers them", what, plaintext.Count(n, "victim"), name(whose[0].Victim), p))
 		}
 	}
 	return out

@@ -99,10 +99,11 @@ func TestJudge(t *testing.T) {
 		{"no log", change(seen("x", hog), func(e *Experiment) {
 			e.Witnesses[1] = Witness{Name: "kernel log", Error: "permission denied"}
 		}), any, verdict.Pass, "1 kill"},
-		{"the log alone", change(seen("x", hog), func(e *Experiment) { e.Witnesses = e.Witnesses[1:2] }), any, verdict.Pass,
-			"1 kill, all of them of what the command started; kernel log alone tells of that"},
-		{"a time that nobody knows of", change(seen("", hog), func(e *Experiment) { e.Unknown = []string{"overwritten"} }),
-			of("hog"), verdict.Broken, "overwritten"},
+		{"the log alone", change(seen("x", hog), func(e *Experiment) { e.Witnesses = e.Witnesses[1:2] }), any,
+			verdict.Pass, "1 kill, all of them of what the command started; kernel log alone tells of that"},
+		{"a time that nobody knows of", change(seen("", hog), func(e *Experiment) {
+			e.Unknown = []string{"overwritten"}
+		}), of("hog"), verdict.Broken, "overwritten"},
 		{"a victim without a cgroup", seen("", hog, nowhere), of("/app"), verdict.Broken,
 			"no witness has the cgroup of 1 victim, the first of them lost[11], so that it cannot be told whether /app"},
 		{"a victim without a cgroup, by its name", seen("", hog, nowhere), of("/app", "lost"), verdict.Pass, "2 kills"},

@@ -44,8 +44,7 @@ type kmsgRun struct {
 func OpenKmsg(path string) (*Kmsg, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil,
-			fmt.Errorf("kernel log %s: %w; it needs root or CAP_SYSLOG, and a container its host's device", path, err)
+		return nil, unreadable(path, err)
 	}
 	if _, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil {
 		unix.Close(fd)
@@ -57,6 +56,10 @@ func OpenKmsg(path string) (*Kmsg, error) {
 		return nil, fmt.Errorf("kernel log %s: eventfd: %w", path, err)
 	}
 	return &Kmsg{path: path, fd: fd, wake: wake}, nil
+}
+
+func unreadable(path string, err error) error {
+	return fmt.Errorf("kernel log %s: %w; it needs root or CAP_SYSLOG, and a container its host's device", path, err)
 }
 
 // Start delivers to sink every record that is logged from now on. A Kmsg that
@@ -216,7 +219,7 @@ func (k *Kmsg) await() error {
 func ReadKmsg(path string) ([]evidence.Event, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("kernel log %s: %w; it needs root or CAP_SYSLOG, and a container its host's device", path, err)
+		return nil, unreadable(path, err)
 	}
 	defer unix.Close(fd)
 	// not SEEK_DATA, which is behind what `dmesg --clear` hides

@@ -74,6 +74,9 @@ func CampaignJUnit(w io.Writer, c Campaign) error {
 // CampaignKTAP writes a campaign as KTAP, with the same cases.
 func CampaignKTAP(w io.Writer, c Campaign) error { return KTAP(w, c.results()) }
 
+// CampaignKCIDB writes a campaign as a report of KCIDB's, with the same cases.
+func CampaignKCIDB(w io.Writer, c Campaign, o KCIDBOptions) error { return KCIDB(w, c.results(), o) }
+
 // counts is the campaign in one line.
 func (c Campaign) counts() string {
 	t := c.total()

@@ -16,6 +16,7 @@ import (
 const (
 	xsdVariable   = "OOMLAB_JUNIT_XSD"
 	kunitVariable = "OOMLAB_KUNIT"
+	kcidbVariable = "OOMLAB_KCIDB"
 )
 
 // TestJUnitByItsSchema: the schema itself accepts what is written, and would not
@@ -95,5 +96,36 @@ func TestKTAPByTheKernelsParser(t *testing.T) {
 	torn := bytes.Replace(b.Bytes(), []byte("    1.."), []byte("    1..9"), 1)
 	if out := parse(torn); !strings.Contains(out, "[ERROR]") {
 		t.Errorf("a plan that is not kept is no error:\n%s", out)
+	}
+}
+
+// TestKCIDBByItsSchema: kcidb_io, which reads what is submitted to KCIDB, takes the report for one
+// of version 5, and would not take just anything.
+func TestKCIDBByItsSchema(t *testing.T) {
+	dir := os.Getenv(kcidbVariable)
+	if dir == "" {
+		t.Skip(kcidbVariable + " names no checkout of kcidb-io")
+	}
+	read := func(report []byte) (string, error) {
+		cmd := exec.CommandContext(t.Context(), "python3", "-c", "import json, sys, kcidb_io.schema as s; "+
+			"d = json.load(sys.stdin); s.V5_0.validate(d); s.LATEST.validate(s.LATEST.upgrade(d)); "+
+			"print(s.LATEST.count(d))")
+		cmd.Env = append(os.Environ(), "PYTHONPATH="+dir, "PYTHONDONTWRITEBYTECODE=1")
+		cmd.Stdin = bytes.NewReader(report)
+		out, err := cmd.CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	var b bytes.Buffer
+	if err := KCIDB(&b, all(t), KCIDBOptions{Origin: KCIDBOrigin}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := read(b.Bytes()); err != nil || out != "15" { // 9 tests of 3 builds of 3 checkouts
+		t.Errorf("%v: %s", err, out)
+	}
+	for _, wrong := range [][2]string{{`"PASS"`, `"PASSED"`}, {`"path": "oomlab.`, `"path": ".`},
+		{`"build_id"`, `"build"`}} {
+		if out, err := read(bytes.ReplaceAll(b.Bytes(), []byte(wrong[0]), []byte(wrong[1]))); err == nil {
+			t.Errorf("with %q it is valid too: %s", wrong[1], out)
+		}
 	}
 }

@@ -110,10 +110,11 @@ func (p past) tell() judge.Experiment {
 	if then.IsZero() {
 		then = p.clocks.started()
 	}
-	e := judge.Experiment{Since: then.Format(time.RFC3339), Seconds: p.clocks.now.Sub(then).Seconds(), Kills: []judge.Kill{}}
+	e := judge.Experiment{Since: then.Format(time.RFC3339), Seconds: p.clocks.now.Sub(then).Seconds(),
+		Kills: []judge.Kill{}}
 	if gone := p.clocks.started().Sub(then); gone > time.Second {
-		e.Unknown = append(e.Unknown, fmt.Sprintf("this machine was started at %s, after the time that is asked for; of what "+
-			"was before nothing is left here", p.clocks.started().Format(time.DateTime)))
+		e.Unknown = append(e.Unknown, fmt.Sprintf("this machine was started at %s, after the time that is asked for; "+
+			"of what was before nothing is left here", p.clocks.started().Format(time.DateTime)))
 	}
 	h := p.read(&e)
 	log := judge.Witness{Name: "kernel log", PIDs: []int{}, Kills: len(e.Kills), Lost: h.lost}
@@ -167,8 +168,8 @@ func (p past) read(e *judge.Experiment) held {
 			k.Time = p.clocks.now.Add(time.Duration(k.AtNS) - p.clocks.log).Format(time.RFC3339Nano)
 			e.Kills = append(e.Kills, judge.Kill{Kill: k})
 			if from.Before(p.then) {
-				e.Unknown = append(e.Unknown, fmt.Sprintf("it cannot be told whether %s[%d] was killed before %s or since: "+
-					"times in the kernel log are good to %s here", k.Victim.Comm, k.Victim.PID, e.Since,
+				e.Unknown = append(e.Unknown, fmt.Sprintf("it cannot be told whether %s[%d] was killed before %s or "+
+					"since: times in the kernel log are good to %s here", k.Victim.Comm, k.Victim.PID, e.Since,
 					to.Sub(from).Round(time.Millisecond)))
 			}
 		}
