@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build cross page test-page payload test-trace test-userland test-userland-short side-by-side test-trace-unit node-image have-node-image test-kube test-kube-container test-kube-full test-trace-kube kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-pipelines test-kernels test-kernels-short claims runtimes tour bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
+.PHONY: help build cross page test-page payload test-trace test-userland test-userland-short side-by-side test-trace-unit node-image have-node-image test-kube test-kube-container test-kube-full test-trace-kube kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-pipelines test-autopkgtest test-kernels test-kernels-short claims runtimes tour bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -194,6 +194,9 @@ tour: build ## the scenarios of docs/tour.md that need no cluster (KERNEL=6.12)
 
 test-pipelines: build ## what others' pipelines on GitHub and GitLab include, step by step (docs/pipelines.md)
 	$(GO) test -tags e2e -count 1 -timeout 40m -v ./harness/e2e -ginkgo.label-filter pipelines -ginkgo.no-color
+
+test-autopkgtest: build ## packaging/debian/tests, by autopkgtest on this machine (needs root and autopkgtest)
+	.ci/autopkgtest
 
 test-storms: build ## hundreds of kills and a thousand processes in one run (KERNEL=6.12)
 	bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS) harness/e2e/storms/*.yaml
