@@ -19,7 +19,7 @@ PAYLOAD := harness/payload/bin
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-dist: ## archives (Linux, macOS, Windows), .deb and .rpm for amd64 and arm64, with checksums, in dist/
+dist: ## archives (Linux, macOS, Windows), .deb and .rpm for amd64 and arm64, krew's manifest, with checksums, in dist/
 	.ci/dist dist
 
 check-dist: dist ## make dist once more, elsewhere, and compare the bytes

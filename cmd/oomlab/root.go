@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +52,22 @@ func (a *app) root() *cobra.Command {
 		a.versionCommand(), a.manCommand(),
 	)
 	completions(root)
+	plugin(root, os.Args[0])
 	return root
+}
+
+// plugin has the texts say what the user types where the program was started under the name of a
+// plugin for kubectl.
+func plugin(root *cobra.Command, started string) {
+	const name, typed = "kubectl-oomlab", "kubectl oomlab"
+	// kubectl on Windows finds programs that end in .exe
+	if strings.TrimSuffix(filepath.Base(started), ".exe") != name {
+		return
+	}
+	root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: typed}
+	for _, cmd := range append(root.Commands(), root) {
+		cmd.Example = strings.ReplaceAll("\n"+cmd.Example, "\n  oomlab ", "\n  "+typed+" ")[1:]
+	}
 }
 
 // flagError says what is wrong with a flag, with the nearest one that there is.
