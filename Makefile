@@ -14,7 +14,7 @@ PROCS   ?= $(shell nproc)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 PAYLOAD := harness/payload/bin
 
-.PHONY: help build cross page test-page payload test-trace test-userland test-userland-short side-by-side test-trace-unit node-image have-node-image test-kube test-kube-container test-kube-full test-trace-kube kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-pipelines test-autopkgtest test-kernels test-kernels-short claims runtimes tour bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
+.PHONY: help build cross page test-page payload test-trace test-userland test-userland-short side-by-side test-trace-unit node-image have-node-image test-kube test-kube-container test-kube-full test-trace-kube kind-disk have-kind-disk test-kind test-kind-full torture race test test-scenarios test-storms test-pipelines test-autopkgtest test-helm test-kernels test-kernels-short claims runtimes tour bench screenshots check-formats fuzz lint update-goldens generate check-generate dist check-dist deps tidy clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -197,6 +197,9 @@ test-pipelines: build ## what others' pipelines on GitHub and GitLab include, st
 
 test-autopkgtest: build ## packaging/debian/tests, by autopkgtest on this machine (needs root and autopkgtest)
 	.ci/autopkgtest
+
+test-helm: ## the chart in packaging/helm, by helm's own lint and templates
+	cd packaging/helm && $(GO) vet . && $(GO) test -count 1 .
 
 test-storms: build ## hundreds of kills and a thousand processes in one run (KERNEL=6.12)
 	bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS) harness/e2e/storms/*.yaml
