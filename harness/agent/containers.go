@@ -144,6 +144,7 @@ func (r *run) meetEngines(c plan.EngineContainer, pid int) error {
 		dir = filepath.Join(dir, name)
 		r.paths.learn(dir)
 	}
+	r.inside.Store(c.Name, dir)
 	facts := &evidence.CgroupFacts{Path: "/" + inside, Plan: c.Cgroup, ID: containerID(strings.Split(inside, "/")[0]),
 		PID: pid, OOMScoreAdj: &adj, Max: limit(dir, "memory.max"), SwapMax: limit(dir, "memory.swap.max")}
 	if group, err := os.ReadFile(filepath.Join(dir, "memory.oom.group")); err == nil {
@@ -177,7 +178,8 @@ func containerState(c plan.EngineContainer, events bool) (*evidence.ContainerSta
 	if c.Engine == engine.Docker {
 		format = "{{json .}}"
 	}
-	text, err = askEngine(nil, append([]string{c.Engine, "events", "--since", "1h", "--filter", "container=" + c.Name,
+	// docker takes a name for a prefix: child-1 would have the events of child-143, too
+	text, err = askEngine(nil, append([]string{c.Engine, "events", "--since", "1h", "--filter", "container=" + is.ID,
 		"--format", format}, until...)...)
 	if err != nil {
 		return nil, err

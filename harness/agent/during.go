@@ -140,7 +140,11 @@ func (r *run) did(a *action, err error) {
 func (r *run) perform(d plan.During) error {
 	for _, c := range d.Writes {
 		for _, w := range c.Writes {
-			if err := writeFile(filepath.Join(r.tree.dir(c.Path), w.File), w.Value); err != nil {
+			dir, err := r.dirOf(c.Path)
+			if err != nil {
+				return err
+			}
+			if err := writeFile(filepath.Join(dir, w.File), w.Value); err != nil {
 				return err
 			}
 		}
@@ -166,7 +170,50 @@ func (r *run) perform(d plan.During) error {
 	if d.Swapoff {
 		return r.swapoff()
 	}
+	for _, name := range d.Stop {
+		if err := r.stopOverseen(name); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// dirOf is the directory of a cgroup of the plan's: that of a container has another name,
+// which is known when the container has begun.
+func (r *run) dirOf(path string) (string, error) {
+	c, _ := r.plan.Cgroup(path)
+	if c.Container == "" {
+		return r.tree.dir(path), nil
+	}
+	if dir, ok := r.inside.Load(c.Container); ok {
+		return dir.(string), nil
+	}
+	return "", fmt.Errorf("container %s has no cgroup yet", c.Container)
+}
+
+// stopWithin is how long an overseer waits between SIGTERM and SIGKILL.
+const stopWithin = time.Minute
+
+// stopOverseen has the overseer of a process stop it, and returns when it has ended.
+func (r *run) stopOverseen(name string) error {
+	var err error
+	r.inLoop(func() {
+		if p := r.byName[name]; p == nil || !p.alive() {
+			err = fmt.Errorf("process %s is not running", name)
+			return
+		}
+		r.emit(evidence.Event{Source: evidence.Agent, Kind: evidence.Stopping, Process: name})
+	})
+	if err != nil {
+		return err
+	}
+	if u, ok := r.plan.Unit(name); ok {
+		_, err := systemctl("systemctl", "stop", u.Service)
+		return err
+	}
+	c, _ := r.plan.Container(name)
+	_, err = askEngine(nil, c.Engine, "stop", "--time", strconv.Itoa(int(stopWithin/time.Second)), name)
+	return err
 }
 
 // swapoff switches all swap off; the plan's own and, on a machine of its own,

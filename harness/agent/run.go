@@ -77,6 +77,7 @@ type run struct {
 	ticker   *time.Ticker      //
 
 	overseen  map[string]*overseen    // by process
+	inside    sync.Map                // by container: the directory of its cgroup, string -> string
 	lineage   *lineage                // nil: what programs start is not followed
 	children  []*child                // of all lives; loop only
 	strangers map[string]map[int]bool // killed in a cgroup, and no processes of the plan's; mu

@@ -27,7 +27,7 @@ const (
 )
 
 // systemdDeadline bounds every question to systemd.
-const systemdDeadline = 30 * time.Second
+const systemdDeadline = stopWithin + 30*time.Second
 
 // oomMessage is the MESSAGE_ID with which systemd says that one of a unit's processes was
 // killed by the OOM killer (SD_MESSAGE_UNIT_OUT_OF_MEMORY in systemd's sd-messages.h).
@@ -107,8 +107,8 @@ func (r *run) openUnit(u plan.Unit) error {
 	files := append([]plan.UnitFile{{
 		Path: u.Service + ".d/00-oomlab.conf",
 		// within the ten seconds of systemd's default an emulated machine starts it less often
-		Text: fmt.Sprintf("[Unit]\nStartLimitIntervalSec=1h\n[Service]\nType=exec\nExecStart=%s unit %s\nSlice=%s\n",
-			r.agent.stressor, call, r.plan.Base),
+		Text: fmt.Sprintf("[Unit]\nStartLimitIntervalSec=1h\n[Service]\nType=exec\nExecStart=%s unit %s\nSlice=%s\n"+
+			"TimeoutStopSec=%d\n", r.agent.stressor, call, r.plan.Base, int(stopWithin/time.Second)),
 	}}, u.Files...)
 	for _, f := range files {
 		name := filepath.Join(unitDir, f.Path)

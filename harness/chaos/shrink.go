@@ -131,6 +131,7 @@ func forgetDuring(s *scenario.Scenario, name string) {
 		d.After = forget(d.After, name)
 		delete(d.OOMScoreAdj, name)
 		delete(d.Signal, name)
+		d.Stop = forget(d.Stop, name)
 		if len(d.OOMScoreAdj) == 0 {
 			d.OOMScoreAdj = nil
 		}
@@ -140,7 +141,7 @@ func forgetDuring(s *scenario.Scenario, name string) {
 	}
 	s.During = slices.DeleteFunc(s.During, func(d scenario.During) bool {
 		return d.Set == nil && d.OOMScoreAdj == nil && d.Signal == nil && d.Freeze == "" && d.Thaw == "" &&
-			d.Sysctls == nil && d.Sysrq == "" && !d.Swapoff
+			d.Sysctls == nil && d.Sysrq == "" && !d.Swapoff && len(d.Stop) == 0
 	})
 	if len(s.During) == 0 {
 		s.During = nil

@@ -30,6 +30,10 @@ const (
 // Runtimes are those that an engine can be told to use; the first one is the default.
 var Runtimes = map[string][]string{Podman: {Crun, Runc}, Docker: {Runc}}
 
+// ConfiguresCgroups reports whether an engine has a flag for files of a container's cgroup:
+// podman's --cgroup-conf.
+func ConfiguresCgroups(name string) bool { return name == Podman }
+
 // Packages are those of a userland that an engine is in, with its runtimes.
 var Packages = map[string][]string{
 	Podman: {"catatonit", "crun", "netavark", "podman", "runc"},

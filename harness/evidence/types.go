@@ -37,11 +37,13 @@ const (
 	Begin   Kind = "begin"   // observers are up, first readings are taken
 	Spawned Kind = "spawned" // Process, PID; a respawned process has one for each life
 	Did     Kind = "did"     // a during: action was carried out; Text says which
-	End     Kind = "end"     // the run is over; Text: settled, within, interrupted
-	Failure Kind = "failure" // the agent could not do something; Text says what
-	Lost    Kind = "lost"    // Source lost N events
-	Down    Kind = "down"    // the machine went down; Text: "panic: …", "hang: …"
-	Alive   Kind = "alive"   // Process, PID and Status of one that is alive at the end, just before End
+	// Stopping: Process is running, and its overseer is about to be asked to stop it
+	Stopping Kind = "stopping"
+	End      Kind = "end"     // the run is over; Text: settled, within, interrupted
+	Failure  Kind = "failure" // the agent could not do something; Text says what
+	Lost     Kind = "lost"    // Source lost N events
+	Down     Kind = "down"    // the machine went down; Text: "panic: …", "hang: …"
+	Alive    Kind = "alive"   // Process, PID and Status of one that is alive at the end, just before End
 	// ProcRead: what /proc says of a process that has just become ready; Proc and Status.
 	ProcRead Kind = "proc_read"
 	// Descendants: Process, a program of the user's own, has started others, and these again:

@@ -49,6 +49,9 @@ func planContainers(all scenario.EngineContainers) []EngineContainer {
 		if c.Restart != "" {
 			flag("restart", c.Restart)
 		}
+		if group := c.CgroupConf.MemoryOOMGroup; group != nil {
+			flag("cgroup-conf", "memory.oom.group="+strconv.Itoa(*group))
+		}
 		out = append(out, p)
 	}
 	return out
@@ -70,6 +73,11 @@ func (p Plan) Container(process string) (EngineContainer, bool) {
 		return EngineContainer{}, false
 	}
 	return p.Containers[i], true
+}
+
+// Stops reports whether the overseer of a process is told to stop it.
+func (p Plan) Stops(process string) bool {
+	return slices.ContainsFunc(p.During, func(d During) bool { return slices.Contains(d.Stop, process) })
 }
 
 // Overseen reports whether somebody else than the agent starts the process and waits for

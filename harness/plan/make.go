@@ -335,6 +335,7 @@ func planDuring(d scenario.During, m kernel.Machine, n names) During {
 	out := During{
 		After: n.all(d.After), DelayMS: d.Delay.Milliseconds(),
 		Freeze: d.Freeze, Thaw: d.Thaw, Sysctls: sysctls(d.Sysctls), Sysrq: d.Sysrq, Swapoff: d.Swapoff,
+		Stop: d.Stop,
 	}
 	for _, path := range slices.Sorted(maps.Keys(d.Set)) {
 		c := d.Set[path]

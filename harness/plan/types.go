@@ -171,6 +171,7 @@ type During struct {
 	Sysctls     []Sysctl       `json:"sysctls,omitempty"`
 	Sysrq       string         `json:"sysrq,omitempty"`
 	Swapoff     bool           `json:"swapoff,omitempty"`
+	Stop        []string       `json:"stop,omitempty"`
 }
 
 // String says in one line what an action does.
@@ -201,6 +202,9 @@ func (d During) String() string {
 	}
 	if d.Swapoff {
 		parts = append(parts, "swapoff")
+	}
+	if len(d.Stop) > 0 {
+		parts = append(parts, "stop "+strings.Join(d.Stop, " and "))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -178,6 +178,7 @@ func (w *world) key(setOf []int, sets [][]int, ordered bool) stateKey {
 	flag(w.swapped)
 	b = append(b, strings.Join(w.orphans, "\n")...)
 	flag(w.noVictim)
+	flag(w.gaveUp)
 	b = append(b, w.panic...)
 	return sha256.Sum256(b)
 }
@@ -233,7 +234,7 @@ func (p *proc) appendState(b []byte, rank int64) []byte {
 	}
 	number(rank)
 	var flags int64
-	for i, f := range []bool{p.partial, p.fresh, p.freed, p.stop, p.throttled, p.oom} {
+	for i, f := range []bool{p.partial, p.fresh, p.freed, p.stop, p.throttled, p.oom, p.doomed} {
 		if f {
 			flags |= 1 << i
 		}

@@ -76,14 +76,14 @@ func (w *world) instant() bool {
 		}
 		steps := p.p.Profile.Steps
 		if p.pc >= len(steps) {
-			p.phase, p.fresh = holding, false
+			w.hold(p)
 			return true
 		}
 		s := steps[p.pc]
 		amount := exactly(kernel.Bytes(s.Bytes).Pages(w.m.PageSize))
 		switch s.Op {
 		case profile.Hold:
-			p.phase, p.fresh = holding, false
+			w.hold(p)
 			return true
 		case profile.Exit:
 			p.phase, p.ends = ended, Ends{Code: s.Code}
@@ -126,6 +126,14 @@ func (w *world) instant() bool {
 		return true
 	}
 	return false
+}
+
+// hold: a process has done its steps.
+func (w *world) hold(p *proc) {
+	if p.phase, p.fresh = holding, false; p.doomed {
+		p.phase, p.ends = ended, Ends{Signal: kernel.SignalNumber("SIGKILL")}
+		w.orphan(p.p.Name)
+	}
 }
 
 // release gives memory back, last taken first: a stressor's steps say of which

@@ -147,9 +147,13 @@ func diverge(path, other string) string {
 // be the victim.
 func (w *world) choose(step Step, candidates []candidate) []*world {
 	if len(candidates) == 0 {
-		if step.OOMMemcg == "" {
+		switch {
+		case step.OOMMemcg == "":
 			w.panic = panicDeadlocked
-		} else {
+		case w.squeezed != nil && *w.squeezed == step.OOMMemcg:
+			// memory_max_write() gives up, and the limit is below the usage
+			w.squeezed, w.gaveUp = nil, true
+		default:
 			w.noVictim = true
 		}
 		return []*world{w}
@@ -473,6 +477,9 @@ func (w *world) do(d plan.During) []*world {
 	for name, sig := range d.Signal {
 		w.signal(name, sig)
 	}
+	for _, name := range d.Stop {
+		w.stopped(name)
+	}
 	for i := range w.procs {
 		p := &w.procs[i]
 		if d.Freeze != "" && kernel.InCgroup(p.p.Cgroup, d.Freeze) {
@@ -538,6 +545,21 @@ func (w *world) signal(name string, sig int) {
 		}
 		p.phase, p.ends = ended, Ends{Signal: sig}
 		w.orphan(name)
+	}
+}
+
+// stopped: an overseer sends SIGTERM. Who ignores it has some time left, which is longer
+// than any growth, and is killed at the end of it.
+func (w *world) stopped(name string) {
+	w.signal(name, kernel.SignalNumber("SIGTERM"))
+	p := w.find(name)
+	switch {
+	case p == nil || !p.alive():
+	case p.phase == holding:
+		p.doomed = true
+		w.hold(p)
+	default:
+		p.doomed = true
 	}
 }
 

@@ -259,7 +259,7 @@ func (x *explorer) prediction() Prediction {
 		if w.panic != best.panic && p.Unsure == "" {
 			p.Unsure = "whether the kernel panics depends on timing"
 		}
-		p.NoVictim = p.NoVictim || w.noVictim
+		p.NoVictim = p.NoVictim || w.noVictim || w.gaveUp
 		if w.unforeseen != "" {
 			p.Open, p.Unsure = true, w.unforeseen
 			for _, name := range w.eligible {

@@ -345,6 +345,22 @@ func TestOutcome(t *testing.T) {
 			killed: []string{"b"}, trigger: []string{predict.Elsewhere}, memcg: "/lab",
 		},
 		{
+			name: "a limit that nobody can be killed for is given up, and the rest goes on",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab, {Path: "/kept", Max: mi(64)}},
+				Processes: []plan.Process{hog("kept", "/kept", -1000, 40), hog("b", "/lab", 0, 300, "kept")},
+				During: []plan.During{{After: []string{"kept"},
+					Writes: []plan.CgroupWrite{{Path: "/kept", Max: mi(32)}}}}},
+			killed: []string{"b"}, trigger: []string{"b"}, memcg: "/lab",
+		},
+		{
+			name: "who ignores SIGTERM grows on while it is stopped, and who holds by then is not the OOM killer's",
+			plan: plan.Plan{Cgroups: []plan.Cgroup{lab}, Processes: []plan.Process{
+				deaf(hog("a", "/lab", 0, 300)), hog("b", "", 0, 16), deaf(hog("c", "", 0, 16, "a"))},
+				During: []plan.During{{After: []string{"b"}, Stop: []string{"a"}},
+					{After: []string{"c"}, Stop: []string{"c"}}}},
+			killed: []string{"a"}, trigger: []string{"a"}, memcg: "/lab",
+		},
+		{
 			name: "memory.high never kills",
 			plan: plan.Plan{Cgroups: []plan.Cgroup{{Path: "/lab", High: mi(64)}},
 				Processes: []plan.Process{hog("a", "/lab", 0, 100)}},
@@ -419,5 +435,23 @@ func BenchmarkChoose(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		predict.Choose(tasks, 1<<24, predict.Rules{})
+	}
+}
+
+// deaf has a process sleep before its steps, and ignore SIGTERM.
+func deaf(p plan.Process) plan.Process {
+	p.Launch.Ignore = []string{"SIGTERM"}
+	p.Profile.Steps = append([]profile.Step{{Op: profile.Sleep, DurationMS: 1000}}, p.Profile.Steps...)
+	return p
+}
+
+// TestStopped: who ignores SIGTERM and holds what it has is killed in the end.
+func TestStopped(t *testing.T) {
+	got := predict.Outcome(plan.Plan{Processes: []plan.Process{deaf(hog("a", "", 0, 16)), hog("b", "", 0, 16)},
+		During: []plan.During{{After: []string{"a", "b"}, Stop: []string{"a", "b"}}}}, guest(), nil)
+	for name, signal := range map[string]string{"a": "SIGKILL", "b": "SIGTERM"} {
+		if end := got.Ends[name]; end.Signal != kernel.SignalNumber(signal) || end.Alive || !end.Sure {
+			t.Errorf("%s ends with %+v, want %s", name, end, signal)
+		}
 	}
 }

@@ -408,7 +408,7 @@ func (s *states) ends(w *world, last int, p *Prediction) {
 		}
 	}
 	for _, f := range finals {
-		if p.NoVictim = p.NoVictim || f.noVictim; f.panic != best.panic && s.doubts == "" {
+		if p.NoVictim = p.NoVictim || f.noVictim || f.gaveUp; f.panic != best.panic && s.doubts == "" {
 			s.doubts = "whether the kernel panics depends on timing"
 		}
 	}

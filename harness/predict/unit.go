@@ -21,7 +21,8 @@ func (p *Prediction) units(of plan.Plan) {
 			}
 		}
 		s := systemd.End{OOMPolicy: u.OOMPolicy, Restart: u.Restart, Alive: end.Alive, Signal: end.Signal,
-			Code: end.Code, Killed: kills > 0 && end.Signal != 0, Lives: kills}
+			Code: end.Code, Killed: kills > 0 && end.Signal != 0, Lives: kills,
+			Stopped: of.Stops(u.Name)}
 		if kills == 0 && end.Signal != 0 { // somebody else has sent it
 			s.Lives = 1
 		}

@@ -51,6 +51,7 @@ type proc struct {
 	lives       int  // how often it was started again
 	order       int  // scan order: when it joined its cgroup, which is when it was forked
 	stop        bool // SIGSTOP or a frozen cgroup
+	doomed      bool // its overseer stops it, and kills it when it has done its steps
 	ends        Ends
 	// throttled by memory.high; makes no progress worth counting
 	throttled bool
@@ -86,6 +87,7 @@ type world struct {
 	steps      []Step // kills so far
 	panic      string
 	noVictim   bool // nobody could be killed
+	gaveUp     bool // nobody could be killed for a limit that was lowered
 	doubts     string
 	unforeseen string       // why nothing can be said of what comes after the last kill, or who it took
 	eligible   []string     // whom it may have taken

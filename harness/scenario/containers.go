@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,13 +59,13 @@ func (s Scenario) Packages() []string {
 func addContainers(s *Scenario) {
 	for _, c := range s.Containers {
 		restarts, _ := engine.Restarts(c.Restart)
-		p := Process{Name: c.Name, Container: c.Name, Cgroup: c.Cgroup(), After: c.After, Command: c.Command, Do: c.Do,
-			Respawn: Respawn(restarts)}
+		p := Process{Name: c.Name, Container: c.Name, Cgroup: c.Cgroup(), After: c.After, Ignore: c.Ignore,
+			Command: c.Command, Do: c.Do, Respawn: Respawn(restarts)}
 		if c.OOMScoreAdj != nil {
 			p.OOMScoreAdj = *c.OOMScoreAdj
 		}
 		s.Cgroups = append(s.Cgroups, Cgroup{Path: c.Cgroup(), Container: c.Name, MemoryMax: c.Memory,
-			MemorySwapMax: c.SwapMax(), Transient: true})
+			MemorySwapMax: c.SwapMax(), MemoryOOMGroup: c.CgroupConf.MemoryOOMGroup, Transient: true})
 		s.Processes = append(s.Processes, p)
 	}
 }
@@ -111,14 +110,13 @@ func (v *validator) engineContainers() {
 	v.engineDuring()
 }
 
-// engineDuring: who makes a cgroup sets it, too.
+// engineDuring: a container's cgroup is the engine's to freeze.
 func (v *validator) engineDuring() {
 	for i, d := range v.s.During {
-		path := at("during", strconv.Itoa(i))
-		for _, cgroup := range slices.Concat(slices.Sorted(maps.Keys(d.Set)), []string{d.Freeze, d.Thaw}) {
+		for key, cgroup := range map[string]string{"freeze": d.Freeze, "thaw": d.Thaw} {
 			if c := v.cgroups[cgroup]; c != nil && c.Container != "" {
-				v.problem(path, "write the container's memory",
-					"%q is the cgroup of a container, which its engine sets", cgroup)
+				v.problem(at("during", strconv.Itoa(i), key), "write signal: {"+c.Container+": SIGSTOP}",
+					"%q is the cgroup of a container, which its engine freezes", cgroup)
 			}
 		}
 	}
@@ -144,6 +142,15 @@ func (v *validator) engineSettings(c EngineContainer, path []string) {
 	}
 	if c.OOMScoreAdj != nil {
 		v.adj(*c.OOMScoreAdj, with(path, "oom-score-adj"))
+	}
+	if group := c.CgroupConf.MemoryOOMGroup; group != nil {
+		where := with(with(path, "cgroup-conf"), "memory.oom.group")
+		switch {
+		case *group != 0 && *group != 1:
+			v.problem(where, "write 1 or 0", "%d is not a value of memory.oom.group", *group)
+		case !engine.ConfiguresCgroups(c.RunBy()):
+			v.problem(where, "let podman run it", "%s has no flag that sets memory.oom.group", c.RunBy())
+		}
 	}
 	swap := with(path, "memory-swap")
 	switch {

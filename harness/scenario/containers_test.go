@@ -74,9 +74,20 @@ func TestProblemsOfContainers(t *testing.T) {
 		{"its counters", unitHead + "containers: {web: {memory: 64Mi, do: [{touch: 128Mi}, hold]}}\n" +
 			"expect: {killed: [web], memory.events: {/web.scope: {oom_kill: 1}}}",
 			`the counters of "/web.scope" begin anew with each start of its container`},
-		{"its limit", unitHead + "containers: {web: {memory: 64Mi, do: [{touch: 32Mi}, hold]}}\n" +
-			"during: [{after: web, set: {/web.scope: {memory.max: 16Mi}}}]" + unitTail,
-			`"/web.scope" is the cgroup of a container, which its engine sets`},
+		{"a frozen one", unitHead + "containers: {web: {memory: 64Mi, do: [{touch: 32Mi}, hold]}}\n" +
+			"during: [{after: web, freeze: /web.scope}]" + unitTail,
+			`"/web.scope" is the cgroup of a container, which its engine freezes`},
+		{"a group of docker's", of("engine: docker, cgroup-conf: {memory.oom.group: 1}, do: [hold]"),
+			"docker has no flag that sets memory.oom.group"},
+		{"another group", of("cgroup-conf: {memory.oom.group: 2}, do: [hold]"), "2 is not a value of memory.oom.group"},
+		{"a stop that it would not see", unitHead + "containers: {web: {do: [hold]}, on: {do: [hold]}}\n" +
+			"during: [{after: on, stop: web}]" + unitTail, "the kernel keeps SIGTERM from one that does not handle it"},
+		{"a stop of one that comes back", unitHead + "containers: {web: {restart: on-failure:1, command: [sh]}}\n" +
+			"during: [{stop: web}]" + unitTail, `"web" is started again when it has ended`},
+		{"a stop of a process", unitHead + "processes: {web: {do: [hold]}}\nduring: [{after: web, stop: web}]" +
+			unitTail, `"web" is no unit and no container`},
+		{"a stop of nobody", unitHead + "processes: {web: {do: [hold]}}\nduring: [{after: web, stop: wob}]" +
+			unitTail, `no process "wob"`},
 		{"a name that is taken", unitHead + "containers: {web: {do: [hold]}}\nprocesses: {web: {do: [hold]}}" + unitTail,
 			`"web" is a process or a unit, too`},
 		{"a claim of nobody", unitHead + "containers: {web: {memory: 64Mi, do: [{touch: 128Mi}, hold]}}\n" +

@@ -739,7 +739,7 @@ a: 1
 expect:`},
 			want: []string{
 				"14:10: during: does nothing",
-				"hint: write one of set, oom_score_adj, signal, freeze, thaw, sysctls, sysrq or swapoff",
+				"hint: write one of set, oom_score_adj, signal, freeze, thaw, sysctls, sysrq, swapoff or stop",
 			},
 		},
 		{

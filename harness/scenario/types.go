@@ -235,6 +235,8 @@ type During struct {
 	Sysrq       string            `yaml:"sysrq" json:"sysrq,omitempty"`                 // "f"
 	// switches the scenario's swap off
 	Swapoff bool `yaml:"swapoff" json:"swapoff,omitempty"`
+	// units and containers that are stopped, each by its overseer: app
+	Stop Names `yaml:"stop" json:"stop,omitempty"`
 }
 
 // Resources are a container's requests or limits. CPU only decides the QoS

@@ -22,9 +22,20 @@ type EngineContainer struct {
 	OOMScoreAdj *int `yaml:"oom-score-adj" json:"oom-score-adj,omitempty"`
 	// --restart: no, or on-failure and how often: on-failure:2.
 	Restart string `yaml:"restart" json:"restart,omitempty"`
+	// --cgroup-conf of podman: files of its cgroup that no other flag writes.
+	CgroupConf CgroupConf `yaml:"cgroup-conf" json:"cgroup-conf,omitzero"`
+
+	// signals that its first process ignores, such as SIGTERM
+	Ignore []string `yaml:"ignore" json:"ignore,omitempty"`
 
 	// started when all of these hold what they were told to, or have ended
 	After   Names    `yaml:"after" json:"after,omitempty"`
 	Command []string `yaml:"command" json:"command,omitempty"` // a program of the userland's /usr and its arguments
 	Do      []Step   `yaml:"do" json:"do,omitempty"`           // the steps of a stressor
+}
+
+// CgroupConf are files of a container's cgroup.
+type CgroupConf struct {
+	// 1: all of the container is killed together.
+	MemoryOOMGroup *int `yaml:"memory.oom.group" json:"memory.oom.group,omitempty"`
 }

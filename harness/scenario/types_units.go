@@ -13,6 +13,8 @@ type Unit struct {
 	UnitSettings
 	// by file name: settings in NAME.service.d/FILE, the last of which counts
 	DropIns map[string]UnitSettings `yaml:"drop-ins" json:"drop-ins,omitempty"`
+	// signals that its main process ignores, such as SIGTERM
+	Ignore []string `yaml:"ignore" json:"ignore,omitempty"`
 	// started when all of these hold what they were told to, or have ended
 	After   Names    `yaml:"after" json:"after,omitempty"`
 	Command []string `yaml:"command" json:"command,omitempty"` // a program of the user's own and its arguments

@@ -100,8 +100,8 @@ func addUnits(s *Scenario) {
 			one := 1
 			c.MemoryOOMGroup = &one
 		}
-		p := Process{Name: u.Name, Unit: u.Name, Cgroup: c.Path, After: u.After, Command: u.Command, Do: u.Do,
-			Respawn: Respawn(set.Starts() - 1)}
+		p := Process{Name: u.Name, Unit: u.Name, Cgroup: c.Path, After: u.After, Ignore: u.Ignore, Command: u.Command,
+			Do: u.Do, Respawn: Respawn(set.Starts() - 1)}
 		if set.OOMScoreAdjust != nil {
 			p.OOMScoreAdj = *set.OOMScoreAdjust
 		}

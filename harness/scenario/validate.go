@@ -350,13 +350,13 @@ func (v *validator) during(i int, d During) {
 	n := 0
 	for _, given := range []bool{
 		d.Set != nil, d.OOMScoreAdj != nil, d.Signal != nil, d.Freeze != "", d.Thaw != "", d.Sysctls != nil,
-		d.Sysrq != "", d.Swapoff,
+		d.Sysrq != "", d.Swapoff, d.Stop != nil,
 	} {
 		if given {
 			n++
 		}
 	}
-	const actions = "set, oom_score_adj, signal, freeze, thaw, sysctls, sysrq or swapoff"
+	const actions = "set, oom_score_adj, signal, freeze, thaw, sysctls, sysrq, swapoff or stop"
 	switch {
 	case n == 0:
 		v.problem(path, "write one of "+actions, "does nothing")
@@ -398,6 +398,29 @@ func (v *validator) during(i int, d During) {
 	}
 	if d.Swapoff && v.s.System.Swap == nil {
 		v.problem(with(path, "swapoff"), "set system.swap", "there is no swap to switch off")
+	}
+	v.stops(d.Stop, with(path, "stop"))
+}
+
+// stops checks what is stopped by its overseer. One that may be started again is none: an
+// overseer does not start it again then, and how often it was by then is a race.
+func (v *validator) stops(names Names, path []string) {
+	for _, name := range names {
+		i := slices.IndexFunc(v.s.Processes, func(p Process) bool { return p.Name == name })
+		switch {
+		case i < 0 && (v.unread("units") || v.unread("containers")):
+		case i < 0:
+			v.refer(Names{name}, path)
+		case v.s.Processes[i].Unit == "" && v.s.Processes[i].Container == "":
+			v.problem(path, fmt.Sprintf("write signal: {%s: SIGTERM}", name), "%q is no unit and no container: nobody "+
+				"stops it", name)
+		case v.s.Processes[i].Container != "" && len(v.s.Processes[i].Do) > 0 &&
+			!slices.Contains(v.s.Processes[i].Ignore, "SIGTERM"):
+			v.problem(path, "write ignore: [SIGTERM]", "%q is the first process of a container, and the kernel keeps "+
+				"SIGTERM from one that does not handle it", name)
+		case v.s.Processes[i].Respawn != 0:
+			v.problem(path, "let it be started once", "%q is started again when it has ended", name)
+		}
 	}
 }
 

@@ -41,6 +41,11 @@ func (l *liar) agent() {
 		}
 	}
 	l.descendants()
+	stopping := kind(evidence.Stopping)
+	l.tell("nobody was stopped", without(stopping))
+	l.tell("one was stopped twice", twice(stopping))
+	l.tell("another one was stopped", first(stopping, func(e *evidence.Event) { e.Process += "x" }))
+	l.tell("one was stopped before it began", first(stopping, func(e *evidence.Event) { e.AtNS = 1 }))
 	l.tell("nobody was ranked", none(kind(evidence.Ranked)))
 	l.tell("another one is first in the ranking", last(func(e evidence.Event) bool {
 		return e.Ranking != nil && slices.ContainsFunc(e.Ranking.Domains, severalRows)

@@ -47,6 +47,7 @@ const (
 	ByOOMKill  = "oom-kill"
 	ByExitCode = "exit-code"
 	BySignal   = "signal"
+	ByTimeout  = "timeout" // it was asked to end, did not, and was killed
 )
 
 // End is what has become of a unit's main process, and of those that it has started.
@@ -57,6 +58,7 @@ type End struct {
 	Signal, Code int  // that it ended with, in its last life
 	Killed       bool // one of the unit's processes was killed by the OOM killer in that life
 	Lives        int  // of the main process
+	Stopped      bool // systemctl has asked for its end
 }
 
 // Shows is what systemctl shows of a unit by then (service_notify_cgroup_oom_event() and
@@ -72,7 +74,10 @@ func (e End) Shows() map[string]string {
 	switch {
 	case e.Signal != 0:
 		out["ExecMainCode"], out["ExecMainStatus"] = "killed", strconv.Itoa(e.Signal)
-		if !clean(e.Signal) {
+		switch {
+		case e.Stopped && e.Signal == kernel.SignalNumber("SIGKILL"):
+			out["Result"] = ByTimeout
+		case !clean(e.Signal):
 			out["Result"] = BySignal
 		}
 	default:

@@ -28,6 +28,10 @@ func TestShows(t *testing.T) {
 			[5]string{"success", "0", "0", "active", "1"}},
 		{"somebody's SIGKILL", "stop", "", End{Signal: 9, Lives: 1},
 			[5]string{"signal", "killed", "9", "failed", "0"}},
+		{"killed while it was stopped", "stop", "", End{Signal: 9, Killed: true, Stopped: true, Lives: 1},
+			[5]string{"oom-kill", "killed", "9", "failed", "0"}},
+		{"stopped, and would not end", "stop", "", End{Signal: 9, Stopped: true, Lives: 1},
+			[5]string{"timeout", "killed", "9", "failed", "0"}},
 		{"a clean end", "stop", "on-failure", End{Lives: 1},
 			[5]string{"success", "exited", "0", "inactive", "0"}},
 	} {

@@ -40,7 +40,8 @@ const NobodysEvent Kind = "nobodys-event"
 // them.
 var tellers = map[evidence.Kind][]evidence.Source{
 	evidence.Begin: {evidence.Agent}, evidence.Spawned: {evidence.Agent}, evidence.Did: {evidence.Agent},
-	evidence.End: {evidence.Agent}, evidence.Failure: {evidence.Agent, evidence.Stressor},
+	evidence.Stopping: {evidence.Agent},
+	evidence.End:      {evidence.Agent}, evidence.Failure: {evidence.Agent, evidence.Stressor},
 	evidence.Failed:          {evidence.Stressor},
 	evidence.Alive:           {evidence.Agent},
 	evidence.ProcRead:        {evidence.Agent},

@@ -24,6 +24,7 @@ type agentWitness struct {
 	ended     bool
 	late      []evidence.Event // what was recorded after the end
 	did       []string
+	stopping  []evidence.Event
 	spawned   map[int]int64
 	steps     bool // not every recording keeps them
 	endText   string
@@ -74,6 +75,8 @@ func (w *agentWitness) hear(e evidence.Event) {
 		w.spawned[e.PID] = e.AtNS
 	case evidence.Did:
 		w.did = append(w.did, e.Text)
+	case evidence.Stopping:
+		w.stopping = append(w.stopping, e)
 	case evidence.End:
 		w.ended, w.endText, w.end = true, e.Text, e.AtNS
 	case evidence.Down:
@@ -179,6 +182,7 @@ func (w *agentWitness) agree(a *account, found *findings) {
 			}
 		}
 		w.actions(found)
+		w.stops(a, found)
 	}
 	w.told(a, found)
 	w.facts(a, found)
@@ -212,6 +216,33 @@ func (w *agentWitness) actions(found *findings) {
 			slices.Index(w.did, before.String()) > at {
 			found.add(TimeDiffers, "%q was carried out before %q, which comes first in the plan", d.String(),
 				before.String())
+		}
+	}
+}
+
+// stops: what is stopped by its overseer lives by then, and what the action comes after was
+// ready.
+func (w *agentWitness) stops(a *account, found *findings) {
+	asked := map[string]int{}
+	for _, e := range w.stopping {
+		asked[e.Process]++
+		i := slices.IndexFunc(w.in.Plan.During, func(d plan.During) bool { return slices.Contains(d.Stop, e.Process) })
+		if i < 0 {
+			found.add(NotStarted, "%q was about to be stopped, which the plan does not say", e.Process)
+			continue
+		}
+		l := a.lifeOf(e.Process)
+		if due, _ := a.reached(w.in.Plan.During[i].After); l == nil || e.AtNS < l.born ||
+			l.diedNS != 0 && l.diedNS < e.AtNS || e.AtNS < due {
+			found.add(TimeDiffers, "%s was about to be stopped at %d ns, when it was not there or that was not due yet",
+				e.Process, e.AtNS)
+		}
+	}
+	for _, d := range w.in.Plan.During {
+		for _, name := range d.Stop {
+			if n := asked[name]; n != 1 {
+				found.add(NotStarted, "%s was about to be stopped %d times; once is due", name, n)
+			}
 		}
 	}
 }

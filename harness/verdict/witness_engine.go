@@ -276,8 +276,8 @@ func (w *engineWitness) made(a *account, c plan.EngineContainer, s evidence.Cont
 			found.add(EngineDiffers, "the cgroup of %s has other limits than its flags say", lives[i])
 		case f.OOMScoreAdj == nil || *f.OOMScoreAdj != c.OOMScoreAdj:
 			found.add(EngineDiffers, "%s was not started with oom_score_adj %d", lives[i], c.OOMScoreAdj)
-		case f.OOMGroup == nil || *f.OOMGroup:
-			found.add(EngineDiffers, "memory.oom.group of %s is not 0", lives[i])
+		case f.OOMGroup == nil || *f.OOMGroup != set.OOMGroup:
+			found.add(EngineDiffers, "memory.oom.group of %s is otherwise than its flags say", lives[i])
 		}
 	}
 }

@@ -119,7 +119,7 @@ func (w *systemdWitness) agree(a *account, found *findings) {
 		}
 		l := lives[len(lives)-1]
 		end := systemd.End{OOMPolicy: u.OOMPolicy, Restart: u.Restart, Alive: l.alive, Lives: len(lives),
-			Killed: len(a.killsIn(u, l.born)) > 0}
+			Killed: len(a.killsIn(u, l.born)) > 0, Stopped: a.in.Plan.Stops(u.Name)}
 		if l.exit != nil {
 			end.Signal, end.Code = l.exit.Signal, l.exit.Code
 		}

@@ -38,7 +38,7 @@ func (w *waitWitness) explains(a *account, l *life) bool {
 		return true
 	}
 	for _, d := range w.in.Plan.During {
-		if d.Signal[l.process] == sigkill {
+		if d.Signal[l.process] == sigkill || slices.Contains(d.Stop, l.process) {
 			return true
 		}
 	}
@@ -112,7 +112,8 @@ func (w *waitWitness) end(a *account, l *life, found *findings) {
 		found.add(EndUnexplained, "%s cannot have ended with both exit code %d and signal %d", l, x.Code, x.Signal)
 	}
 	signalled := slices.ContainsFunc(w.in.Plan.During, func(d plan.During) bool {
-		return d.Signal[l.process] != 0 && d.Signal[l.process] == x.Signal
+		return d.Signal[l.process] != 0 && d.Signal[l.process] == x.Signal ||
+			slices.Contains(d.Stop, l.process) && x.Signal == sigterm
 	})
 	evicted := a.api().absent() == ""
 	switch {
