@@ -182,11 +182,15 @@ claims: build ## docs/claims.md: every scenario that answers a statement, on eve
 	bin/oomlab report -o claims $(RUNS)/claims > docs/claims.new
 	mv docs/claims.new docs/claims.md
 
-runtimes: build ## docs/runtimes.md: what systemd, podman and docker say of OOM kills (KERNEL=6.12)
+# Pods take a node, whose image takes Kubernetes to be built: their runs are those that are
+# recorded, or others (KUBERUNS=DIR).
+KUBERUNS ?= harness/verdict/testdata/kube-1.36
+
+runtimes: build ## docs/runtimes.md: what systemd, podman, docker and the kubelet say of OOM kills (KERNEL=6.12)
 	@rm -rf $(RUNS)/runtimes
 	bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS)/runtimes \
 		container/... unit/...
-	bin/oomlab report -o runtimes $(RUNS)/runtimes > docs/runtimes.new
+	bin/oomlab report -o runtimes $(RUNS)/runtimes $(KUBERUNS) > docs/runtimes.new
 	mv docs/runtimes.new docs/runtimes.md
 
 tour: build ## the scenarios of docs/tour.md that need no cluster (KERNEL=6.12)

@@ -60,7 +60,7 @@ var arrows = map[string][]string{
 		"harness/evidence", "harness/scenario", "harness/kernel", "harness/oomlog"},
 	"harness/compare": {"harness/verdict", "harness/predict", "harness/plan", "harness/evidence",
 		"harness/scenario", "harness/kernel", "harness/oomlog"},
-	"harness/report": {"harness/plaintext", "harness/kubelet", "harness/chaos", "harness/compare",
+	"harness/report": {"harness/plaintext", "harness/engine", "harness/kubelet", "harness/chaos", "harness/compare",
 		"harness/verdict", "harness/predict", "harness/plan", "harness/evidence", "harness/scenario", "harness/kernel"},
 	"harness/clustertest": {"stressor/profile", "harness/verdict", "harness/predict", "harness/plan",
 		"harness/evidence", "harness/scenario", "harness/kernel", "harness/kubelet"},

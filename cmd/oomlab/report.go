@@ -34,7 +34,8 @@ the kernel's own tests; kcidb is a report for KCIDB, of KernelCI; markdown is fo
 the summary of a CI step. claims is a document of the statements that people make
 about the OOM killer (oomlab list --claims), each with what the runs answer on each
 kernel, and the numbers seen.
-runtimes is a document of what systemd, podman and docker said of what the kernel did.
+runtimes is a document of what systemd, podman, docker, the kubelet and containerd
+said of what the kernel did.
 
 With -o json each run is printed byte for byte as in its result.json. The
 exit status is that of the worst verdict.

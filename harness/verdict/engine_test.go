@@ -65,8 +65,14 @@ func TestOverseers(t *testing.T) {
 	if len(got) != 1 || got[0] != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got := verdict.Overseers(all["6.12/container-restart-on-failure"]); len(got) != 0 {
+	got = verdict.Overseers(all["6.12/container-restart-on-failure"])
+	if len(got) != 1 || got[0].Fate != verdict.EachLife || got[0].Says != "OOMKilled=true, 137, RestartCount=2" {
 		t.Errorf("one that was started again is %+v", got)
+	}
+	got = verdict.Overseers(all["kube-1.36/stress-worker-takes-its-container-along"])
+	if len(got) != 2 || got[0].By != verdict.Kubelet || got[0].Fate != verdict.AllKilled ||
+		got[0].Says != "OOMKilled, 137, restartCount 1" || got[1].By != verdict.Containerd {
+		t.Errorf("one of a pod's is %+v", got)
 	}
 	got = verdict.Overseers(all["6.12/unit-child-killed-stops-the-service"])
 	if len(got) != 1 || got[0].By != "systemd" || got[0].Fate != verdict.ChildAndOn {

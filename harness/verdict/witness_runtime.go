@@ -1,6 +1,9 @@
 package verdict
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/oomlab/oomlab/harness/evidence"
 	"github.com/oomlab/oomlab/harness/kubelet"
 	"github.com/oomlab/oomlab/harness/plan"
@@ -147,4 +150,19 @@ func (w *runtimeWitness) agree(a *account, found *findings) {
 			}
 		}
 	}
+}
+
+// says is what the runtime told of a container, in its order: TaskOOM, and exit codes.
+func (w *runtimeWitness) says(process string) (says, events string) {
+	var words, names []string
+	for _, e := range w.events {
+		switch {
+		case e.Process != process:
+		case e.Kind == evidence.TaskOOM:
+			words, names = append(words, "TaskOOM"), append(names, "oom")
+		case e.Exit != nil:
+			words, names = append(words, "exit "+strconv.Itoa(e.Exit.Code)), append(names, "exit")
+		}
+	}
+	return strings.Join(words, ", "), strings.Join(names, " ")
 }
