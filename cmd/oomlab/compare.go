@@ -50,7 +50,8 @@ directories that hold some, are compared as they are, by the kernel on which the
 were recorded, or with NAME= under a name: old=runs-before new=runs-after. With
 --by FIELD they are grouped by a property of their node: --by node.kernelVersion,
 node.kubeletVersion, node.containerRuntimeVersion, node.osImage, node.name,
-node.cgroupDriver, node.labels.KEY.
+node.cgroupDriver, node.labels.KEY. With --by runtime rows are what the kernel did to
+a unit or a container, and columns what systemd, engines and kubelets said of it.
 
 With --baseline FILE the comparison is saved if FILE does not exist, and checked
 against it otherwise. A scenario that seems to have changed is run twice more to

@@ -21,6 +21,7 @@ const (
 	Trigger    Aspect = "trigger"     // in whose context the OOM killer ran
 	Exits      Aspect = "exit"        // how a process ended
 	Status     Aspect = "status"      // what a cluster says of a container at the end
+	Says       Aspect = "says"        // what a runtime says of a unit or a container at the end, with --by runtime
 	Evicted    Aspect = "evicted"     // pods that a kubelet evicted, in order
 	Misreports Aspect = "misreports"  // what a cluster says that was not so
 	Adj        Aspect = "adj"         // oom_score_adj that a kubelet has set
@@ -80,6 +81,7 @@ var aspects = []about{
 	{Trigger, word, "who invokes the OOM killer", 0, 0},
 	{Exits, word, "how a process ends", 0, 0},
 	{Status, word, "what the API says of a container", 0, 0},
+	{Says, word, "what a runtime says", 0, 0},
 	{Evicted, word, "who is evicted", 0, 0},
 	{Misreports, word, "what the API says that was not so", 0, 0},
 	{Adj, count, "a container's oom_score_adj", 0, 0},

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,14 +13,35 @@ import (
 // node (node.labels.KEY).
 var Fields = []string{
 	"kernel", "target", "node.name", "node.kernelVersion", "node.kubeletVersion", "node.containerRuntimeVersion",
-	"node.osImage", "node.cgroupDriver",
+	"node.osImage", "node.cgroupDriver", Runtime,
 }
+
+// Runtime is the field by which not the runs have columns, but the words of systemd, the
+// engines, the kubelet and containerd; see [ByRuntime].
+const Runtime = "runtime"
 
 const labelField = "node.labels."
 
 // KnownField reports whether runs can be put into columns by a field.
 func KnownField(by string) bool {
 	return slices.Contains(Fields, by) || strings.HasPrefix(by, labelField) && len(by) > len(labelField)
+}
+
+// ByRuntime is a run for each unit and container of it that a runtime has said something of:
+// by what the kernel did to it, in the column of the runtime. A run that did not pass has none.
+func ByRuntime(in verdict.Input, r verdict.Result) map[string][]Run {
+	out := map[string][]Run{}
+	if r.Verdict != verdict.Pass {
+		return out
+	}
+	for _, o := range verdict.Overseers(in) {
+		ob := observer{in: in, r: r, run: Run{Scenario: string(o.Fate), Release: r.Kernel.Release, Dir: r.Run}}
+		ob.say(Verdict, "", string(r.Verdict))
+		ob.say(Says, "", o.Says)
+		ob.say(Misreports, "", cmp.Or(o.Misreport, "none"))
+		out[o.By] = append(out[o.By], ob.run)
+	}
+	return out
 }
 
 // By is the value of a field in a run: the column that it belongs to. A run on no

@@ -3,6 +3,7 @@ package compare
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -149,5 +150,43 @@ func TestOneScenarioWithAKubeletAndWithout(t *testing.T) {
 		case Verdict, Victims, Order, Exits, Trigger, Status, Evicted, Misreports, Adj:
 			t.Errorf("%s differs: %v", d.Aspect, d.Changes)
 		}
+	}
+}
+
+// TestByRuntime: what two runtimes say of the same is a difference, and a run that did not
+// pass says nothing.
+func TestByRuntime(t *testing.T) {
+	m := New()
+	for _, name := range []string{"6.12/container-first-process-killed", "kube-1.36/guaranteed-over-its-own-limit"} {
+		dir, err := fs.Sub(testdata.Recorded, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := verdict.Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := verdict.Judge(in)
+		for by, runs := range ByRuntime(in, r) {
+			for _, run := range runs {
+				m.Add(by, run)
+			}
+		}
+		if r.Verdict = verdict.Fail; len(ByRuntime(in, r)) > 0 {
+			t.Errorf("%s says something although it failed", name)
+		}
+	}
+	m.Sort(false)
+	if want := []string{string(verdict.FirstKilled)}; !slices.Equal(m.Scenarios, want) {
+		t.Fatalf("rows are %v, want %v", m.Scenarios, want)
+	}
+	got := map[string]string{}
+	for i, c := range m.Columns {
+		got[c.Name] = m.Cells[0][i].Get(Key{Aspect: Says}).text(Says)
+	}
+	want := map[string]string{"podman + crun": "OOMKilled=true, 137", "kubelet": "OOMKilled, 137",
+		"containerd": "TaskOOM, exit 137"}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

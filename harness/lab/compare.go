@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,6 +116,15 @@ func (c *Comparison) load(all []Runs) error {
 			}
 			if r.Verdict == verdict.Broken {
 				c.Broken = append(c.Broken, dir)
+			}
+			if c.o.By == compare.Runtime {
+				all := compare.ByRuntime(in, r)
+				for _, by := range slices.Sorted(maps.Keys(all)) {
+					for _, run := range all[by] {
+						c.runs = append(c.runs, columnRun{by, run})
+					}
+				}
+				continue
 			}
 			column := group.Name
 			if column == "" && c.o.By != "" {
