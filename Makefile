@@ -191,6 +191,8 @@ runtimes: build ## docs/runtimes.md: what systemd, podman, docker and the kubele
 	bin/oomlab run $(if $(KERNEL),--kernel $(KERNEL)) --target vm --parallel 1 --runs-dir $(RUNS)/runtimes \
 		container/... unit/...
 	bin/oomlab report -o runtimes $(RUNS)/runtimes $(KUBERUNS) > docs/runtimes.new
+	printf '\n## By runtime\n\nThe same by `oomlab compare --by runtime -o markdown`, which says what differs.\n\n' >> docs/runtimes.new
+	bin/oomlab compare --by runtime -o markdown $(RUNS)/runtimes $(KUBERUNS) >> docs/runtimes.new
 	mv docs/runtimes.new docs/runtimes.md
 
 tour: build ## the scenarios of docs/tour.md that need no cluster (KERNEL=6.12)

@@ -182,7 +182,7 @@ func TestByRuntime(t *testing.T) {
 	}
 	got := map[string]string{}
 	for i, c := range m.Columns {
-		got[c.Name] = m.Cells[0][i].Get(Key{Aspect: Says}).text(Says)
+		got[c.Name] = m.Cells[0][i].Summary().Killed
 	}
 	want := map[string]string{"podman + crun": "OOMKilled=true, 137", "kubelet": "OOMKilled, 137",
 		"containerd": "TaskOOM, exit 137"}

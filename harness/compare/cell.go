@@ -9,7 +9,7 @@ import (
 type Summary struct {
 	Verdict string // the word; with several runs that disagree, the most frequent
 	Runs    string // "3 of 5" where not all runs say so, else empty
-	Killed  string // in order; "nobody"; empty where there is no telling
+	Killed  string // in order; "nobody"; empty where there is no telling; by runtime: its words
 	Points  string // the kernel's score of the first victim
 }
 
@@ -26,9 +26,14 @@ func (c Cell) Summary() Summary {
 	if p := c.Get(Key{Panicked, ""}).usual(Panicked); p != "" && p != "none" {
 		s.Killed = "panic"
 	}
+	if says := c.Get(Key{Says, ""}).usual(Says); says != "" {
+		s.Killed = says
+	}
 	agree := t.Seen[0].N
-	if o := c.Get(Key{Order, ""}); len(o.Seen) > 0 {
-		agree = min(agree, o.Seen[0].N)
+	for _, a := range []Aspect{Order, Says} {
+		if o := c.Get(Key{a, ""}); len(o.Seen) > 0 {
+			agree = min(agree, o.Seen[0].N)
+		}
 	}
 	if agree < c.Runs {
 		s.Runs = fmt.Sprintf("%d of %d", agree, c.Runs)
