@@ -1,6 +1,7 @@
 package verdict_test
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -73,6 +74,20 @@ func TestOverseers(t *testing.T) {
 	if len(got) != 2 || got[0].By != verdict.Kubelet || got[0].Fate != verdict.AllKilled ||
 		got[0].Says != "OOMKilled, 137, restartCount 1" || got[1].By != verdict.Containerd {
 		t.Errorf("one of a pod's is %+v", got)
+	}
+	for name, want := range map[string]map[string]verdict.Fate{
+		"6.12/scenarios-unit-rare-end": {"nobody": verdict.NoVictim, "stopped": verdict.Stopping,
+			"twice": verdict.Twice},
+		"6.12/scenarios-container-rare-end-podman-crun": {"nobody": verdict.NoVictim, "together": verdict.AllKilled,
+			"stopped": verdict.Stopping, "twice": verdict.Twice},
+	} {
+		fates := map[string]verdict.Fate{}
+		for _, o := range verdict.Overseers(all[name]) {
+			fates[o.Name] = o.Fate
+		}
+		if !maps.Equal(fates, want) {
+			t.Errorf("%s has %v, want %v", name, fates, want)
+		}
 	}
 	got = verdict.Overseers(all["6.12/unit-child-killed-stops-the-service"])
 	if len(got) != 1 || got[0].By != "systemd" || got[0].Fate != verdict.ChildAndOn {
