@@ -151,7 +151,7 @@ func (w *engineWitness) agree(a *account, found *findings) {
 			found.add(EngineDiffers, "%s has the first process %s at the end; it is %s", c.Name, is, pid)
 		}
 		w.events(a, c, *s, lives, found)
-		w.misreported(a, c, *s, l, found)
+		w.misreported(a, c, *s, l, end, found)
 	}
 }
 
@@ -173,11 +173,13 @@ func (a *account) misreport(c plan.EngineContainer, s evidence.ContainerState, l
 }
 
 // misreported: no surprise is what was predicted, and what a program of the user's own made
-// of a kill, which nobody predicts.
+// of a kill, which nobody predicts. A course that is open says nothing of containers: there it
+// is what follows from the end that was seen.
 func (w *engineWitness) misreported(a *account, c plan.EngineContainer, s evidence.ContainerState, l *life,
-	found *findings) {
+	end engine.End, found *findings) {
 	m := a.misreport(c, s, l)
-	if m == "" || l.plan.IsCommand() || a.in.Prediction.Misreports(c.Name, m) {
+	if m == "" || l.plan.IsCommand() || a.in.Prediction.Misreports(c.Name, m) ||
+		a.in.Prediction.Open && slices.Contains(end.MayMisreport(), m) {
 		return
 	}
 	found.add(Kind(m), "%s: OOMKilled is %s, with exit code %s", c.Name, s.Shows[engine.OOMKilled],
