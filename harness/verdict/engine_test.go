@@ -76,9 +76,9 @@ func TestOverseers(t *testing.T) {
 		t.Errorf("one of a pod's is %+v", got)
 	}
 	for name, want := range map[string]map[string]verdict.Fate{
-		"6.12/scenarios-unit-rare-end": {"nobody": verdict.NoVictim, "stopped": verdict.Stopping,
+		"6.12/unit-rare-end": {"nobody": verdict.NoVictim, "stopped": verdict.Stopping,
 			"twice": verdict.Twice},
-		"6.12/scenarios-container-rare-end-podman-crun": {"nobody": verdict.NoVictim, "together": verdict.AllKilled,
+		"6.12/container-rare-end-podman-crun": {"nobody": verdict.NoVictim, "together": verdict.AllKilled,
 			"stopped": verdict.Stopping, "twice": verdict.Twice},
 	} {
 		fates := map[string]verdict.Fate{}

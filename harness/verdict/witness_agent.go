@@ -237,12 +237,30 @@ func (w *agentWitness) stops(a *account, found *findings) {
 			found.add(TimeDiffers, "%s was about to be stopped at %d ns, when it was not there or that was not due yet",
 				e.Process, e.AtNS)
 		}
+		w.alone(e, w.in.Plan.During[i].String(), found)
 	}
 	for _, d := range w.in.Plan.During {
 		for _, name := range d.Stop {
 			if n := asked[name]; n != 1 {
 				found.add(NotStarted, "%s was about to be stopped %d times; once is due", name, n)
 			}
+		}
+	}
+}
+
+// alone: actions are carried out one after the other, so that none is while another one's
+// process is being stopped. The agent tells of one when the next may have begun.
+func (w *agentWitness) alone(stopping evidence.Event, action string, found *findings) {
+	for _, e := range w.in.Events {
+		if e.Kind != evidence.Did {
+			continue
+		}
+		if e.Text == action {
+			return
+		}
+		if e.AtNS > stopping.AtNS+lateNS {
+			found.add(TimeDiffers, "%q was carried out at %d ns, while %s was being stopped", e.Text, e.AtNS,
+				stopping.Process)
 		}
 	}
 }
@@ -276,6 +294,12 @@ func (w *agentWitness) told(a *account, found *findings) {
 func (w *agentWitness) lives(a *account, found *findings) {
 	heard := map[*life]map[evidence.Kind]int{}
 	last := map[*life]int64{}
+	var acted int64
+	for _, e := range w.in.Events {
+		if e.Kind == evidence.Did {
+			acted = max(acted, e.AtNS)
+		}
+	}
 	for _, e := range w.in.Events {
 		switch e.Kind {
 		case evidence.Spawned, evidence.Ready, evidence.Step, evidence.Alive, evidence.Exited, evidence.Failed,
@@ -302,6 +326,8 @@ func (w *agentWitness) lives(a *account, found *findings) {
 			last[l] = e.AtNS
 		}
 		switch {
+		case e.Kind == evidence.Alive && e.AtNS < acted: // who is alive is looked for when all is over
+			found.add(TimeDiffers, "%s was alive at the end, at %d ns, and an action was carried out later", l, e.AtNS)
 		case e.AtNS < l.born && e.Kind != evidence.Spawned && l.plan.Parent == "" && w.in.Plan.On == nil:
 			found.add(TimeDiffers, "%s of %s came before it was started", e.Kind, l)
 		case l.exit != nil && l.diedNS != 0 && e.AtNS > l.diedNS && e.Kind != evidence.Alive && w.in.Plan.On == nil:
