@@ -336,11 +336,6 @@ static __always_inline void describe_current(struct event *e, __u32 kind)
 		e->decision = d->number;
 }
 
-// Waking user space takes longer than all else that is done here: an interrupt, and a thread
-// that then runs. What a kill tells is read when its mark_victim has come, or its status, and
-// what comes before has BPF_RB_NO_WAKEUP. The last has to wake by force: without a flag the
-// kernel wakes only who had read all that came before.
-
 // As begin, with nothing of the kernel's structures, which take BTF.
 static __always_inline struct event *begin_bare(__u32 kind)
 {
@@ -371,10 +366,10 @@ static __always_inline struct event *begin(__u32 kind)
 	return e;
 }
 
-static __always_inline void send(struct event *e, __u64 wakeup)
+static __always_inline void send(struct event *e)
 {
 	__sync_fetch_and_add(&counts.tried, 1);
-	if (bpf_ringbuf_output(&events, e, sizeof(*e), wakeup))
+	if (bpf_ringbuf_output(&events, e, sizeof(*e), 0))
 		__sync_fetch_and_add(&counts.lost, 1);
 }
 
@@ -384,14 +379,14 @@ static __always_inline void hold(struct decision *d, struct event *e)
 	__u32 slot = d->held;
 
 	if (slot >= MAX_HELD || bpf_map_update_elem(&held, &slot, e, BPF_ANY)) {
-		send(e, 0);
+		send(e);
 		return;
 	}
 	d->held = slot + 1;
 }
 
 // Sends what is held.
-static __noinline int send_held(struct decision *d, __u64 wakeup)
+static __noinline int send_held(struct decision *d)
 {
 	__u32 i, n;
 
@@ -406,7 +401,7 @@ static __noinline int send_held(struct decision *d, __u64 wakeup)
 			break;
 		e = bpf_map_lookup_elem(&held, &slot);
 		if (e)
-			send(e, wakeup);
+			send(e);
 	}
 	d->held = 0;
 	return 0;
@@ -708,7 +703,7 @@ static __always_inline int send_status(void *ctx, struct task_struct *victim, __
 	size = offsetof(struct status, text) + (__u64)s->used;
 	if (size > sizeof(*s))
 		size = sizeof(*s);
-	if (bpf_ringbuf_output(&events, s, size, BPF_RB_FORCE_WAKEUP))
+	if (bpf_ringbuf_output(&events, s, size, 0))
 		__sync_fetch_and_add(&counts.lost, 1);
 	return 0;
 }
@@ -788,7 +783,7 @@ int mark_victim(struct bpf_raw_tracepoint_args *ctx)
 	d = my_decision();
 	if (d)
 		describe_control(e, (void *)d->oc);
-	bpf_ringbuf_submit(e, victim && tell_status ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
+	bpf_ringbuf_submit(e, 0);
 	// Since 6.16 do_exit() passes sched_process_exit before exit_mm(), where a
 	// victim is held until it is marked: all its threads may have passed
 	// unmarked. Either they see the mark, or they are seen here, because both
@@ -899,13 +894,13 @@ static __noinline int on_out_of_memory_return(bool result)
 	// oom_evaluate_task(), "abort". A scan that found nobody has chosen NULL.
 	given_up = (long)BPF_CORE_READ(oc, chosen) == -1;
 	if (!given_up)
-		send_held(d, quiet_scans ? 0 : BPF_RB_NO_WAKEUP);
+		send_held(d);
 	if (!quiet_scans) {
 		e = begin(given_up ? KIND_GIVEN_UP : KIND_OUT_OF_MEMORY_RETURN);
 		if (e) {
 			describe_control(e, oc);
 			e->value = result;
-			bpf_ringbuf_submit(e, BPF_RB_FORCE_WAKEUP);
+			bpf_ringbuf_submit(e, 0);
 		}
 	}
 	d->owner = 0;
@@ -918,14 +913,14 @@ static __noinline int on_oom_kill_process(struct oom_control *oc, const char *me
 {
 	struct event *e;
 
-	send_held(my_decision(), BPF_RB_NO_WAKEUP);
+	send_held(my_decision());
 	e = begin(KIND_OOM_KILL_PROCESS);
 	if (!e)
 		return 0;
 	describe_control(e, oc);
 	e->flags |= describe_task(&e->task, BPF_CORE_READ(oc, chosen));
 	bpf_probe_read_kernel_str(e->message, sizeof(e->message), message);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, 0);
 	return 0;
 }
 
@@ -941,7 +936,7 @@ static __noinline int on_each_kill(struct task_struct *victim, const char *messa
 		describe_control(e, (void *)d->oc);
 	e->flags |= describe_task(&e->task, victim);
 	bpf_probe_read_kernel_str(e->message, sizeof(e->message), message);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, 0);
 	return 0;
 }
 
