@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"time"
@@ -45,6 +46,9 @@ func sinceTime(text string, now time.Time) (time.Time, error) {
 	}
 	if m := sinceAgo.FindStringSubmatch(text); m != nil {
 		n, err := strconv.Atoi(m[1] + m[3])
+		if unit := sinceUnits[m[2]+m[4]]; n > int(math.MaxInt64/int64(unit)) {
+			return now, &mistake{fmt.Sprintf("--since %s: that is longer ago than clocks tell", text), sinceHint}
+		}
 		return now.Add(-time.Duration(n) * sinceUnits[m[2]+m[4]]), err
 	}
 	if m := sinceEpoch.FindStringSubmatch(text); m != nil {

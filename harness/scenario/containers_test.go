@@ -86,6 +86,8 @@ func TestProblemsOfContainers(t *testing.T) {
 			"during: [{stop: web}]" + unitTail, `"web" is started again when it has ended`},
 		{"a stop of a process", unitHead + "processes: {web: {do: [hold]}}\nduring: [{after: web, stop: web}]" +
 			unitTail, `"web" is no unit and no container`},
+		{"a second stop", unitHead + "containers: {web: {command: [sh]}}\nduring: [{stop: web}, {stop: web}]" + unitTail,
+			`"web" is stopped twice`},
 		{"a stop of nobody", unitHead + "processes: {web: {do: [hold]}}\nduring: [{after: web, stop: wob}]" +
 			unitTail, `no process "wob"`},
 		{"a name that is taken", unitHead + "containers: {web: {do: [hold]}}\nprocesses: {web: {do: [hold]}}" + unitTail,

@@ -399,6 +399,13 @@ func (v *validator) during(i int, d During) {
 	if d.Swapoff && v.s.System.Swap == nil {
 		v.problem(with(path, "swapoff"), "set system.swap", "there is no swap to switch off")
 	}
+	for j, earlier := range v.s.During[:i+1] {
+		for k, name := range earlier.Stop {
+			if j < i && slices.Contains(d.Stop, name) || j == i && slices.Contains(d.Stop[:k], name) {
+				v.problem(with(path, "stop"), "stop it once", "%q is stopped twice", name)
+			}
+		}
+	}
 	v.stops(d.Stop, with(path, "stop"))
 }
 

@@ -75,7 +75,7 @@ func (e End) Shows() map[string]string {
 	case e.Signal != 0:
 		out["ExecMainCode"], out["ExecMainStatus"] = "killed", strconv.Itoa(e.Signal)
 		switch {
-		case e.Stopped && e.Signal == kernel.SignalNumber("SIGKILL"):
+		case e.Stopped && !e.Killed && e.Signal == kernel.SignalNumber("SIGKILL"):
 			out["Result"] = ByTimeout
 		case !clean(e.Signal):
 			out["Result"] = BySignal

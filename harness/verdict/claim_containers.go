@@ -13,7 +13,7 @@ func init() {
 			return each(e.Containers, func(name string, want scenario.ContainerClaim) Claim {
 				observed, ok := "the API never said anything of it", false
 				if said := a.api().containers[name]; said != nil {
-					observed, ok = said.last.String(), said.show(want.Holds)
+					observed, ok = said.last.String(), a.api().show(name, want.Holds)
 				}
 				return claim("containers "+name, want.String(), observed, ok, evidence.API)
 			})

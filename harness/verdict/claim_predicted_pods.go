@@ -151,7 +151,7 @@ func (a *account) predictedContainers(p *predict.Kube) Claim {
 		if !want.Sure || said == nil {
 			continue
 		}
-		if n++; !said.show(want.Same) {
+		if n++; !a.api().show(name, want.Same) {
 			wrong = append(wrong, fmt.Sprintf("%s is %s, not %s", name, said.last, want.Status))
 		}
 	}

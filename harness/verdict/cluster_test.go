@@ -260,16 +260,19 @@ func TestANodeOfOursThatIsAContainer(t *testing.T) {
 }
 
 // TestWaitingForItsNextLifeIsAnEnd: where the kubelet comes to the back-off before it has
-// sent the end, the API says that the container waits, and how it ended last.
+// sent the end, the API says that the container waits, and how it ended last. A container
+// that is not started again has no back-off.
 func TestWaitingForItsNextLifeIsAnEnd(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		code int
-		want verdict.Verdict
+		name, scenario string
+		code, lives    int
+		want           verdict.Verdict
 	}{
-		{"as claimed", 137, verdict.Pass}, {"another end", 1, verdict.Fail},
+		{"as claimed", "kube/stress-worker-takes-its-container-along", 137, 1, verdict.Pass},
+		{"another end", "kube/stress-worker-takes-its-container-along", 1, 1, verdict.Fail},
+		{"no next life", "kube/bigmem-2000m-does-not", 137, 0, verdict.Fail},
 	} {
-		s, err := scenarios.Load("kube/stress-worker-takes-its-container-along")
+		s, err := scenarios.Load(tt.scenario)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,18 +282,25 @@ func TestWaitingForItsNextLifeIsAnEnd(t *testing.T) {
 		}
 		for i := range in.Events {
 			s := in.Events[i].Container
-			if s == nil || s.State != kubelet.Terminated || s.RestartCount != 1 {
+			if s == nil || s.State != kubelet.Terminated || s.RestartCount != tt.lives {
 				continue
 			}
 			end := *s
 			end.ExitCode, end.Last = &tt.code, nil
 			in.Events[i].Container = &kubelet.Status{
-				State: kubelet.Waiting, Reason: kubelet.CrashLoopBackOff, RestartCount: 1, Last: &end}
+				State: kubelet.Waiting, Reason: kubelet.CrashLoopBackOff, RestartCount: tt.lives, Last: &end}
 		}
+		seen := 0
 		for _, c := range verdict.Judge(in).Claims {
-			if strings.Contains(c.Name, "containers") && c.Verdict != tt.want {
+			if !strings.Contains(c.Name, "containers") {
+				continue
+			}
+			if seen++; c.Verdict != tt.want {
 				t.Errorf("%s: %s is %s: %s", tt.name, c.Name, c.Verdict, c.Observed)
 			}
+		}
+		if seen != 2 {
+			t.Errorf("%s: %d claims of containers", tt.name, seen)
 		}
 	}
 }

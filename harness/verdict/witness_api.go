@@ -122,13 +122,20 @@ func (w *apiWitness) status(name string, s kubelet.Status) {
 // show reports whether what the API says last of a container is as it should be. Between an
 // end and the next life it says first that the container has terminated and then that it
 // waits for its back-off; the kubelet sends the later state only, where it comes to it before
-// it has sent the first. Both say the same end, and either will do.
-func (t *statuses) show(as func(kubelet.Status) bool) bool {
+// it has sent the first. Both say the same end, and either will do, of a container that is
+// started again after such an end.
+func (w *apiWitness) show(name string, as func(kubelet.Status) bool) bool {
+	t := w.containers[name]
 	if as(t.last) {
 		return true
 	}
 	s := t.last
 	if s.State != kubelet.Waiting || s.Reason != kubelet.CrashLoopBackOff || s.Last == nil {
+		return false
+	}
+	pod := kubelet.NameOf(name).Pod
+	i := slices.IndexFunc(w.in.Plan.Pods, func(p plan.Pod) bool { return p.Name == pod })
+	if i < 0 || !w.in.Plan.Pods[i].Restart(name).After(s.Last.Failed()) {
 		return false
 	}
 	end := *s.Last

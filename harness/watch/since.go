@@ -68,7 +68,7 @@ func readClocks(path string) (clocks, error) {
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
 		return clocks{}, fmt.Errorf("CLOCK_BOOTTIME: %w", err)
 	}
-	c := clocks{now: time.Now(), log: time.Duration(mono) + ahead, ahead: ahead.Abs()}
+	c := clocks{now: time.Now(), log: time.Duration(mono) + ahead, ahead: ahead}
 	if d := time.Duration(boot.Nano() - mono); d > awake {
 		c.asleep = d
 	}
@@ -82,7 +82,7 @@ func (c clocks) started() time.Time { return c.now.Add(c.ahead - c.log - c.aslee
 func (c clocks) between(at time.Duration) (from, to time.Time) {
 	t := c.now.Add(at - c.log)
 	const slack = 10 * time.Millisecond // for reading the clocks
-	return t.Add(-c.asleep - c.ahead - slack), t.Add(c.ahead + slack)
+	return t.Add(-c.asleep - c.ahead.Abs() - slack), t.Add(c.ahead.Abs() + slack)
 }
 
 // past is what there is to read after the fact.
