@@ -42,7 +42,7 @@ func TestParseKind(t *testing.T) {
 		kindHead + "name: a\nnodes: [{}, {}]\n": "it has 2 nodes",
 		kindHead + "name: a\nnodes: [{role: worker}]\n": `of role "worker", not control-plane`,
 		node("lots"):                            `"lots" is not a size as 2304m`,
-		node("2304"):                            `"2560" is not a size as 2304m`,
+		node("2304"):                            `"2304" is not a size as 2304m`,
 		node("512m"):                            "512m is not between 1536Mi",
 		node("9999999g"):                        "9999999g is not between",
 		node("5g"):                              "and the VM's 4Gi",
